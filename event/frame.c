@@ -1,0 +1,269 @@
+/*-------------------------------------------------------------------------
+ *
+ * frame.c
+ *		Write frames of events into a buffer, and read them back.
+ *
+ * The plugin writes, pgq.ingest() reads.  See frame_format.h for the format.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "libpq/pqformat.h"
+#include "port/pg_bswap.h"
+
+#include "event/frame.h"
+
+/* Overwrite four bytes at an offset that was left blank before. */
+static void
+patch_int32(StringInfo buf, int at, int32 value)
+{
+	uint32		net = pg_hton32((uint32) value);
+
+	memcpy(buf->data + at, &net, sizeof(net));
+}
+
+static void
+put_string(StringInfo buf, const char *str)
+{
+	int			len = strlen(str);
+
+	pq_sendint32(buf, len);
+	appendBinaryStringInfo(buf, str, len);
+}
+
+/* Write tag and a blank length; the offset of the frame is returned. */
+static int
+open_frame(StringInfo buf, char tag)
+{
+	int			start = buf->len;
+
+	appendStringInfoCharMacro(buf, tag);
+	pq_sendint32(buf, 0);
+	return start;
+}
+
+static void
+close_frame(StringInfo buf, int start)
+{
+	patch_int32(buf, start + 1, buf->len - start - FRAME_HEADER_LEN);
+}
+
+/*
+ * Begin an E frame for a queue.  w->buf is set by the caller, and no frame
+ * may be open.
+ */
+void
+frame_open_events(FrameWriter *w, const char *queue)
+{
+	Assert(w->start < 0);
+	w->start = open_frame(w->buf, FRAME_EVENTS);
+	put_string(w->buf, queue);
+	w->count_at = w->buf->len;
+	w->count = 0;
+	pq_sendint32(w->buf, 0);
+}
+
+/*
+ * Bytes that frame_put_event() will add for this event.
+ */
+Size
+frame_event_size(const Event *event)
+{
+	Size		size = FRAME_EVENT_MIN_LEN;
+
+	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
+		if (event->field[i].len > 0)
+			size += event->field[i].len;
+	return size;
+}
+
+/* Append one event to the open E frame; its strings are copied. */
+void
+frame_put_event(FrameWriter *w, const Event *event)
+{
+	StringInfo	buf = w->buf;
+
+	Assert(w->start >= 0);
+	enlargeStringInfo(buf, frame_event_size(event));
+	pq_writeint64(buf, event->time);
+	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
+	{
+		const EventField *f = &event->field[i];
+
+		pq_writeint32(buf, f->len);
+		if (f->len > 0)
+		{
+			memcpy(buf->data + buf->len, f->str, f->len);
+			buf->len += f->len;
+		}
+	}
+	buf->data[buf->len] = '\0';
+	w->count++;
+}
+
+/* End the open E frame, if there is one. */
+void
+frame_close_events(FrameWriter *w)
+{
+	if (w->start < 0)
+		return;
+	patch_int32(w->buf, w->count_at, w->count);
+	close_frame(w->buf, w->start);
+	w->start = -1;
+}
+
+/* A whole T frame. */
+void
+frame_put_touched(StringInfo buf, int nqueues, const char *const *queues)
+{
+	int			start = open_frame(buf, FRAME_TOUCHED);
+
+	pq_sendint32(buf, nqueues);
+	for (int i = 0; i < nqueues; i++)
+		put_string(buf, queues[i]);
+	close_frame(buf, start);
+}
+
+/* A whole C frame. */
+void
+frame_put_commit(StringInfo buf, XLogRecPtr end_lsn, TimestampTz commit_time,
+				 TransactionId xid, int64 nevents)
+{
+	int			start = open_frame(buf, FRAME_COMMIT);
+
+	pq_sendint64(buf, end_lsn);
+	pq_sendint64(buf, commit_time);
+	pq_sendint32(buf, xid);
+	pq_sendint64(buf, nevents);
+	close_frame(buf, start);
+}
+
+/* A whole M frame. */
+void
+frame_put_marker(StringInfo buf, XLogRecPtr lsn)
+{
+	int			start = open_frame(buf, FRAME_MARKER);
+
+	pq_sendint64(buf, lsn);
+	close_frame(buf, start);
+}
+
+static void
+malformed(const FrameReader *r, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("malformed frames: %s at byte %zu", what,
+					(size_t) (r->ptr - r->base))));
+}
+
+/* Read an int32 if it lies before "end". */
+static int32
+get_int32(FrameReader *r, const char *end)
+{
+	uint32		net;
+
+	if (end - r->ptr < (ptrdiff_t) sizeof(net))
+		malformed(r, "truncated integer");
+	memcpy(&net, r->ptr, sizeof(net));
+	r->ptr += sizeof(net);
+	return (int32) pg_ntoh32(net);
+}
+
+static int64
+get_int64(FrameReader *r, const char *end)
+{
+	uint64		net;
+
+	if (end - r->ptr < (ptrdiff_t) sizeof(net))
+		malformed(r, "truncated integer");
+	memcpy(&net, r->ptr, sizeof(net));
+	r->ptr += sizeof(net);
+	return (int64) pg_ntoh64(net);
+}
+
+static void
+get_field(FrameReader *r, const char *end, bool null_ok, EventField *field)
+{
+	int32		len = get_int32(r, end);
+
+	if (len < (null_ok ? -1 : 0) || len > end - r->ptr)
+		malformed(r, "string length out of range");
+	field->str = len < 0 ? NULL : r->ptr;
+	field->len = len;
+	if (len > 0)
+		r->ptr += len;
+}
+
+/* Walk over "len" bytes at "data", which must outlive the reader. */
+void
+frame_read_init(FrameReader *r, const char *data, Size len)
+{
+	r->base = r->ptr = data;
+	r->end = data + len;
+	r->body_end = NULL;
+	r->events_left = 0;
+}
+
+/*
+ * Go on to the next E frame, over T, C and M frames.
+ *
+ * The E frame before must have been read to its end.  Returns false at the
+ * end of the input, else true with the queue's name and number of events.
+ */
+bool
+frame_next_events(FrameReader *r, EventField *queue, int32 *nevents)
+{
+	Assert(r->events_left == 0);
+
+	while (r->ptr < r->end)
+	{
+		char		tag = *r->ptr;
+		int32		len;
+
+		if (tag != FRAME_EVENTS && tag != FRAME_TOUCHED &&
+			tag != FRAME_COMMIT && tag != FRAME_MARKER)
+			malformed(r, "unknown kind of frame");
+		r->ptr++;
+		len = get_int32(r, r->end);
+		if (len < 0 || len > r->end - r->ptr)
+			malformed(r, "frame length out of range");
+		r->body_end = r->ptr + len;
+
+		if (tag == FRAME_EVENTS)
+		{
+			get_field(r, r->body_end, false, queue);
+			*nevents = get_int32(r, r->body_end);
+			if (*nevents <= 0 ||
+				*nevents > (r->body_end - r->ptr) / FRAME_EVENT_MIN_LEN)
+				malformed(r, "number of events out of range");
+			r->events_left = *nevents;
+			return true;
+		}
+		r->ptr = r->body_end;
+	}
+	return false;
+}
+
+/*
+ * Next event of the E frame that frame_next_events() found; false behind the
+ * last one.
+ */
+bool
+frame_next_event(FrameReader *r, Event *event)
+{
+	if (r->events_left == 0)
+	{
+		if (r->ptr != r->body_end)
+			malformed(r, "bytes behind the last event of a frame");
+		return false;
+	}
+	event->time = get_int64(r, r->body_end);
+	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
+		get_field(r, r->body_end, true, &event->field[i]);
+	r->events_left--;
+	return true;
+}
