@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * args.h
+ *		The arguments of a capture: which changes become events, and how
+ *		they look.
+ *
+ * They are the trigger functions' own arguments, word for word (contract
+ * section 4.1), plus those that only a capture has.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_ARGS_H
+#define PGQ_ARGS_H
+
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+
+typedef enum EventFormat
+{
+	EVENT_FORMAT_JSON,
+	EVENT_FORMAT_URLENC,
+	EVENT_FORMAT_SQL
+} EventFormat;
+
+/* What a change is; the values are bits of EventArgs.ops. */
+typedef enum EventOp
+{
+	EVENT_OP_INSERT = 1,
+	EVENT_OP_UPDATE = 2,
+	EVENT_OP_DELETE = 4,
+	EVENT_OP_TRUNCATE = 8
+} EventOp;
+
+#define EVENT_OPS_ALL 15
+/* these need to name the row that they changed */
+#define EVENT_OPS_KEYED (EVENT_OP_UPDATE | EVENT_OP_DELETE)
+
+typedef struct EventArgs
+{
+	EventFormat format;
+	int			ops;			/* EventOp bits */
+	bool		backup;			/* old row into ev_extra2 */
+	bool		origin_none;	/* not what replication applied here */
+
+	/*
+	 * Lists of char *.  ignore and columns are trimmed of blanks; pkey is
+	 * kept word for word, since that is how ev_type shows it: use
+	 * event_args_column_name() to find the column.
+	 */
+	List	   *ignore;
+	List	   *columns;		/* NIL: all */
+	List	   *pkey;
+	bool		has_pkey;		/* pkey= was given, though maybe empty */
+} EventArgs;
+
+extern EventArgs *event_args_parse(ArrayType *array);
+extern char *event_args_column_name(const char *word);
+
+#endif /* PGQ_ARGS_H */

@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * relation.c
+ *		The key columns of a table.
+ *
+ * Column names come from the table, not from the index: an index keeps the
+ * old name of a renamed column (contract section 9.6), and columns that a
+ * primary key merely INCLUDEs are no key (9.7).
+ *
+ * Works under a historic snapshot, too: takes no locks.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_index.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "event/relation.h"
+
+/*
+ * Attribute numbers (an integer List) of the primary key, in the order of the
+ * index; NIL if there is none.
+ */
+List *
+event_relation_primary_key(Relation rel)
+{
+	List	   *key = NIL;
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		HeapTuple	tup = SearchSysCache1(INDEXRELID,
+										  ObjectIdGetDatum(lfirst_oid(lc)));
+		Form_pg_index index;
+
+		if (!HeapTupleIsValid(tup))
+			continue;
+		index = (Form_pg_index) GETSTRUCT(tup);
+		if (index->indisprimary)
+		{
+			for (int i = 0; i < index->indnkeyatts; i++)
+				key = lappend_int(key, index->indkey.values[i]);
+		}
+		ReleaseSysCache(tup);
+		if (key != NIL)
+			break;
+	}
+	list_free(indexes);
+	return key;
+}
+
+/*
+ * Attribute numbers of the columns that name a row in events: those of pkey=
+ * if given, else the primary key.  A name in pkey= that is no column counts
+ * as 0.
+ */
+List *
+event_relation_key(Relation rel, const EventArgs *args)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	List	   *key = NIL;
+	ListCell   *lc;
+
+	if (!args->has_pkey)
+		return event_relation_primary_key(rel);
+
+	foreach(lc, args->pkey)
+	{
+		char	   *name = event_args_column_name(lfirst(lc));
+		int			attnum = 0;
+
+		for (int i = 0; i < desc->natts; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(desc, i);
+
+			if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+				attnum = att->attnum;
+		}
+		key = lappend_int(key, attnum);
+	}
+	return key;
+}
