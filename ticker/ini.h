@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * ini.h
+ *		Read one section of a PgQ ini file into a struct.
+ *
+ * A program describes its section by a table of IniKey, ended by a row whose
+ * name is NULL.  The same table gives the defaults, the sample file and the
+ * list of keys that are known: any other key is an error.
+ *
+ * Values are stripped of blanks; "; text" behind a blank is a comment; a line
+ * that begins with a blank goes on with the value above it.  %(key)s stands
+ * for the value of another key of the section.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_INI_H
+#define PGQ_INI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* How a value is read, and the C type of the struct member that gets it. */
+typedef enum IniType
+{
+	INI_STRING,					/* char *, malloc'd, NULL when empty */
+	INI_FILE,					/* char *, with ~ replaced by $HOME */
+	INI_BOOL,					/* bool: 1/0, yes/no, on/off, true/false */
+	INI_INT,					/* int */
+	INI_SECONDS,				/* double, not negative */
+	INI_BYTES,					/* size_t: digits, then nothing, kB, MB, GB */
+	INI_IGNORED					/* known, but of no effect; no member */
+} IniType;
+
+typedef struct IniKey
+{
+	const char *name;
+	IniType type;
+	size_t offset;				/* offsetof() the member */
+	const char *def;			/* default, as it would stand in the file */
+	const char *help;			/* one line for the sample file */
+} IniKey;
+
+extern bool ini_load(const char *file, const char *section,
+					 const IniKey *keys, void *config, char **error);
+extern void ini_free(const IniKey *keys, void *config);
+extern void ini_print_sample(FILE *out, const char *section,
+							 const IniKey *keys);
+extern bool ini_parse_number(const char *text, double *value);
+
+#endif /* PGQ_INI_H */
