@@ -1,0 +1,74 @@
+/*-------------------------------------------------------------------------
+ *
+ * internal.h
+ *		What the files of libpgq share; not installed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LIBPGQ_INTERNAL_H
+#define LIBPGQ_INTERNAL_H
+
+#include <stdbool.h>
+
+#include "consumer/libpgq.h"
+
+#if defined(__GNUC__)
+#define PGQ_HIDDEN __attribute__((visibility("hidden")))
+#else
+#define PGQ_HIDDEN
+#endif
+
+struct PgqConsumer
+{
+	char	   *conninfo;
+	char	   *queue;
+	char	   *consumer;
+	bool		must_register;	/* asked for, and not done yet */
+
+	PGconn	   *conn;			/* NULL while there is no connection */
+	bool		listening;		/* LISTEN is on */
+	bool		notified;		/* a notice came on this connection, so the
+								 * server's daemon does send them */
+	int64_t		retry_at;		/* when to connect again, ms, monotonic */
+	int			backoff_ms;		/* the pause after the next failure */
+	int			wake_pipe[2];	/* pgq_wake() writes, pgq_wait() polls */
+
+	int64_t		batch_id;		/* 0 = no batch is open */
+	PGresult   *page;			/* events fetched and not all given yet */
+	int			page_next;		/* row of page that comes next */
+	int			page_rows;		/* rows to ask for in the next page */
+	bool		last_page;		/* no page follows this one */
+
+	PgqResult	status;
+	char	   *errmsg;			/* NULL = no memory for it, or no error */
+	char	   *hint;
+	char		sqlstate[6];
+};
+
+/*
+ * Runs one statement.  params is nparams texts or NULL.  Returns its result,
+ * which the caller clears, or NULL: then the failure is noted in the handle,
+ * and c->status says whether it was PGQ_LOST or PGQ_ERROR.
+ */
+extern PGQ_HIDDEN PGresult *libpgq_query(PgqConsumer *c, const char *sql,
+										 int nparams,
+										 const char *const *params);
+
+/* Connects if there is no connection and the pause is over. */
+extern PGQ_HIDDEN PgqResult libpgq_connect(PgqConsumer *c);
+
+/* Notes a failure that libpgq found by itself; returns rc. */
+extern PGQ_HIDDEN PgqResult libpgq_fail(PgqConsumer *c, PgqResult rc,
+										const char *sqlstate,
+										const char *message);
+
+/* Notes success and returns rc, PGQ_OK or PGQ_NONE. */
+extern PGQ_HIDDEN PgqResult libpgq_done(PgqConsumer *c, PgqResult rc);
+
+/* Closes the connection and sets the time of the next try. */
+extern PGQ_HIDDEN void libpgq_disconnect(PgqConsumer *c);
+
+/* Forgets the open batch, without a word to the server. */
+extern PGQ_HIDDEN void libpgq_forget_batch(PgqConsumer *c);
+
+#endif							/* LIBPGQ_INTERNAL_H */

@@ -1,0 +1,459 @@
+/*-------------------------------------------------------------------------
+ *
+ * libpgq.c
+ *		The consumer's handle: connecting, waiting for a tick, errors.
+ *
+ * A session that listens before it first asks for a batch cannot miss a tick:
+ * a notice that comes between the question and the wait is in the socket when
+ * the wait begins.  A notice may still be lost on the server's side (they are
+ * sent after the tick, in a transaction of their own), so a wait always ends
+ * after a while and the caller looks for himself.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "consumer/internal.h"
+
+/* Pauses between tries to connect: the first, and the longest, in ms. */
+#define BACKOFF_MIN_MS		200
+#define BACKOFF_MAX_MS		15000
+
+/* The longest wait on a server that sends notices, and on one that doesn't. */
+#define WAIT_NOTIFIED_MS	10000
+#define WAIT_POLL_MS		1000
+
+#define FIRST_PAGE_ROWS		200
+
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Server notices go nowhere: a library does not print. */
+static void
+drop_notice(void *arg, const PGresult *res)
+{
+	(void) arg;
+	(void) res;
+}
+
+/* ---- outcomes ---- */
+
+/* Copies text without its trailing newlines; NULL stays NULL. */
+static char *
+copy_message(const char *text)
+{
+	size_t		len;
+
+	if (text == NULL)
+		return NULL;
+	len = strlen(text);
+	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
+		len--;
+	return strndup(text, len);
+}
+
+static PgqResult
+note(PgqConsumer *c, PgqResult rc, const char *sqlstate,
+	 const char *message, const char *hint)
+{
+	char	   *errmsg = copy_message(message);
+	char	   *errhint = copy_message(hint);
+
+	free(c->errmsg);
+	free(c->hint);
+	c->errmsg = errmsg;
+	c->hint = errhint;
+	snprintf(c->sqlstate, sizeof(c->sqlstate), "%s", sqlstate ? sqlstate : "");
+	c->status = rc;
+	return rc;
+}
+
+PgqResult
+libpgq_fail(PgqConsumer *c, PgqResult rc, const char *sqlstate,
+			const char *message)
+{
+	return note(c, rc, sqlstate, message, NULL);
+}
+
+PgqResult
+libpgq_done(PgqConsumer *c, PgqResult rc)
+{
+	c->status = PGQ_OK;
+	return rc;
+}
+
+PgqResult
+pgq_status(const PgqConsumer *c)
+{
+	return c->status;
+}
+
+const char *
+pgq_error(const PgqConsumer *c)
+{
+	if (c->errmsg != NULL)
+		return c->errmsg;
+	return c->status == PGQ_OK ? "" : "out of memory";
+}
+
+const char *
+pgq_hint(const PgqConsumer *c)
+{
+	return c->hint;
+}
+
+const char *
+pgq_sqlstate(const PgqConsumer *c)
+{
+	return c->sqlstate;
+}
+
+/* ---- statements ---- */
+
+void
+libpgq_forget_batch(PgqConsumer *c)
+{
+	PQclear(c->page);
+	c->page = NULL;
+	c->batch_id = 0;
+}
+
+void
+libpgq_disconnect(PgqConsumer *c)
+{
+	libpgq_forget_batch(c);
+	if (c->conn == NULL)
+		return;
+	PQfinish(c->conn);
+	c->conn = NULL;
+	c->listening = false;
+	c->notified = false;
+	c->retry_at = now_ms() + c->backoff_ms;
+	c->backoff_ms *= 2;
+	if (c->backoff_ms > BACKOFF_MAX_MS)
+		c->backoff_ms = BACKOFF_MAX_MS;
+}
+
+PGresult *
+libpgq_query(PgqConsumer *c, const char *sql, int nparams,
+			 const char *const *params)
+{
+	PGresult   *res;
+	ExecStatusType st;
+
+	res = PQexecParams(c->conn, sql, nparams, NULL, params, NULL, NULL, 0);
+	st = PQresultStatus(res);
+	if (st == PGRES_TUPLES_OK || st == PGRES_COMMAND_OK)
+		return res;
+
+	if (PQstatus(c->conn) == CONNECTION_BAD)
+	{
+		note(c, PGQ_LOST, PQresultErrorField(res, PG_DIAG_SQLSTATE),
+			 PQerrorMessage(c->conn), NULL);
+		libpgq_disconnect(c);
+	}
+	else
+	{
+		const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+		note(c, PGQ_ERROR, PQresultErrorField(res, PG_DIAG_SQLSTATE),
+			 primary ? primary : PQerrorMessage(c->conn),
+			 PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+	}
+	PQclear(res);
+	return NULL;
+}
+
+/* ---- connecting ---- */
+
+/*
+ * Prepares a fresh session: settings, registration, LISTEN.  The settings
+ * guard the batch's transaction against defaults of the role or database that
+ * would break it, above all a limit on its idle time, in which the caller
+ * works on the events.
+ */
+static PgqResult
+prepare_session(PgqConsumer *c)
+{
+	const char *names[2] = {c->queue, c->consumer};
+	PGresult   *res;
+	bool		has_channel;
+
+	res = libpgq_query(c, "select pg_catalog.to_regprocedure("
+					   "'pgq.tick_channel(text)') is not null, "
+					   "pg_catalog.set_config(n, v, false) from (values "
+					   "('datestyle', 'ISO'), "
+					   "('default_transaction_isolation', 'read committed'), "
+					   "('default_transaction_read_only', 'off'), "
+					   "('idle_in_transaction_session_timeout', '0')) s(n, v)",
+					   0, NULL);
+	if (res == NULL)
+		return c->status;
+	has_channel = PQgetvalue(res, 0, 0)[0] == 't';
+	PQclear(res);
+
+	if (c->must_register)
+	{
+		res = libpgq_query(c, "select pgq.register_consumer($1::text, "
+						   "$2::text)", 2, names);
+		if (res == NULL)
+			return c->status;
+		PQclear(res);
+		c->must_register = false;
+	}
+
+	if (has_channel)
+	{
+		res = libpgq_query(c, "select pg_catalog.quote_ident("
+						   "pgq.tick_channel($1::text))", 1, names);
+		if (res == NULL)
+			return c->status;
+		if (PQntuples(res) == 1 && !PQgetisnull(res, 0, 0))
+		{
+			char		sql[256];
+			PGresult   *done;
+
+			/* A channel is an identifier: 63 bytes, quoted 128 at most. */
+			snprintf(sql, sizeof(sql), "listen %s", PQgetvalue(res, 0, 0));
+			done = libpgq_query(c, sql, 0, NULL);
+			if (done == NULL)
+			{
+				PQclear(res);
+				return c->status;
+			}
+			PQclear(done);
+			c->listening = true;
+		}
+		PQclear(res);
+	}
+	return libpgq_done(c, PGQ_OK);
+}
+
+PgqResult
+libpgq_connect(PgqConsumer *c)
+{
+	const char *keys[6];
+	const char *vals[6];
+	int			n = 0;
+	char		appname[64];
+	PgqResult	rc;
+
+	if (c->conn != NULL)
+		return PGQ_OK;
+	if (now_ms() < c->retry_at)
+		return c->status = PGQ_LOST;
+
+	/* Later entries win: what conninfo says beats those before it. */
+	snprintf(appname, sizeof(appname), "pgq consumer %s", c->consumer);
+	keys[n] = "fallback_application_name";
+	vals[n++] = appname;
+	if (getenv("PGCONNECT_TIMEOUT") == NULL)
+	{
+		keys[n] = "connect_timeout";
+		vals[n++] = "10";
+	}
+	keys[n] = "dbname";
+	vals[n++] = c->conninfo;
+	keys[n] = "client_encoding";
+	vals[n++] = "UTF8";
+	keys[n] = NULL;
+	vals[n] = NULL;
+
+	c->conn = PQconnectdbParams(keys, vals, 1);
+	if (PQstatus(c->conn) != CONNECTION_OK)
+	{
+		rc = libpgq_fail(c, PGQ_LOST, NULL, c->conn ?
+						 PQerrorMessage(c->conn) : "out of memory");
+		if (c->conn == NULL)
+			c->retry_at = now_ms() + c->backoff_ms;
+		libpgq_disconnect(c);
+		return rc;
+	}
+	PQsetNoticeReceiver(c->conn, drop_notice, NULL);
+
+	rc = prepare_session(c);
+	if (rc == PGQ_OK)
+		c->backoff_ms = BACKOFF_MIN_MS;
+	else
+	{
+		/* Nothing was lost: the caller may mend it and try again at once. */
+		libpgq_disconnect(c);
+		if (rc == PGQ_ERROR)
+			c->retry_at = 0;
+	}
+	return rc;
+}
+
+PgqConsumer *
+pgq_open(const char *conninfo, const char *queue, const char *consumer,
+		 int flags)
+{
+	PgqConsumer *c = calloc(1, sizeof(PgqConsumer));
+
+	if (c == NULL)
+		return NULL;
+	c->conninfo = strdup(conninfo);
+	c->queue = strdup(queue);
+	c->consumer = strdup(consumer);
+	c->must_register = (flags & PGQ_REGISTER) != 0;
+	c->backoff_ms = BACKOFF_MIN_MS;
+	c->page_rows = FIRST_PAGE_ROWS;
+	c->wake_pipe[0] = c->wake_pipe[1] = -1;
+	if (c->conninfo == NULL || c->queue == NULL || c->consumer == NULL)
+	{
+		pgq_close(c);
+		return NULL;
+	}
+	if (pipe2(c->wake_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
+		libpgq_fail(c, PGQ_ERROR, NULL, strerror(errno));
+	else
+		libpgq_connect(c);
+	return c;
+}
+
+void
+pgq_close(PgqConsumer *c)
+{
+	if (c == NULL)
+		return;
+	pgq_abandon(c);
+	libpgq_disconnect(c);
+	if (c->wake_pipe[0] >= 0)
+		close(c->wake_pipe[0]);
+	if (c->wake_pipe[1] >= 0)
+		close(c->wake_pipe[1]);
+	free(c->conninfo);
+	free(c->queue);
+	free(c->consumer);
+	free(c->errmsg);
+	free(c->hint);
+	free(c);
+}
+
+PGconn *
+pgq_connection(PgqConsumer *c)
+{
+	return c->conn;
+}
+
+/* ---- waiting ---- */
+
+void
+pgq_wake(PgqConsumer *c)
+{
+	int			save_errno = errno;
+	ssize_t		n;
+
+	/* A full pipe wakes as well as one byte does. */
+	n = write(c->wake_pipe[1], "", 1);
+	(void) n;
+	errno = save_errno;
+}
+
+/*
+ * Sleeps until something is to be read from sock (-1 = none), pgq_wake() was
+ * called, a signal came, or the clock shows until.  True: sock is readable.
+ */
+static bool
+sleep_until(PgqConsumer *c, int sock, int64_t until, bool *woken)
+{
+	struct pollfd fds[2];
+	int64_t		left = until - now_ms();
+	int			n;
+
+	if (left < 0)
+		left = 0;
+	if (left > INT_MAX)
+		left = INT_MAX;
+	fds[0].fd = c->wake_pipe[0];
+	fds[0].events = POLLIN;
+	fds[1].fd = sock;
+	fds[1].events = POLLIN;
+	n = poll(fds, sock >= 0 ? 2 : 1, (int) left);
+
+	*woken = n < 0;
+	if (n <= 0)
+		return false;
+	if (fds[0].revents != 0)
+	{
+		char		buf[64];
+
+		while (read(c->wake_pipe[0], buf, sizeof(buf)) > 0)
+			;
+		*woken = true;
+	}
+	return sock >= 0 && fds[1].revents != 0;
+}
+
+/* Takes all notices that have arrived.  True if there was one. */
+static bool
+take_notices(PgqConsumer *c)
+{
+	PGnotify   *notice;
+	bool		found = false;
+
+	while ((notice = PQnotifies(c->conn)) != NULL)
+	{
+		PQfreemem(notice);
+		found = true;
+	}
+	if (found)
+		c->notified = true;
+	return found;
+}
+
+PgqResult
+pgq_wait(PgqConsumer *c, int timeout_ms)
+{
+	int64_t		until = INT64_MAX;
+	int64_t		longest;
+	bool		woken = false;
+
+	if (timeout_ms >= 0)
+		until = now_ms() + timeout_ms;
+	if (c->batch_id != 0)
+		return libpgq_fail(c, PGQ_ERROR, "55000",
+						   "a batch is open: finish or abandon it first");
+
+	if (c->conn == NULL)
+	{
+		sleep_until(c, -1, c->retry_at < until ? c->retry_at : until, &woken);
+		return woken ? (c->status = PGQ_LOST) : libpgq_connect(c);
+	}
+
+	longest = now_ms() + (c->listening && c->notified ?
+						  WAIT_NOTIFIED_MS : WAIT_POLL_MS);
+	if (longest < until)
+		until = longest;
+	for (;;)
+	{
+		bool		readable;
+
+		if (take_notices(c))
+			return libpgq_done(c, PGQ_OK);
+		readable = sleep_until(c, PQsocket(c->conn), until, &woken);
+		if (readable && (PQconsumeInput(c->conn) == 0 ||
+						 PQstatus(c->conn) == CONNECTION_BAD))
+		{
+			libpgq_fail(c, PGQ_LOST, NULL, PQerrorMessage(c->conn));
+			libpgq_disconnect(c);
+			return PGQ_LOST;
+		}
+		if (woken || now_ms() >= until)
+			return libpgq_done(c, take_notices(c) ? PGQ_OK : PGQ_NONE);
+	}
+}

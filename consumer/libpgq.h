@@ -1,0 +1,213 @@
+/*-------------------------------------------------------------------------
+ *
+ * libpgq.h
+ *		libpgq, the C client of a PgQ consumer: its whole public interface.
+ *
+ * A consumer is a name registered on a queue.  The server hands it batches,
+ * one after the other; a batch holds all events between two ticks, maybe
+ * none.  The consumer reads a batch's events and finishes it; a batch that
+ * was not finished comes again, whatever happened.  A whole consumer:
+ *
+ *		PgqConsumer *c = pgq_open("dbname=shop", "orders", "mailer",
+ *								  PGQ_REGISTER);
+ *		PgqEvent	ev;
+ *		PgqResult	rc = pgq_status(c);
+ *
+ *		while (rc != PGQ_ERROR)
+ *		{
+ *			rc = pgq_next_batch(c);
+ *			if (rc == PGQ_OK)
+ *			{
+ *				while ((rc = pgq_next_event(c, &ev)) == PGQ_OK)
+ *					work(&ev);
+ *				if (rc == PGQ_NONE)
+ *					rc = pgq_finish(c);
+ *			}
+ *			else if (rc == PGQ_NONE || rc == PGQ_LOST)
+ *				rc = pgq_wait(c, 60000);
+ *		}
+ *		fprintf(stderr, "%s\n", pgq_error(c));
+ *		pgq_close(c);
+ *
+ * At least once is the default: if the connection is lost before pgq_finish()
+ * has returned PGQ_OK, the same events come again, so work() must bear that.
+ * Exactly once is to be had for work in the same database: do it through
+ * pgq_connection() between pgq_next_batch() and pgq_finish().  It is then in
+ * the transaction that finishes the batch, and both happen or neither.
+ *
+ * Lost connections are made again by pgq_next_batch() and pgq_wait(), after
+ * pauses that grow from 0.2 s to 15 s.  The library never prints, never exits
+ * and installs no signal handler.  A PgqConsumer belongs to one thread at a
+ * time; different ones are independent.  All text it gives is UTF-8.
+ *
+ * Servers: the extension pgq 4.0 and PgQ 3.x, which knows no wake-up by
+ * LISTEN; there the queue is looked at once a second.
+ *
+ * The role needs membership in pgq_reader.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LIBPGQ_H
+#define LIBPGQ_H
+
+#include <stdint.h>
+
+#include <libpq-fe.h>
+
+#ifdef __cplusplus
+extern "C"
+{
+#endif
+
+typedef struct PgqConsumer PgqConsumer;
+
+/* What a call came to. */
+typedef enum PgqResult
+{
+	PGQ_OK,						/* done */
+	PGQ_NONE,					/* nothing there: no batch, no more events, no
+								 * notice in time */
+	PGQ_LOST,					/* no connection; an open batch comes again. It
+								 * is made anew by pgq_wait, pgq_next_batch */
+	PGQ_ERROR					/* refused by the server or misused: see
+								 * pgq_error(). An open batch comes again */
+} PgqResult;
+
+/*
+ * One event, as pgq.get_batch_events gives it.  The strings belong to the
+ * PgqConsumer and are good until the next call on it, except pgq_retry() and
+ * the pgq_error() family.  NULL is SQL NULL.
+ */
+typedef struct PgqEvent
+{
+	int64_t		ev_id;
+	const char *ev_time;		/* ISO 8601 as PostgreSQL writes it, with zone */
+	int64_t		ev_txid;
+	int32_t		ev_retry;		/* times this event was retried, -1 for NULL */
+	const char *ev_type;
+	const char *ev_data;
+	const char *ev_extra1;
+	const char *ev_extra2;
+	const char *ev_extra3;
+	const char *ev_extra4;
+} PgqEvent;
+
+/* Flags of pgq_open(). */
+#define PGQ_REGISTER	0x01	/* register the consumer if it is not yet */
+
+/*
+ * Connects and makes the handle of one consumer on one queue.
+ *
+ * conninfo: libpq's connection string or URI, "" for libpq's environment and
+ * defaults.  queue, consumer: names, any text.  flags: 0 or PGQ_REGISTER.  All
+ * are copied.
+ *
+ * Returns a handle that the caller gives to pgq_close(), also when connecting
+ * failed: look at pgq_status().  NULL only when memory is short.  A handle
+ * whose status is PGQ_LOST may be used: it connects later.
+ *
+ * With PGQ_REGISTER a consumer that is new starts at the queue's newest tick:
+ * it gets the events that come from then on.
+ */
+extern PgqConsumer *pgq_open(const char *conninfo, const char *queue,
+							 const char *consumer, int flags);
+
+/*
+ * Returns what pgq_open() came to: PGQ_OK; PGQ_LOST, no connection; PGQ_ERROR,
+ * the server refused (no extension pgq, unknown queue, missing rights).
+ * Later: the outcome of the last call that may fail.
+ */
+extern PgqResult pgq_status(const PgqConsumer *c);
+
+/*
+ * Waits until the queue was ticked, at most timeout_ms milliseconds (negative:
+ * no limit of the caller's).  It may return PGQ_NONE sooner, so that the
+ * caller looks for itself now and then: after 10 s where the server's daemon
+ * sends notices, after 1 s where it does not.  Without a connection it pauses,
+ * then tries to connect.
+ *
+ * Returns PGQ_OK, a tick was made or the connection is there again;
+ * PGQ_NONE, time is up, pgq_wake() was called, or a signal came; PGQ_LOST;
+ * PGQ_ERROR, a batch is open.
+ */
+extern PgqResult pgq_wait(PgqConsumer *c, int timeout_ms);
+
+/*
+ * Ends the running pgq_wait(), or else the next one, at once.  The only call
+ * that may be made from a signal handler or another thread.
+ */
+extern void pgq_wake(PgqConsumer *c);
+
+/*
+ * Opens the consumer's next batch and begins the transaction in which its
+ * events are read.  A batch that was open and not finished is given again.
+ * An open batch of this handle is abandoned first, as by pgq_abandon().
+ *
+ * Returns PGQ_OK; PGQ_NONE, no tick since the last batch; PGQ_LOST; PGQ_ERROR,
+ * for example a consumer that is not registered.
+ */
+extern PgqResult pgq_next_batch(PgqConsumer *c);
+
+/* Returns the open batch's id, 0 without an open batch. */
+extern int64_t pgq_batch_id(const PgqConsumer *c);
+
+/*
+ * Gives the next event of the open batch, in the order of ev_id, in *ev.
+ * Events are fetched in pages, so a large batch takes little memory.
+ *
+ * Returns PGQ_OK; PGQ_NONE, no more events; PGQ_LOST; PGQ_ERROR.
+ */
+extern PgqResult pgq_next_event(PgqConsumer *c, PgqEvent *ev);
+
+/*
+ * Asks for an event of the open batch to come again in a later batch, seconds
+ * (0 or more) from now at the earliest, with its ev_retry raised by one.
+ * Takes effect when the batch is finished.
+ *
+ * Returns PGQ_OK, also if the event is waiting for its retry already;
+ * PGQ_LOST; PGQ_ERROR, for example an id that is not in the batch.
+ */
+extern PgqResult pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds);
+
+/*
+ * Finishes the open batch and commits: its events will not come again.
+ * Events that were not read count as done too.
+ *
+ * Returns PGQ_OK; PGQ_LOST, it may be finished or not; PGQ_ERROR, nothing was
+ * committed: the batch comes again, or was not this session's any more
+ * (SQLSTATE 55000; another session of the same consumer finished it).
+ */
+extern PgqResult pgq_finish(PgqConsumer *c);
+
+/*
+ * Gives the open batch up: rolls its transaction back, work done in it through
+ * pgq_connection() too.  The batch comes again.  Harmless without one.
+ */
+extern void pgq_abandon(PgqConsumer *c);
+
+/*
+ * Returns the connection, for work in the batch's transaction; NULL when there
+ * is none.  It belongs to the handle and may be another one after PGQ_LOST.
+ * The caller must leave the transaction, the cursor "pgq_batch" and the
+ * settings client_encoding and datestyle alone, and read his results to the
+ * end.  When a statement of his fails, only pgq_abandon() leads on.
+ */
+extern PGconn *pgq_connection(PgqConsumer *c);
+
+/*
+ * The last failure: its message (never NULL, "" if there was none), the
+ * server's hint or NULL, and the SQLSTATE ("" if the server gave none, as for
+ * a lost connection).  Good until the next call.
+ */
+extern const char *pgq_error(const PgqConsumer *c);
+extern const char *pgq_hint(const PgqConsumer *c);
+extern const char *pgq_sqlstate(const PgqConsumer *c);
+
+/* Abandons an open batch, disconnects and frees.  NULL is allowed. */
+extern void pgq_close(PgqConsumer *c);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif							/* LIBPGQ_H */
