@@ -1,0 +1,148 @@
+-- consumer.sql: register, move and unregister consumers.
+--
+-- Row locks are taken in the order queue, consumer, subscription everywhere.
+
+CREATE FUNCTION pgq.register_consumer_at(
+	x_queue_name text, x_consumer_name text, x_tick_pos int8)
+RETURNS int4 AS $$
+DECLARE
+	q_id int4;
+	c_id int4;
+	s_id int4;
+	top_id int4;
+	start_tick int8 := x_tick_pos;
+BEGIN
+	-- Keeps rotation and drop_queue away until the position is committed.
+	SELECT queue_id INTO q_id FROM pgq.queue
+	WHERE queue_name = x_queue_name FOR KEY SHARE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'Event queue not created yet'
+			USING ERRCODE = 'undefined_object',
+				DETAIL = format('There is no queue "%s".', x_queue_name),
+				HINT = 'Call pgq.create_queue() first.';
+	END IF;
+
+	-- The lock makes two registrations of one consumer follow each other.
+	LOOP
+		SELECT co_id INTO c_id FROM pgq.consumer
+		WHERE co_name = x_consumer_name FOR NO KEY UPDATE;
+		EXIT WHEN FOUND;
+		-- The sequence may be behind the table after a restore by hand.
+		SELECT max(co_id) INTO top_id FROM pgq.consumer;
+		LOOP
+			c_id := nextval('pgq.consumer_co_id_seq');
+			EXIT WHEN c_id > coalesce(top_id, 0);
+		END LOOP;
+		INSERT INTO pgq.consumer (co_id, co_name)
+		VALUES (c_id, x_consumer_name)
+		ON CONFLICT (co_name) DO NOTHING;
+	END LOOP;
+
+	IF x_tick_pos IS NOT NULL THEN
+		PERFORM FROM pgq.tick
+		WHERE tick_queue = q_id AND tick_id = x_tick_pos;
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'cannot reposition, tick not found: %', x_tick_pos
+				USING ERRCODE = 'undefined_object',
+					HINT = 'pgq.tick lists the ticks that rotation has left.';
+		END IF;
+	END IF;
+
+	PERFORM FROM pgq.subscription
+	WHERE sub_queue = q_id AND sub_consumer = c_id FOR UPDATE;
+	IF FOUND THEN
+		IF x_tick_pos IS NOT NULL THEN
+			UPDATE pgq.subscription
+			SET sub_last_tick = x_tick_pos, sub_batch = NULL,
+				sub_next_tick = NULL, sub_active = now()
+			WHERE sub_queue = q_id AND sub_consumer = c_id;
+		END IF;
+		RETURN 0;
+	END IF;
+
+	IF start_tick IS NULL THEN
+		SELECT tick_id INTO start_tick FROM pgq.tick
+		WHERE tick_queue = q_id ORDER BY tick_queue DESC, tick_id DESC LIMIT 1;
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'No ticks for this queue.  Please run ticker on database.'
+				USING ERRCODE = 'object_not_in_prerequisite_state',
+					HINT = 'Start pgqd, or call pgq.ticker().';
+		END IF;
+	END IF;
+
+	-- sub_id has no unique constraint that would catch a used one, and sharing
+	-- one by accident means sharing retried events.
+	SELECT max(sub_id) INTO top_id FROM pgq.subscription;
+	LOOP
+		s_id := nextval('pgq.subscription_sub_id_seq');
+		EXIT WHEN s_id > coalesce(top_id, 0);
+	END LOOP;
+	INSERT INTO pgq.subscription (sub_id, sub_queue, sub_consumer,
+								  sub_last_tick)
+	VALUES (s_id, q_id, c_id, start_tick);
+	RETURN 1;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.register_consumer_at(text, text, int8) IS
+	'Registers a consumer at a tick, or moves it there; returns 1 when it is new.';
+
+
+CREATE FUNCTION pgq.register_consumer(x_queue_name text, x_consumer_id text)
+RETURNS int4 AS $$
+BEGIN
+	RETURN pgq.register_consumer_at(x_queue_name, x_consumer_id, NULL);
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.register_consumer(text, text) IS
+	'Registers a consumer at the newest tick of a queue; returns 1 when it is new.';
+
+
+CREATE FUNCTION pgq.unregister_consumer(
+	x_queue_name text, x_consumer_name text)
+RETURNS int4 AS $$
+DECLARE
+	c_id int4;
+	s pgq.subscription%ROWTYPE;
+	n int4;
+BEGIN
+	SELECT co_id INTO c_id FROM pgq.consumer
+	WHERE co_name = x_consumer_name FOR UPDATE;
+	IF NOT FOUND THEN
+		RETURN 0;
+	END IF;
+	SELECT sub.* INTO s
+	FROM pgq.subscription sub JOIN pgq.queue q ON q.queue_id = sub.sub_queue
+	WHERE q.queue_name = x_queue_name AND sub.sub_consumer = c_id
+	FOR UPDATE OF sub;
+	IF NOT FOUND THEN
+		RETURN 0;
+	END IF;
+
+	-- Cooperating consumers share a sub_id within their queue. The row of a
+	-- sub-consumer has both ticks (working) or none (idle), the main row has
+	-- only the last.
+	SELECT count(*) INTO n FROM pgq.subscription
+	WHERE sub_id = s.sub_id AND sub_queue = s.sub_queue;
+	IF n > 1 AND (s.sub_last_tick IS NULL) = (s.sub_next_tick IS NULL) THEN
+		DELETE FROM pgq.subscription
+		WHERE sub_queue = s.sub_queue AND sub_consumer = c_id;
+		RETURN 1;
+	END IF;
+
+	DELETE FROM pgq.retry_queue
+	WHERE ev_owner = s.sub_id AND ev_queue = s.sub_queue;
+	DELETE FROM pgq.subscription
+	WHERE sub_id = s.sub_id AND sub_queue = s.sub_queue;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	DELETE FROM pgq.consumer
+	WHERE co_id = c_id
+	  AND NOT EXISTS (SELECT FROM pgq.subscription
+					  WHERE sub_consumer = c_id);
+	RETURN n;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.unregister_consumer(text, text) IS
+	'Removes a consumer from a queue with its retried events; returns the number of subscriptions removed.';

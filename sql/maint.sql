@@ -1,0 +1,228 @@
+-- maint.sql: rotation of event tables, and the list of maintenance work.
+
+CREATE FUNCTION pgq.maint_rotate_tables_step1(i_queue_name text)
+RETURNS int4 AS $$
+DECLARE
+	q pgq.queue%ROWTYPE;
+	lowest_tick int8;
+	lowest_xmin int8;
+	next_table int4;
+BEGIN
+	-- Also keeps register_consumer from taking a position that goes away.
+	SELECT * INTO q FROM pgq.queue WHERE queue_name = i_queue_name FOR UPDATE;
+	IF NOT FOUND OR q.queue_switch_step2 IS NULL
+		OR q.queue_switch_time + q.queue_rotation_period >= now() THEN
+		RETURN 0;
+	END IF;
+
+	IF txid_current() < q.queue_switch_step1 THEN
+		RAISE EXCEPTION 'queue % maint failure: step1=%, current=%',
+				i_queue_name, q.queue_switch_step1, txid_current()
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				DETAIL = 'The queue comes from a server with higher transaction ids.',
+				HINT = 'Raise this server''s transaction id epoch with pg_resetwal -e, or drop the queue and create it again.';
+	END IF;
+
+	-- The table to empty holds what was written before the last switch: all
+	-- consumers must be past it.
+	SELECT min(sub_last_tick) INTO lowest_tick FROM pgq.subscription
+	WHERE sub_queue = q.queue_id;
+	IF lowest_tick IS NOT NULL THEN
+		SELECT txid_snapshot_xmin(tick_snapshot) INTO lowest_xmin
+		FROM pgq.tick
+		WHERE tick_queue = q.queue_id AND tick_id = lowest_tick;
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'queue % maint failure: tick % not found',
+					i_queue_name, lowest_tick
+				USING ERRCODE = 'data_corrupted',
+					HINT = 'Move the consumer that stands there with pgq.register_consumer_at(), or unregister it.';
+		END IF;
+		IF lowest_xmin <= q.queue_switch_step2 THEN
+			RETURN 0;
+		END IF;
+	END IF;
+
+	-- A reader such as pg_dump delays the rotation; it must not make everyone
+	-- wait behind our lock.
+	next_table := (q.queue_cur_table + 1) % q.queue_ntables;
+	BEGIN
+		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT',
+			pgq.quote_fqname(q.queue_data_pfx || '_' || next_table));
+	EXCEPTION
+		WHEN lock_not_available THEN
+			RETURN 0;
+	END;
+	EXECUTE 'TRUNCATE '
+		|| pgq.quote_fqname(q.queue_data_pfx || '_' || next_table);
+
+	UPDATE pgq.queue
+	SET queue_cur_table = next_table, queue_switch_time = now(),
+		queue_switch_step1 = txid_current(), queue_switch_step2 = NULL
+	WHERE queue_id = q.queue_id;
+
+	-- Ticks whose events are gone. The newest one stays: without any tick
+	-- nobody could register.
+	DELETE FROM pgq.tick
+	WHERE tick_queue = q.queue_id
+	  AND txid_snapshot_xmin(tick_snapshot) < q.queue_switch_step2
+	  AND tick_id < (SELECT max(tick_id) FROM pgq.tick
+					 WHERE tick_queue = q.queue_id);
+	RETURN 0;
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.maint_rotate_tables_step1(text) IS
+	'Switches a queue to its next event table when the rotation period is over and all consumers are past that table.';
+
+
+CREATE FUNCTION pgq.maint_rotate_tables_step2()
+RETURNS int4 AS $$
+BEGIN
+	-- Writers that still use the old table have ids from before step1's
+	-- commit. Readers leave that table out for good above step2, so our id
+	-- must be newer than theirs: it must not be assigned yet.
+	IF txid_current_if_assigned() IS NOT NULL THEN
+		PERFORM FROM pgq.queue WHERE queue_switch_step2 IS NULL;
+		IF FOUND THEN
+			RAISE WARNING 'rotation of event tables is not completed by this call'
+				USING DETAIL = 'The transaction has written before.',
+					HINT = 'Call pgq.maint_rotate_tables_step2() in a transaction of its own.';
+		END IF;
+		RETURN 0;
+	END IF;
+	UPDATE pgq.queue SET queue_switch_step2 = txid_current()
+	WHERE queue_switch_step2 IS NULL;
+	RETURN 0;
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.maint_rotate_tables_step2() IS
+	'Completes the rotations that step1 began in earlier transactions; needs a transaction of its own.';
+
+
+CREATE FUNCTION pgq.maint_tables_to_vacuum()
+RETURNS SETOF text AS $$
+	SELECT n.nspname || '.' || c.relname
+	FROM unnest(ARRAY[
+			'pgq.subscription', 'pgq.consumer', 'pgq.queue', 'pgq.tick',
+			'pgq.retry_queue',
+			'pgq_ext.completed_tick', 'pgq_ext.completed_batch',
+			'pgq_ext.completed_event', 'pgq_ext.partial_batch',
+			'pgq_node.local_state', 'londiste.seq_info', 'txid.epoch',
+			'londiste.completed', 'pgq.position'
+		 ]) WITH ORDINALITY AS t(name, ord)
+		 JOIN pg_catalog.pg_namespace n ON n.nspname = split_part(t.name, '.', 1)
+		 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
+								   AND c.relname = split_part(t.name, '.', 2)
+	WHERE current_setting('autovacuum') = 'off' AND c.relkind = 'r'
+	ORDER BY t.ord
+$$ LANGUAGE sql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.maint_tables_to_vacuum() IS
+	'Lists the small busy tables that need VACUUM; none when autovacuum is on.';
+
+
+CREATE FUNCTION pgq.maint_positions()
+RETURNS int4 AS $$
+BEGIN
+	DELETE FROM pgq.position p
+	USING (SELECT pos_slot, max(pos_lsn) AS pos_lsn
+		   FROM pgq.position GROUP BY pos_slot) newest
+	WHERE p.pos_slot = newest.pos_slot AND p.pos_lsn < newest.pos_lsn;
+	RETURN 0;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.maint_positions() IS
+	'Deletes all but the newest ingest position of each slot.';
+
+
+-- The caller runs the rows in order, each in its own transaction. Rows named
+-- vacuum come last, since PgQ 3's daemon stops at the first of them.
+CREATE FUNCTION pgq.maint_operations(OUT func_name text, OUT func_arg text)
+RETURNS SETOF record AS $$
+DECLARE
+	need_step2 bool := false;
+BEGIN
+	FOR func_arg IN
+		SELECT q.queue_name FROM pgq.queue q
+		WHERE q.queue_switch_step2 IS NOT NULL
+		  AND q.queue_switch_time + q.queue_rotation_period < now()
+		ORDER BY q.queue_name
+	LOOP
+		func_name := 'pgq.maint_rotate_tables_step1';
+		RETURN NEXT;
+		need_step2 := true;
+	END LOOP;
+
+	IF NOT need_step2 THEN
+		PERFORM FROM pgq.queue q WHERE q.queue_switch_step2 IS NULL;
+		need_step2 := FOUND;
+	END IF;
+	IF need_step2 THEN
+		func_name := 'pgq.maint_rotate_tables_step2';
+		func_arg := NULL;
+		RETURN NEXT;
+	END IF;
+
+	FOR func_name, func_arg IN
+		SELECT m.name, q.queue_name
+		FROM pgq.queue q,
+			 LATERAL unnest(q.queue_extra_maint)
+				WITH ORDINALITY AS m(name, ord)
+		WHERE m.name IS NOT NULL
+		ORDER BY q.queue_name, m.ord
+	LOOP
+		RETURN NEXT;
+	END LOOP;
+
+	PERFORM FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+	WHERE n.nspname = 'pgq_node' AND p.proname = 'maint_watermark';
+	IF FOUND THEN
+		func_name := 'pgq_node.maint_watermark';
+		FOR func_arg IN EXECUTE
+			'SELECT queue_name FROM pgq_node.node_info'
+			' WHERE node_type = ''root'' ORDER BY queue_name'
+		LOOP
+			RETURN NEXT;
+		END LOOP;
+	END IF;
+
+	PERFORM FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+	WHERE n.nspname = 'londiste' AND p.proname = 'root_check_seqs';
+	IF FOUND THEN
+		func_name := 'londiste.root_check_seqs';
+		FOR func_arg IN EXECUTE
+			'SELECT DISTINCT s.queue_name FROM londiste.seq_info s'
+			' JOIN pgq_node.node_info n ON n.queue_name = s.queue_name'
+			' WHERE n.node_type = ''root'' AND s.local ORDER BY 1'
+		LOOP
+			RETURN NEXT;
+		END LOOP;
+	END IF;
+
+	func_arg := NULL;
+	PERFORM FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+	WHERE n.nspname = 'londiste' AND p.proname = 'periodic_maintenance';
+	IF FOUND THEN
+		func_name := 'londiste.periodic_maintenance';
+		RETURN NEXT;
+	END IF;
+
+	-- Below a thousand rows it is not worth a transaction. The look goes no
+	-- further than that either.
+	PERFORM FROM pgq.position OFFSET 1001 LIMIT 1;
+	IF FOUND THEN
+		func_name := 'pgq.maint_positions';
+		RETURN NEXT;
+	END IF;
+
+	func_name := 'vacuum';
+	FOR func_arg IN SELECT * FROM pgq.maint_tables_to_vacuum() LOOP
+		RETURN NEXT;
+	END LOOP;
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.maint_operations() IS
+	'Lists the functions, with their argument, that maintenance has to call now, then tables to vacuum.';

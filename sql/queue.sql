@@ -1,0 +1,269 @@
+-- queue.sql: create, configure and drop queues.
+
+CREATE FUNCTION pgq.create_queue(i_queue_name text)
+RETURNS int4 AS $$
+DECLARE
+	q pgq.queue%ROWTYPE;
+	top_id int4;
+	child text;
+	ev_seq regclass;
+BEGIN
+	IF i_queue_name IS NULL THEN
+		RAISE EXCEPTION 'Invalid NULL value'
+			USING ERRCODE = 'null_value_not_allowed',
+				HINT = 'Give the name of the queue.';
+	END IF;
+	PERFORM FROM pgq.queue WHERE queue_name = i_queue_name;
+	IF FOUND THEN
+		RETURN 0;
+	END IF;
+
+	-- The sequence may be behind the table after a restore by hand.
+	SELECT max(queue_id) INTO top_id FROM pgq.queue;
+	LOOP
+		q.queue_id := nextval('pgq.queue_queue_id_seq');
+		EXIT WHEN q.queue_id > coalesce(top_id, 0);
+	END LOOP;
+
+	-- A second creator of the same name waits here for the first, and then
+	-- fails on queue_name_uq.
+	INSERT INTO pgq.queue (queue_id, queue_name, queue_data_pfx,
+						   queue_event_seq, queue_tick_seq)
+	VALUES (q.queue_id, i_queue_name, 'pgq.event_' || q.queue_id,
+			'pgq.event_' || q.queue_id || '_id_seq',
+			'pgq.event_' || q.queue_id || '_tick_seq')
+	RETURNING * INTO q;
+
+	EXECUTE 'CREATE SEQUENCE ' || pgq.quote_fqname(q.queue_tick_seq);
+	EXECUTE 'CREATE SEQUENCE ' || pgq.quote_fqname(q.queue_event_seq);
+	ev_seq := pgq.quote_fqname(q.queue_event_seq)::regclass;
+
+	EXECUTE format('CREATE TABLE %s () INHERITS (pgq.event_template)',
+				   pgq.quote_fqname(q.queue_data_pfx));
+	FOR i IN 0 .. q.queue_ntables - 1 LOOP
+		child := q.queue_data_pfx || '_' || i;
+		EXECUTE format('CREATE TABLE %s () INHERITS (%s)',
+					   pgq.quote_fqname(child),
+					   pgq.quote_fqname(q.queue_data_pfx));
+		EXECUTE format(
+			'ALTER TABLE %s ALTER COLUMN ev_id SET DEFAULT nextval(%L)',
+			pgq.quote_fqname(child), q.queue_event_seq);
+		EXECUTE format('CREATE INDEX %I ON %s (ev_txid)',
+					   split_part(child, '.', 2) || '_txid_idx',
+					   pgq.quote_fqname(child));
+		INSERT INTO pgq.event_table (evt_relid, evt_queue)
+		VALUES (pgq.quote_fqname(child)::regclass, i_queue_name);
+	END LOOP;
+	PERFORM pgq._invalidate_capture();
+
+	PERFORM pgq.grant_perms(i_queue_name);
+
+	-- The first tick must be there when this commits: a consumer can register
+	-- at once, even in this transaction.
+	INSERT INTO pgq.tick (tick_queue, tick_id, tick_time, tick_snapshot,
+						  tick_event_seq)
+	VALUES (q.queue_id,
+			nextval(pgq.quote_fqname(q.queue_tick_seq)::regclass),
+			now(), txid_current_snapshot(),
+			pgq.seq_getval(q.queue_event_seq));
+
+	PERFORM pgq.tune_storage(i_queue_name);
+	RETURN 1;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.create_queue(text) IS
+	'Creates a queue with its event tables and first tick; returns 1 when created, 0 when it exists.';
+
+
+CREATE FUNCTION pgq.drop_queue(x_queue_name text, x_force bool)
+RETURNS int4 AS $$
+DECLARE
+	q pgq.queue%ROWTYPE;
+	consumer text;
+BEGIN
+	SELECT * INTO q FROM pgq.queue WHERE queue_name = x_queue_name FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'No such event queue'
+			USING ERRCODE = 'undefined_object',
+				DETAIL = format('There is no queue "%s".', x_queue_name),
+				HINT = 'pgq.get_queue_info() lists the queues.';
+	END IF;
+
+	IF x_force THEN
+		FOR consumer IN
+			SELECT i.consumer_name FROM pgq.get_consumer_info(x_queue_name) i
+		LOOP
+			PERFORM pgq.unregister_consumer(x_queue_name, consumer);
+		END LOOP;
+		DELETE FROM pgq.capture WHERE cap_queue = x_queue_name;
+	ELSE
+		PERFORM FROM pgq.subscription WHERE sub_queue = q.queue_id;
+		IF FOUND THEN
+			RAISE EXCEPTION 'cannot drop queue, consumers still attached'
+				USING ERRCODE = 'dependent_objects_still_exist',
+					HINT = 'Unregister the consumers first, or call pgq.drop_queue(queue, true).';
+		END IF;
+		-- Their changes would be thrown away without a word.
+		PERFORM FROM pgq.capture WHERE cap_queue = x_queue_name;
+		IF FOUND THEN
+			RAISE EXCEPTION 'cannot drop queue, tables are still captured into it'
+				USING ERRCODE = 'dependent_objects_still_exist',
+					HINT = 'Call pgq.uncapture_table() for these tables first, or pgq.drop_queue(queue, true).';
+		END IF;
+	END IF;
+
+	FOR i IN 0 .. q.queue_ntables - 1 LOOP
+		EXECUTE 'DROP TABLE '
+			|| pgq.quote_fqname(q.queue_data_pfx || '_' || i);
+	END LOOP;
+	EXECUTE 'DROP TABLE ' || pgq.quote_fqname(q.queue_data_pfx);
+	DELETE FROM pgq.event_table WHERE evt_queue = x_queue_name;
+	PERFORM pgq._invalidate_capture();
+
+	DELETE FROM pgq.tick WHERE tick_queue = q.queue_id;
+	EXECUTE 'DROP SEQUENCE ' || pgq.quote_fqname(q.queue_tick_seq);
+	EXECUTE 'DROP SEQUENCE ' || pgq.quote_fqname(q.queue_event_seq);
+	DELETE FROM pgq.queue WHERE queue_id = q.queue_id;
+	RETURN 1;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.drop_queue(text, bool) IS
+	'Drops a queue with its events; with force also unregisters its consumers and uncaptures the tables that feed it.';
+
+
+CREATE FUNCTION pgq.drop_queue(x_queue_name text)
+RETURNS int4 AS $$
+BEGIN
+	RETURN pgq.drop_queue(x_queue_name, false);
+END;
+$$ LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.drop_queue(text) IS
+	'Drops a queue that has neither consumers nor captured tables.';
+
+
+CREATE FUNCTION pgq.set_queue_config(
+	x_queue_name text, x_param_name text, x_param_value text)
+RETURNS int4 AS $$
+DECLARE
+	id int4;
+BEGIN
+	IF x_queue_name IS NULL OR x_param_name IS NULL THEN
+		RAISE EXCEPTION 'Invalid NULL value'
+			USING ERRCODE = 'null_value_not_allowed',
+				HINT = 'Give the names of the queue and of the parameter.';
+	END IF;
+	SELECT queue_id INTO id FROM pgq.queue WHERE queue_name = x_queue_name;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'No such event queue'
+			USING ERRCODE = 'undefined_object',
+				DETAIL = format('There is no queue "%s".', x_queue_name),
+				HINT = 'pgq.get_queue_info() lists the queues.';
+	END IF;
+	IF x_param_name NOT IN ('ticker_max_count', 'ticker_max_lag',
+			'ticker_idle_period', 'ticker_paused', 'rotation_period',
+			'external_ticker') THEN
+		RAISE EXCEPTION 'cannot change parameter "%"', x_param_name
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Parameters are ticker_max_count, ticker_max_lag, ticker_idle_period, ticker_paused, rotation_period and external_ticker.';
+	END IF;
+	IF x_param_value IS NULL THEN
+		RAISE EXCEPTION 'Invalid NULL value'
+			USING ERRCODE = 'null_value_not_allowed',
+				DETAIL = format('Parameter "%s" can''t be NULL.',
+								x_param_name),
+				HINT = 'Give the value as text.';
+	END IF;
+
+	CASE x_param_name
+		WHEN 'ticker_max_count' THEN
+			UPDATE pgq.queue SET queue_ticker_max_count = x_param_value::int4
+			WHERE queue_id = id;
+		WHEN 'ticker_max_lag' THEN
+			UPDATE pgq.queue SET queue_ticker_max_lag = x_param_value::interval
+			WHERE queue_id = id;
+		WHEN 'ticker_idle_period' THEN
+			UPDATE pgq.queue
+			SET queue_ticker_idle_period = x_param_value::interval
+			WHERE queue_id = id;
+		WHEN 'ticker_paused' THEN
+			UPDATE pgq.queue SET queue_ticker_paused = x_param_value::bool
+			WHERE queue_id = id;
+		WHEN 'rotation_period' THEN
+			UPDATE pgq.queue
+			SET queue_rotation_period = x_param_value::interval
+			WHERE queue_id = id;
+		WHEN 'external_ticker' THEN
+			UPDATE pgq.queue SET queue_external_ticker = x_param_value::bool
+			WHERE queue_id = id;
+	END CASE;
+	RETURN 1;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.set_queue_config(text, text, text) IS
+	'Changes one setting of a queue, named without its queue_ prefix.';
+
+
+CREATE FUNCTION pgq.grant_perms(x_queue_name text)
+RETURNS int4 AS $$
+DECLARE
+	q pgq.queue%ROWTYPE;
+	dst_schema text;
+	dst_table text;
+BEGIN
+	SELECT * INTO q FROM pgq.queue WHERE queue_name = x_queue_name;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'Queue not found'
+			USING ERRCODE = 'undefined_object',
+				DETAIL = format('There is no queue "%s".', x_queue_name),
+				HINT = 'pgq.get_queue_info() lists the queues.';
+	END IF;
+
+	EXECUTE format('GRANT SELECT ON SEQUENCE %s TO PUBLIC',
+				   pgq.quote_fqname(q.queue_event_seq));
+	EXECUTE format('GRANT USAGE ON SEQUENCE %s TO pgq_admin',
+				   pgq.quote_fqname(q.queue_event_seq));
+	EXECUTE format('GRANT SELECT ON SEQUENCE %s TO PUBLIC',
+				   pgq.quote_fqname(q.queue_tick_seq));
+
+	dst_schema := split_part(q.queue_data_pfx, '.', 1);
+	dst_table := split_part(q.queue_data_pfx, '.', 2);
+	PERFORM pgq._grant_perms_from('pgq', 'event_template',
+								  dst_schema, dst_table);
+	FOR i IN 0 .. q.queue_ntables - 1 LOOP
+		PERFORM pgq._grant_perms_from('pgq', 'event_template',
+									  dst_schema, dst_table || '_' || i);
+	END LOOP;
+	RETURN 1;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.grant_perms(text) IS
+	'Grants on the tables and sequences of a queue what PgQ''s roles need.';
+
+
+CREATE FUNCTION pgq.tune_storage(i_queue_name text)
+RETURNS int4 AS $$
+DECLARE
+	q pgq.queue%ROWTYPE;
+BEGIN
+	SELECT * INTO q FROM pgq.queue WHERE queue_name = i_queue_name;
+	IF NOT FOUND THEN
+		RETURN 0;
+	END IF;
+	-- Events are never updated and leave by TRUNCATE only.
+	FOR i IN 0 .. q.queue_ntables - 1 LOOP
+		EXECUTE format('ALTER TABLE %s SET (fillfactor = 100, '
+					   'autovacuum_enabled = off, '
+					   'toast.autovacuum_enabled = off)',
+					   pgq.quote_fqname(q.queue_data_pfx || '_' || i));
+	END LOOP;
+	RETURN 1;
+END;
+$$ LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.tune_storage(text) IS
+	'Sets the storage options of a queue''s event tables.';
