@@ -209,15 +209,18 @@ frame_read_init(FrameReader *r, const char *data, Size len)
 }
 
 /*
- * Go on to the next E frame, over T, C and M frames.
+ * Go on to the next E frame, over T, C and M frames and whatever is left of
+ * the E frame before.
  *
- * The E frame before must have been read to its end.  Returns false at the
- * end of the input, else true with the queue's name and number of events.
+ * Returns false at the end of the input, else true with the queue's name and
+ * number of events.
  */
 bool
 frame_next_events(FrameReader *r, EventField *queue, int32 *nevents)
 {
-	Assert(r->events_left == 0);
+	if (r->body_end)
+		r->ptr = r->body_end;
+	r->events_left = 0;
 
 	while (r->ptr < r->end)
 	{

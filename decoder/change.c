@@ -1,0 +1,300 @@
+/*-------------------------------------------------------------------------
+ *
+ * change.c
+ *		Turn a decoded change into events for each queue that wants it.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "decoder/decoder.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "catalog/partition.h"
+#include "replication/origin.h"
+#include "utils/rel.h"
+
+/* the changed table's own columns, and the marked table's */
+#define ROW_OLD 0
+#define ROW_NEW 1
+#define ROW_MAPPED_OLD 2
+#define ROW_MAPPED_NEW 3
+
+/* Make the rows wide enough. */
+static void
+size_rows(LogicalDecodingContext *ctx, DecoderState *state, int natts)
+{
+	if (natts <= state->row_size)
+		return;
+	for (int i = 0; i < DECODER_ROWS; i++)
+	{
+		EventRow   *row = &state->rows[i];
+
+		if (row->values)
+		{
+			pfree(row->values);
+			pfree(row->isnull);
+			pfree(row->absent);
+		}
+		row->values = MemoryContextAlloc(ctx->context, natts * sizeof(Datum));
+		row->isnull = MemoryContextAlloc(ctx->context, natts * sizeof(bool));
+		row->absent = MemoryContextAlloc(ctx->context, natts * sizeof(bool));
+	}
+	state->row_size = natts;
+}
+
+/*
+ * Take the new row apart.  A TOAST value that the update left alone is only a
+ * pointer there; the old row has it if the identity is FULL.
+ */
+static EventRow *
+unpack_new(DecoderState *state, TupleDesc desc, HeapTuple tuple,
+		   const EventRow *oldrow)
+{
+	EventRow   *row = &state->rows[ROW_NEW];
+
+	heap_deform_tuple(tuple, desc, row->values, row->isnull);
+	memset(row->absent, 0, desc->natts * sizeof(bool));
+	row->complete = true;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attlen != -1 || row->isnull[i] || att->attisdropped ||
+			!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(row->values[i])))
+			continue;
+		if (oldrow && !oldrow->absent[i] && !oldrow->isnull[i] &&
+			!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(oldrow->values[i])))
+			row->values[i] = oldrow->values[i];
+		else
+		{
+			row->absent[i] = true;
+			row->complete = false;
+		}
+	}
+	return row;
+}
+
+/* Take the old row apart: the identity's columns, or all if it is FULL. */
+static EventRow *
+unpack_old(DecoderState *state, TupleDesc desc, HeapTuple tuple,
+		   const CaptureEntry *entry)
+{
+	EventRow   *row = &state->rows[ROW_OLD];
+
+	heap_deform_tuple(tuple, desc, row->values, row->isnull);
+	row->complete = entry->identity_full;
+	for (int i = 0; i < desc->natts; i++)
+		row->absent[i] = !entry->identity_full &&
+			!bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber,
+						   entry->identity);
+	return row;
+}
+
+/* Put a row into the column order of the marked table. */
+static EventRow *
+map_row(const CaptureMark *mark, const EventRow *row, EventRow *mapped)
+{
+	if (!row)
+		return NULL;
+	mapped->complete = row->complete;
+	for (int i = 0; i < mark->natts; i++)
+	{
+		int			from = mark->attrmap[i];
+
+		mapped->values[i] = from < 0 ? (Datum) 0 : row->values[from];
+		mapped->isnull[i] = from < 0 ? true : row->isnull[from];
+		mapped->absent[i] = from < 0 ? false : row->absent[from];
+	}
+	return mapped;
+}
+
+/* Count an event table's queue among those that the transaction fed. */
+static void
+note_touched(DecoderState *state, CaptureEntry *entry)
+{
+	if (entry->touched_in == state->txn_serial)
+		return;
+	entry->touched_in = state->txn_serial;
+	for (int i = 0; i < state->ntouched; i++)
+		if (strcmp(state->touched[i], entry->touched_queue) == 0)
+			return;
+	if (state->ntouched == state->maxtouched)
+	{
+		int			max = Max(8, state->maxtouched * 2);
+
+		state->touched = state->touched ?
+			repalloc(state->touched, max * sizeof(char *)) :
+			MemoryContextAlloc(state->txn_cxt, max * sizeof(char *));
+		state->maxtouched = max;
+	}
+	state->touched[state->ntouched++] =
+		MemoryContextStrdup(state->txn_cxt, entry->touched_queue);
+}
+
+static bool
+mark_wants(const CaptureMark *mark, EventOp op, ReorderBufferTXN *txn)
+{
+	return (mark->plan->ops & op) != 0 &&
+		!(mark->origin_none && txn->origin_id != InvalidRepOriginId);
+}
+
+static void
+decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+				const CaptureMark *mark, EventOp op, const EventRow *oldrow,
+				const EventRow *newrow)
+{
+	DecoderState *state = ctx->output_plugin_private;
+	Event		events[EVENT_BUILD_MAX];
+	int			n;
+
+	n = event_build(mark->plan, &state->scratch, op,
+					map_row(mark, oldrow, &state->rows[ROW_MAPPED_OLD]),
+					map_row(mark, newrow, &state->rows[ROW_MAPPED_NEW]),
+					events);
+	for (int i = 0; i < n; i++)
+		output_event(ctx, txn, mark->queue, &events[i]);
+}
+
+/*
+ * Decode an INSERT, UPDATE or DELETE; called in the per-change context, in
+ * the order of the statements.
+ */
+void
+change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			  Relation rel, ReorderBufferChange *change)
+{
+	DecoderState *state = ctx->output_plugin_private;
+	CaptureEntry *entry = capture_cache_get(rel);
+	TupleDesc	desc = RelationGetDescr(rel);
+	HeapTuple	oldtuple = NULL;
+	HeapTuple	newtuple = NULL;
+	EventRow   *oldrow = NULL;
+	EventRow   *newrow = NULL;
+	EventOp		op;
+	int			width = desc->natts;
+	bool		wanted = false;
+
+	if (entry->touched_queue &&
+		change->action == REORDER_BUFFER_CHANGE_INSERT)
+		note_touched(state, entry);
+
+	switch (change->action)
+	{
+		case REORDER_BUFFER_CHANGE_INSERT:
+			op = EVENT_OP_INSERT;
+			newtuple = CHANGE_NEW_TUPLE(change);
+			break;
+		case REORDER_BUFFER_CHANGE_UPDATE:
+			op = EVENT_OP_UPDATE;
+			newtuple = CHANGE_NEW_TUPLE(change);
+			oldtuple = CHANGE_OLD_TUPLE(change);
+			break;
+		case REORDER_BUFFER_CHANGE_DELETE:
+			op = EVENT_OP_DELETE;
+			oldtuple = CHANGE_OLD_TUPLE(change);
+			break;
+		default:
+			return;
+	}
+
+	for (int i = 0; i < entry->nmarks; i++)
+	{
+		wanted |= mark_wants(&entry->marks[i], op, txn);
+		width = Max(width, entry->marks[i].natts);
+	}
+	if (!wanted)
+		return;
+
+	/*
+	 * Marks are refused and DDL is stopped where the WAL would lack the key;
+	 * a change without it must not slip through in silence.
+	 */
+	if (op == EVENT_OP_DELETE ? !oldtuple : !newtuple)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("change of captured table \"%s\" has no row in the WAL",
+						RelationGetRelationName(rel)),
+				 errdetail("The table's replica identity does not name its rows.")));
+
+	size_rows(ctx, state, width);
+	if (oldtuple)
+		oldrow = unpack_old(state, desc, oldtuple, entry);
+	if (newtuple)
+		newrow = unpack_new(state, desc, newtuple, oldrow);
+
+	for (int i = 0; i < entry->nmarks; i++)
+		if (mark_wants(&entry->marks[i], op, txn))
+			decode_for_mark(ctx, txn, &entry->marks[i], op, oldrow, newrow);
+}
+
+static bool
+is_among(Oid relid, int nrels, Relation rels[])
+{
+	for (int i = 0; i < nrels; i++)
+		if (RelationGetRelid(rels[i]) == relid)
+			return true;
+	return false;
+}
+
+/* Whether an ancestor is truncated by the same statement. */
+static bool
+is_covered(Relation rel, int nrels, Relation rels[])
+{
+	ListCell   *lc;
+
+	if (!rel->rd_rel->relispartition)
+		return false;
+	foreach(lc, get_partition_ancestors(RelationGetRelid(rel)))
+		if (is_among(lfirst_oid(lc), nrels, rels))
+			return true;
+	return false;
+}
+
+/*
+ * An event for the TRUNCATE of a part of the marked table: it carries the
+ * part's name, since the rest of the table is still there.
+ */
+static void
+name_partition(Relation rel, EventFormat format, Event *event)
+{
+	static const char flag[] = "partition";
+	EventArgs	args = {.format = format,.ops = EVENT_OPS_ALL};
+	EventPlan  *plan = event_plan_make(rel, &args);
+
+	event->field[EVENT_TYPE] = plan->type_truncate;
+	event->field[EVENT_EXTRA1] = plan->table;
+	event->field[EVENT_EXTRA3].str = flag;
+	event->field[EVENT_EXTRA3].len = strlen(flag);
+}
+
+/*
+ * Decode a TRUNCATE of one or more tables, one event for each that nothing
+ * above it covers.
+ */
+void
+change_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+					   int nrels, Relation rels[])
+{
+	for (int i = 0; i < nrels; i++)
+	{
+		CaptureEntry *entry = capture_cache_get(rels[i]);
+
+		if (entry->nmarks == 0 || is_covered(rels[i], nrels, rels))
+			continue;
+		for (int j = 0; j < entry->nmarks; j++)
+		{
+			CaptureMark *mark = &entry->marks[j];
+			Event		event;
+
+			if (!mark_wants(mark, EVENT_OP_TRUNCATE, txn))
+				continue;
+			event_build_truncate(mark->plan, &event);
+			if (mark->marked_relid != RelationGetRelid(rels[i]))
+				name_partition(rels[i], mark->plan->format, &event);
+			output_event(ctx, txn, mark->queue, &event);
+		}
+	}
+}

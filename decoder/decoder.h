@@ -1,0 +1,115 @@
+/*-------------------------------------------------------------------------
+ *
+ * decoder.h
+ *		The output plugin's own: what its files share.
+ *
+ * Data goes one way: plugin.c takes the callbacks, change.c turns a change
+ * into events with the marks that capture_cache.c knows, output.c sends them.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_DECODER_H
+#define PGQ_DECODER_H
+
+#include "postgres.h"
+
+#include "replication/logical.h"
+#include "replication/output_plugin.h"
+#include "replication/reorderbuffer.h"
+#include "utils/relcache.h"
+
+#include "event/compat.h"
+#include "event/event.h"
+
+/* One mark that covers a table. */
+typedef struct CaptureMark
+{
+	char	   *queue;
+	bool		origin_none;
+	Oid			marked_relid;	/* the table, or an ancestor of it */
+	EventPlan  *plan;			/* of the marked table */
+
+	/*
+	 * The marked table may have other column numbers than the changed one:
+	 * for each of its natts columns the index in the changed table, or -1 for
+	 * dropped ones.
+	 */
+	int		   *attrmap;
+	int			natts;
+} CaptureMark;
+
+/* What the plugin knows of a table; made again after an invalidation. */
+typedef struct CaptureEntry
+{
+	Oid			relid;			/* hash key, must be first */
+	bool		valid;
+
+	/*
+	 * Entries of descendants were made with this table's name and columns:
+	 * when it changes, all are made again.
+	 */
+	bool		is_ancestor;
+
+	MemoryContext cxt;			/* owns all below */
+	int			nmarks;
+	CaptureMark *marks;
+	bool		identity_full;
+	Bitmapset  *identity;		/* columns of old rows, if not full */
+	char	   *touched_queue;	/* an event table: the queue it belongs to */
+	uint64		touched_in;		/* last transaction that counted it */
+} CaptureEntry;
+
+/* Rows that change.c takes apart: old and new, as stored and as mapped. */
+#define DECODER_ROWS 4
+
+typedef struct DecoderState
+{
+	bool		frames;			/* format: frames, else text */
+
+	MemoryContext change_cxt;	/* reset after every change */
+	MemoryContext txn_cxt;		/* reset after every transaction */
+
+	/* change.c: working space, grown to the widest table */
+	EventScratch scratch;
+	EventRow	rows[DECODER_ROWS];
+	int			row_size;
+
+	/* the transaction that is being sent */
+	uint64		txn_serial;
+	int64		txn_events;
+	int			ntouched;
+	int			maxtouched;
+	const char **touched;		/* queue names, in txn_cxt */
+	int			quiet_changes;	/* since the last sign of life */
+
+	/* output.c: the message that is being filled */
+	bool		writing;
+	FrameWriter writer;
+	StringInfoData open_queue;	/* name of the open E frame's queue */
+} DecoderState;
+
+/* capture_cache.c */
+extern void capture_cache_init(void);
+extern CaptureEntry *capture_cache_get(Relation rel);
+
+/* change.c */
+extern void change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+						  Relation rel, ReorderBufferChange *change);
+extern void change_decode_truncate(LogicalDecodingContext *ctx,
+								   ReorderBufferTXN *txn, int nrels,
+								   Relation rels[]);
+
+/* output.c */
+extern void output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+						 const char *queue, const Event *event);
+extern void output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
+extern void output_marker(LogicalDecodingContext *ctx, XLogRecPtr lsn);
+
+/* settings.c */
+extern void settings_pin(void);
+extern void settings_pin_timezone(void);
+extern void settings_restore(void);
+
+#endif /* PGQ_DECODER_H */

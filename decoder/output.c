@@ -1,0 +1,211 @@
+/*-------------------------------------------------------------------------
+ *
+ * output.c
+ *		Send events: as frames, or as JSON text.
+ *
+ * Frames are written into the server's own output buffer, which is sent when
+ * it has FLUSH_SIZE bytes, and at the end of the transaction: a small
+ * transaction is one message.  Events larger than that are cut over several
+ * messages, so that no reader needs a buffer of their size for the message.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "decoder/decoder.h"
+
+#include "catalog/pg_type.h"
+#include "port/pg_bswap.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
+#include "utils/timestamp.h"
+
+#define FLUSH_SIZE (64 * 1024)
+
+static void
+begin_message(LogicalDecodingContext *ctx, DecoderState *state)
+{
+	if (state->writing)
+		return;
+	OutputPluginPrepareWrite(ctx, false);
+	state->writing = true;
+}
+
+static void
+send_message(LogicalDecodingContext *ctx, DecoderState *state, bool last)
+{
+	frame_close_events(&state->writer);
+	resetStringInfo(&state->open_queue);
+	OutputPluginWrite(ctx, last);
+	state->writing = false;
+	state->quiet_changes = 0;
+}
+
+/* Append bytes of a frame that may be cut over messages. */
+static void
+put_bytes(LogicalDecodingContext *ctx, DecoderState *state, const void *data,
+		  Size len)
+{
+	const char *ptr = data;
+
+	while (len > 0)
+	{
+		Size		part;
+
+		if (ctx->out->len >= FLUSH_SIZE)
+			send_message(ctx, state, false);
+		begin_message(ctx, state);
+		part = Min(len, FLUSH_SIZE);
+		appendBinaryStringInfo(ctx->out, ptr, part);
+		ptr += part;
+		len -= part;
+	}
+}
+
+static void
+put_int32(LogicalDecodingContext *ctx, DecoderState *state, int32 value)
+{
+	uint32		net = pg_hton32((uint32) value);
+
+	put_bytes(ctx, state, &net, sizeof(net));
+}
+
+/* An E frame of one large event. */
+static void
+send_large_event(LogicalDecodingContext *ctx, DecoderState *state,
+				 const char *queue, const Event *event)
+{
+	char		tag = FRAME_EVENTS;
+	int			queue_len = strlen(queue);
+	Size		body = 4 + queue_len + 4 + frame_event_size(event);
+	uint64		net_time = pg_hton64((uint64) event->time);
+
+	if (state->writing)
+		send_message(ctx, state, false);
+
+	put_bytes(ctx, state, &tag, 1);
+	put_int32(ctx, state, (int32) body);
+	put_int32(ctx, state, queue_len);
+	put_bytes(ctx, state, queue, queue_len);
+	put_int32(ctx, state, 1);
+	put_bytes(ctx, state, &net_time, sizeof(net_time));
+	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
+	{
+		const EventField *f = &event->field[i];
+
+		put_int32(ctx, state, f->len);
+		if (f->len > 0)
+			put_bytes(ctx, state, f->str, f->len);
+	}
+	send_message(ctx, state, false);
+}
+
+static void
+put_event_frame(LogicalDecodingContext *ctx, DecoderState *state,
+				const char *queue, const Event *event)
+{
+	if (frame_event_size(event) > FLUSH_SIZE)
+	{
+		send_large_event(ctx, state, queue, event);
+		return;
+	}
+	begin_message(ctx, state);
+	if (strcmp(state->open_queue.data, queue) != 0 || state->writer.start < 0)
+	{
+		frame_close_events(&state->writer);
+		frame_open_events(&state->writer, queue);
+		resetStringInfo(&state->open_queue);
+		appendStringInfoString(&state->open_queue, queue);
+	}
+	frame_put_event(&state->writer, event);
+	if (ctx->out->len >= FLUSH_SIZE)
+		send_message(ctx, state, false);
+}
+
+static void
+put_json_field(StringInfo buf, const char *name, const char *str, int len)
+{
+	appendStringInfo(buf, ",\"%s\":", name);
+	if (len < 0)
+		appendStringInfoString(buf, "null");
+	else
+		event_json_string(buf, str, len);
+}
+
+/* One row of text for people: a JSON object. */
+static void
+send_event_text(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+				const char *queue, const Event *event)
+{
+	static const char *const names[FRAME_EVENT_FIELDS] = {
+		"ev_type", "ev_data", "ev_extra1", "ev_extra2", "ev_extra3",
+		"ev_extra4"
+	};
+	char		time[MAXDATELEN + 1];
+
+	OutputPluginPrepareWrite(ctx, true);
+	appendStringInfoString(ctx->out, "{\"queue\":");
+	event_json_string(ctx->out, queue, strlen(queue));
+	JsonEncodeDateTime(time, TimestampTzGetDatum(event->time), TIMESTAMPTZOID,
+					   NULL);
+	appendStringInfo(ctx->out, ",\"xid\":%u,\"ev_time\":\"%s\"", txn->xid,
+					 time);
+	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
+		put_json_field(ctx->out, names[i], event->field[i].str,
+					   event->field[i].len);
+	appendStringInfoChar(ctx->out, '}');
+	OutputPluginWrite(ctx, true);
+}
+
+/*
+ * Send an event of the current transaction to a queue; its strings are
+ * copied.  ev_time is set here: the commit's.
+ */
+void
+output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			 const char *queue, const Event *event)
+{
+	DecoderState *state = ctx->output_plugin_private;
+	Event		timed = *event;
+
+	timed.time = TXN_COMMIT_TIME(txn);
+	state->txn_events++;
+	if (state->frames)
+		put_event_frame(ctx, state, queue, &timed);
+	else
+		send_event_text(ctx, txn, queue, &timed);
+}
+
+/*
+ * End the transaction.  If it had nothing for us, nothing is sent.
+ */
+void
+output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	DecoderState *state = ctx->output_plugin_private;
+
+	if (!state->frames || (state->txn_events == 0 && state->ntouched == 0))
+		return;
+	begin_message(ctx, state);
+	frame_close_events(&state->writer);
+	if (state->ntouched > 0)
+		frame_put_touched(ctx->out, state->ntouched, state->touched);
+	frame_put_commit(ctx->out, txn->end_lsn, TXN_COMMIT_TIME(txn), txn->xid,
+					 state->txn_events);
+	send_message(ctx, state, true);
+}
+
+/*
+ * Send a marker: the reader shall commit what it has.  Nothing in text.
+ */
+void
+output_marker(LogicalDecodingContext *ctx, XLogRecPtr lsn)
+{
+	DecoderState *state = ctx->output_plugin_private;
+
+	if (!state->frames)
+		return;
+	begin_message(ctx, state);
+	frame_put_marker(ctx->out, lsn);
+	send_message(ctx, state, true);
+}

@@ -1,0 +1,206 @@
+/*-------------------------------------------------------------------------
+ *
+ * plugin.c
+ *		The output plugin "pgq": its callbacks and options.
+ *
+ * Options: format 'text' (default; one JSON object a row, for people) or
+ * 'frames' (event/frame_format.h), proto_version '1'.
+ *
+ * The server may load this into the session of any role with REPLICATION:
+ * nothing here trusts that role, or what it writes to the WAL.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "decoder/decoder.h"
+
+#include "catalog/pg_type.h"
+#include "replication/origin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+PGQ_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
+
+/* Changes between two signs of life to a waiting client. */
+#define QUIET_CHANGES 100
+
+static void
+parse_options(DecoderState *state, List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *opt = lfirst_node(DefElem, lc);
+		const char *value = opt->arg ? strVal(opt->arg) : "";
+
+		if (strcmp(opt->defname, "format") == 0)
+		{
+			if (strcmp(value, "frames") != 0 && strcmp(value, "text") != 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("invalid value \"%s\" for option \"format\" of output plugin \"pgq\"",
+								value),
+						 errhint("Valid values are text and frames.")));
+			state->frames = strcmp(value, "frames") == 0;
+		}
+		else if (strcmp(opt->defname, "proto_version") == 0)
+		{
+			if (strcmp(value, CppAsString2(FRAME_PROTO_VERSION)) != 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("proto_version \"%s\" is not supported by output plugin \"pgq\"",
+								value),
+						 errhint("This server speaks version %d.",
+								 FRAME_PROTO_VERSION)));
+		}
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unknown option \"%s\" of output plugin \"pgq\"",
+							opt->defname),
+					 errhint("Valid options are format and proto_version.")));
+	}
+}
+
+/* Read the options, set up memory; no catalogue may be read here. */
+static void
+pgq_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt,
+			bool is_init)
+{
+	DecoderState *state = palloc0(sizeof(DecoderState));
+
+	parse_options(state, ctx->output_plugin_options);
+	state->change_cxt = AllocSetContextCreate(ctx->context, "pgq change",
+											  ALLOCSET_DEFAULT_SIZES);
+	state->txn_cxt = AllocSetContextCreate(ctx->context, "pgq transaction",
+										   ALLOCSET_SMALL_SIZES);
+	event_scratch_init(&state->scratch);
+	initStringInfo(&state->open_queue);
+	state->writer.buf = ctx->out;
+	state->writer.start = -1;
+	ctx->output_plugin_private = state;
+
+	opt->output_type = state->frames ? OUTPUT_PLUGIN_BINARY_OUTPUT :
+		OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
+	opt->receive_rewrites = false;
+
+	if (!is_init)
+	{
+		settings_pin();
+		capture_cache_init();
+	}
+}
+
+static void
+pgq_shutdown(LogicalDecodingContext *ctx)
+{
+	settings_restore();
+}
+
+/* A committed transaction begins; nothing is sent before its first event. */
+static void
+pgq_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	DecoderState *state = ctx->output_plugin_private;
+
+	MemoryContextReset(state->txn_cxt);
+	state->txn_serial++;
+	state->txn_events = 0;
+	state->ntouched = 0;
+	state->maxtouched = 0;
+	state->touched = NULL;
+	settings_pin_timezone();
+}
+
+/* Show a sign of life while changes pass that nobody wants. */
+static void
+keep_alive(LogicalDecodingContext *ctx)
+{
+	DecoderState *state = ctx->output_plugin_private;
+
+	if (++state->quiet_changes < QUIET_CHANGES)
+		return;
+	state->quiet_changes = 0;
+	UPDATE_PROGRESS(ctx, false);
+}
+
+static void
+pgq_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel,
+		   ReorderBufferChange *change)
+{
+	DecoderState *state = ctx->output_plugin_private;
+	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
+
+	change_decode(ctx, txn, rel, change);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(state->change_cxt);
+	keep_alive(ctx);
+}
+
+static void
+pgq_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrels,
+			 Relation rels[], ReorderBufferChange *change)
+{
+	DecoderState *state = ctx->output_plugin_private;
+	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
+
+	change_decode_truncate(ctx, txn, nrels, rels);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(state->change_cxt);
+	keep_alive(ctx);
+}
+
+static void
+pgq_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+		   XLogRecPtr commit_lsn)
+{
+	DecoderState *state = ctx->output_plugin_private;
+
+	UPDATE_PROGRESS(ctx, state->txn_events == 0 && state->ntouched == 0);
+	output_commit(ctx, txn);
+	MemoryContextReset(state->txn_cxt);
+}
+
+/*
+ * Logical messages: anybody may write them, with any prefix.  A marker does
+ * no more than make the reader commit what it has.
+ */
+static void
+pgq_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			XLogRecPtr lsn, bool transactional, const char *prefix,
+			Size size, const char *message)
+{
+	if (!transactional && strcmp(prefix, PGQ_MARKER_PREFIX) == 0)
+		output_marker(ctx, lsn);
+	else
+		keep_alive(ctx);
+}
+
+/* Ingest tags its own writes, so that they don't come back as changes. */
+static bool
+pgq_filter_origin(LogicalDecodingContext *ctx, RepOriginId origin)
+{
+	return origin == DoNotReplicateId;
+}
+
+/*
+ * The entry point that the server looks up; fills in the callbacks.  Without
+ * callbacks for two-phase commit and streaming, prepared and large
+ * transactions come whole, at their commit.
+ */
+void
+_PG_output_plugin_init(OutputPluginCallbacks *cb)
+{
+	cb->startup_cb = pgq_startup;
+	cb->begin_cb = pgq_begin;
+	cb->change_cb = pgq_change;
+	cb->truncate_cb = pgq_truncate;
+	cb->commit_cb = pgq_commit;
+	cb->message_cb = pgq_message;
+	cb->filter_by_origin_cb = pgq_filter_origin;
+	cb->shutdown_cb = pgq_shutdown;
+}

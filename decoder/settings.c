@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.c
+ *		Pin the settings that the text of a value depends on.
+ *
+ * A trigger writes dates, floats or bytea as the writer's session likes them;
+ * decoding has no such session, and two readers of one slot must see the same
+ * bytes.
+ *
+ * A walsender lives for its stream, so its session is simply set.  The SQL
+ * functions (pg_logical_slot_peek_changes and friends) run in a user's
+ * session, which must get its settings back.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "decoder/decoder.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_db_role_setting.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+
+static const struct
+{
+	const char *name;
+	const char *value;
+}			pinned[] = {
+	{"datestyle", "ISO, MDY"},
+	{"intervalstyle", "postgres"},
+	{"extra_float_digits", "1"},
+	{"bytea_output", "hex"},
+	{"quote_all_identifiers", "off"},
+	{"search_path", ""},
+};
+
+/* GUC nesting level to end at shutdown, 0 in a walsender */
+static int	nest_level = 0;
+
+/* the database's time zone has been looked up since the start */
+static bool timezone_pinned = false;
+
+static void
+pin(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 nest_level ? GUC_ACTION_SAVE : GUC_ACTION_SET,
+							 true, 0, false);
+}
+
+/* "Europe/Berlin" out of {"work_mem=1MB","TimeZone=Europe/Berlin"}, or NULL */
+static char *
+find_timezone(ArrayType *settings)
+{
+	static const char name[] = "timezone=";
+	Datum	   *elems;
+	int			n;
+
+	deconstruct_array(settings, TEXTOID, -1, false, TYPALIGN_INT,
+					  &elems, NULL, &n);
+	for (int i = 0; i < n; i++)
+	{
+		char	   *setting = TextDatumGetCString(elems[i]);
+
+		if (pg_strncasecmp(setting, name, strlen(name)) == 0)
+			return setting + strlen(name);
+	}
+	return NULL;
+}
+
+/*
+ * The time zone that ALTER DATABASE has set, else what the session started
+ * with, which is the server's unless the client asked for another.
+ */
+static const char *
+database_timezone(void)
+{
+	const char *result = NULL;
+	Relation	rel = table_open(DbRoleSettingRelationId, AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tup;
+
+	ScanKeyInit(&key[0], Anum_pg_db_role_setting_setdatabase,
+				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(MyDatabaseId));
+	ScanKeyInit(&key[1], Anum_pg_db_role_setting_setrole,
+				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(InvalidOid));
+	scan = systable_beginscan(rel, DbRoleSettingDatidRolidIndexId, true, NULL,
+							  2, key);
+	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		settings = heap_getattr(tup,
+											Anum_pg_db_role_setting_setconfig,
+											RelationGetDescr(rel), &isnull);
+
+		if (!isnull)
+			result = find_timezone(DatumGetArrayTypePCopy(settings));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	return result ? result : GetConfigOptionResetString("TimeZone");
+}
+
+/*
+ * Pin all but the time zone; when decoding starts.
+ */
+void
+settings_pin(void)
+{
+	bool		in_sql = IsTransactionState();
+
+	timezone_pinned = false;
+	nest_level = in_sql ? NewGUCNestLevel() : 0;
+	for (int i = 0; i < lengthof(pinned); i++)
+		pin(pinned[i].name, pinned[i].value);
+	if (in_sql)
+	{
+		pin("TimeZone", database_timezone());
+		timezone_pinned = true;
+	}
+}
+
+/*
+ * Pin the time zone.  A walsender can't read catalogues before its first
+ * transaction, and what is set inside of a transaction is undone at its end:
+ * so the variable behind the setting is set.
+ */
+void
+settings_pin_timezone(void)
+{
+	pg_tz	   *tz;
+
+	if (timezone_pinned)
+		return;
+	tz = pg_tzset(database_timezone());
+	if (tz)
+		session_timezone = tz;
+	timezone_pinned = true;
+}
+
+/*
+ * Give a user's session its settings back.  After an error the end of the
+ * transaction does that.
+ */
+void
+settings_restore(void)
+{
+	if (nest_level > 0)
+		AtEOXact_GUC(false, nest_level);
+	nest_level = 0;
+}

@@ -1,0 +1,352 @@
+/*-------------------------------------------------------------------------
+ *
+ * build.c
+ *		Turn one change of a row into events.
+ *
+ * This is where captures keep to what the trigger functions write (contract
+ * section 4), and where they differ because the WAL holds less than a trigger
+ * sees.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "utils/memutils.h"
+
+#include "event/event.h"
+
+/*
+ * Rows with more text than this may exceed what an event can hold once they
+ * are escaped, and are built with a net below.
+ */
+#define LARGE_ROW (100 * 1024 * 1024)
+
+/* What a buffer may keep between rows. */
+#define LARGE_BUFFER (1024 * 1024)
+
+static const EventField null_field = {NULL, -1};
+
+/*
+ * Prepare buffers in the current memory context; they are used again for
+ * each event.
+ */
+void
+event_scratch_init(EventScratch *scratch)
+{
+	for (int i = 0; i < EVENT_BUILD_MAX; i++)
+		initStringInfo(&scratch->data[i]);
+	initStringInfo(&scratch->extra2);
+	initStringInfo(&scratch->extra4);
+}
+
+static void
+init_event(const EventPlan *plan, EventField type, Event *event)
+{
+	event->field[EVENT_TYPE] = type;
+	event->field[EVENT_DATA] = null_field;
+	event->field[EVENT_EXTRA1] = plan->table;
+	event->field[EVENT_EXTRA2] = null_field;
+	event->field[EVENT_EXTRA3] = null_field;
+	event->field[EVENT_EXTRA4] = null_field;
+}
+
+static void
+set_field(Event *event, EventFieldNo no, StringInfo buf)
+{
+	event->field[no].str = buf->data;
+	event->field[no].len = buf->len;
+}
+
+/* Old rows in ev_extra2 are url-encoded in the sql format, too. */
+static void
+put_row(const EventPlan *plan, const EventRow *row, bool keys_only,
+		StringInfo buf)
+{
+	if (plan->format == EVENT_FORMAT_JSON)
+		event_json_row(plan, row, keys_only, buf);
+	else
+		event_urlenc_row(plan, row, keys_only, buf);
+}
+
+static void
+build_insert(const EventPlan *plan, const EventRow *newrow, StringInfo buf,
+			 Event *event)
+{
+	init_event(plan, plan->type_insert, event);
+	if (plan->format == EVENT_FORMAT_SQL)
+		event_sql_insert(plan, newrow, buf);
+	else
+		put_row(plan, newrow, false, buf);
+	set_field(event, EVENT_DATA, buf);
+}
+
+static void
+build_delete(const EventPlan *plan, const EventRow *oldrow, StringInfo buf,
+			 Event *event)
+{
+	init_event(plan, plan->type_delete, event);
+	if (plan->format == EVENT_FORMAT_SQL)
+		event_sql_delete(plan, oldrow, buf);
+	else
+		put_row(plan, oldrow, false, buf);
+	set_field(event, EVENT_DATA, buf);
+}
+
+/* Name the columns that the WAL did not hold: "unchanged=c1,c2". */
+static void
+put_absent(const EventPlan *plan, const EventRow *newrow, StringInfo buf)
+{
+	const char *lead = "unchanged=";
+
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		const EventColumn *col = &plan->columns[i];
+
+		if (col->ignored || !newrow->absent[col->index])
+			continue;
+		appendStringInfoString(buf, lead);
+		appendStringInfoString(buf, col->name);
+		lead = ",";
+	}
+}
+
+static bool
+key_changed(const EventPlan *plan, const EventRow *oldrow,
+			const EventRow *newrow)
+{
+	for (int i = 0; i < plan->ncolumns; i++)
+		if (plan->columns[i].is_key &&
+			!event_value_same(&plan->columns[i], oldrow, newrow))
+			return true;
+	return false;
+}
+
+/*
+ * Ignored columns changed and no others did: no event, as contract section
+ * 4.3 has it.  Only a complete old row can tell.
+ */
+static bool
+only_ignored_changed(const EventPlan *plan, const EventRow *oldrow,
+					 const EventRow *newrow)
+{
+	bool		ignored_changed = false;
+
+	if (!plan->has_ignore || !oldrow || !oldrow->complete)
+		return false;
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		const EventColumn *col = &plan->columns[i];
+
+		if (event_value_same(col, oldrow, newrow))
+			continue;
+		if (!col->ignored)
+			return false;
+		ignored_changed = true;
+	}
+	return ignored_changed;
+}
+
+static int
+build_update(const EventPlan *plan, EventScratch *scratch,
+			 const EventRow *oldrow, const EventRow *newrow, Event *events)
+{
+	bool		new_key = oldrow && plan->has_key &&
+		key_changed(plan, oldrow, newrow);
+	bool		is_sql = plan->format == EVENT_FORMAT_SQL;
+
+	if (only_ignored_changed(plan, oldrow, newrow))
+		return 0;
+
+	/*
+	 * A consumer of json or urlenc finds the row by the key in the data: it
+	 * must hear that the old key is gone.  If that lost a value that only the
+	 * old row has, one update with the old key in ev_extra2 has to do.
+	 */
+	if (new_key && !is_sql && newrow->complete)
+	{
+		build_delete(plan, oldrow, &scratch->data[0], &events[0]);
+		build_insert(plan, newrow, &scratch->data[1], &events[1]);
+		return 2;
+	}
+
+	init_event(plan, plan->type_update, &events[0]);
+	if (is_sql)
+		event_sql_update(plan, oldrow, newrow, &scratch->data[0]);
+	else
+		put_row(plan, newrow, false, &scratch->data[0]);
+	set_field(&events[0], EVENT_DATA, &scratch->data[0]);
+
+	if (oldrow && oldrow->complete &&
+		(plan->backup || (!is_sql && !plan->has_key)))
+		put_row(plan, oldrow, false, &scratch->extra2);
+	else if (new_key && !is_sql)
+		put_row(plan, oldrow, true, &scratch->extra2);
+	if (scratch->extra2.len > 0)
+		set_field(&events[0], EVENT_EXTRA2, &scratch->extra2);
+
+	if (!newrow->complete)
+		put_absent(plan, newrow, &scratch->extra4);
+	if (scratch->extra4.len > 0)
+		set_field(&events[0], EVENT_EXTRA4, &scratch->extra4);
+	return 1;
+}
+
+/* Empty a buffer; one that a giant row has blown up is given back. */
+static void
+reset_buffer(StringInfo buf)
+{
+	if (unlikely(buf->maxlen > LARGE_BUFFER))
+	{
+		buf->data = repalloc(buf->data, LARGE_BUFFER);
+		buf->maxlen = LARGE_BUFFER;
+	}
+	resetStringInfo(buf);
+}
+
+static int
+build(const EventPlan *plan, EventScratch *scratch, EventOp op,
+	  const EventRow *oldrow, const EventRow *newrow, Event *events)
+{
+	for (int i = 0; i < EVENT_BUILD_MAX; i++)
+		reset_buffer(&scratch->data[i]);
+	reset_buffer(&scratch->extra2);
+	reset_buffer(&scratch->extra4);
+
+	switch (op)
+	{
+		case EVENT_OP_INSERT:
+			build_insert(plan, newrow, &scratch->data[0], &events[0]);
+			return 1;
+		case EVENT_OP_UPDATE:
+			return build_update(plan, scratch, oldrow, newrow, events);
+		case EVENT_OP_DELETE:
+			build_delete(plan, oldrow, &scratch->data[0], &events[0]);
+			return 1;
+		case EVENT_OP_TRUNCATE:
+			break;
+	}
+	elog(ERROR, "not the change of a row: %d", op);
+	return 0;
+}
+
+/* Bytes of text in a row, before escaping. */
+static Size
+row_size(const EventPlan *plan, const EventRow *row)
+{
+	Size		size = 0;
+
+	if (!row)
+		return 0;
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		const EventColumn *col = &plan->columns[i];
+
+		if (col->typlen == -1 && !row->isnull[col->index] &&
+			!row->absent[col->index])
+			size += toast_raw_datum_size(row->values[col->index]);
+	}
+	return size;
+}
+
+/* The row without anything but its key. */
+static EventRow *
+key_of_row(const EventPlan *plan, const EventRow *row)
+{
+	EventRow   *key = palloc(sizeof(EventRow));
+	int			n = plan->ncolumns ?
+		plan->columns[plan->ncolumns - 1].index + 1 : 0;
+
+	*key = *row;
+	key->complete = false;
+	key->absent = palloc(n * sizeof(bool) + 1);
+	memcpy(key->absent, row->absent, n * sizeof(bool));
+	for (int i = 0; i < plan->ncolumns; i++)
+		if (!plan->columns[i].is_key)
+			key->absent[plan->columns[i].index] = true;
+	return key;
+}
+
+/* An event in place of one that is too large: its type, table and key. */
+static int
+build_too_large(const EventPlan *plan, EventScratch *scratch, EventOp op,
+				const EventRow *oldrow, const EventRow *newrow, Event *events)
+{
+	static const char flag[] = "too large";
+	const EventRow *row = oldrow ? oldrow : newrow;
+	StringInfo	buf = &scratch->data[0];
+
+	init_event(plan,
+			   op == EVENT_OP_INSERT ? plan->type_insert :
+			   op == EVENT_OP_UPDATE ? plan->type_update : plan->type_delete,
+			   &events[0]);
+	resetStringInfo(buf);
+	put_row(plan, key_of_row(plan, row), true, buf);
+	set_field(&events[0], EVENT_DATA, buf);
+	events[0].field[EVENT_EXTRA3].str = flag;
+	events[0].field[EVENT_EXTRA3].len = strlen(flag);
+	return 1;
+}
+
+/*
+ * Build the events of one changed row.
+ *
+ * op is INSERT (newrow), UPDATE (newrow, and oldrow where the WAL has one) or
+ * DELETE (oldrow).  Values that are not in the data may be garbage where
+ * absent.  The events' strings lie in scratch, in the plan or in the rows and
+ * live until the next call; ev_time is left to the caller.  Returns the
+ * number of events, 0 to EVENT_BUILD_MAX.  An event that would not fit into a
+ * frame comes without data but its key and "too large" in ev_extra3.  Memory
+ * that output functions take is in the current context, to be reset by the
+ * caller.  Raises what output functions raise.
+ */
+int
+event_build(const EventPlan *plan, EventScratch *scratch, EventOp op,
+			const EventRow *oldrow, const EventRow *newrow, Event *events)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	volatile int n = -1;
+
+	if (likely(row_size(plan, oldrow) + row_size(plan, newrow) < LARGE_ROW))
+		return build(plan, scratch, op, oldrow, newrow, events);
+
+	PG_TRY();
+	{
+		n = build(plan, scratch, op, oldrow, newrow, events);
+		for (int i = 0; i < n; i++)
+			if (frame_event_size(&events[i]) > FRAME_MAX_BODY - 1024)
+				n = -1;
+	}
+	PG_CATCH();
+	{
+		int			code = geterrcode();
+
+		/* "invalid memory alloc request size" comes as an internal error */
+		if (code != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+			code != ERRCODE_INTERNAL_ERROR && code != ERRCODE_OUT_OF_MEMORY)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		n = -1;
+	}
+	PG_END_TRY();
+
+	if (n < 0)
+		n = build_too_large(plan, scratch, op, oldrow, newrow, events);
+	return n;
+}
+
+/*
+ * Build the event of a TRUNCATE.  Its strings lie in the plan.
+ */
+void
+event_build_truncate(const EventPlan *plan, Event *event)
+{
+	init_event(plan, plan->type_truncate, event);
+	event->field[EVENT_DATA].str =
+		plan->format == EVENT_FORMAT_JSON ? "{}" : "";
+	event->field[EVENT_DATA].len =
+		plan->format == EVENT_FORMAT_JSON ? 2 : 0;
+}

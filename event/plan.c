@@ -1,0 +1,245 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan.c
+ *		Prepare a table and its arguments for building events.
+ *
+ * Whatever is the same for all rows is made here, once: ev_type, ev_extra1,
+ * the column names as the format writes them, the output functions.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "event/event.h"
+#include "event/relation.h"
+
+static bool
+list_has_name(List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+static void
+set_label(EventColumn *col, EventFormat format)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	switch (format)
+	{
+		case EVENT_FORMAT_JSON:
+			event_json_string(&buf, col->name, strlen(col->name));
+			appendStringInfoChar(&buf, ':');
+			break;
+		case EVENT_FORMAT_URLENC:
+			event_urlenc_string(&buf, col->name, strlen(col->name));
+			break;
+		case EVENT_FORMAT_SQL:
+			appendStringInfoString(&buf, quote_identifier(col->name));
+			break;
+	}
+	col->label = buf.data;
+	col->label_len = buf.len;
+}
+
+static void
+set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
+{
+	Oid			output;
+	bool		isvarlena;
+
+	col->index = att->attnum - 1;
+	col->name = pstrdup(NameStr(att->attname));
+	col->typid = att->atttypid;
+	col->typlen = att->attlen;
+	col->typbyval = att->attbyval;
+	col->kind = event_value_kind(att->atttypid);
+	getTypeOutputInfo(att->atttypid, &output, &isvarlena);
+	fmgr_info(output, &col->output);
+	col->ignored = list_has_name(args->ignore, col->name) ||
+		(args->columns != NIL && !list_has_name(args->columns, col->name));
+	col->generated = att->attgenerated != '\0';
+	set_label(col, args->format);
+}
+
+/* Names of the key as ev_type shows them, a List of char *. */
+static List *
+key_names(Relation rel, const EventArgs *args)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	if (args->has_pkey)
+		return args->pkey;
+	foreach(lc, event_relation_primary_key(rel))
+		names = lappend(names,
+						NameStr(TupleDescAttr(RelationGetDescr(rel),
+											  lfirst_int(lc) - 1)->attname));
+	return names;
+}
+
+static EventField
+field_of(StringInfo buf)
+{
+	EventField	field = {buf->data, buf->len};
+
+	return field;
+}
+
+/* {"op":"INSERT","table":["public","t"],"pkey":["id"]} */
+static EventField
+json_type(const char *op, const char *schema, const char *table, List *keys)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+	bool		first = true;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "{\"op\":\"%s\",\"table\":[", op);
+	event_json_string(&buf, schema, strlen(schema));
+	appendStringInfoChar(&buf, ',');
+	event_json_string(&buf, table, strlen(table));
+	appendStringInfoString(&buf, "],\"pkey\":[");
+	foreach(lc, keys)
+	{
+		if (!first)
+			appendStringInfoChar(&buf, ',');
+		first = false;
+		event_json_string(&buf, lfirst(lc), strlen(lfirst(lc)));
+	}
+	appendStringInfoString(&buf, "]}");
+	return field_of(&buf);
+}
+
+/* "I:k1,k2" for urlenc, "I" for sql */
+static EventField
+short_type(char op, bool with_keys, List *keys)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+	char		lead = ':';
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, op);
+	if (with_keys && keys == NIL)
+		appendStringInfoChar(&buf, ':');
+	if (with_keys)
+		foreach(lc, keys)
+		{
+			appendStringInfoChar(&buf, lead);
+			lead = ',';
+			appendStringInfoString(&buf, lfirst(lc));
+		}
+	return field_of(&buf);
+}
+
+static void
+set_types(EventPlan *plan, const char *schema, const char *table, List *keys)
+{
+	bool		with_keys = plan->format == EVENT_FORMAT_URLENC;
+
+	if (plan->format == EVENT_FORMAT_JSON)
+	{
+		plan->type_insert = json_type("INSERT", schema, table, keys);
+		plan->type_update = json_type("UPDATE", schema, table, keys);
+		plan->type_delete = json_type("DELETE", schema, table, keys);
+		plan->type_truncate = json_type("TRUNCATE", schema, table, keys);
+	}
+	else
+	{
+		plan->type_insert = short_type('I', with_keys, keys);
+		plan->type_update = short_type('U', with_keys, keys);
+		plan->type_delete = short_type('D', with_keys, keys);
+		plan->type_truncate = short_type('R', false, NIL);
+	}
+}
+
+static void
+set_insert_head(EventPlan *plan)
+{
+	StringInfoData buf;
+	bool		first = true;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '(');
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		EventColumn *col = &plan->columns[i];
+
+		if (col->ignored || col->generated)
+			continue;
+		if (!first)
+			appendStringInfoChar(&buf, ',');
+		first = false;
+		appendStringInfoString(&buf, col->label);
+	}
+	appendStringInfoString(&buf, ") values (");
+	plan->insert_head = buf.data;
+}
+
+/*
+ * Whether a row carries a value for the column at all: PostgreSQL 18 has
+ * generated columns that are computed by the reader.
+ */
+static bool
+has_stored_value(Form_pg_attribute att)
+{
+	return !att->attisdropped &&
+		(att->attgenerated == '\0' || att->attgenerated == 's');
+}
+
+/*
+ * Prepare to build events of a table.
+ *
+ * rel is open and need not be locked (historic snapshot); args as parsed.
+ * The plan and all it points to is palloc'd in the current memory context and
+ * does not refer to rel or args afterwards.
+ */
+EventPlan *
+event_plan_make(Relation rel, const EventArgs *args)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	EventPlan  *plan = palloc0(sizeof(EventPlan));
+	char	   *schema = get_namespace_name(RelationGetNamespace(rel));
+	char	   *table = RelationGetRelationName(rel);
+	List	   *key = event_relation_key(rel, args);
+	StringInfoData name;
+
+	plan->format = args->format;
+	plan->ops = args->ops;
+	plan->backup = args->backup;
+	plan->has_ignore = args->ignore != NIL || args->columns != NIL;
+	plan->has_key = key != NIL;
+
+	plan->columns = palloc0(desc->natts * sizeof(EventColumn));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		EventColumn *col = &plan->columns[plan->ncolumns];
+
+		if (!has_stored_value(att))
+			continue;
+		set_column(col, att, args);
+		col->is_key = list_member_int(key, att->attnum);
+		plan->ncolumns++;
+	}
+
+	initStringInfo(&name);
+	appendStringInfo(&name, "%s.%s", schema, table);
+	plan->table = field_of(&name);
+	set_types(plan, schema, table, key_names(rel, args));
+	if (plan->format == EVENT_FORMAT_SQL)
+		set_insert_head(plan);
+	return plan;
+}

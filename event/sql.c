@@ -1,0 +1,156 @@
+/*-------------------------------------------------------------------------
+ *
+ * sql.c
+ *		The sql format: fragments of statements that a consumer completes
+ *		(contract section 4.6).
+ *
+ * Generated columns are left out, since replaying a value for them fails
+ * (contract section 9.10).
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "event/event.h"
+
+/* A quoted literal that reads the same whatever the reader's settings are. */
+static void
+sql_literal(const EventColumn *col, Datum value, StringInfo buf)
+{
+	char		local[EVENT_VALUE_BUFLEN];
+	int			len;
+	const char *str = event_value_text(col, value, local, &len);
+	const char *end = str + len;
+	const char *plain = str;
+
+	if (memchr(str, '\\', len))
+		appendStringInfoCharMacro(buf, 'E');
+	appendStringInfoCharMacro(buf, '\'');
+	for (; str < end; str++)
+	{
+		if (*str != '\'' && *str != '\\')
+			continue;
+		/* copy up to and with it, then once more */
+		appendBinaryStringInfo(buf, plain, str + 1 - plain);
+		appendStringInfoCharMacro(buf, *str);
+		plain = str + 1;
+	}
+	appendBinaryStringInfo(buf, plain, end - plain);
+	appendStringInfoCharMacro(buf, '\'');
+}
+
+/* col='value', or what stands for a NULL there */
+static void
+sql_pair(const EventColumn *col, const EventRow *row, const char *null,
+		 StringInfo buf)
+{
+	appendBinaryStringInfo(buf, col->label, col->label_len);
+	if (row->isnull[col->index])
+		appendStringInfoString(buf, null);
+	else
+	{
+		appendStringInfoCharMacro(buf, '=');
+		sql_literal(col, row->values[col->index], buf);
+	}
+}
+
+/*
+ * Whether a column names the row: one of the key, or any column of a table
+ * that has no key.
+ */
+static inline bool
+sql_names_row(const EventPlan *plan, const EventColumn *col)
+{
+	return plan->has_key ? col->is_key : true;
+}
+
+/* k1='1' and k2='2', in the order of the table */
+static void
+sql_condition(const EventPlan *plan, const EventRow *row, StringInfo buf)
+{
+	bool		first = true;
+
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		const EventColumn *col = &plan->columns[i];
+
+		if (!sql_names_row(plan, col) || row->absent[col->index])
+			continue;
+		if (!first)
+			appendBinaryStringInfo(buf, " and ", 5);
+		first = false;
+		sql_pair(col, row, " is null", buf);
+	}
+}
+
+/* Append "(c1,c2) values ('v1',null)". */
+void
+event_sql_insert(const EventPlan *plan, const EventRow *row, StringInfo buf)
+{
+	bool		first = true;
+
+	appendStringInfoString(buf, plan->insert_head);
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		const EventColumn *col = &plan->columns[i];
+
+		if (col->ignored || col->generated)
+			continue;
+		if (!first)
+			appendStringInfoCharMacro(buf, ',');
+		first = false;
+		if (row->isnull[col->index] || row->absent[col->index])
+			appendBinaryStringInfo(buf, "null", 4);
+		else
+			sql_literal(col, row->values[col->index], buf);
+	}
+	appendStringInfoCharMacro(buf, ')');
+}
+
+/*
+ * Append "c2='x',c3=NULL where k1='1'".
+ *
+ * With a complete old row only changed columns are set, else all that are
+ * known.  Where nothing is left to set, the first key column is set to what
+ * it is, so that the consumer has a valid statement.  oldrow may be NULL: the
+ * key did not change.
+ */
+void
+event_sql_update(const EventPlan *plan, const EventRow *oldrow,
+				 const EventRow *newrow, StringInfo buf)
+{
+	const EventRow *keyrow = oldrow ? oldrow : newrow;
+	const EventColumn *fallback = NULL;
+	bool		first = true;
+
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		const EventColumn *col = &plan->columns[i];
+
+		if (!fallback && sql_names_row(plan, col) && !col->generated &&
+			!keyrow->absent[col->index])
+			fallback = col;
+		if (col->ignored || col->generated || newrow->absent[col->index])
+			continue;
+		if (oldrow && oldrow->complete &&
+			event_value_same(col, oldrow, newrow))
+			continue;
+		if (!first)
+			appendStringInfoCharMacro(buf, ',');
+		first = false;
+		sql_pair(col, newrow, "=NULL", buf);
+	}
+	if (first && fallback)
+		sql_pair(fallback, keyrow, "=NULL", buf);
+	appendBinaryStringInfo(buf, " where ", 7);
+	sql_condition(plan, keyrow, buf);
+}
+
+/* Append "k1='1' and k2='2'". */
+void
+event_sql_delete(const EventPlan *plan, const EventRow *row, StringInfo buf)
+{
+	sql_condition(plan, row, buf);
+}
