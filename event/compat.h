@@ -45,4 +45,24 @@
 #define PGQ_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+/* Failover slots came with 17.  $1 is the slot's name. */
+#if PG_VERSION_NUM >= 170000
+#define CREATE_SLOT_QUERY(plugin) \
+	"select lsn from pg_catalog.pg_create_logical_replication_slot(" \
+	"$1, '" plugin "', false, false, true)"
+#else
+#define CREATE_SLOT_QUERY(plugin) \
+	"select lsn from pg_catalog.pg_create_logical_replication_slot(" \
+	"$1, '" plugin "', false, false)"
+#endif
+
+/* A non-transactional logical message; 17 can flush it by itself. */
+#if PG_VERSION_NUM >= 170000
+#define LOG_MARKER_MESSAGE(prefix, message, size) \
+	LogLogicalMessage(prefix, message, size, false, false)
+#else
+#define LOG_MARKER_MESSAGE(prefix, message, size) \
+	LogLogicalMessage(prefix, message, size, false)
+#endif
+
 #endif /* PGQ_COMPAT_H */

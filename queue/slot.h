@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * slot.h
+ *		The slot whose stream is ingested into this database's queues: its
+ *		row in pgq.slot and its positions in pgq.position.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_SLOT_H
+#define PGQ_SLOT_H
+
+#include "access/xlogdefs.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#define SLOT_PLUGIN "pgq"
+
+/* A row of pgq.slot */
+typedef struct SlotRow
+{
+	char	   *name;
+	uint64		sysid;			/* system identifier of the source */
+	char	   *problem;		/* NULL: ingest is well */
+} SlotRow;
+
+extern Oid	slot_table_oid(const char *name);
+extern SlotRow *slot_read_row(Snapshot snapshot);
+extern bool slot_read_position(const char *slot, Snapshot snapshot,
+							   XLogRecPtr *lsn);
+extern void slot_write_rows(const char *slot, XLogRecPtr lsn);
+extern int	slot_delete_rows(const char *slot);
+extern void slot_require_logical_wal(void);
+
+#endif /* PGQ_SLOT_H */
