@@ -1,0 +1,97 @@
+
+# A database with Debian's PgQ 3.5 is ticked, rotated and retried by our pgqd.
+# The package is fetched, not installed, into a copy of the server's tree.
+
+use strict;
+use warnings;
+
+use PgqTest;
+use Test::More;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use File::Copy qw(copy);
+
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my ($version) = `pg_config --version` =~ /^PostgreSQL (\d+)/;
+my $package = "postgresql-$version-pgq3";
+
+# The tree first: it tells whether we may take from it.
+my $tree = "$dir/tree";
+system('cp', '-a', $ENV{PGQ_TREE}, $tree) == 0 or die 'cp failed';
+my ($bindir) = map { s/^\Q$ENV{PGQ_TREE}\E//r } `pg_config --bindir`;
+chomp $bindir;
+chomp(my $pkglibdir = `$tree$bindir/pg_config --pkglibdir`);
+chomp(my $extdir = `$tree$bindir/pg_config --sharedir`);
+$extdir .= '/extension';
+
+mkdir "$dir/deb";
+my $fetched = system(
+	"cd $dir/deb && timeout 60 apt-get download $package >/dev/null 2>&1"
+	  . " && dpkg-deb -x $package*.deb . >/dev/null 2>&1") == 0;
+plan skip_all => "no package $package to be had" if !$fetched;
+
+unlink glob("$extdir/pgq[.-]*"), "$pkglibdir/pgq.so";
+foreach my $file (
+	glob("$dir/deb/usr/lib/postgresql/*/lib/*.so"),
+	glob("$dir/deb/usr/share/postgresql/*/extension/*"))
+{
+	my ($name) = $file =~ /([^\/]+)$/;
+	my $to = ($name =~ /\.so$/ ? $pkglibdir : $extdir) . "/$name";
+
+	unlink $to;
+	copy($file, $to) or die "$file: $!";
+}
+
+my $node = PostgreSQL::Test::Cluster->new('old');
+my $ours = $ENV{PATH};
+$ENV{PATH} = "$tree$bindir:$ENV{PATH}";
+$node->init;
+$node->append_conf('postgresql.conf', "log_statement = none\n");
+$node->start;
+
+sql($node, 'postgres', 'create database old');
+my $db = 'old';
+sql($node, $db, 'create extension pgq');
+like(sql($node, $db, 'select pgq.version()'), qr/^3\./, 'a PgQ 3 database');
+sql($node, $db, q{
+	select pgq.create_queue('q');
+	select pgq.register_consumer('q', 'c');
+	select pgq.set_queue_config('q', 'ticker_max_lag', '0.1 second');
+	update pgq.queue set queue_rotation_period = '1 second';
+});
+
+$ENV{PATH} = $ours;
+my $pgqd = start_pgqd($node, ticker_period => 0.2);
+
+# next_events(): the events of the next batch that holds some
+sub next_events
+{
+	my ($then) = @_;
+
+	return wait_for(
+		'a batch with events',
+		sub {
+			my $batch = sql($node, $db, q{select pgq.next_batch('q', 'c')});
+			return '' if $batch eq '';
+			my $events = sql($node, $db,
+				"select ev_data, ev_retry from pgq.get_batch_events($batch)");
+			sql($node, $db, "select pgq.event_retry($batch, ev_id, 0)"
+				  . " from pgq.get_batch_events($batch)")
+			  if $then && $events ne '';
+			sql($node, $db, "select pgq.finish_batch($batch)");
+			return $events;
+		});
+}
+
+sql($node, $db, q{select pgq.insert_event('q', 't', 'one')});
+sql($node, $db, q{select pgq.insert_event('q', 't', 'two')});
+is(next_events('retry'), "one|\ntwo|", 'pgqd ticks it');
+like(next_events(), qr/^(one|two)\|1/, 'and brings back retried events');
+ok( wait_for(
+		'rotation',
+		sub { sql($node, $db, 'select queue_cur_table from pgq.queue') ne '0' }),
+	'and rotates its tables');
+like($pgqd->text, qr/\[old\]: pgq version ok: 3\./, 'and says so');
+is($pgqd->stop, 0, 'pgqd ends cleanly');
+
+done_testing();
