@@ -83,9 +83,9 @@ relation_changed(Datum arg, Oid relid)
 		invalidate_all();
 }
 
-/* A schema may have got another name, a type another output. */
+/* A schema may have got another name. */
 static void
-catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
+schema_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
 	relids_known = false;
 	invalidate_all();
@@ -111,8 +111,7 @@ capture_cache_init(void)
 	cache = hash_create("pgq captured tables", 256, &ctl,
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
 }
 
 /*
