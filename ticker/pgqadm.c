@@ -1,0 +1,530 @@
+/*-------------------------------------------------------------------------
+ *
+ * pgqadm.c
+ *		Administration of PgQ from the command line: reads the options and
+ *		calls the command's function from the table below.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "ticker/ini.h"
+#include "ticker/pgqadm.h"
+#include "ticker/pgqadm_ini.h"
+
+typedef struct Command
+{
+	const char *name;
+	int			min_args;
+	int			max_args;		/* -1 = any number */
+	void		(*run) (Admin *a, int argc, char **argv);
+	const char *args;			/* for the usage line */
+	const char *help;
+	const char *example;		/* what follows the database */
+} Command;
+
+static const Command commands[] = {
+	{"install", 0, 0, admin_install, "",
+	"create the extension pgq", "install"},
+	{"ticker", 0, 0, admin_ticker, "",
+	"run pgqd: ticks, ingest, retries, maintenance", "ticker"},
+	{"status", 0, 0, admin_status, "",
+	"show queues, consumers, captured tables, slot", "status"},
+	{"create", 1, 1, admin_create, "QUEUE",
+	"create a queue", "create orders"},
+	{"drop", 1, 1, admin_drop, "QUEUE",
+	"drop a queue that has no consumers", "drop orders"},
+	{"register", 2, 2, admin_register, "QUEUE CONSUMER",
+	"register a consumer", "register orders mailer"},
+	{"unregister", 2, 2, admin_unregister, "QUEUE CONSUMER",
+	"remove a consumer", "unregister orders mailer"},
+	{"config", 0, -1, admin_config, "[QUEUE [KEY=VALUE ...]]",
+	"show or change settings", "config orders ticker_max_lag='1 second'"},
+	{"capture", 2, -1, admin_capture, "QUEUE TABLE [ARG ...]",
+	"send a table's changes to a queue",
+	"capture orders public.item ignore=seen_at"},
+	{"uncapture", 2, 2, admin_uncapture, "QUEUE TABLE",
+	"stop sending them", "uncapture orders public.item"},
+	{"slot", 1, 2, admin_slot, "create|drop|status [SLOT]",
+	"the slot that captured changes come from", "slot create"},
+	{"consume", 2, 2, admin_consume, "QUEUE CONSUMER [OPTION ...]",
+	"print events as JSON lines, or pipe them",
+	"consume orders mailer --register --exec 'mail -s news me@shop'"},
+	{NULL, 0, 0, NULL, NULL, NULL, NULL}
+};
+
+enum LongOption
+{
+	OPT_INI = 256, OPT_HELP, OPT_DBNAME, OPT_DAEMON, OPT_REGISTER, OPT_ONCE,
+	OPT_COUNT, OPT_EXEC, OPT_TIMEOUT, OPT_FIELDS
+};
+
+static const struct option long_options[] = {
+	{"quiet", no_argument, NULL, 'q'},
+	{"verbose", no_argument, NULL, 'v'},
+	{"daemon", no_argument, NULL, OPT_DAEMON},
+	{"version", no_argument, NULL, 'V'},
+	{"reload", no_argument, NULL, 'r'},
+	{"stop", no_argument, NULL, 's'},
+	{"kill", no_argument, NULL, 'k'},
+	{"ini", no_argument, NULL, OPT_INI},
+	{"help", no_argument, NULL, OPT_HELP},
+	{"dbname", required_argument, NULL, OPT_DBNAME},
+	{"host", required_argument, NULL, 'h'},
+	{"port", required_argument, NULL, 'p'},
+	{"username", required_argument, NULL, 'U'},
+	{"register", no_argument, NULL, OPT_REGISTER},
+	{"once", no_argument, NULL, OPT_ONCE},
+	{"count", required_argument, NULL, OPT_COUNT},
+	{"exec", required_argument, NULL, OPT_EXEC},
+	{"timeout", required_argument, NULL, OPT_TIMEOUT},
+	{"fields", required_argument, NULL, OPT_FIELDS},
+	{NULL, 0, NULL, 0}
+};
+
+/* ---- talking to the user ---- */
+
+/* Ends the program with exit status 1 and one message; hint may be NULL. */
+void
+admin_fail(const char *hint, const char *fmt,...)
+{
+	va_list		args;
+
+	fflush(stdout);
+	fputs("pgqadm: ", stderr);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+	if (hint != NULL)
+		fprintf(stderr, "hint: %s\n", hint);
+	exit(1);
+}
+
+/* A message that -q does not silence. */
+void
+admin_warn(const char *fmt,...)
+{
+	va_list		args;
+
+	fputs("pgqadm: ", stderr);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+/* What was done; silent under -q. */
+void
+admin_say(const Admin *a, const char *fmt,...)
+{
+	va_list		args;
+
+	if (a->quiet)
+		return;
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+/* Prints text and blanks up to width characters of UTF-8. */
+void
+admin_print_padded(const char *text, int width)
+{
+	int			len = 0;
+
+	for (const char *p = text; *p; p++)
+		if (((unsigned char) *p & 0xC0) != 0x80)
+			len++;
+	fputs(text, stdout);
+	if (len < width)
+		printf("%*s", width - len, "");
+}
+
+/* Fails if what was printed did not all arrive, say on a full disk. */
+void
+admin_close_stdout(void)
+{
+	if (fflush(stdout) != 0 || ferror(stdout))
+		admin_fail(NULL, "could not write output: %s", strerror(errno));
+}
+
+/* ---- talking to the server ---- */
+
+static void
+drop_notice(void *arg, const PGresult *res)
+{
+	const Admin *a = arg;
+	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+	if (a->verbose && text)
+		fprintf(stderr, "notice: %s\n", text);
+}
+
+/* libpq ends its messages by a newline. */
+static int
+message_length(const char *text)
+{
+	size_t		len = strlen(text);
+
+	while (len > 0 && text[len - 1] == '\n')
+		len--;
+	return (int) len;
+}
+
+/* Connects a->conn, or fails. */
+void
+admin_connect(Admin *a)
+{
+	const char *keys[] = {"fallback_application_name", "dbname",
+	"client_encoding", NULL};
+	const char *vals[] = {"pgqadm", a->conninfo, "UTF8", NULL};
+
+	if (a->conn != NULL)
+		return;
+	a->conn = PQconnectdbParams(keys, vals, 1);
+	if (PQstatus(a->conn) != CONNECTION_OK)
+	{
+		const char *text = PQerrorMessage(a->conn);
+
+		admin_fail(NULL, "%.*s", message_length(text), text);
+	}
+	PQsetNoticeReceiver(a->conn, drop_notice, a);
+}
+
+/*
+ * Runs one statement with text parameters.  Returns its result, which the
+ * caller clears.  Fails with the server's message otherwise; hint is shown if
+ * the server sent none, and may be NULL.
+ */
+PGresult *
+admin_query(Admin *a, const char *hint, const char *sql, int nparams,
+			const char *const *params)
+{
+	PGresult   *res;
+	ExecStatusType st;
+	const char *primary;
+	const char *detail;
+	const char *server_hint;
+	const char *sqlstate;
+
+	admin_connect(a);
+	res = PQexecParams(a->conn, sql, nparams, NULL, params, NULL, NULL, 0);
+	st = PQresultStatus(res);
+	if (st == PGRES_TUPLES_OK || st == PGRES_COMMAND_OK)
+		return res;
+
+	primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	detail = PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL);
+	server_hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
+	sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	if (primary == NULL)
+		primary = PQerrorMessage(a->conn);
+	if (server_hint != NULL)
+		hint = server_hint;
+	else if (strcmp(sqlstate ? sqlstate : "", "3F000") == 0)
+		hint = "Command \"install\" creates the extension pgq.";
+	if (detail != NULL)
+		admin_fail(hint, "%.*s\ndetail: %s", message_length(primary), primary,
+				   detail);
+	admin_fail(hint, "%.*s", message_length(primary), primary);
+}
+
+/* As admin_query; returns the integer in the first column, 0 for NULL. */
+int
+admin_query_int(Admin *a, const char *hint, const char *sql, int nparams,
+				const char *const *params)
+{
+	PGresult   *res = admin_query(a, hint, sql, nparams, params);
+	int			value = PQntuples(res) > 0 ? atoi(PQgetvalue(res, 0, 0)) : 0;
+
+	PQclear(res);
+	return value;
+}
+
+/* Does the server have this function?  Older extensions lack some. */
+bool
+admin_has_function(Admin *a, const char *signature)
+{
+	return admin_query_int(a, NULL, "select (pg_catalog.to_regprocedure($1) "
+						   "is not null)::int", 1, &signature) == 1;
+}
+
+/* ---- the command line ---- */
+
+static void
+print_help(void)
+{
+	puts("Administration of PgQ, the queue inside PostgreSQL.\n"
+		 "\n"
+		 "usage: pgqadm [OPTION ...] CONFIG.ini COMMAND [ARG ...]\n"
+		 "       pgqadm [OPTION ...] -d DBNAME COMMAND [ARG ...]\n"
+		 "\n"
+		 "commands:");
+	for (const Command *cmd = commands; cmd->name; cmd++)
+		printf("  %s%s%s\n      %s\n      pgqadm -d shop %s\n", cmd->name,
+			   cmd->args[0] ? " " : "", cmd->args, cmd->help, cmd->example);
+	puts("\n"
+		 "database:\n"
+		 "  CONFIG.ini            ini file with a section [pgqadm]\n"
+		 "  -d, --dbname DBNAME   database name, libpq connect string or URI\n"
+		 "  -h, --host HOST       -p, --port PORT       -U, --username USER\n"
+		 "  Without any of these PGDATABASE or PGSERVICE must be set.\n"
+		 "  -d means --daemon when CONFIG.ini stands before it, or when an\n"
+		 "  ini file (*.ini), an option or nothing follows it.\n"
+		 "\n"
+		 "consume:\n"
+		 "  --register            register the consumer if it is not yet\n"
+		 "  --once                what is there now, then end\n"
+		 "  --count N             end with the batch that brings the Nth event\n"
+		 "  --timeout S           end when no event came for S seconds\n"
+		 "  --exec CMD            pipe each batch to sh -c CMD; it is finished\n"
+		 "                        only if CMD exits with status 0\n"
+		 "  --fields A,B          print these fields only\n"
+		 "\n"
+		 "running ticker, by the pid file in CONFIG.ini:\n"
+		 "  -r, --reload          read the ini file again (SIGHUP)\n"
+		 "  -s, --stop            stop cleanly (SIGINT)\n"
+		 "  -k, --kill            stop at once (SIGTERM)\n"
+		 "\n"
+		 "other:\n"
+		 "  -d, --daemon          ticker goes to the background\n"
+		 "  -q, --quiet           results and errors only\n"
+		 "  -v, --verbose         notices too\n"
+		 "  --ini                 print a sample CONFIG.ini\n"
+		 "  -V, --version         print the version\n"
+		 "  --help                this text");
+}
+
+static bool
+is_ini_name(const char *word)
+{
+	size_t		len = strlen(word);
+
+	return len > 4 && strcmp(word + len - 4, ".ini") == 0;
+}
+
+static const Command *
+find_command(const char *word)
+{
+	for (const Command *cmd = commands; cmd->name; cmd++)
+		if (strcmp(cmd->name, word) == 0)
+			return cmd;
+	return NULL;
+}
+
+static double
+number_or_fail(const char *option, const char *text)
+{
+	double		value;
+
+	if (!ini_parse_number(text, &value) || value <= 0)
+		admin_fail(NULL, "option --%s needs a number above 0, not \"%s\"",
+				   option, text);
+	return value;
+}
+
+/* The options of one run that are not kept in Admin. */
+typedef struct Words
+{
+	char	  **args;			/* what is not an option, in its order */
+	int			nargs;
+	const char *dbname;
+	const char *host;
+	const char *port;
+	const char *user;
+	const char *signal;			/* "-r", "-s" or "-k" */
+	const char *consume_only;	/* an option that only consume knows */
+} Words;
+
+static void
+read_option(Admin *a, Words *w, int opt, int argc, char **argv)
+{
+	switch (opt)
+	{
+		case 1:					/* not an option */
+			w->args[w->nargs++] = optarg;
+			break;
+		case 'd':
+			{
+				const char *next = optind < argc ? argv[optind] : "-";
+				bool		have_ini = w->nargs > 0 &&
+					(is_ini_name(w->args[0]) || !find_command(w->args[0]));
+
+				if (have_ini || next[0] == '-' || is_ini_name(next))
+					a->daemon = true;
+				else
+					w->dbname = argv[optind++];
+			}
+			break;
+		case OPT_DAEMON:
+			a->daemon = true;
+			break;
+		case OPT_DBNAME:
+			w->dbname = optarg;
+			break;
+		case 'h':
+			w->host = optarg;
+			break;
+		case 'p':
+			w->port = optarg;
+			break;
+		case 'U':
+			w->user = optarg;
+			break;
+		case 'q':
+			a->quiet = true;
+			break;
+		case 'v':
+			a->verbose = true;
+			break;
+		case 'r':
+			w->signal = "-r";
+			break;
+		case 's':
+			w->signal = "-s";
+			break;
+		case 'k':
+			w->signal = "-k";
+			break;
+		case OPT_REGISTER:
+			a->do_register = true;
+			w->consume_only = "register";
+			break;
+		case OPT_ONCE:
+			a->once = true;
+			w->consume_only = "once";
+			break;
+		case OPT_COUNT:
+			a->count = (long) number_or_fail("count", optarg);
+			w->consume_only = "count";
+			break;
+		case OPT_TIMEOUT:
+			a->timeout = number_or_fail("timeout", optarg);
+			w->consume_only = "timeout";
+			break;
+		case OPT_EXEC:
+			a->exec = optarg;
+			w->consume_only = "exec";
+			break;
+		case OPT_FIELDS:
+			a->fields = optarg;
+			w->consume_only = "fields";
+			break;
+		case 'V':
+			puts("pgqadm version " PGQADM_VERSION);
+			exit(0);
+		case OPT_INI:
+			ini_print_sample(stdout, "pgqadm", pgqadm_ini_keys);
+			exit(0);
+		case OPT_HELP:
+			print_help();
+			exit(0);
+		case ':':
+			admin_fail(NULL, "option \"%s\" needs a value", argv[optind - 1]);
+		default:
+			if (optopt != 0 && optopt < 256)
+				admin_fail("Try \"pgqadm --help\".", "unknown option \"-%c\"",
+						   optopt);
+			admin_fail("Try \"pgqadm --help\".", "unknown option \"%s\"",
+					   argv[optind - 1]);
+	}
+}
+
+/* Takes the database from the ini file or from the options. */
+static void
+choose_database(Admin *a, const Words *w)
+{
+	PgqadmIni	ini = {0};
+	char	   *error;
+
+	if (a->config == NULL)
+	{
+		a->conninfo = admin_make_conninfo(w->dbname, w->host, w->port,
+										  w->user);
+		return;
+	}
+	if (!ini_load(a->config, "pgqadm", pgqadm_ini_keys, &ini, &error))
+		admin_fail(NULL, "%s", error);
+	if (ini.db == NULL)
+		admin_fail("A line like \"db = dbname=shop host=127.0.0.1\" belongs "
+				   "in section [pgqadm].", "%s: key \"db\" is missing",
+				   a->config);
+	a->conninfo = admin_make_conninfo(ini.db, w->host, w->port, w->user);
+	ini_free(pgqadm_ini_keys, &ini);
+}
+
+int
+main(int argc, char **argv)
+{
+	Admin		admin = {0};
+	Words		w = {0};
+	const Command *cmd;
+	bool		by_options;
+	int			opt;
+
+	w.args = calloc(argc + 1, sizeof(char *));
+	if (w.args == NULL)
+		admin_fail(NULL, "out of memory");
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, "-:qvdVrskh:p:U:", long_options,
+							  NULL)) != -1)
+		read_option(&admin, &w, opt, argc, argv);
+	while (optind < argc)
+		w.args[w.nargs++] = argv[optind++];
+
+	/* The first word is CONFIG.ini unless the database is named otherwise. */
+	by_options = w.dbname || w.host || w.port || w.user ||
+		getenv("PGDATABASE") || getenv("PGSERVICE");
+	if (w.nargs > 0 && !w.dbname &&
+		(is_ini_name(w.args[0]) || !(by_options || find_command(w.args[0]))))
+	{
+		admin.config = w.args[0];
+		w.args++;
+		w.nargs--;
+	}
+	else if (!by_options || (w.signal && !w.dbname))
+		admin_fail("Name an ini file first, or a database with -d.",
+				   "need config file");
+
+	if (w.signal)
+	{
+		if (admin.config == NULL)
+			admin_fail("The running ticker is found by the pid file that an "
+					   "ini file names.", "need config file");
+		admin_exec_pgqd(&admin, w.signal);
+	}
+	if (w.nargs == 0)
+		admin_fail("Try \"pgqadm --help\".", "need command");
+	cmd = find_command(w.args[0]);
+	if (cmd == NULL)
+		admin_fail("Try \"pgqadm --help\".", "unknown command: %s", w.args[0]);
+	w.args++;
+	w.nargs--;
+	if (w.nargs < cmd->min_args ||
+		(cmd->max_args >= 0 && w.nargs > cmd->max_args))
+		admin_fail(NULL, "usage: pgqadm ... %s%s%s", cmd->name,
+				   cmd->args[0] ? " " : "", cmd->args);
+	if (w.consume_only && cmd->run != admin_consume)
+		admin_fail(NULL, "option --%s belongs to command \"consume\"",
+				   w.consume_only);
+	if (admin.daemon && cmd->run != admin_ticker)
+		admin_fail(NULL, "option -d or --daemon belongs to command "
+				   "\"ticker\"");
+
+	choose_database(&admin, &w);
+	cmd->run(&admin, w.nargs, w.args);
+	admin_close_stdout();
+	if (admin.conn)
+		PQfinish(admin.conn);
+	return 0;
+}
