@@ -7,6 +7,10 @@
  * keeps its id and no row lock is held while the caller works.  Events, the
  * caller's own work and finish_batch() share the transaction that follows.
  *
+ * Events come by pages of a cursor, and each page row by row, so that no more
+ * than one event is in memory, however large they are.  Only when the
+ * connection is wanted in the middle of a page is the rest of it read ahead.
+ *
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
@@ -15,9 +19,12 @@
 
 #include "consumer/internal.h"
 
-/* A page should take about this much memory: above it shrinks, below grows. */
-#define PAGE_BYTES			(1024 * 1024)
-#define PAGE_ROWS_MAX		5000
+/*
+ * Rows of a batch's first page, which the server's function gathers before it
+ * sends them, and of the others, which the cursor streams.
+ */
+#define FIRST_PAGE_ROWS		100
+#define PAGE_ROWS			1000
 
 #define EVENT_COLUMNS	"ev_id, ev_time, ev_txid, ev_retry, ev_type, " \
 	"ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4"
@@ -44,23 +51,53 @@ give_up(PgqConsumer *c)
 	return c->status;
 }
 
-/* Takes a fetched page in use and chooses the size of the next one. */
-static void
-take_page(PgqConsumer *c, PGresult *res)
+/* Sends the query for a page; its rows are read one by one later. */
+static PgqResult
+start_page(PgqConsumer *c, int rows, const char *sql, int nparams,
+		   const char *const *params)
 {
-	size_t		size = PQresultMemorySize(res);
+	if (!PQsendQueryParams(c->conn, sql, nparams, NULL, params, NULL, NULL,
+						   0) ||
+		!PQsetSingleRowMode(c->conn))
+		return libpgq_note_failure(c, NULL);
+	c->in_page = true;
+	c->page_rows = rows;
+	c->page_seen = 0;
+	return PGQ_OK;
+}
 
-	c->page = res;
-	c->page_next = 0;
-	c->last_page = PQntuples(res) < c->page_rows;
-	if (size > PAGE_BYTES)
-		c->page_rows = (int) (c->page_rows / (size / PAGE_BYTES + 1));
-	else if (size < PAGE_BYTES / 2)
-		c->page_rows *= 2;
-	if (c->page_rows < 1)
-		c->page_rows = 1;
-	if (c->page_rows > PAGE_ROWS_MAX)
-		c->page_rows = PAGE_ROWS_MAX;
+bool
+libpgq_keep_page(PgqConsumer *c)
+{
+	PGresult   *res;
+
+	if (!c->in_page || c->kept != NULL)
+		return true;
+
+	/* A page has an end result, and may have an error in its place. */
+	c->kept = calloc(c->page_rows + 2, sizeof(PGresult *));
+	if (c->kept == NULL)
+	{
+		libpgq_fail(c, PGQ_ERROR, "53200", "out of memory");
+		return false;
+	}
+	while ((res = PQgetResult(c->conn)) != NULL)
+		c->kept[c->kept_count++] = res;
+	return true;
+}
+
+/* The page's next result: a row, its end, an error, or NULL after these. */
+static PGresult *
+next_result(PgqConsumer *c)
+{
+	if (c->kept == NULL)
+		return PQgetResult(c->conn);
+	if (c->kept_next < c->kept_count)
+		return c->kept[c->kept_next++];
+	free(c->kept);
+	c->kept = NULL;
+	c->kept_next = c->kept_count = 0;
+	return NULL;
 }
 
 PgqResult
@@ -96,15 +133,14 @@ pgq_next_batch(PgqConsumer *c)
 	if (run(c, "begin isolation level read committed read write") != PGQ_OK)
 		return c->status;
 	c->batch_id = strtoll(id, NULL, 10);
-	snprintf(rows, sizeof(rows), "%d", c->page_rows);
+	c->last_page = false;
+	snprintf(rows, sizeof(rows), "%d", FIRST_PAGE_ROWS);
 	params[0] = id;
 	params[1] = rows;
-	res = libpgq_query(c, "select " EVENT_COLUMNS " from "
-					   "pgq.get_batch_cursor($1::bigint, '" BATCH_CURSOR "', "
-					   "$2::integer)", 2, params);
-	if (res == NULL)
+	if (start_page(c, FIRST_PAGE_ROWS, "select " EVENT_COLUMNS " from "
+				   "pgq.get_batch_cursor($1::bigint, '" BATCH_CURSOR "', "
+				   "$2::integer)", 2, params) != PGQ_OK)
 		return give_up(c);
-	take_page(c, res);
 	return libpgq_done(c, PGQ_OK);
 }
 
@@ -123,48 +159,76 @@ no_batch(PgqConsumer *c)
 }
 
 static const char *
-field(const PGresult *res, int row, int col)
+field(const PGresult *res, int col)
 {
-	return PQgetisnull(res, row, col) ? NULL : PQgetvalue(res, row, col);
+	return PQgetisnull(res, 0, col) ? NULL : PQgetvalue(res, 0, col);
+}
+
+/* Puts the next row in c->row, from this page or the next. */
+static PgqResult
+next_row(PgqConsumer *c)
+{
+	PGresult   *res;
+
+	PQclear(c->row);
+	c->row = NULL;
+	for (;;)
+	{
+		if (!c->in_page)
+		{
+			char		sql[64];
+
+			if (c->last_page)
+				return PGQ_NONE;
+			snprintf(sql, sizeof(sql), "fetch %d from " BATCH_CURSOR,
+					 PAGE_ROWS);
+			if (start_page(c, PAGE_ROWS, sql, 0, NULL) != PGQ_OK)
+				return c->status;
+		}
+		res = next_result(c);
+		switch (PQresultStatus(res))
+		{
+			case PGRES_SINGLE_TUPLE:
+				c->page_seen++;
+				c->row = res;
+				return PGQ_OK;
+			case PGRES_TUPLES_OK:
+				PQclear(res);
+				c->last_page = c->page_seen < c->page_rows;
+				while ((res = next_result(c)) != NULL)
+					PQclear(res);
+				c->in_page = false;
+				break;
+			default:
+				return libpgq_note_failure(c, res);
+		}
+	}
 }
 
 PgqResult
 pgq_next_event(PgqConsumer *c, PgqEvent *ev)
 {
-	int			row;
+	PgqResult	rc;
 
 	if (c->batch_id == 0)
 		return no_batch(c);
+	rc = next_row(c);
+	if (rc == PGQ_NONE)
+		return libpgq_done(c, PGQ_NONE);
+	if (rc != PGQ_OK)
+		return give_up(c);
 
-	while (c->page == NULL || c->page_next >= PQntuples(c->page))
-	{
-		char		sql[64];
-		PGresult   *res;
-
-		if (c->last_page)
-			return libpgq_done(c, PGQ_NONE);
-		PQclear(c->page);
-		c->page = NULL;
-		snprintf(sql, sizeof(sql), "fetch %d from " BATCH_CURSOR,
-				 c->page_rows);
-		res = libpgq_query(c, sql, 0, NULL);
-		if (res == NULL)
-			return give_up(c);
-		take_page(c, res);
-	}
-
-	row = c->page_next++;
-	ev->ev_id = strtoll(PQgetvalue(c->page, row, 0), NULL, 10);
-	ev->ev_time = PQgetvalue(c->page, row, 1);
-	ev->ev_txid = strtoll(PQgetvalue(c->page, row, 2), NULL, 10);
-	ev->ev_retry = PQgetisnull(c->page, row, 3) ? -1 :
-		(int32_t) strtol(PQgetvalue(c->page, row, 3), NULL, 10);
-	ev->ev_type = field(c->page, row, 4);
-	ev->ev_data = field(c->page, row, 5);
-	ev->ev_extra1 = field(c->page, row, 6);
-	ev->ev_extra2 = field(c->page, row, 7);
-	ev->ev_extra3 = field(c->page, row, 8);
-	ev->ev_extra4 = field(c->page, row, 9);
+	ev->ev_id = strtoll(PQgetvalue(c->row, 0, 0), NULL, 10);
+	ev->ev_time = PQgetvalue(c->row, 0, 1);
+	ev->ev_txid = strtoll(PQgetvalue(c->row, 0, 2), NULL, 10);
+	ev->ev_retry = PQgetisnull(c->row, 0, 3) ? -1 :
+		(int32_t) strtol(PQgetvalue(c->row, 0, 3), NULL, 10);
+	ev->ev_type = field(c->row, 4);
+	ev->ev_data = field(c->row, 5);
+	ev->ev_extra1 = field(c->row, 6);
+	ev->ev_extra2 = field(c->row, 7);
+	ev->ev_extra3 = field(c->row, 8);
+	ev->ev_extra4 = field(c->row, 9);
 	return libpgq_done(c, PGQ_OK);
 }
 
@@ -182,6 +246,8 @@ pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds)
 	snprintf(batch, sizeof(batch), "%lld", (long long) c->batch_id);
 	snprintf(event, sizeof(event), "%lld", (long long) ev_id);
 	snprintf(wait, sizeof(wait), "%d", seconds);
+	if (!libpgq_keep_page(c))
+		return give_up(c);
 	res = libpgq_query(c, "select pgq.event_retry($1::bigint, $2::bigint, "
 					   "$3::integer)", 3, params);
 	if (res == NULL)

@@ -34,10 +34,14 @@ struct PgqConsumer
 	int			wake_pipe[2];	/* pgq_wake() writes, pgq_wait() polls */
 
 	int64_t		batch_id;		/* 0 = no batch is open */
-	PGresult   *page;			/* events fetched and not all given yet */
-	int			page_next;		/* row of page that comes next */
-	int			page_rows;		/* rows to ask for in the next page */
+	PGresult   *row;			/* the event given last */
+	bool		in_page;		/* a page's query is still running */
+	int			page_rows;		/* rows asked for, and come so far */
+	int			page_seen;
 	bool		last_page;		/* no page follows this one */
+	PGresult  **kept;			/* results read early, see libpgq_keep_page */
+	int			kept_next;
+	int			kept_count;
 
 	PgqResult	status;
 	char	   *errmsg;			/* NULL = no memory for it, or no error */
@@ -53,6 +57,16 @@ struct PgqConsumer
 extern PGQ_HIDDEN PGresult *libpgq_query(PgqConsumer *c, const char *sql,
 										 int nparams,
 										 const char *const *params);
+
+/* Notes the failure that res tells of, and clears it; returns the outcome. */
+extern PGQ_HIDDEN PgqResult libpgq_note_failure(PgqConsumer *c, PGresult *res);
+
+/*
+ * Reads what is left of a page that is still coming, so that the connection
+ * can take other statements, and keeps it for pgq_next_event().  False, with
+ * the failure noted, if memory is short.
+ */
+extern PGQ_HIDDEN bool libpgq_keep_page(PgqConsumer *c);
 
 /* Connects if there is no connection and the pause is over. */
 extern PGQ_HIDDEN PgqResult libpgq_connect(PgqConsumer *c);

@@ -31,8 +31,6 @@
 #define WAIT_NOTIFIED_MS	10000
 #define WAIT_POLL_MS		1000
 
-#define FIRST_PAGE_ROWS		200
-
 static int64_t
 now_ms(void)
 {
@@ -127,8 +125,14 @@ pgq_sqlstate(const PgqConsumer *c)
 void
 libpgq_forget_batch(PgqConsumer *c)
 {
-	PQclear(c->page);
-	c->page = NULL;
+	PQclear(c->row);
+	c->row = NULL;
+	while (c->kept_next < c->kept_count)
+		PQclear(c->kept[c->kept_next++]);
+	free(c->kept);
+	c->kept = NULL;
+	c->kept_next = c->kept_count = 0;
+	c->in_page = false;
 	c->batch_id = 0;
 }
 
@@ -148,6 +152,28 @@ libpgq_disconnect(PgqConsumer *c)
 		c->backoff_ms = BACKOFF_MAX_MS;
 }
 
+PgqResult
+libpgq_note_failure(PgqConsumer *c, PGresult *res)
+{
+	const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+	if (PQstatus(c->conn) == CONNECTION_BAD)
+	{
+		note(c, PGQ_LOST, sqlstate, PQerrorMessage(c->conn), NULL);
+		libpgq_disconnect(c);
+	}
+	else
+	{
+		const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+		note(c, PGQ_ERROR, sqlstate,
+			 primary ? primary : PQerrorMessage(c->conn),
+			 PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+	}
+	PQclear(res);
+	return c->status;
+}
+
 PGresult *
 libpgq_query(PgqConsumer *c, const char *sql, int nparams,
 			 const char *const *params)
@@ -159,22 +185,7 @@ libpgq_query(PgqConsumer *c, const char *sql, int nparams,
 	st = PQresultStatus(res);
 	if (st == PGRES_TUPLES_OK || st == PGRES_COMMAND_OK)
 		return res;
-
-	if (PQstatus(c->conn) == CONNECTION_BAD)
-	{
-		note(c, PGQ_LOST, PQresultErrorField(res, PG_DIAG_SQLSTATE),
-			 PQerrorMessage(c->conn), NULL);
-		libpgq_disconnect(c);
-	}
-	else
-	{
-		const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-
-		note(c, PGQ_ERROR, PQresultErrorField(res, PG_DIAG_SQLSTATE),
-			 primary ? primary : PQerrorMessage(c->conn),
-			 PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
-	}
-	PQclear(res);
+	libpgq_note_failure(c, res);
 	return NULL;
 }
 
@@ -311,7 +322,6 @@ pgq_open(const char *conninfo, const char *queue, const char *consumer,
 	c->consumer = strdup(consumer);
 	c->must_register = (flags & PGQ_REGISTER) != 0;
 	c->backoff_ms = BACKOFF_MIN_MS;
-	c->page_rows = FIRST_PAGE_ROWS;
 	c->wake_pipe[0] = c->wake_pipe[1] = -1;
 	if (c->conninfo == NULL || c->queue == NULL || c->consumer == NULL)
 	{
@@ -347,7 +357,7 @@ pgq_close(PgqConsumer *c)
 PGconn *
 pgq_connection(PgqConsumer *c)
 {
-	return c->conn;
+	return libpgq_keep_page(c) ? c->conn : NULL;
 }
 
 /* ---- waiting ---- */

@@ -153,7 +153,7 @@ extern int64_t pgq_batch_id(const PgqConsumer *c);
 
 /*
  * Gives the next event of the open batch, in the order of ev_id, in *ev.
- * Events are fetched in pages, so a large batch takes little memory.
+ * They are read one by one, so a large batch takes little memory.
  *
  * Returns PGQ_OK; PGQ_NONE, no more events; PGQ_LOST; PGQ_ERROR.
  */
@@ -188,6 +188,8 @@ extern void pgq_abandon(PgqConsumer *c);
 /*
  * Returns the connection, for work in the batch's transaction; NULL when there
  * is none.  It belongs to the handle and may be another one after PGQ_LOST.
+ * Ask for it anew after each pgq_next_event(): the call makes the connection
+ * ready for other statements, reading up to 1000 events ahead into memory.
  * The caller must leave the transaction, the cursor "pgq_batch" and the
  * settings client_encoding and datestyle alone, and read his results to the
  * end.  When a statement of his fails, only pgq_abandon() leads on.

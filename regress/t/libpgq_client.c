@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * libpgq_client.c
+ *		A consumer on libpgq, for the test libpgq.pl.
+ *
+ *		libpgq_client CONNINFO QUEUE CONSUMER MODE
+ *
+ * MODE "copy" puts each event into table "copy" of the same database, in the
+ * batch's transaction; an event whose data is "again" is retried once, one
+ * whose data is "die" ends the program before the batch is finished.
+ * MODE "misuse" calls things out of turn.  Both end when no batch is there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libpgq.h>
+
+static int
+fail(PgqConsumer *c, const char *what)
+{
+	printf("%s: %s|%s|%s\n", what, pgq_sqlstate(c), pgq_error(c),
+		   pgq_hint(c) ? pgq_hint(c) : "");
+	pgq_close(c);
+	return 1;
+}
+
+static int
+copy(PgqConsumer *c)
+{
+	PgqEvent	ev;
+	PgqResult	rc;
+
+	while ((rc = pgq_next_batch(c)) == PGQ_OK)
+	{
+		while ((rc = pgq_next_event(c, &ev)) == PGQ_OK)
+		{
+			const char *data[1] = {ev.ev_data};
+
+			if (strcmp(ev.ev_data, "again") == 0 && ev.ev_retry < 0)
+			{
+				if (pgq_retry(c, ev.ev_id, 0) != PGQ_OK)
+					return fail(c, "retry");
+				continue;
+			}
+			PQclear(PQexecParams(pgq_connection(c),
+								 "insert into copy (data) values ($1)", 1,
+								 NULL, data, NULL, NULL, 0));
+			if (strcmp(ev.ev_data, "die") == 0)
+				abort();
+		}
+		if (rc != PGQ_NONE)
+			return fail(c, "event");
+		if (pgq_finish(c) != PGQ_OK)
+			return fail(c, "finish");
+	}
+	if (rc != PGQ_NONE)
+		return fail(c, "batch");
+	pgq_close(c);
+	return 0;
+}
+
+static int
+misuse(PgqConsumer *c)
+{
+	PgqEvent	ev;
+
+	if (pgq_finish(c) != PGQ_ERROR || strcmp(pgq_sqlstate(c), "55000") != 0)
+		return fail(c, "finish without a batch");
+	if (pgq_next_event(c, &ev) != PGQ_ERROR)
+		return fail(c, "event without a batch");
+	if (pgq_next_batch(c) != PGQ_OK || pgq_wait(c, 0) != PGQ_ERROR)
+		return fail(c, "wait in a batch");
+	if (pgq_retry(c, 123456, 1) != PGQ_ERROR || pgq_batch_id(c) != 0)
+		return fail(c, "retry of an unknown event");
+	if (pgq_next_batch(c) != PGQ_OK || pgq_next_event(c, &ev) != PGQ_OK)
+		return fail(c, "the batch does not come again");
+	PQclear(PQexec(pgq_connection(c), "select 1/0"));
+	if (pgq_finish(c) != PGQ_ERROR)
+		return fail(c, "finish after an error");
+	pgq_wake(c);
+	if (pgq_wait(c, 60000) != PGQ_NONE)
+		return fail(c, "wake");
+	pgq_close(c);
+	puts("ok");
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	PgqConsumer *c;
+
+	if (argc != 5)
+		return 2;
+	c = pgq_open(argv[1], argv[2], argv[3], 0);
+	if (c == NULL)
+		return 2;
+	if (pgq_status(c) != PGQ_OK)
+		return fail(c, "open");
+	return strcmp(argv[4], "copy") == 0 ? copy(c) : misuse(c);
+}
