@@ -8,10 +8,13 @@ DECLARE
 	lowest_xmin int8;
 	next_table int4;
 BEGIN
-	-- Also keeps register_consumer from taking a position that goes away.
-	SELECT * INTO q FROM pgq.queue WHERE queue_name = i_queue_name FOR UPDATE;
-	IF NOT FOUND OR q.queue_switch_step2 IS NULL
-		OR q.queue_switch_time + q.queue_rotation_period >= now() THEN
+	-- The lock also keeps register_consumer from taking a position that goes
+	-- away.
+	SELECT * INTO q FROM pgq.queue
+	WHERE queue_name = i_queue_name AND queue_switch_step2 IS NOT NULL
+	  AND queue_switch_time + queue_rotation_period < now()
+	FOR UPDATE;
+	IF NOT FOUND THEN
 		RETURN 0;
 	END IF;
 
@@ -40,6 +43,11 @@ BEGIN
 		IF lowest_xmin <= q.queue_switch_step2 THEN
 			RETURN 0;
 		END IF;
+	END IF;
+	-- Without consumers too, a writer from before the last switch must be
+	-- gone: one may register yet and get what that writer commits then.
+	IF txid_snapshot_xmin(txid_current_snapshot()) <= q.queue_switch_step2 THEN
+		RETURN 0;
 	END IF;
 
 	-- A reader such as pg_dump delays the rotation; it must not make everyone

@@ -86,7 +86,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'No such event queue'
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no queue "%s".', x_queue_name),
+				DETAIL = format('There is no queue %L.', x_queue_name),
 				HINT = 'pgq.get_queue_info() lists the queues.';
 	END IF;
 
@@ -159,7 +159,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'No such event queue'
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no queue "%s".', x_queue_name),
+				DETAIL = format('There is no queue %L.', x_queue_name),
 				HINT = 'pgq.get_queue_info() lists the queues.';
 	END IF;
 	IF x_param_name NOT IN ('ticker_max_count', 'ticker_max_lag',
@@ -218,7 +218,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'Queue not found'
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no queue "%s".', x_queue_name),
+				DETAIL = format('There is no queue %L.', x_queue_name),
 				HINT = 'pgq.get_queue_info() lists the queues.';
 	END IF;
 

@@ -14,7 +14,9 @@ COMMENT ON TABLE pgq.consumer IS
 	'Names of the registered consumers.';
 
 -- Queues. Clients read and update columns by name, so order, names and types
--- are fixed. Intervals are intervals, steps are 64-bit transaction ids.
+-- are fixed. Steps are 64-bit transaction ids. The check keeps administrators
+-- of queues, who may update the table, from pointing functions that run with
+-- the owner's rights at relations of their own.
 CREATE TABLE pgq.queue (
 	queue_id                 serial,
 	queue_name               text NOT NULL,
@@ -36,7 +38,11 @@ CREATE TABLE pgq.queue (
 	queue_tick_seq           text NOT NULL,
 	queue_extra_maint        text[],
 	CONSTRAINT queue_pkey PRIMARY KEY (queue_id),
-	CONSTRAINT queue_name_uq UNIQUE (queue_name)
+	CONSTRAINT queue_name_uq UNIQUE (queue_name),
+	CONSTRAINT queue_relations_check CHECK (
+		queue_data_pfx ~ '^pgq\.event_[0-9]+$'
+		AND queue_event_seq ~ '^pgq\.event_[0-9]+_id_seq$'
+		AND queue_tick_seq ~ '^pgq\.event_[0-9]+_tick_seq$')
 );
 COMMENT ON TABLE pgq.queue IS
 	'Queues, their settings and the state of their table rotation.';
