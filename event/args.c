@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * args.c
- *		Parse the arguments of a capture.
+ *		Parse the arguments of a capture or a trigger.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -39,6 +39,12 @@ static const NamedValue origins[] = {
 	{"any", false},
 	{"none", true},
 	{NULL, 0}
+};
+
+/* in the order of EventArgs.expr, then when= */
+static const char *const expressions[EVENT_FIELDS + 1] = {
+	"ev_type", "ev_data", "ev_extra1", "ev_extra2", "ev_extra3", "ev_extra4",
+	"when"
 };
 
 static int
@@ -133,18 +139,45 @@ value_of(const char *arg, const char *name)
 	return NULL;
 }
 
-static void
-parse_arg(EventArgs *args, const char *arg)
+/* backup, ignore= and pkey=: the same everywhere; false for others */
+static bool
+parse_common(EventArgs *args, const char *arg)
 {
-	static const char *const expressions[] = {
-		"when", "ev_type", "ev_data",
-		"ev_extra1", "ev_extra2", "ev_extra3", "ev_extra4"
-	};
 	const char *value;
 
 	if (strcmp(arg, "backup") == 0)
 		args->backup = true;
-	else if ((value = value_of(arg, "format")) != NULL)
+	else if ((value = value_of(arg, "ignore")) != NULL)
+		args->ignore = split_words(value, true, false);
+	else if ((value = value_of(arg, "pkey")) != NULL)
+	{
+		args->pkey = split_words(value, false, true);
+		args->has_pkey = true;
+	}
+	else
+		return false;
+	return true;
+}
+
+/* Index into expressions[] of "name=value", or -1. */
+static int
+find_expression(const char *arg)
+{
+	for (int i = 0; i < lengthof(expressions); i++)
+		if (value_of(arg, expressions[i]))
+			return i;
+	return -1;
+}
+
+static void
+parse_capture_arg(EventArgs *args, const char *arg)
+{
+	const char *value;
+	int			expr;
+
+	if (parse_common(args, arg))
+		return;
+	if ((value = value_of(arg, "format")) != NULL)
 		args->format = lookup_value(formats, "format", value,
 									"json, urlenc and sql");
 	else if ((value = value_of(arg, "ops")) != NULL)
@@ -152,15 +185,8 @@ parse_arg(EventArgs *args, const char *arg)
 	else if ((value = value_of(arg, "origin")) != NULL)
 		args->origin_none = lookup_value(origins, "origin", value,
 										 "any and none");
-	else if ((value = value_of(arg, "ignore")) != NULL)
-		args->ignore = split_words(value, true, false);
 	else if ((value = value_of(arg, "columns")) != NULL)
 		args->columns = split_words(value, true, false);
-	else if ((value = value_of(arg, "pkey")) != NULL)
-	{
-		args->pkey = split_words(value, false, true);
-		args->has_pkey = true;
-	}
 	else if (strcmp(arg, "SKIP") == 0)
 		refuse_unsupported(arg, "A capture sees a change after its commit and "
 						   "can't suppress it. Use a trigger for that.");
@@ -170,21 +196,47 @@ parse_arg(EventArgs *args, const char *arg)
 	else if (strcmp(arg, "copy") == 0)
 		refuse_unsupported(arg, "Capture the table without it, and copy its "
 						   "present rows by hand.");
+	else if ((expr = find_expression(arg)) >= 0)
+		refuse_unsupported(expressions[expr],
+						   "Expressions work in the trigger functions only; "
+						   "leave the argument out and let the consumer "
+						   "filter.");
 	else
-	{
-		for (int i = 0; i < lengthof(expressions); i++)
-			if (value_of(arg, expressions[i]))
-				refuse_unsupported(expressions[i],
-								   "Expressions work in the trigger functions "
-								   "only; leave the argument out and let the "
-								   "consumer filter.");
-
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown capture argument \"%s\"", arg),
 				 errhint("Valid arguments are backup, ignore=, pkey=, columns=, "
 						 "format=, ops= and origin=.")));
+}
+
+static void
+parse_trigger_arg(EventArgs *args, const char *arg)
+{
+	int			expr;
+
+	if (parse_common(args, arg))
+		return;
+	if (strcmp(arg, "SKIP") == 0)
+		args->skip = true;
+	else if (strcmp(arg, "deny") == 0)
+		args->deny = true;
+	else if ((expr = find_expression(arg)) >= 0)
+	{
+		char	   *value = pstrdup(value_of(arg, expressions[expr]));
+
+		if (expr < EVENT_FIELDS)
+			args->expr[expr] = value;
+		else
+			args->when = value;
 	}
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("bad param to pgq trigger"),
+				 errdetail("The argument is \"%s\".", arg),
+				 errhint("Valid arguments are SKIP, backup, deny, ignore=, "
+						 "pkey=, when=, ev_type=, ev_data= and ev_extra1= "
+						 "to ev_extra4=.")));
 }
 
 /*
@@ -219,7 +271,26 @@ event_args_parse(ArrayType *array)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("capture argument must not be null")));
-		parse_arg(args, TextDatumGetCString(elems[i]));
+		parse_capture_arg(args, TextDatumGetCString(elems[i]));
 	}
+	return args;
+}
+
+/*
+ * Parse the arguments of a trigger, without the first one, the queue.
+ *
+ * The format is the trigger function's own.  The result is palloc'd in the
+ * current memory context.  Raises ERRCODE_INVALID_PARAMETER_VALUE.
+ */
+EventArgs *
+event_args_parse_trigger(int nargs, char **words, EventFormat format)
+{
+	EventArgs  *args = palloc0(sizeof(EventArgs));
+
+	args->format = format;
+	args->ops = EVENT_OPS_ALL;
+	args->is_trigger = true;
+	for (int i = 0; i < nargs; i++)
+		parse_trigger_arg(args, words[i]);
 	return args;
 }

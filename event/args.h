@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * args.h
- *		The arguments of a capture: which changes become events, and how
- *		they look.
+ *		The arguments of a capture or a trigger: which changes become events,
+ *		and how they look.
  *
- * They are the trigger functions' own arguments, word for word (contract
- * section 4.1), plus those that only a capture has.
+ * A capture takes the trigger functions' own arguments, word for word
+ * (contract section 4.1), and some that only a capture has.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -37,12 +37,21 @@ typedef enum EventOp
 /* these need to name the row that they changed */
 #define EVENT_OPS_KEYED (EVENT_OP_UPDATE | EVENT_OP_DELETE)
 
+#define EVENT_FIELDS 6
+
 typedef struct EventArgs
 {
 	EventFormat format;
 	int			ops;			/* EventOp bits */
 	bool		backup;			/* old row into ev_extra2 */
 	bool		origin_none;	/* not what replication applied here */
+
+	/* a trigger's only */
+	bool		is_trigger;
+	bool		skip;			/* suppress the change of the row */
+	bool		deny;			/* refuse it */
+	char	   *when;			/* SQL expressions, NULL where not given */
+	char	   *expr[EVENT_FIELDS];	/* ev_type, ev_data, ev_extra1 .. 4 */
 
 	/*
 	 * Lists of char *.  ignore and columns are trimmed of blanks; pkey is
@@ -56,6 +65,8 @@ typedef struct EventArgs
 } EventArgs;
 
 extern EventArgs *event_args_parse(ArrayType *array);
+extern EventArgs *event_args_parse_trigger(int nargs, char **words,
+										   EventFormat format);
 extern char *event_args_column_name(const char *word);
 
 #endif /* PGQ_ARGS_H */

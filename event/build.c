@@ -149,11 +149,32 @@ only_ignored_changed(const EventPlan *plan, const EventRow *oldrow,
 	return ignored_changed;
 }
 
+/* Replace fields by the values of magic columns. */
+static void
+put_magic(const EventPlan *plan, const EventRow *row, Event *event)
+{
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		const EventColumn *col = &plan->columns[i];
+		EventField *field;
+
+		if (col->magic < 0 || row->absent[col->index])
+			continue;
+		field = &event->field[col->magic];
+		if (row->isnull[col->index])
+			*field = null_field;
+		else
+			field->str = event_value_text(col, row->values[col->index],
+										  palloc(EVENT_VALUE_BUFLEN),
+										  &field->len);
+	}
+}
+
 static int
 build_update(const EventPlan *plan, EventScratch *scratch,
 			 const EventRow *oldrow, const EventRow *newrow, Event *events)
 {
-	bool		new_key = oldrow && plan->has_key &&
+	bool		new_key = oldrow && plan->has_key && !plan->is_trigger &&
 		key_changed(plan, oldrow, newrow);
 	bool		is_sql = plan->format == EVENT_FORMAT_SQL;
 
@@ -210,6 +231,8 @@ static int
 build(const EventPlan *plan, EventScratch *scratch, EventOp op,
 	  const EventRow *oldrow, const EventRow *newrow, Event *events)
 {
+	int			n = 1;
+
 	for (int i = 0; i < EVENT_BUILD_MAX; i++)
 		reset_buffer(&scratch->data[i]);
 	reset_buffer(&scratch->extra2);
@@ -219,17 +242,22 @@ build(const EventPlan *plan, EventScratch *scratch, EventOp op,
 	{
 		case EVENT_OP_INSERT:
 			build_insert(plan, newrow, &scratch->data[0], &events[0]);
-			return 1;
+			break;
 		case EVENT_OP_UPDATE:
-			return build_update(plan, scratch, oldrow, newrow, events);
+			n = build_update(plan, scratch, oldrow, newrow, events);
+			break;
 		case EVENT_OP_DELETE:
 			build_delete(plan, oldrow, &scratch->data[0], &events[0]);
-			return 1;
-		case EVENT_OP_TRUNCATE:
 			break;
+		case EVENT_OP_TRUNCATE:
+			elog(ERROR, "TRUNCATE changes no single row");
 	}
-	elog(ERROR, "not the change of a row: %d", op);
-	return 0;
+
+	/* of two events the first is about the old row */
+	if (unlikely(plan->has_magic))
+		for (int i = 0; i < n; i++)
+			put_magic(plan, newrow && i == n - 1 ? newrow : oldrow, &events[i]);
+	return n;
 }
 
 /* Bytes of text in a row, before escaping. */
@@ -309,7 +337,9 @@ event_build(const EventPlan *plan, EventScratch *scratch, EventOp op,
 	MemoryContext cxt = CurrentMemoryContext;
 	volatile int n = -1;
 
-	if (likely(row_size(plan, oldrow) + row_size(plan, newrow) < LARGE_ROW))
+	/* in a trigger the writer's statement fails */
+	if (plan->is_trigger ||
+		likely(row_size(plan, oldrow) + row_size(plan, newrow) < LARGE_ROW))
 		return build(plan, scratch, op, oldrow, newrow, events);
 
 	PG_TRY();

@@ -49,7 +49,13 @@ typedef struct EventColumn
 	ValueKind	kind;
 	FmgrInfo	output;			/* for all kinds but VARLENA, BOOL, INTx */
 	bool		is_key;
-	bool		ignored;		/* by ignore= or columns=: in no data */
+	bool		ignored;		/* by ignore= or columns=, or magic */
+
+	/*
+	 * A column named _pgq_ev_type and so on gives that field of the event its
+	 * value and is in no data: the EventFieldNo, else -1.
+	 */
+	int			magic;
 	bool		generated;
 	char	   *label;			/* the name as the format writes it */
 	int			label_len;
@@ -75,6 +81,13 @@ typedef struct EventPlan
 	bool		backup;
 	bool		has_ignore;
 	bool		has_key;
+	bool		has_magic;
+
+	/*
+	 * A trigger refuses a change of the key, but by the type's equality; what
+	 * it lets pass is an update.
+	 */
+	bool		is_trigger;
 	int			ncolumns;		/* without dropped ones */
 	EventColumn *columns;		/* in the order of the table */
 	EventField	type_insert;

@@ -53,6 +53,32 @@ set_label(EventColumn *col, EventFormat format)
 	col->label_len = buf.len;
 }
 
+/*
+ * Which field a column named _pgq_ev_... replaces, -1 for all other columns
+ * (contract section 4.7).
+ */
+static int
+magic_field(const char *name, bool is_trigger)
+{
+	static const char prefix[] = "_pgq_ev_";
+	static const char *const fields[EVENT_FIELDS] = {
+		"type", "data", "extra1", "extra2", "extra3", "extra4"
+	};
+
+	if (strncmp(name, prefix, strlen(prefix)) != 0)
+		return -1;
+	for (int i = 0; i < EVENT_FIELDS; i++)
+		if (strcmp(name + strlen(prefix), fields[i]) == 0)
+			return i;
+	if (is_trigger)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
+				 errmsg("Unknown magic column: %s", name),
+				 errhint("Magic columns are _pgq_ev_type, _pgq_ev_data and "
+					 "_pgq_ev_extra1 to _pgq_ev_extra4; rename the column.")));
+	return -1;
+}
+
 static void
 set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 {
@@ -67,7 +93,9 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 	col->kind = event_value_kind(att->atttypid);
 	getTypeOutputInfo(att->atttypid, &output, &isvarlena);
 	fmgr_info(output, &col->output);
-	col->ignored = list_has_name(args->ignore, col->name) ||
+	col->magic = magic_field(col->name, args->is_trigger);
+	col->ignored = col->magic >= 0 ||
+		list_has_name(args->ignore, col->name) ||
 		(args->columns != NIL && !list_has_name(args->columns, col->name));
 	col->generated = att->attgenerated != '\0';
 	set_label(col, args->format);
@@ -221,6 +249,7 @@ event_plan_make(Relation rel, const EventArgs *args)
 	plan->backup = args->backup;
 	plan->has_ignore = args->ignore != NIL || args->columns != NIL;
 	plan->has_key = key != NIL;
+	plan->is_trigger = args->is_trigger;
 
 	plan->columns = palloc0(desc->natts * sizeof(EventColumn));
 	for (int i = 0; i < desc->natts; i++)
@@ -232,8 +261,12 @@ event_plan_make(Relation rel, const EventArgs *args)
 			continue;
 		set_column(col, att, args);
 		col->is_key = list_member_int(key, att->attnum);
+		plan->has_magic |= col->magic >= 0;
 		plan->ncolumns++;
 	}
+	/* in sql magic columns count as ignored ones, else only beside those */
+	if (plan->format == EVENT_FORMAT_SQL && plan->has_magic)
+		plan->has_ignore = true;
 
 	initStringInfo(&name);
 	appendStringInfo(&name, "%s.%s", schema, table);
