@@ -8,8 +8,6 @@
 use strict;
 use warnings;
 
-use FindBin;
-use lib $FindBin::RealBin;
 use PgqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
