@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts share: messages, the server to use, the user to run it as.
 # Sourced by bash scripts that have set $top, the source tree's root.
 
