@@ -11,6 +11,10 @@
 #ifndef PGQ_COMPAT_H
 #define PGQ_COMPAT_H
 
+#include "catalog/pg_proc.h"
+#include "executor/executor.h"
+#include "utils/acl.h"
+
 /* Decoded tuples are plain HeapTuples since 17. */
 #if PG_VERSION_NUM >= 170000
 #define CHANGE_OLD_TUPLE(change) ((change)->data.tp.oldtuple)
@@ -64,5 +68,49 @@
 #define LOG_MARKER_MESSAGE(prefix, message, size) \
 	LogLogicalMessage(prefix, message, size, false)
 #endif
+
+/* postgres.h let go of the varlena macros in 16. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* Which indexes an update needs to add to: a bool until 15. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes PgqUpdateIndexes;
+#define PGQ_UPDATE_SOME_INDEXES(u) ((u) != TU_None)
+#define PGQ_UPDATE_ONLY_SUMMARIZING(u) ((u) == TU_Summarizing)
+#else
+typedef bool PgqUpdateIndexes;
+#define PGQ_UPDATE_SOME_INDEXES(u) (u)
+#define PGQ_UPDATE_ONLY_SUMMARIZING(u) false
+#endif
+
+/*
+ * Add the entries of "slot", which lies in the table already, to the indexes
+ * that ExecOpenIndices opened.
+ */
+static inline void
+compat_insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot,
+							EState *estate, bool only_summarizing)
+{
+#if PG_VERSION_NUM >= 160000
+	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
+									NIL, only_summarizing));
+#else
+	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
+									NIL));
+#endif
+}
+
+/* May "role" execute function "funcid"? */
+static inline AclResult
+compat_function_aclcheck(Oid funcid, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, funcid, role, ACL_EXECUTE);
+#else
+	return pg_proc_aclcheck(funcid, role, ACL_EXECUTE);
+#endif
+}
 
 #endif /* PGQ_COMPAT_H */

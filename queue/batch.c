@@ -1,0 +1,656 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.c
+ *		Opening and finishing batches: pgq.next_batch(), pgq.finish_batch() and
+ *		the like.
+ *
+ * All look at the tables with the snapshot that a new statement of the
+ * transaction has: a batch whose last tick is newer than that would be read
+ * incompletely in the same transaction.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "commands/sequence.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "event/compat.h"
+#include "queue/batch.h"
+#include "queue/table.h"
+
+PG_FUNCTION_INFO_V1(pgq_find_tick_helper);
+PG_FUNCTION_INFO_V1(pgq_next_batch_custom);
+PG_FUNCTION_INFO_V1(pgq_next_batch);
+PG_FUNCTION_INFO_V1(pgq_finish_batch);
+PG_FUNCTION_INFO_V1(pgq_get_batch_info);
+
+/* columns of pgq.subscription */
+#define SUB_ID 1
+#define SUB_QUEUE 2
+#define SUB_CONSUMER 3
+#define SUB_LAST_TICK 4
+#define SUB_ACTIVE 5
+#define SUB_BATCH 6
+#define SUB_NEXT_TICK 7
+#define SUB_NCOLUMNS 7
+
+/* columns of pgq.consumer */
+#define CO_ID 1
+#define CO_NAME 2
+
+typedef struct Subscription
+{
+	int32		id;
+	int32		queue;
+	int32		consumer;
+	int64		last_tick;		/* -1: NULL, as in the next two */
+	int64		batch;
+	int64		next_tick;
+	ItemPointerData tid;
+} Subscription;
+
+/* What a caller asks of the batch he gets; NULL pointers: nothing. */
+typedef struct BatchWish
+{
+	Interval   *min_lag;
+	int64	   *min_count;
+	Interval   *min_interval;
+} BatchWish;
+
+static int64
+int8_or_minus(Datum value, bool isnull)
+{
+	return isnull ? -1 : DatumGetInt64(value);
+}
+
+static void
+read_subscription(Relation rel, HeapTuple tup, Subscription *sub)
+{
+	Datum		values[SUB_NCOLUMNS];
+	bool		nulls[SUB_NCOLUMNS];
+
+	heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
+	sub->id = DatumGetInt32(values[SUB_ID - 1]);
+	sub->queue = DatumGetInt32(values[SUB_QUEUE - 1]);
+	sub->consumer = DatumGetInt32(values[SUB_CONSUMER - 1]);
+	sub->last_tick = int8_or_minus(values[SUB_LAST_TICK - 1],
+								   nulls[SUB_LAST_TICK - 1]);
+	sub->batch = int8_or_minus(values[SUB_BATCH - 1], nulls[SUB_BATCH - 1]);
+	sub->next_tick = int8_or_minus(values[SUB_NEXT_TICK - 1],
+								   nulls[SUB_NEXT_TICK - 1]);
+	sub->tid = tup->t_self;
+}
+
+/* The one subscription that the keys find; false if there is none. */
+static bool
+find_subscription(QueueRelation index, int nkeys, ScanKey keys,
+				  Snapshot snapshot, Subscription *sub)
+{
+	Relation	rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
+								 AccessShareLock);
+	SysScanDesc scan;
+	HeapTuple	tup;
+
+	scan = systable_beginscan(rel, queue_relation(index), true, snapshot,
+							  nkeys, keys);
+	tup = systable_getnext(scan);
+	if (HeapTupleIsValid(tup))
+		read_subscription(rel, tup, sub);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return HeapTupleIsValid(tup);
+}
+
+static bool
+find_open_batch(int64 id, Snapshot snapshot, Subscription *sub)
+{
+	ScanKeyData key;
+
+	table_key_int8(&key, SUB_BATCH, BTEqualStrategyNumber, F_INT8EQ, id);
+	return find_subscription(QUEUE_SUBSCRIPTION_BATCH_INDEX, 1, &key,
+							 snapshot, sub);
+}
+
+/* The id of a consumer, or 0. */
+static int32
+find_consumer(text *name, Snapshot snapshot)
+{
+	Relation	rel = table_open(queue_relation(QUEUE_CONSUMER_TABLE),
+								 AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tup;
+	int32		id = 0;
+	bool		isnull;
+
+	table_key_text(&key, CO_NAME, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	scan = systable_beginscan(rel, queue_relation(QUEUE_CONSUMER_NAME_INDEX),
+							  true, snapshot, 1, &key);
+	tup = systable_getnext(scan);
+	if (HeapTupleIsValid(tup))
+		id = DatumGetInt32(heap_getattr(tup, CO_ID, RelationGetDescr(rel),
+										&isnull));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return id;
+}
+
+/* A consumer's name as a text datum, palloc'd; false if it is gone. */
+static bool
+find_consumer_name(int32 id, Snapshot snapshot, Datum *name)
+{
+	Relation	rel = table_open(queue_relation(QUEUE_CONSUMER_TABLE),
+								 AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tup;
+	bool		isnull;
+
+	table_key_int4(&key, CO_ID, id);
+	scan = systable_beginscan(rel, queue_relation(QUEUE_CONSUMER_PKEY), true,
+							  snapshot, 1, &key);
+	tup = systable_getnext(scan);
+	if (HeapTupleIsValid(tup))
+		*name = PointerGetDatum(
+			PG_DETOAST_DATUM_COPY(heap_getattr(tup, CO_NAME,
+											   RelationGetDescr(rel),
+											   &isnull)));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return HeapTupleIsValid(tup);
+}
+
+/*
+ * Find the subscription of the named consumer to the named queue; raises
+ * 42704 if there is none.
+ */
+static void
+find_subscriber(const NullableDatum *names, Snapshot snapshot, Queue *queue,
+				Subscription *sub)
+{
+	if (!names[0].isnull && !names[1].isnull)
+	{
+		text	   *queue_name = DatumGetTextPP(names[0].value);
+		int32		consumer = find_consumer(DatumGetTextPP(names[1].value),
+											 snapshot);
+		ScanKeyData keys[2];
+
+		if (consumer != 0 &&
+			queue_find(VARDATA_ANY(queue_name), VARSIZE_ANY_EXHDR(queue_name),
+					   snapshot, queue))
+		{
+			table_key_int4(&keys[0], SUB_QUEUE, queue->id);
+			table_key_int4(&keys[1], SUB_CONSUMER, consumer);
+			if (find_subscription(QUEUE_SUBSCRIPTION_PKEY, 2, keys, snapshot,
+								  sub))
+				return;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("Not subscriber to queue: %s/%s",
+					names[0].isnull ? "NULL" :
+					TextDatumGetCString(names[0].value),
+					names[1].isnull ? "NULL" :
+					TextDatumGetCString(names[1].value)),
+			 errhint("Call pgq.register_consumer() first.")));
+}
+
+/*
+ * Read the tick where a subscription stands.  "consumer" is the name as the
+ * caller gave it.
+ */
+static void
+find_last_tick(const Queue *queue, const Subscription *sub, Datum consumer,
+			   Snapshot snapshot, Tick *tick)
+{
+	if (sub->last_tick >= 0 &&
+		tick_find_id(queue->id, sub->last_tick, snapshot, tick))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("PgQ corruption: Consumer %s on queue %s does not see "
+					"tick <NULL>", TextDatumGetCString(consumer), queue->name),
+			 sub->last_tick < 0 ? 0 :
+			 errdetail("Tick " INT64_FORMAT " does not exist.",
+					   sub->last_tick),
+			 errhint("Give it a position with pgq.register_consumer_at().")));
+}
+
+/*
+ * Look for an open batch by its id, with the queue and both ticks.
+ *
+ * Returns false if there is none, or its ticks are gone.
+ */
+bool
+batch_find(int64 id, Snapshot snapshot, Batch *batch)
+{
+	Subscription sub;
+
+	if (!find_open_batch(id, snapshot, &sub))
+		return false;
+	batch->id = id;
+	batch->sub_id = sub.id;
+	batch->consumer = sub.consumer;
+	return sub.last_tick >= 0 && sub.next_tick >= 0 &&
+		queue_find_id(sub.queue, snapshot, &batch->queue) &&
+		tick_find_id(sub.queue, sub.last_tick, snapshot, &batch->from) &&
+		tick_find_id(sub.queue, sub.next_tick, snapshot, &batch->to);
+}
+
+/* Does some consumer of the queue stand at a tick, with no batch open? */
+bool
+batch_is_awaited(int32 queue_id, int64 tick_id, Snapshot snapshot)
+{
+	Relation	rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
+								 AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tup;
+	bool		awaited = false;
+
+	table_key_int4(&key, SUB_QUEUE, queue_id);
+	scan = systable_beginscan(rel, queue_relation(QUEUE_SUBSCRIPTION_PKEY),
+							  true, snapshot, 1, &key);
+	while (!awaited && HeapTupleIsValid(tup = systable_getnext(scan)))
+	{
+		Subscription sub;
+
+		read_subscription(rel, tup, &sub);
+		awaited = sub.batch < 0 && sub.last_tick == tick_id;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return awaited;
+}
+
+/* How far tick "next" is behind "prev", measured by one of the wishes. */
+typedef enum Distance
+{
+	TOO_NEAR,
+	ENOUGH,
+	TOO_FAR						/* more than twice what was asked for */
+} Distance;
+
+static Distance
+measure_count(const Tick *prev, const Tick *next, int64 min_count)
+{
+	int64		distance = next->event_seq - prev->event_seq;
+
+	if (distance < min_count)
+		return TOO_NEAR;
+	return distance - min_count > min_count ? TOO_FAR : ENOUGH;
+}
+
+static Distance
+measure_interval(const Tick *prev, const Tick *next, Interval *min_interval)
+{
+	Datum		distance = DirectFunctionCall2(timestamp_mi,
+											   TimestampTzGetDatum(next->time),
+											   TimestampTzGetDatum(prev->time));
+	Datum		wanted = IntervalPGetDatum(min_interval);
+
+	if (DatumGetBool(DirectFunctionCall2(interval_lt, distance, wanted)))
+		return TOO_NEAR;
+	wanted = DirectFunctionCall2(interval_mul, wanted, Float8GetDatum(2));
+	return DatumGetBool(DirectFunctionCall2(interval_gt, distance, wanted)) ?
+		TOO_FAR : ENOUGH;
+}
+
+/* The larger of the distances by those wishes that there are. */
+static Distance
+measure(const Tick *prev, const Tick *next, const BatchWish *wish)
+{
+	Distance	distance = TOO_NEAR;
+
+	if (wish->min_count != NULL)
+		distance = measure_count(prev, next, *wish->min_count);
+	if (wish->min_interval != NULL)
+		distance = Max(distance,
+					   measure_interval(prev, next, wish->min_interval));
+	return distance;
+}
+
+/*
+ * Choose the tick that ends a batch which begins at "prev": the newest, if it
+ * is far enough; if it is much too far, the first that is far enough.
+ */
+static bool
+choose_tick(int32 queue_id, const Tick *prev, const BatchWish *wish,
+			Snapshot snapshot, Tick *next)
+{
+	Distance	distance;
+	int64		id;
+
+	if (tick_find_newest(queue_id, snapshot, next, 1) == 0 ||
+		next->id <= prev->id)
+		return false;
+	distance = measure(prev, next, wish);
+	if (distance != TOO_FAR)
+		return distance == ENOUGH;
+
+	id = prev->id;
+	while (tick_find_next(queue_id, id, snapshot, next))
+	{
+		if (measure(prev, next, wish) != TOO_NEAR)
+			return true;
+		id = next->id;
+	}
+	return false;
+}
+
+/* The same for any wish: without one, the very next tick. */
+static bool
+find_next_tick(int32 queue_id, const Tick *prev, const BatchWish *wish,
+			   Snapshot snapshot, Tick *next)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	bool		found;
+	Datum		lag;
+
+	if (wish->min_count == NULL && wish->min_interval == NULL)
+		found = tick_find_next(queue_id, prev->id, snapshot, next);
+	else
+		found = choose_tick(queue_id, prev, wish, snapshot, next);
+	if (!found || wish->min_lag == NULL)
+		return found;
+
+	lag = DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(now),
+							  TimestampTzGetDatum(next->time));
+	return DatumGetBool(DirectFunctionCall2(interval_ge, lag,
+											IntervalPGetDatum(wish->min_lag)));
+}
+
+/* Write an opened batch into the row that is locked in "w". */
+static int64
+open_batch(TableWriter *w, const Tick *next)
+{
+	Datum	   *values = w->slot->tts_values;
+	bool	   *nulls = w->slot->tts_isnull;
+	int64		id = nextval_internal(queue_relation(QUEUE_BATCH_SEQUENCE),
+									  false);
+
+	values[SUB_BATCH - 1] = Int64GetDatum(id);
+	values[SUB_NEXT_TICK - 1] = Int64GetDatum(next->id);
+	values[SUB_ACTIVE - 1] =
+		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	nulls[SUB_BATCH - 1] = nulls[SUB_NEXT_TICK - 1] = false;
+	table_update_row(w);
+	return id;
+}
+
+/*
+ * The open batch of a consumer, else a new one; its id is put into *id and its
+ * ticks into *prev and *next.  Returns false if there is nothing to do.
+ *
+ * A consumer that has to wait writes nothing.  Else the subscription is locked
+ * before the last look: another session of the same consumer may have opened a
+ * batch, which then is the answer to both.
+ */
+static bool
+next_batch(const NullableDatum *names, const BatchWish *wish, int64 *id,
+		   Tick *prev, Tick *next)
+{
+	TableWriter w;
+	bool		locked = false;
+	bool		found = false;
+	bool		done = false;
+
+	while (!done)
+	{
+		Snapshot	snapshot = table_transaction_snapshot();
+		Queue		queue;
+		Subscription sub;
+
+		CHECK_FOR_INTERRUPTS();
+		find_subscriber(names, snapshot, &queue, &sub);
+		find_last_tick(&queue, &sub, names[1].value, snapshot, prev);
+		if (sub.batch >= 0)
+		{
+			if (!tick_find_id(queue.id, sub.next_tick, snapshot, next))
+				ereport(ERROR,
+						(errcode(ERRCODE_DATA_CORRUPTED),
+						 errmsg("tick " INT64_FORMAT " of open batch "
+								INT64_FORMAT " does not exist",
+								sub.next_tick, sub.batch),
+						 errhint("Give the consumer a position with "
+								 "pgq.register_consumer_at().")));
+			*id = sub.batch;
+			found = done = true;
+		}
+		else if (!find_next_tick(queue.id, prev, wish, snapshot, next))
+			done = true;
+		else if (locked && ItemPointerEquals(&sub.tid, &w.slot->tts_tid))
+		{
+			*id = open_batch(&w, next);
+			found = done = true;
+		}
+		else
+		{
+			if (!locked)
+			{
+				PreventCommandIfReadOnly("pgq.next_batch()");
+				table_open_writer(&w,
+								  queue_relation(QUEUE_SUBSCRIPTION_TABLE),
+								  RowExclusiveLock);
+				locked = true;
+			}
+			/* If it is gone, the next look tells so. */
+			table_lock_row(&w, &sub.tid, snapshot);
+		}
+		UnregisterSnapshot(snapshot);
+	}
+	if (locked)
+		table_close_writer(&w);
+	return found;
+}
+
+static Datum
+make_record(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	TupleDesc	tupdesc;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	tupdesc = BlessTupleDesc(tupdesc);
+	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
+}
+
+static Interval *
+interval_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : PG_GETARG_INTERVAL_P(n);
+}
+
+/*
+ * pgq.next_batch_custom(i_queue_name, i_consumer_name, i_min_lag, i_min_count,
+ * i_min_interval), and pgq.next_batch_info() with the names only
+ */
+Datum
+pgq_next_batch_custom(PG_FUNCTION_ARGS)
+{
+	BatchWish	wish = {NULL, NULL, NULL};
+	int64		min_count;
+	int64		id;
+	Tick		prev;
+	Tick		next;
+	Datum		values[7] = {0};
+	bool		nulls[7];
+
+	if (PG_NARGS() > 2)
+	{
+		wish.min_lag = interval_argument(fcinfo, 2);
+		if (!PG_ARGISNULL(3))
+		{
+			min_count = PG_GETARG_INT32(3);
+			wish.min_count = &min_count;
+		}
+		wish.min_interval = interval_argument(fcinfo, 4);
+	}
+
+	if (next_batch(fcinfo->args, &wish, &id, &prev, &next))
+	{
+		values[0] = Int64GetDatum(id);
+		values[1] = Int64GetDatum(next.id);
+		values[2] = Int64GetDatum(prev.id);
+		values[3] = TimestampTzGetDatum(next.time);
+		values[4] = TimestampTzGetDatum(prev.time);
+		values[5] = Int64GetDatum(next.event_seq);
+		values[6] = Int64GetDatum(prev.event_seq);
+		memset(nulls, false, sizeof(nulls));
+	}
+	else
+		memset(nulls, true, sizeof(nulls));
+	return make_record(fcinfo, values, nulls);
+}
+
+/* pgq.next_batch(i_queue_name, i_consumer_name) */
+Datum
+pgq_next_batch(PG_FUNCTION_ARGS)
+{
+	BatchWish	wish = {NULL, NULL, NULL};
+	int64		id;
+	Tick		prev;
+	Tick		next;
+
+	if (!next_batch(fcinfo->args, &wish, &id, &prev, &next))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(id);
+}
+
+/*
+ * pgq.find_tick_helper(i_queue_id, i_prev_tick_id, i_prev_tick_time,
+ * i_prev_tick_seq, i_min_count, i_min_interval)
+ */
+Datum
+pgq_find_tick_helper(PG_FUNCTION_ARGS)
+{
+	BatchWish	wish = {NULL, NULL, NULL};
+	int64		min_count;
+	Tick		prev;
+	Tick		next;
+	Datum		values[3] = {0};
+	bool		nulls[3] = {true, true, true};
+
+	if (!PG_ARGISNULL(4))
+	{
+		min_count = PG_GETARG_INT64(4);
+		wish.min_count = &min_count;
+	}
+	wish.min_interval = interval_argument(fcinfo, 5);
+
+	if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1) && !PG_ARGISNULL(2) &&
+		!PG_ARGISNULL(3))
+	{
+		prev.id = PG_GETARG_INT64(1);
+		prev.time = PG_GETARG_TIMESTAMPTZ(2);
+		prev.event_seq = PG_GETARG_INT64(3);
+		if (choose_tick(PG_GETARG_INT32(0), &prev, &wish, GetActiveSnapshot(),
+						&next))
+		{
+			values[0] = Int64GetDatum(next.id);
+			values[1] = TimestampTzGetDatum(next.time);
+			values[2] = Int64GetDatum(next.event_seq);
+			memset(nulls, false, sizeof(nulls));
+		}
+	}
+	return make_record(fcinfo, values, nulls);
+}
+
+/* Finish batch "id"; false if it is not open. */
+static bool
+finish_batch(int64 id)
+{
+	TableWriter w;
+	Datum	   *values;
+	bool	   *nulls;
+	bool		found;
+	bool		done = false;
+
+	table_open_writer(&w, queue_relation(QUEUE_SUBSCRIPTION_TABLE),
+					  RowExclusiveLock);
+	values = w.slot->tts_values;
+	nulls = w.slot->tts_isnull;
+	do
+	{
+		Snapshot	snapshot = table_transaction_snapshot();
+		Subscription sub;
+
+		found = find_open_batch(id, snapshot, &sub);
+		/* Another session may have been quicker: then look again. */
+		if (found && table_lock_row(&w, &sub.tid, snapshot) &&
+			!nulls[SUB_BATCH - 1] &&
+			DatumGetInt64(values[SUB_BATCH - 1]) == id)
+		{
+			values[SUB_LAST_TICK - 1] = values[SUB_NEXT_TICK - 1];
+			nulls[SUB_LAST_TICK - 1] = nulls[SUB_NEXT_TICK - 1];
+			nulls[SUB_NEXT_TICK - 1] = nulls[SUB_BATCH - 1] = true;
+			values[SUB_ACTIVE - 1] =
+				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+			table_update_row(&w);
+			done = true;
+		}
+		UnregisterSnapshot(snapshot);
+	} while (found && !done);
+	table_close_writer(&w);
+	return found;
+}
+
+/* pgq.finish_batch(x_batch_id) */
+Datum
+pgq_finish_batch(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("pgq.finish_batch()");
+	if (!PG_ARGISNULL(0) && finish_batch(PG_GETARG_INT64(0)))
+		PG_RETURN_INT32(1);
+	if (PG_ARGISNULL(0))
+		ereport(WARNING, (errmsg("finish_batch: batch <NULL> not found")));
+	else
+		ereport(WARNING,
+				(errmsg("finish_batch: batch " INT64_FORMAT " not found",
+						PG_GETARG_INT64(0))));
+	PG_RETURN_INT32(0);
+}
+
+/* pgq.get_batch_info(x_batch_id) */
+Datum
+pgq_get_batch_info(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	Snapshot	snapshot = table_transaction_snapshot();
+	Datum		values[9] = {0};
+	bool		nulls[9];
+	Batch		batch;
+
+	memset(nulls, true, sizeof(nulls));
+	if (!PG_ARGISNULL(0) &&
+		batch_find(PG_GETARG_INT64(0), snapshot, &batch) &&
+		find_consumer_name(batch.consumer, snapshot, &values[1]))
+	{
+		values[0] = CStringGetTextDatum(batch.queue.name);
+		values[2] = TimestampTzGetDatum(batch.from.time);
+		values[3] = TimestampTzGetDatum(batch.to.time);
+		values[4] = Int64GetDatum(batch.from.id);
+		values[5] = Int64GetDatum(batch.to.id);
+		values[6] = DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(now),
+										TimestampTzGetDatum(batch.to.time));
+		values[7] = Int64GetDatum(batch.from.event_seq);
+		values[8] = Int64GetDatum(batch.to.event_seq);
+		memset(nulls, false, sizeof(nulls));
+	}
+	UnregisterSnapshot(snapshot);
+	return make_record(fcinfo, values, nulls);
+}

@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.h
+ *		Batches: what lies between two ticks, for one subscription.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_BATCH_H
+#define PGQ_BATCH_H
+
+#include "queue/tick.h"
+
+/* An open batch. */
+typedef struct Batch
+{
+	int64		id;
+	int32		sub_id;			/* owner of the retried events in it */
+	int32		consumer;
+	Queue		queue;
+	Tick		from;			/* its snapshot saw what earlier batches had */
+	Tick		to;
+} Batch;
+
+/*
+ * The transactions between two snapshots, as index scans: all ids from "low"
+ * to below "high", and "singles".  Those that snapshot "from" sees or "to"
+ * does not see must still be left out.
+ */
+typedef struct BatchSpan
+{
+	const TickSnapshot *from;
+	const TickSnapshot *to;
+	uint64		low;
+	uint64		high;
+	int			nsingles;
+	uint64	   *singles;
+} BatchSpan;
+
+/* A batch's events are in two tables at most. */
+#define BATCH_MAX_TABLES 2
+
+/* batch.c */
+extern bool batch_find(int64 id, Snapshot snapshot, Batch *batch);
+extern bool batch_is_awaited(int32 queue_id, int64 tick_id,
+							 Snapshot snapshot);
+
+/* batch_read.c */
+extern void batch_plan_span(const TickSnapshot *from, const TickSnapshot *to,
+							BatchSpan *span);
+extern int	batch_list_tables(const Queue *queue, const TickSnapshot *from,
+							  const TickSnapshot *to, int *tables);
+extern bool batch_has_events(const Queue *queue, const TickSnapshot *from);
+
+#endif /* PGQ_BATCH_H */

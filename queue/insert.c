@@ -1,0 +1,278 @@
+/*-------------------------------------------------------------------------
+ *
+ * insert.c
+ *		Producing events by SQL: pgq.insert_event(), pgq.insert_event_raw() and
+ *		pgq.current_event_table().
+ *
+ * Rows go straight to the event table and its indexes, with no plan in
+ * between.  Triggers and constraints on event tables are not looked at.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "event/compat.h"
+#include "queue/insert.h"
+#include "queue/target.h"
+
+PG_FUNCTION_INFO_V1(pgq_insert_event);
+PG_FUNCTION_INFO_V1(pgq_insert_event_raw);
+PG_FUNCTION_INFO_V1(pgq_current_event_table);
+
+/* Arguments of insert_event_raw() are the columns without ev_txid. */
+#define RAW_QUEUE 0
+#define RAW_ID 1
+#define RAW_TIME 2
+#define RAW_OWNER 3
+#define RAW_RETRY 4
+#define RAW_TYPE 5
+
+/*
+ * pgq.insert_event(7 x text), when known.  People replace it to watch what
+ * is produced: who inserts events by name must call theirs then.
+ */
+static Oid	insert_function = InvalidOid;
+static bool insert_function_is_ours;
+
+/* Syscache callback: some function was changed. */
+static void
+forget_function(Datum arg, int cacheid, uint32 hashvalue)
+{
+	insert_function = InvalidOid;
+}
+
+static void
+find_insert_function(void)
+{
+	static bool registered = false;
+	Oid			argtypes[INSERT_EVENT_NARGS];
+	List	   *name = list_make2(makeString("pgq"),
+								  makeString("insert_event"));
+	FmgrInfo	flinfo;
+	Oid			oid;
+
+	if (!registered)
+	{
+		CacheRegisterSyscacheCallback(PROCOID, forget_function, (Datum) 0);
+		registered = true;
+	}
+	for (int i = 0; i < INSERT_EVENT_NARGS; i++)
+		argtypes[i] = TEXTOID;
+	oid = LookupFuncName(name, INSERT_EVENT_NARGS, argtypes, false);
+	fmgr_info(oid, &flinfo);
+	insert_function_is_ours = (flinfo.fn_addr == pgq_insert_event);
+	insert_function = oid;
+	list_free_deep(name);
+}
+
+/* Is inserting refused to ordinary sessions, and are we one? */
+static bool
+is_refused(const Queue *queue)
+{
+	return queue->disable_insert &&
+		SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA;
+}
+
+/*
+ * Insert one event; the arguments are those of insert_event_raw().  Returns
+ * the event's id.
+ */
+static int64
+insert_row(const NullableDatum *args)
+{
+	Target	   *target;
+	TableWriter w;
+	text	   *name;
+	int64		id;
+	Datum	   *values;
+	bool	   *nulls;
+
+	if (args[RAW_QUEUE].isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("Queue name must not be NULL")));
+	PreventCommandIfReadOnly("pgq.insert_event()");
+
+	name = DatumGetTextPP(args[RAW_QUEUE].value);
+	target = target_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	if (target == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("No such queue"),
+				 errdetail("There is no queue \"%s\".",
+						   text_to_cstring(name))));
+
+	/* Even if refused: by this the ticker learns of activity. */
+	id = nextval_internal(target->sequence, false);
+	if (!args[RAW_ID].isnull)
+		id = DatumGetInt64(args[RAW_ID].value);
+
+	if (is_refused(&target->queue))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("Insert into queue disallowed"),
+				 errdetail("Queue \"%s\" is disabled.", target->queue.name)));
+	if (target->queue.per_tx_limit >= 0 &&
+		target->inserted >= target->queue.per_tx_limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("Queue '%s' allows max %d events from one TX",
+						target->queue.name, target->queue.per_tx_limit)));
+	target->inserted++;
+
+	target_open_writer(target, &w);
+	values = w.slot->tts_values;
+	nulls = w.slot->tts_isnull;
+	values[EV_ID] = Int64GetDatum(id);
+	nulls[EV_ID] = false;
+	values[EV_TIME] = args[RAW_TIME].isnull ?
+		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()) :
+		args[RAW_TIME].value;
+	nulls[EV_TIME] = false;
+	values[EV_TXID] =
+		Int64GetDatum((int64) U64FromFullTransactionId(GetTopFullTransactionId()));
+	nulls[EV_TXID] = false;
+	values[EV_OWNER] = args[RAW_OWNER].value;
+	nulls[EV_OWNER] = args[RAW_OWNER].isnull;
+	values[EV_RETRY] = args[RAW_RETRY].value;
+	nulls[EV_RETRY] = args[RAW_RETRY].isnull;
+	for (int i = 0; i < EVENT_NCOLUMNS - EV_TYPE; i++)
+	{
+		values[EV_TYPE + i] = args[RAW_TYPE + i].value;
+		nulls[EV_TYPE + i] = args[RAW_TYPE + i].isnull;
+	}
+	table_insert_row(&w);
+	table_close_writer(&w);
+	return id;
+}
+
+/* Our own pgq.insert_event(): now, of no owner, never tried before. */
+static int64
+insert_new(const NullableDatum *args)
+{
+	NullableDatum raw[EVENT_NCOLUMNS];
+
+	raw[RAW_QUEUE] = args[0];
+	for (int i = RAW_ID; i < RAW_TYPE; i++)
+	{
+		raw[i].value = (Datum) 0;
+		raw[i].isnull = true;
+	}
+	memcpy(&raw[RAW_TYPE], &args[1],
+		   (INSERT_EVENT_NARGS - 1) * sizeof(NullableDatum));
+	return insert_row(raw);
+}
+
+/*
+ * Produce an event through pgq.insert_event(), whatever that is now.
+ *
+ * "args" has INSERT_EVENT_NARGS texts.  When somebody has replaced the
+ * function, his is called with the rights of the caller.  Returns the event's
+ * id, 0 if that function returned NULL.  Raises the errors of
+ * pgq.insert_event().
+ */
+int64
+insert_event(const NullableDatum *args)
+{
+	LOCAL_FCINFO(call, INSERT_EVENT_NARGS);
+	FmgrInfo	flinfo;
+	AclResult	allowed;
+	Datum		id;
+
+	if (!OidIsValid(insert_function))
+		find_insert_function();
+	if (insert_function_is_ours)
+		return insert_new(args);
+
+	allowed = compat_function_aclcheck(insert_function, GetUserId());
+	if (allowed != ACLCHECK_OK)
+		aclcheck_error(allowed, OBJECT_FUNCTION, "insert_event");
+	fmgr_info(insert_function, &flinfo);
+	InitFunctionCallInfoData(*call, &flinfo, INSERT_EVENT_NARGS,
+							 DEFAULT_COLLATION_OID, NULL, NULL);
+	memcpy(call->args, args, INSERT_EVENT_NARGS * sizeof(NullableDatum));
+	if (flinfo.fn_strict)
+	{
+		for (int i = 0; i < INSERT_EVENT_NARGS; i++)
+		{
+			if (args[i].isnull)
+				return 0;
+		}
+	}
+	id = FunctionCallInvoke(call);
+	return call->isnull ? 0 : DatumGetInt64(id);
+}
+
+/*
+ * pgq.insert_event(queue_name, ev_type, ev_data [, ev_extra1 .. ev_extra4])
+ *
+ * With three arguments it stands for the call with seven.
+ */
+Datum
+pgq_insert_event(PG_FUNCTION_ARGS)
+{
+	NullableDatum args[INSERT_EVENT_NARGS];
+
+	if (PG_NARGS() == INSERT_EVENT_NARGS)
+		PG_RETURN_INT64(insert_new(fcinfo->args));
+
+	memcpy(args, fcinfo->args, 3 * sizeof(NullableDatum));
+	for (int i = 3; i < INSERT_EVENT_NARGS; i++)
+	{
+		args[i].value = (Datum) 0;
+		args[i].isnull = true;
+	}
+	PG_RETURN_INT64(insert_event(args));
+}
+
+/*
+ * pgq.insert_event_raw(queue_name, ev_id, ev_time, ev_owner, ev_retry,
+ * ev_type, ev_data, ev_extra1 .. ev_extra4)
+ */
+Datum
+pgq_insert_event_raw(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(insert_row(fcinfo->args));
+}
+
+/* pgq.current_event_table(x_queue_name) */
+Datum
+pgq_current_event_table(PG_FUNCTION_ARGS)
+{
+	Target	   *target = NULL;
+
+	if (!PG_ARGISNULL(0))
+	{
+		text	   *name = PG_GETARG_TEXT_PP(0);
+
+		target = target_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	}
+	if (target == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("Event queue not found")));
+	if (is_refused(&target->queue))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("Writing to queue disabled"),
+				 errdetail("Queue \"%s\" is disabled.", target->queue.name)));
+	PG_RETURN_TEXT_P(cstring_to_text(queue_table_name(&target->queue,
+													  target->queue.cur_table)));
+}

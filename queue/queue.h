@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.h
+ *		The extension's own relations and the rows of pgq.queue.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_QUEUE_H
+#define PGQ_QUEUE_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "storage/itemptr.h"
+#include "utils/snapshot.h"
+
+/* Relations of schema pgq that the C code works on. */
+typedef enum QueueRelation
+{
+	QUEUE_TABLE,
+	QUEUE_PKEY,
+	QUEUE_NAME_INDEX,
+	QUEUE_TICK_TABLE,
+	QUEUE_TICK_PKEY,
+	QUEUE_CONSUMER_TABLE,
+	QUEUE_CONSUMER_PKEY,
+	QUEUE_CONSUMER_NAME_INDEX,
+	QUEUE_SUBSCRIPTION_TABLE,
+	QUEUE_SUBSCRIPTION_PKEY,
+	QUEUE_SUBSCRIPTION_BATCH_INDEX,
+	QUEUE_BATCH_SEQUENCE,
+	QUEUE_SLOT_TABLE,
+	QUEUE_SLOT_PKEY,
+	QUEUE_POSITION_TABLE,
+	QUEUE_POSITION_PKEY
+} QueueRelation;
+
+#define QUEUE_NRELATIONS (QUEUE_POSITION_PKEY + 1)
+
+/* One version of a row of pgq.queue, without the prefix queue_ of columns. */
+typedef struct Queue
+{
+	int32		id;
+	char	   *name;
+	int32		ntables;
+	int32		cur_table;
+	int64		switch_step1;
+	int64		switch_step2;	/* -1 for NULL: the rotation is half done */
+	bool		external_ticker;
+	bool		disable_insert;
+	bool		ticker_paused;
+	int32		ticker_max_count;
+	Interval	ticker_max_lag;
+	Interval	ticker_idle_period;
+	int32		per_tx_limit;	/* -1: none */
+	char	   *data_pfx;
+	char	   *event_seq;
+	char	   *tick_seq;
+
+	/* which version of the row this is, for queue_is_current() */
+	ItemPointerData tid;
+	TransactionId xmin;
+} Queue;
+
+extern Oid	queue_relation(QueueRelation which);
+
+extern bool queue_find(const char *name, int len, Snapshot snapshot,
+					   Queue *queue);
+extern bool queue_find_id(int32 id, Snapshot snapshot, Queue *queue);
+extern List *queue_list_ids(Snapshot snapshot);
+extern bool queue_is_current(const Queue *queue);
+
+extern char *queue_table_name(const Queue *queue, int table);
+extern Oid	queue_table(const Queue *queue, int table);
+extern Oid	queue_sequence(const Queue *queue, const char *name);
+
+#endif /* PGQ_QUEUE_H */

@@ -1,0 +1,54 @@
+/*-------------------------------------------------------------------------
+ *
+ * target.h
+ *		Where a transaction's events of a queue go: the event table that is
+ *		written now, locked, and the queue's settings.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_TARGET_H
+#define PGQ_TARGET_H
+
+#include "queue/queue.h"
+#include "queue/table.h"
+
+/* Columns of an event table, in their order. */
+typedef enum EventColumn
+{
+	EV_ID,
+	EV_TIME,
+	EV_TXID,
+	EV_OWNER,
+	EV_RETRY,
+	EV_TYPE,
+	EV_DATA,
+	EV_EXTRA1,
+	EV_EXTRA2,
+	EV_EXTRA3,
+	EV_EXTRA4
+} EventColumn;
+
+#define EVENT_NCOLUMNS (EV_EXTRA4 + 1)
+
+/*
+ * Lives as long as the top transaction.  The table is locked in RowExclusive
+ * mode to the end of the (sub)transaction.
+ */
+typedef struct Target
+{
+	const char *name;			/* the key: not terminated by a zero */
+	Size		name_len;
+
+	Queue		queue;
+	Oid			table;
+	Oid			sequence;		/* of event ids */
+	CommandId	command;		/* when "queue" was last known to be current */
+	int64		inserted;		/* events counted against per_tx_limit */
+} Target;
+
+extern Target *target_find(const char *name, int len);
+extern void target_open_writer(const Target *target, TableWriter *w);
+
+#endif /* PGQ_TARGET_H */

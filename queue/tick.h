@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * tick.h
+ *		Rows of pgq.tick, and what makes a queue tick.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_TICK_H
+#define PGQ_TICK_H
+
+#include "datatype/timestamp.h"
+#include "utils/relcache.h"
+
+#include "queue/queue.h"
+#include "queue/snapshot.h"
+
+typedef struct Tick
+{
+	int64		id;
+	TimestampTz time;
+	TickSnapshot *snapshot;
+	int64		event_seq;
+} Tick;
+
+/* A queue and its newest ticks, as one snapshot saw them. */
+typedef struct TickState
+{
+	Queue		queue;
+	int64		event_seq;		/* last_value of the event sequence, now */
+	int			nticks;			/* 0, 1 or 2: how many of these are there */
+	Tick		newest;
+	Tick		before;
+} TickState;
+
+extern int	tick_find_newest(int32 queue_id, Snapshot snapshot, Tick *ticks,
+							 int max);
+extern bool tick_find_id(int32 queue_id, int64 id, Snapshot snapshot,
+						 Tick *tick);
+extern bool tick_find_next(int32 queue_id, int64 id, Snapshot snapshot,
+						   Tick *tick);
+
+extern void tick_lock_queue(int32 queue_id);
+extern void tick_unlock_queue(int32 queue_id);
+extern bool tick_read_state(int32 queue_id, TickState *state);
+extern bool tick_check_state(const TickState *state, int elevel);
+extern bool tick_is_due(const TickState *state);
+extern int64 tick_insert(const TickState *state);
+extern bool tick_insert_row(const Queue *queue, int64 id, TimestampTz time,
+							int64 event_seq);
+
+#endif /* PGQ_TICK_H */
