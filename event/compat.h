@@ -113,4 +113,26 @@ compat_function_aclcheck(Oid funcid, Oid role)
 #endif
 }
 
+#if PG_VERSION_NUM >= 170000
+#define LOCK_HELD_BY_ME(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define LOCK_HELD_BY_ME(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
+/* Whether this transaction gave the table new storage. */
+#if PG_VERSION_NUM >= 160000
+#define REL_HAS_NEW_STORAGE(rel) \
+	((rel)->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
+#else
+#define REL_HAS_NEW_STORAGE(rel) \
+	((rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define IS_TABLE_OWNER(relid, role) \
+	object_ownercheck(RelationRelationId, relid, role)
+#else
+#define IS_TABLE_OWNER(relid, role) pg_class_ownercheck(relid, role)
+#endif
+
 #endif /* PGQ_COMPAT_H */

@@ -22,3 +22,228 @@ RETURNS bool AS 'MODULE_PATHNAME', 'pgq_wait_ingest' LANGUAGE C;
 
 COMMENT ON FUNCTION pgq.wait_ingest(pg_lsn, interval) IS
 	'Waits until all that committed before this LSN is in the queues; false when that takes longer than the timeout.';
+
+
+-- Marks.
+
+CREATE FUNCTION pgq.capture_table(
+	i_queue text, i_table regclass, VARIADIC i_args text[] DEFAULT '{}')
+RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_capture_table' LANGUAGE C;
+
+COMMENT ON FUNCTION pgq.capture_table(text, regclass, text[]) IS
+	'Captures the changes of a table into a queue from the commit of this call on; returns 1, or 0 if it replaced the arguments of a capture.';
+
+
+CREATE FUNCTION pgq.uncapture_table(i_queue text, i_table regclass)
+RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_uncapture_table' LANGUAGE C;
+
+COMMENT ON FUNCTION pgq.uncapture_table(text, regclass) IS
+	'Ends the capture of a table into a queue; returns 1, or 0 if it was not captured.';
+
+
+CREATE FUNCTION pgq._invalidate_capture()
+RETURNS void AS 'MODULE_PATHNAME', 'pgq__invalidate_capture' LANGUAGE C;
+
+COMMENT ON FUNCTION pgq._invalidate_capture() IS
+	'Makes the output plugin read captures and event tables anew, after a change of these.';
+
+
+-- Marks stay true when tables are altered or dropped. The triggers fire under
+-- session_replication_role = replica, too.
+
+CREATE FUNCTION pgq._capture_ddl()
+RETURNS event_trigger AS 'MODULE_PATHNAME', 'pgq__capture_ddl' LANGUAGE C
+SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._capture_ddl() IS
+	'Refuses changes of a captured table that its capture could not follow.';
+
+
+CREATE FUNCTION pgq._capture_drop()
+RETURNS event_trigger AS 'MODULE_PATHNAME', 'pgq__capture_drop' LANGUAGE C
+SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._capture_drop() IS
+	'Ends the captures of dropped tables, and refuses to drop what a capture needs.';
+
+
+-- ALTER INDEX renames tables, too; CREATE may add a partition.
+CREATE EVENT TRIGGER pgq_capture_ddl ON ddl_command_end
+	WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX', 'ALTER TYPE', 'ALTER SCHEMA',
+				 'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
+	EXECUTE FUNCTION pgq._capture_ddl();
+ALTER EVENT TRIGGER pgq_capture_ddl ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER pgq_capture_ddl IS
+	'Keeps captured tables fit for their capture.';
+
+CREATE EVENT TRIGGER pgq_capture_drop ON sql_drop
+	EXECUTE FUNCTION pgq._capture_drop();
+ALTER EVENT TRIGGER pgq_capture_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER pgq_capture_drop IS
+	'Ends the captures of dropped tables.';
+
+
+-- What is captured, and how it goes.
+
+CREATE FUNCTION pgq._capture_problem(i_table regclass, i_args text[])
+RETURNS text AS 'MODULE_PATHNAME', 'pgq__capture_problem' LANGUAGE C STRICT;
+
+COMMENT ON FUNCTION pgq._capture_problem(regclass, text[]) IS
+	'Tells why a table can not be captured with these arguments as it is now; NULL when it can.';
+
+
+CREATE FUNCTION pgq._capture_warnings(i_table regclass, i_args text[])
+RETURNS text[] AS 'MODULE_PATHNAME', 'pgq__capture_warnings' LANGUAGE C STRICT;
+
+COMMENT ON FUNCTION pgq._capture_warnings(regclass, text[]) IS
+	'Tells what the events of a captured table lack.';
+
+
+CREATE FUNCTION pgq.get_slot_info(
+	OUT slot_name text,
+	OUT active bool,
+	OUT wal_status text,
+	OUT lag_bytes int8,
+	OUT lag_time interval,
+	OUT "position" pg_lsn,
+	OUT events int8,
+	OUT state text,
+	OUT problem text)
+RETURNS SETOF record AS $$
+DECLARE
+	wal_end pg_lsn;
+	sysid int8;
+	row_problem text;
+	found_slot bool;
+	pos_at timestamptz;
+BEGIN
+	wal_end := CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+					ELSE pg_current_wal_lsn() END;
+
+	SELECT s.slot_name, s.slot_sysid, s.slot_problem
+	INTO slot_name, sysid, row_problem FROM pgq.slot s;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+
+	SELECT p.pos_lsn, p.pos_events, p.pos_time
+	INTO "position", events, pos_at
+	FROM pgq.position p WHERE p.pos_slot = get_slot_info.slot_name
+	ORDER BY p.pos_lsn DESC LIMIT 1;
+	lag_bytes := greatest(wal_end - "position", 0)::int8;
+	IF lag_bytes > 0 THEN
+		lag_time := greatest(clock_timestamp() - pos_at, interval '0');
+	END IF;
+
+	SELECT r.active, r.wal_status INTO active, wal_status
+	FROM pg_replication_slots r
+	WHERE r.slot_name = get_slot_info.slot_name
+		AND r.plugin = 'pgq' AND r.database = current_database();
+	found_slot := FOUND;
+	active := coalesce(active, false);
+
+	IF sysid <> (SELECT system_identifier FROM pg_control_system()) THEN
+		state := 'missing';
+		problem := 'The slot belongs to another server; changes since the position are not in the queues.';
+	ELSIF NOT found_slot THEN
+		state := 'missing';
+		problem := 'The slot does not exist; changes since the position are not in the queues.';
+	ELSIF wal_status = 'lost' THEN
+		state := 'lost';
+		problem := 'The server removed WAL that the slot needs; changes since the position are not in the queues.';
+	ELSIF row_problem IS NOT NULL THEN
+		state := 'problem';
+	ELSIF NOT active THEN
+		state := 'inactive';
+		problem := 'Nobody reads the slot: is pgqd running?';
+	ELSE
+		state := 'ok';
+	END IF;
+	problem := coalesce(row_problem, problem);
+	RETURN NEXT;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.get_slot_info() IS
+	'Tells how far the changes of captured tables are in the queues; no row before start_capture.';
+
+
+CREATE FUNCTION pgq.get_capture_info(
+	i_queue text,
+	OUT queue_name text,
+	OUT table_name text,
+	OUT arguments text[],
+	OUT replica_identity text,
+	OUT state text,
+	OUT warnings text[])
+RETURNS SETOF record AS $$
+DECLARE
+	slot record;
+	table_problem text;
+	relid regclass;
+BEGIN
+	SELECT * INTO slot FROM pgq.get_slot_info();
+
+	FOR queue_name, relid, arguments IN
+		SELECT c.cap_queue, c.cap_relid, c.cap_args
+		FROM pgq.capture c
+		WHERE c.cap_queue = i_queue OR i_queue IS NULL
+		ORDER BY c.cap_queue, c.cap_relid::text
+	LOOP
+		-- search_path is pinned, so this has the schema
+		table_name := relid::text;
+
+		-- rows are in the WAL as their partition's identity says
+		SELECT string_agg(DISTINCT i.ident, ', ' ORDER BY i.ident)
+		INTO replica_identity
+		FROM (SELECT CASE r.relreplident WHEN 'd' THEN 'default'
+							WHEN 'n' THEN 'nothing' WHEN 'f' THEN 'full'
+							ELSE 'index' END AS ident, r.relkind
+				FROM pg_class r
+				WHERE r.oid = relid OR r.oid IN
+					(SELECT t.relid FROM pg_partition_tree(relid) t
+					WHERE t.isleaf)) AS i
+		WHERE i.relkind <> 'p';
+
+		table_problem := pgq._capture_problem(relid, arguments);
+		warnings := pgq._capture_warnings(relid, arguments);
+		IF table_problem IS NOT NULL THEN
+			state := 'broken';
+			warnings := table_problem || warnings;
+		ELSIF slot.slot_name IS NULL
+			OR slot.state IN ('missing', 'lost', 'problem') THEN
+			state := 'no slot';
+			warnings := coalesce(slot.problem,
+				'Capture is not started: call pgq.start_capture().')
+				|| warnings;
+		ELSIF NOT EXISTS (SELECT FROM pgq.queue q
+				WHERE q.queue_name = get_capture_info.queue_name) THEN
+			state := 'no queue';
+		ELSE
+			state := 'ok';
+			IF slot.state <> 'ok' THEN
+				warnings := warnings || slot.problem;
+			END IF;
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.get_capture_info(text) IS
+	'Lists the tables that are captured into a queue, with what their events lack and whether they still can be captured.';
+
+
+CREATE FUNCTION pgq.get_capture_info(
+	OUT queue_name text,
+	OUT table_name text,
+	OUT arguments text[],
+	OUT replica_identity text,
+	OUT state text,
+	OUT warnings text[])
+RETURNS SETOF record AS $$
+	SELECT * FROM pgq.get_capture_info(NULL::text);
+$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.get_capture_info() IS
+	'Lists the tables that are captured into queues, with what their events lack and whether they still can be captured.';

@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * capture.c
+ *		pgq.capture_table and pgq.uncapture_table: set and remove the mark of
+ *		a table.
+ *
+ * Both run with the invoker's rights.  Who may: the table's owner, if a member
+ * of pgq_writer or pgq_admin.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "event/compat.h"
+#include "queue/capture.h"
+#include "queue/slot.h"
+
+PG_FUNCTION_INFO_V1(pgq_capture_table);
+PG_FUNCTION_INFO_V1(pgq_uncapture_table);
+
+/*
+ * Longest queue name and arguments, in bytes: a mark has to stay in its page,
+ * since the historic snapshot does not reach into a TOAST table.
+ */
+#define MAX_MARK_SIZE 7000
+
+/* Columns of pgq.queue */
+#define QUEUE_NAME 2
+
+static void
+refuse_null(FunctionCallInfo fcinfo, const char *function)
+{
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("arguments of %s must not be null", function)));
+}
+
+static bool
+has_role(const char *role)
+{
+	Oid			oid = get_role_oid(role, true);
+
+	return OidIsValid(oid) && has_privs_of_role(GetUserId(), oid);
+}
+
+static void
+require_rights(Oid relid)
+{
+	if (get_rel_name(relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u does not exist", relid)));
+	if (!IS_TABLE_OWNER(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
+	if (!has_role("pgq_writer") && !has_role("pgq_admin"))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to capture table \"%s\"",
+						capture_table_name(relid)),
+				 errdetail("Its changes go to a queue, so its owner must be "
+						   "allowed to write to queues."),
+				 errhint("Run \"GRANT pgq_writer TO %s\".",
+						 quote_identifier(GetUserNameFromId(GetUserId(),
+															false)))));
+}
+
+static void
+require_slot(void)
+{
+	slot_require_logical_wal();
+	if (slot_read_row(NULL) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no capture slot in this database"),
+				 errhint("Call pgq.start_capture() first, as a member of "
+						 "pgq_admin with REPLICATION.")));
+}
+
+/*
+ * Lock a queue's row as a foreign key would, so that the queue is not dropped
+ * before our mark is committed and seen.  Returns false if there is none.
+ */
+static bool
+lock_queue(const char *queue)
+{
+	Relation	rel = table_open(slot_table_oid("queue"), RowShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tup;
+	TM_Result	result = TM_Deleted;
+	TM_FailureData failure;
+
+	ScanKeyInit(&key, QUEUE_NAME, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(queue));
+	key.sk_collation = TupleDescAttr(RelationGetDescr(rel),
+									 QUEUE_NAME - 1)->attcollation;
+	scan = systable_beginscan(rel, slot_table_oid("queue_name_uq"), true,
+							  snapshot, 1, &key);
+	tup = systable_getnext(scan);
+	if (HeapTupleIsValid(tup))
+		result = table_tuple_lock(rel, &tup->t_self, snapshot, slot,
+								  GetCurrentCommandId(false),
+								  LockTupleKeyShare, LockWaitBlock,
+								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+								  &failure);
+	systable_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+	if (result != TM_Ok && result != TM_Deleted)
+		elog(ERROR, "could not lock queue \"%s\": result %d", queue, result);
+	return result == TM_Ok;
+}
+
+static void
+raise_if(const CaptureProblem *problem)
+{
+	if (problem != NULL)
+		capture_raise(problem);
+}
+
+/*
+ * pgq.capture_table(i_queue text, i_table regclass, variadic i_args text[])
+ * returns int
+ *
+ * Set the mark of a table for a queue.  Returns 1 if it is new, 0 if it
+ * replaces one.
+ */
+Datum
+pgq_capture_table(PG_FUNCTION_ARGS)
+{
+	char	   *queue;
+	Oid			relid;
+	ArrayType  *array;
+	EventArgs  *args;
+	Relation	rel;
+	bool		is_new;
+
+	PreventCommandDuringRecovery("pgq.capture_table()");
+	PreventCommandIfReadOnly("pgq.capture_table()");
+	refuse_null(fcinfo, "pgq.capture_table()");
+	queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	relid = PG_GETARG_OID(1);
+	array = PG_GETARG_ARRAYTYPE_P(2);
+
+	/* what can be told without waiting comes before the locks */
+	raise_if(capture_check_kind(relid));
+	require_rights(relid);
+	args = event_args_parse(array);
+	if (VARSIZE(array) + strlen(queue) > MAX_MARK_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("arguments of the capture are too long"),
+				 errdetail("Queue name and arguments have %zu bytes, %d at most.",
+						   VARSIZE(array) + strlen(queue), MAX_MARK_SIZE),
+				 errhint("Instead of a long ignore= list use columns=, or the "
+						 "other way round.")));
+	require_slot();
+	capture_refuse_written(relid);
+	if (!lock_queue(queue))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("queue \"%s\" does not exist", queue),
+				 errhint("Create it with pgq.create_queue(); "
+						 "pgq.get_queue_info() lists the queues.")));
+
+	capture_lock_tree(relid);
+	/* the owner may have changed while we waited */
+	require_rights(relid);
+	rel = table_open(relid, NoLock);
+	raise_if(capture_check_table(rel, args));
+	table_close(rel, NoLock);
+
+	is_new = capture_mark_write(relid, queue, array);
+	PG_RETURN_INT32(is_new ? 1 : 0);
+}
+
+/*
+ * pgq.uncapture_table(i_queue text, i_table regclass) returns int
+ *
+ * Remove the mark of a table for a queue.  Returns 1, or 0 if there was none.
+ */
+Datum
+pgq_uncapture_table(PG_FUNCTION_ARGS)
+{
+	char	   *queue;
+	Oid			relid;
+
+	PreventCommandDuringRecovery("pgq.uncapture_table()");
+	PreventCommandIfReadOnly("pgq.uncapture_table()");
+	refuse_null(fcinfo, "pgq.uncapture_table()");
+	queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	relid = PG_GETARG_OID(1);
+
+	require_rights(relid);
+	capture_refuse_written(relid);
+	(void) lock_queue(queue);
+	capture_lock_tree(relid);
+	require_rights(relid);
+	PG_RETURN_INT32(capture_mark_delete(relid, queue));
+}

@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * capture.h
+ *		Marks of captured tables: what the files of the capture API share.
+ *
+ * capture.c takes the calls, capture_lock.c waits for writers,
+ * capture_check.c knows what can be captured, capture_marks.c reads and
+ * writes pgq.capture, capture_ddl.c keeps marks true when tables change,
+ * capture_info.c tells about them.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_CAPTURE_H
+#define PGQ_CAPTURE_H
+
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+#include "utils/relcache.h"
+
+#include "event/args.h"
+
+/* A row of pgq.capture */
+typedef struct CaptureRow
+{
+	Oid			relid;
+	char	   *queue;
+	ArrayType  *args;
+} CaptureRow;
+
+/* Why a table can't be captured; strings are sentences for ereport. */
+typedef struct CaptureProblem
+{
+	int			sqlerrcode;
+	char	   *message;
+	char	   *detail;			/* may be NULL */
+	char	   *hint;
+} CaptureProblem;
+
+/* capture_check.c */
+extern char *capture_table_name(Oid relid);
+extern CaptureProblem *capture_check_kind(Oid relid);
+extern CaptureProblem *capture_check_table(Relation rel,
+										   const EventArgs *args);
+extern void capture_raise(const CaptureProblem *problem)
+pg_attribute_noreturn();
+extern List *capture_tree_of(Oid relid, LOCKMODE lockmode);
+extern List *capture_needed_columns(Relation rel, const EventArgs *args);
+
+/* capture_lock.c */
+extern void capture_refuse_written(Oid relid);
+extern void capture_lock_tree(Oid relid);
+
+/* capture_marks.c */
+extern List *capture_marks_read(void);
+extern bool capture_mark_write(Oid relid, const char *queue, ArrayType *args);
+extern int	capture_mark_delete(Oid relid, const char *queue);
+extern void capture_invalidate(void);
+
+#endif /* PGQ_CAPTURE_H */
