@@ -60,7 +60,7 @@ refuse_null(FunctionCallInfo fcinfo, const char *function)
 static bool
 has_role(const char *role)
 {
-	Oid			oid = get_role_oid(role, true);
+	Oid oid = get_role_oid(role, true);
 
 	return OidIsValid(oid) && has_privs_of_role(GetUserId(), oid);
 }
@@ -105,28 +105,27 @@ require_slot(void)
 static bool
 lock_queue(const char *queue)
 {
-	Relation	rel = table_open(slot_table_oid("queue"), RowShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Relation rel = table_open(slot_table_oid("queue"), RowShareLock);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	SysScanDesc scan;
 	ScanKeyData key;
-	HeapTuple	tup;
-	TM_Result	result = TM_Deleted;
+	HeapTuple tup;
+	TM_Result result = TM_Deleted;
 	TM_FailureData failure;
 
 	ScanKeyInit(&key, QUEUE_NAME, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(queue));
-	key.sk_collation = TupleDescAttr(RelationGetDescr(rel),
-									 QUEUE_NAME - 1)->attcollation;
+	key.sk_collation =
+		TupleDescAttr(RelationGetDescr(rel), QUEUE_NAME - 1)->attcollation;
 	scan = systable_beginscan(rel, slot_table_oid("queue_name_uq"), true,
 							  snapshot, 1, &key);
 	tup = systable_getnext(scan);
 	if (HeapTupleIsValid(tup))
 		result = table_tuple_lock(rel, &tup->t_self, snapshot, slot,
-								  GetCurrentCommandId(false),
-								  LockTupleKeyShare, LockWaitBlock,
-								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
-								  &failure);
+								  GetCurrentCommandId(false), LockTupleKeyShare,
+								  LockWaitBlock,
+								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	systable_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);
@@ -153,12 +152,12 @@ raise_if(const CaptureProblem *problem)
 Datum
 pgq_capture_table(PG_FUNCTION_ARGS)
 {
-	char	   *queue;
-	Oid			relid;
-	ArrayType  *array;
-	EventArgs  *args;
-	Relation	rel;
-	bool		is_new;
+	char *queue;
+	Oid relid;
+	ArrayType *array;
+	EventArgs *args;
+	Relation rel;
+	bool is_new;
 
 	PreventCommandDuringRecovery("pgq.capture_table()");
 	PreventCommandIfReadOnly("pgq.capture_table()");
@@ -207,8 +206,8 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 Datum
 pgq_uncapture_table(PG_FUNCTION_ARGS)
 {
-	char	   *queue;
-	Oid			relid;
+	char *queue;
+	Oid relid;
 
 	PreventCommandDuringRecovery("pgq.uncapture_table()");
 	PreventCommandIfReadOnly("pgq.uncapture_table()");

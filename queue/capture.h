@@ -24,27 +24,26 @@
 /* A row of pgq.capture */
 typedef struct CaptureRow
 {
-	Oid			relid;
-	char	   *queue;
-	ArrayType  *args;
+	Oid relid;
+	char *queue;
+	ArrayType *args;
 } CaptureRow;
 
 /* Why a table can't be captured; strings are sentences for ereport. */
 typedef struct CaptureProblem
 {
-	int			sqlerrcode;
-	char	   *message;
-	char	   *detail;			/* may be NULL */
-	char	   *hint;
+	int sqlerrcode;
+	char *message;
+	char *detail; /* may be NULL */
+	char *hint;
 } CaptureProblem;
 
 /* capture_check.c */
 extern char *capture_table_name(Oid relid);
 extern CaptureProblem *capture_check_kind(Oid relid);
-extern CaptureProblem *capture_check_table(Relation rel,
-										   const EventArgs *args);
+extern CaptureProblem *capture_check_table(Relation rel, const EventArgs *args);
 extern void capture_raise(const CaptureProblem *problem)
-pg_attribute_noreturn();
+	pg_attribute_noreturn();
 extern List *capture_tree_of(Oid relid, LOCKMODE lockmode);
 extern List *capture_needed_columns(Relation rel, const EventArgs *args);
 
@@ -55,7 +54,7 @@ extern void capture_lock_tree(Oid relid);
 /* capture_marks.c */
 extern List *capture_marks_read(void);
 extern bool capture_mark_write(Oid relid, const char *queue, ArrayType *args);
-extern int	capture_mark_delete(Oid relid, const char *queue);
+extern int capture_mark_delete(Oid relid, const char *queue);
 extern void capture_invalidate(void);
 
 #endif /* PGQ_CAPTURE_H */

@@ -35,7 +35,7 @@
 
 static CaptureProblem *problem(int sqlerrcode, const char *hint,
 							   const char *detail, const char *message, ...)
-pg_attribute_printf(4, 5);
+	pg_attribute_printf(4, 5);
 
 /* Make a problem; hint and detail are copied as they are. */
 static CaptureProblem *
@@ -44,8 +44,8 @@ problem(int sqlerrcode, const char *hint, const char *detail,
 {
 	CaptureProblem *p = palloc(sizeof(CaptureProblem));
 	StringInfoData buf;
-	va_list		args;
-	int			needed;
+	va_list args;
+	int needed;
 
 	initStringInfo(&buf);
 	for (;;)
@@ -83,8 +83,8 @@ capture_raise(const CaptureProblem *p)
 char *
 capture_table_name(Oid relid)
 {
-	char	   *name = get_rel_name(relid);
-	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+	char *name = get_rel_name(relid);
+	char *schema = get_namespace_name(get_rel_namespace(relid));
 
 	if (name == NULL || schema == NULL)
 		return psprintf("%u", relid);
@@ -138,9 +138,9 @@ kind_name(char relkind)
 CaptureProblem *
 capture_check_kind(Oid relid)
 {
-	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	HeapTuple tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	FormData_pg_class form;
-	char	   *name;
+	char *name;
 
 	if (!HeapTupleIsValid(tup))
 		return problem(ERRCODE_UNDEFINED_TABLE,
@@ -155,12 +155,10 @@ capture_check_kind(Oid relid)
 		return problem(ERRCODE_WRONG_OBJECT_TYPE,
 					   "Capture the tables behind it, or produce events with "
 					   "pgq.insert_event().",
-					   psprintf("\"%s\" is %s.", name,
-								kind_name(form.relkind)),
+					   psprintf("\"%s\" is %s.", name, kind_name(form.relkind)),
 					   "only tables can be captured");
 	if (IsSystemClass(relid, &form) || relid < FirstNormalObjectId)
-		return problem(ERRCODE_WRONG_OBJECT_TYPE,
-					   "Capture your own tables.",
+		return problem(ERRCODE_WRONG_OBJECT_TYPE, "Capture your own tables.",
 					   "Changes of system catalogs are not sent to output "
 					   "plugins.",
 					   "system catalog \"%s\" can't be captured", name);
@@ -171,8 +169,7 @@ capture_check_kind(Oid relid)
 					   "Events of events would never end.",
 					   "table \"%s\" of PgQ itself can't be captured", name);
 	if (form.relpersistence == RELPERSISTENCE_TEMP)
-		return problem(ERRCODE_WRONG_OBJECT_TYPE,
-					   "Capture a permanent table.",
+		return problem(ERRCODE_WRONG_OBJECT_TYPE, "Capture a permanent table.",
 					   "Changes of temporary tables are not in the WAL.",
 					   "temporary table \"%s\" can't be captured", name);
 	if (form.relpersistence == RELPERSISTENCE_UNLOGGED)
@@ -186,7 +183,7 @@ capture_check_kind(Oid relid)
 static int
 find_column(Relation rel, const char *name)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	TupleDesc desc = RelationGetDescr(rel);
 
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -202,8 +199,8 @@ find_column(Relation rel, const char *name)
 static List *
 pkey_columns(const EventArgs *args)
 {
-	List	   *names = NIL;
-	ListCell   *lc;
+	List *names = NIL;
+	ListCell *lc;
 
 	foreach(lc, args->pkey)
 		names = lappend(names, event_args_column_name(lfirst(lc)));
@@ -216,8 +213,8 @@ pkey_columns(const EventArgs *args)
 static List *
 key_columns(Relation rel, const EventArgs *args)
 {
-	List	   *names = NIL;
-	ListCell   *lc;
+	List *names = NIL;
+	ListCell *lc;
 
 	if (args->has_pkey)
 		return pkey_columns(args);
@@ -238,7 +235,7 @@ key_columns(Relation rel, const EventArgs *args)
 List *
 capture_needed_columns(Relation rel, const EventArgs *args)
 {
-	List	   *names = key_columns(rel, args);
+	List *names = key_columns(rel, args);
 
 	names = list_concat(names, args->ignore);
 	return list_concat(names, args->columns);
@@ -247,7 +244,7 @@ capture_needed_columns(Relation rel, const EventArgs *args)
 static CaptureProblem *
 check_columns_exist(Relation rel, const char *arg, List *names)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, names)
 	{
@@ -267,11 +264,11 @@ check_columns_exist(Relation rel, const char *arg, List *names)
 static bool
 is_in_identity(Relation leaf, const char *column)
 {
-	Oid			index = RelationGetReplicaIndex(leaf);
-	int			attnum = find_column(leaf, column);
-	HeapTuple	tup;
+	Oid index = RelationGetReplicaIndex(leaf);
+	int attnum = find_column(leaf, column);
+	HeapTuple tup;
 	Form_pg_index form;
-	bool		found = false;
+	bool found = false;
 
 	if (!OidIsValid(index) || attnum == InvalidAttrNumber)
 		return false;
@@ -297,20 +294,21 @@ identity_hint(const char *table, const char *other_way)
 static CaptureProblem *
 check_identity(Relation leaf, List *key)
 {
-	char	   *name = capture_table_name(RelationGetRelid(leaf));
-	ListCell   *lc;
+	char *name = capture_table_name(RelationGetRelid(leaf));
+	ListCell *lc;
 
 	if (leaf->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
 		return NULL;
 	if (key == NIL)
 		return problem(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					   identity_hint(name, "add a primary key, or capture "
-									 "only ops=insert,truncate."),
+										   "only ops=insert,truncate."),
 					   "Events of UPDATE and DELETE have to name their row.",
 					   "table \"%s\" has no key", name);
 	if (leaf->rd_rel->relreplident == REPLICA_IDENTITY_NOTHING)
 		return problem(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-					   identity_hint(name, "with REPLICA IDENTITY DEFAULT, "
+					   identity_hint(name,
+									 "with REPLICA IDENTITY DEFAULT, "
 									 "or capture only ops=insert,truncate."),
 					   "The WAL of its UPDATE and DELETE does not name the "
 					   "row.",
@@ -319,14 +317,16 @@ check_identity(Relation leaf, List *key)
 	{
 		if (!is_in_identity(leaf, lfirst(lc)))
 			return problem(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-						   identity_hint(name, "with REPLICA IDENTITY USING "
+						   identity_hint(name,
+										 "with REPLICA IDENTITY USING "
 										 "INDEX and a unique index over the "
 										 "key, or capture only "
 										 "ops=insert,truncate."),
 						   "The WAL of its UPDATE and DELETE does not have "
 						   "this column of the old row.",
 						   "key column \"%s\" is outside the replica identity "
-						   "of table \"%s\"", (char *) lfirst(lc), name);
+						   "of table \"%s\"",
+						   (char *) lfirst(lc), name);
 	}
 	return NULL;
 }
@@ -334,7 +334,7 @@ check_identity(Relation leaf, List *key)
 static CaptureProblem *
 check_leaf(Relation leaf, const EventArgs *args, List *key)
 {
-	char	   *name = capture_table_name(RelationGetRelid(leaf));
+	char *name = capture_table_name(RelationGetRelid(leaf));
 	CaptureProblem *p = capture_check_kind(RelationGetRelid(leaf));
 
 	if (p == NULL && (args->ops & EVENT_OPS_KEYED) != 0)
@@ -362,8 +362,8 @@ CaptureProblem *
 capture_check_table(Relation rel, const EventArgs *args)
 {
 	CaptureProblem *p = capture_check_kind(RelationGetRelid(rel));
-	List	   *key;
-	ListCell   *lc;
+	List *key;
+	ListCell *lc;
 
 	if (p == NULL)
 		p = check_columns_exist(rel, "ignore=", args->ignore);
@@ -384,7 +384,7 @@ capture_check_table(Relation rel, const EventArgs *args)
 
 	foreach(lc, capture_tree_of(RelationGetRelid(rel), AccessShareLock))
 	{
-		Relation	leaf = table_open(lfirst_oid(lc), NoLock);
+		Relation leaf = table_open(lfirst_oid(lc), NoLock);
 
 		if (leaf->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 			p = check_leaf(leaf, args, key);

@@ -40,23 +40,23 @@ PG_FUNCTION_INFO_V1(pgq__capture_drop);
 /* A table that a command changed, and the columns that got another type. */
 typedef struct ChangedTable
 {
-	Oid			relid;
-	List	   *retyped;		/* of char * */
+	Oid relid;
+	List *retyped; /* of char * */
 } ChangedTable;
 
 static const char commands_query[] =
-"select c.classid, c.objid, c.command"
-" from pg_catalog.pg_event_trigger_ddl_commands() c";
+	"select c.classid, c.objid, c.command"
+	" from pg_catalog.pg_event_trigger_ddl_commands() c";
 
 static const char dropped_query[] =
-"select d.classid, d.objid, d.objsubid, d.object_type"
-" from pg_catalog.pg_event_trigger_dropped_objects() d";
+	"select d.classid, d.objid, d.objsubid, d.object_type"
+	" from pg_catalog.pg_event_trigger_dropped_objects() d";
 
 /* Run a query, in the memory context of SPI from then on. */
 static void
 run_query(const char *query)
 {
-	int			rc;
+	int rc;
 
 	SPI_connect();
 	rc = SPI_execute(query, true, 0);
@@ -67,9 +67,9 @@ run_query(const char *query)
 static Datum
 field(uint64 row, int column)
 {
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
-									  SPI_tuptable->tupdesc, column, &isnull);
+	bool isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+								column, &isnull);
 
 	return isnull ? (Datum) 0 : value;
 }
@@ -79,7 +79,7 @@ static List *
 add_changed(List *tables, Oid relid, const CollectedCommand *command)
 {
 	ChangedTable *table = palloc0(sizeof(ChangedTable));
-	ListCell   *lc;
+	ListCell *lc;
 
 	table->relid = relid;
 	if (command != NULL && command->type == SCT_AlterTable)
@@ -102,8 +102,8 @@ add_changed(List *tables, Oid relid, const CollectedCommand *command)
 static bool
 concerns(Oid changed, Oid marked)
 {
-	HeapTuple	tup;
-	Oid			type;
+	HeapTuple tup;
+	Oid type;
 
 	if (changed == marked)
 		return true;
@@ -138,8 +138,8 @@ refuse_change(const CaptureRow *mark, const char *why)
 static void
 refuse_retyping(const CaptureRow *mark, List *needed, List *retyped)
 {
-	ListCell   *lc;
-	ListCell   *lc2;
+	ListCell *lc;
+	ListCell *lc2;
 
 	foreach(lc, retyped)
 		foreach(lc2, needed)
@@ -153,7 +153,7 @@ refuse_retyping(const CaptureRow *mark, List *needed, List *retyped)
 static char *
 as_sentence(const char *message)
 {
-	char	   *sentence = psprintf("%s.", message);
+	char *sentence = psprintf("%s.", message);
 
 	sentence[0] = pg_toupper((unsigned char) sentence[0]);
 	return sentence;
@@ -163,8 +163,8 @@ as_sentence(const char *message)
 static void
 check_mark(const CaptureRow *mark, List *retyped)
 {
-	EventArgs  *args = event_args_parse(mark->args);
-	Relation	rel = table_open(mark->relid, AccessShareLock);
+	EventArgs *args = event_args_parse(mark->args);
+	Relation rel = table_open(mark->relid, AccessShareLock);
 	CaptureProblem *problem = capture_check_table(rel, args);
 
 	if (problem != NULL)
@@ -176,9 +176,9 @@ check_mark(const CaptureRow *mark, List *retyped)
 static void
 check_marks(List *marks, List *tables)
 {
-	ListCell   *lc;
-	ListCell   *lc2;
-	bool		concerned = false;
+	ListCell *lc;
+	ListCell *lc2;
+	bool concerned = false;
 
 	foreach(lc, marks)
 	{
@@ -208,8 +208,8 @@ check_marks(List *marks, List *tables)
 Datum
 pgq__capture_ddl(PG_FUNCTION_ARGS)
 {
-	List	   *marks;
-	List	   *tables = NIL;
+	List *marks;
+	List *tables = NIL;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -223,11 +223,12 @@ pgq__capture_ddl(PG_FUNCTION_ARGS)
 	run_query(commands_query);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Oid			classid = DatumGetObjectId(field(i, 1));
+		Oid classid = DatumGetObjectId(field(i, 1));
 
 		if (classid == RelationRelationId)
-			tables = add_changed(tables, DatumGetObjectId(field(i, 2)),
-								 (CollectedCommand *) DatumGetPointer(field(i, 3)));
+			tables = add_changed(
+				tables, DatumGetObjectId(field(i, 2)),
+				(CollectedCommand *) DatumGetPointer(field(i, 3)));
 		else if (classid == NamespaceRelationId)
 			capture_invalidate();
 	}
@@ -240,12 +241,12 @@ pgq__capture_ddl(PG_FUNCTION_ARGS)
 static bool
 has_index_identity(Oid relid)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, capture_tree_of(relid, AccessShareLock))
 	{
-		Relation	rel = table_open(lfirst_oid(lc), NoLock);
-		bool		by_index;
+		Relation rel = table_open(lfirst_oid(lc), NoLock);
+		bool by_index;
 
 		by_index = rel->rd_rel->relreplident == REPLICA_IDENTITY_INDEX;
 		table_close(rel, NoLock);
@@ -262,7 +263,7 @@ has_index_identity(Oid relid)
 static List *
 add_index_identities(List *tables, List *marks)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, marks)
 	{
@@ -278,7 +279,7 @@ add_index_identities(List *tables, List *marks)
 static bool
 is_marked(List *marks, Oid relid)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, marks)
 		if (((CaptureRow *) lfirst(lc))->relid == relid)
@@ -292,9 +293,9 @@ is_marked(List *marks, Oid relid)
 Datum
 pgq__capture_drop(PG_FUNCTION_ARGS)
 {
-	List	   *marks;
-	List	   *tables = NIL;
-	bool		index_dropped = false;
+	List *marks;
+	List *tables = NIL;
+	bool index_dropped = false;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -308,7 +309,7 @@ pgq__capture_drop(PG_FUNCTION_ARGS)
 	run_query(dropped_query);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Oid			relid = DatumGetObjectId(field(i, 2));
+		Oid relid = DatumGetObjectId(field(i, 2));
 
 		if (DatumGetObjectId(field(i, 1)) != RelationRelationId)
 			continue;

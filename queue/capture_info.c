@@ -49,9 +49,9 @@ open_table(Oid relid)
 Datum
 pgq__capture_problem(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	EventArgs  *args = event_args_parse(PG_GETARG_ARRAYTYPE_P(1));
-	Relation	rel = open_table(relid);
+	Oid relid = PG_GETARG_OID(0);
+	EventArgs *args = event_args_parse(PG_GETARG_ARRAYTYPE_P(1));
+	Relation rel = open_table(relid);
 	CaptureProblem *problem;
 
 	if (rel == NULL)
@@ -69,7 +69,7 @@ pgq__capture_problem(PG_FUNCTION_ARGS)
 static bool
 has_name(List *names, const char *name)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, names)
 		if (strcmp(lfirst(lc), name) == 0)
@@ -81,14 +81,14 @@ has_name(List *names, const char *name)
 static char *
 toastable_columns(Relation rel, const EventArgs *args)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	TupleDesc desc = RelationGetDescr(rel);
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		char	   *name = NameStr(att->attname);
+		char *name = NameStr(att->attname);
 
 		if (att->attisdropped || att->attlen != -1 ||
 			att->attstorage == TYPSTORAGE_PLAIN ||
@@ -104,15 +104,15 @@ toastable_columns(Relation rel, const EventArgs *args)
 static bool
 is_full(Oid relid)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, capture_tree_of(relid, AccessShareLock))
 	{
-		Relation	rel = table_open(lfirst_oid(lc), NoLock);
-		bool		full;
+		Relation rel = table_open(lfirst_oid(lc), NoLock);
+		bool full;
 
 		full = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
-			rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
+			   rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
 		table_close(rel, NoLock);
 		if (!full)
 			return false;
@@ -123,8 +123,8 @@ is_full(Oid relid)
 static ArrayBuildState *
 add_warning(ArrayBuildState *warnings, const char *text)
 {
-	return accumArrayResult(warnings, CStringGetTextDatum(text), false,
-							TEXTOID, CurrentMemoryContext);
+	return accumArrayResult(warnings, CStringGetTextDatum(text), false, TEXTOID,
+							CurrentMemoryContext);
 }
 
 /*
@@ -135,29 +135,29 @@ add_warning(ArrayBuildState *warnings, const char *text)
 Datum
 pgq__capture_warnings(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	EventArgs  *args = event_args_parse(PG_GETARG_ARRAYTYPE_P(1));
-	Relation	rel = open_table(relid);
+	Oid relid = PG_GETARG_OID(0);
+	EventArgs *args = event_args_parse(PG_GETARG_ARRAYTYPE_P(1));
+	Relation rel = open_table(relid);
 	ArrayBuildState *warnings = initArrayResult(TEXTOID, CurrentMemoryContext,
 												false);
 
 	if (rel != NULL)
 	{
-		bool		full = is_full(relid);
-		char	   *columns = toastable_columns(rel, args);
+		bool full = is_full(relid);
+		char *columns = toastable_columns(rel, args);
 
 		if (columns && !full && (args->ops & EVENT_OP_UPDATE) != 0)
 			warnings = add_warning(warnings,
 								   psprintf("Long values that an UPDATE leaves "
 											"alone are not in its event "
 											"(columns %s); replica identity "
-											"FULL has them.", columns));
+											"FULL has them.",
+											columns));
 		if (!args->has_pkey && event_relation_primary_key(rel) == NIL)
 			warnings = add_warning(warnings,
 								   "The table has no primary key: events don't "
 								   "name a key.");
-		if (rel->rd_rel->relkind == RELKIND_RELATION &&
-			has_subclass(relid) &&
+		if (rel->rd_rel->relkind == RELKIND_RELATION && has_subclass(relid) &&
 			find_inheritance_children(relid, NoLock) != NIL)
 			warnings = add_warning(warnings,
 								   "Tables that inherit from it are not "

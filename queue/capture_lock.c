@@ -48,7 +48,7 @@
 static bool
 holds_lock(Oid relid, LOCKMODE mode)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	return LOCK_HELD_BY_ME(&tag, mode);
@@ -62,8 +62,8 @@ holds_lock(Oid relid, LOCKMODE mode)
 static bool
 wrote_table(Oid relid, bool has_xid)
 {
-	Relation	rel;
-	bool		wrote;
+	Relation rel;
+	bool wrote;
 
 	if (!has_xid)
 		return false;
@@ -91,8 +91,8 @@ wrote_table(Oid relid, bool has_xid)
 void
 capture_refuse_written(Oid relid)
 {
-	bool		has_xid = TransactionIdIsValid(GetTopTransactionIdIfAny());
-	ListCell   *lc;
+	bool has_xid = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	ListCell *lc;
 
 	foreach(lc, capture_tree_of(relid, NoLock))
 	{
@@ -119,16 +119,16 @@ milliseconds_until(TimestampTz then)
 static void
 lock_tree_once(Oid relid, TimestampTz end, volatile Oid *waiting_for)
 {
-	bool		again = true;
+	bool again = true;
 
 	while (again)
 	{
-		ListCell   *lc;
+		ListCell *lc;
 
 		again = false;
 		foreach(lc, capture_tree_of(relid, NoLock))
 		{
-			Oid			oid = lfirst_oid(lc);
+			Oid oid = lfirst_oid(lc);
 
 			if (holds_lock(oid, CAPTURE_LOCK))
 				continue;
@@ -149,7 +149,7 @@ try_lock_tree(Oid relid, int wait_ms)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	int			saved_timeout = LockTimeout;
+	int saved_timeout = LockTimeout;
 	volatile Oid waiting_for = relid;
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  wait_ms);
@@ -167,7 +167,7 @@ try_lock_tree(Oid relid, int wait_ms)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData *error;
 
 		LockTimeout = saved_timeout;
 		MemoryContextSwitchTo(context);
@@ -195,22 +195,22 @@ try_lock_tree(Oid relid, int wait_ms)
 void
 capture_lock_tree(Oid relid)
 {
-	int			patience = LockTimeout > 0 ? LockTimeout : DEFAULT_PATIENCE_MS;
-	int			pause = FIRST_PAUSE_MS;
+	int patience = LockTimeout > 0 ? LockTimeout : DEFAULT_PATIENCE_MS;
+	int pause = FIRST_PAUSE_MS;
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   patience);
 
 	for (;;)
 	{
-		int			left = milliseconds_until(deadline);
-		Oid			busy = try_lock_tree(relid, Min(ROUND_MS, left));
+		int left = milliseconds_until(deadline);
+		Oid busy = try_lock_tree(relid, Min(ROUND_MS, left));
 
 		if (!OidIsValid(busy))
 			break;
 		left = milliseconds_until(deadline);
 		if (left <= 0)
 		{
-			char	   *name = capture_table_name(busy);
+			char *name = capture_table_name(busy);
 
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),

@@ -52,12 +52,12 @@ open_capture(LOCKMODE lockmode)
 List *
 capture_marks_read(void)
 {
-	List	   *marks = NIL;
-	Oid			schema = get_namespace_oid("pgq", true);
-	Oid			relid = InvalidOid;
-	Relation	rel;
+	List *marks = NIL;
+	Oid schema = get_namespace_oid("pgq", true);
+	Oid relid = InvalidOid;
+	Relation rel;
 	SysScanDesc scan;
-	HeapTuple	tup;
+	HeapTuple tup;
 
 	if (OidIsValid(schema))
 		relid = get_relname_relid("capture", schema);
@@ -68,8 +68,8 @@ capture_marks_read(void)
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
-		Datum		values[CAPTURE_NATTS];
-		bool		nulls[CAPTURE_NATTS];
+		Datum values[CAPTURE_NATTS];
+		bool nulls[CAPTURE_NATTS];
 		CaptureRow *mark = palloc(sizeof(CaptureRow));
 
 		heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
@@ -96,7 +96,8 @@ begin_scan(Relation rel, Oid relid, const char *queue)
 		ScanKeyInit(&keys[1], CAPTURE_QUEUE, BTEqualStrategyNumber, F_TEXTEQ,
 					CStringGetTextDatum(queue));
 		keys[1].sk_collation = TupleDescAttr(RelationGetDescr(rel),
-											 CAPTURE_QUEUE - 1)->attcollation;
+											 CAPTURE_QUEUE - 1)
+								   ->attcollation;
 	}
 	return systable_beginscan(rel, slot_table_oid("capture_pkey"), true, NULL,
 							  queue ? 2 : 1, keys);
@@ -110,13 +111,13 @@ begin_scan(Relation rel, Oid relid, const char *queue)
 bool
 capture_mark_write(Oid relid, const char *queue, ArrayType *args)
 {
-	Relation	rel = open_capture(RowExclusiveLock);
+	Relation rel = open_capture(RowExclusiveLock);
 	SysScanDesc scan = begin_scan(rel, relid, queue);
-	HeapTuple	old = systable_getnext(scan);
-	bool		is_new = !HeapTupleIsValid(old);
-	HeapTuple	tup;
-	Datum		values[CAPTURE_NATTS];
-	bool		nulls[CAPTURE_NATTS] = {false, false, false};
+	HeapTuple old = systable_getnext(scan);
+	bool is_new = !HeapTupleIsValid(old);
+	HeapTuple tup;
+	Datum values[CAPTURE_NATTS];
+	bool nulls[CAPTURE_NATTS] = {false, false, false};
 
 	values[CAPTURE_RELID - 1] = ObjectIdGetDatum(relid);
 	values[CAPTURE_QUEUE - 1] = CStringGetTextDatum(queue);
@@ -141,21 +142,20 @@ capture_mark_write(Oid relid, const char *queue, ArrayType *args)
 int
 capture_mark_delete(Oid relid, const char *queue)
 {
-	Relation	rel = open_capture(RowExclusiveLock);
+	Relation rel = open_capture(RowExclusiveLock);
 	SysScanDesc scan = begin_scan(rel, relid, queue);
-	HeapTuple	tup;
-	int			n = 0;
+	HeapTuple tup;
+	int n = 0;
 
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
 		TM_FailureData failure;
-		TM_Result	result;
+		TM_Result result;
 
 		/* a drop_queue may delete the same mark: no reason to fail */
 		result = table_tuple_delete(rel, &tup->t_self,
-									GetCurrentCommandId(true),
-									InvalidSnapshot, InvalidSnapshot,
-									true, &failure, false);
+									GetCurrentCommandId(true), InvalidSnapshot,
+									InvalidSnapshot, true, &failure, false);
 		if (result == TM_Ok)
 			n++;
 		else if (result != TM_Deleted)

@@ -37,22 +37,22 @@ PG_FUNCTION_INFO_V1(pgq_stop_capture);
 /* What the server knows of a replication slot. */
 typedef struct ServerSlot
 {
-	bool		ours;			/* logical, our plugin, this database */
-	char	   *what;			/* for messages, if not ours */
-	bool		lost;
-	int			active_pid;		/* 0: nobody reads it */
-	XLogRecPtr	confirmed;
+	bool ours;  /* logical, our plugin, this database */
+	char *what; /* for messages, if not ours */
+	bool lost;
+	int active_pid; /* 0: nobody reads it */
+	XLogRecPtr confirmed;
 } ServerSlot;
 
 static const char server_slot_query[] =
-"select s.plugin::pg_catalog.text, s.database::pg_catalog.text,"
-" s.temporary, s.active_pid,"
-" s.wal_status operator(pg_catalog.=) 'lost', s.confirmed_flush_lsn"
-" from pg_catalog.pg_replication_slots s"
-" where s.slot_name operator(pg_catalog.=) $1";
+	"select s.plugin::pg_catalog.text, s.database::pg_catalog.text,"
+	" s.temporary, s.active_pid,"
+	" s.wal_status operator(pg_catalog.=) 'lost', s.confirmed_flush_lsn"
+	" from pg_catalog.pg_replication_slots s"
+	" where s.slot_name operator(pg_catalog.=) $1";
 
 static const char drop_slot_query[] =
-"select pg_catalog.pg_drop_replication_slot($1)";
+	"select pg_catalog.pg_drop_replication_slot($1)";
 
 /*
  * Raise ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE unless the server writes
@@ -80,8 +80,8 @@ require_plugin_allowed(void)
 {
 	const char *setting = GetConfigOption("output_plugin_libraries", true,
 										  false);
-	List	   *names = NIL;
-	ListCell   *lc;
+	List *names = NIL;
+	ListCell *lc;
 	StringInfoData line;
 
 	if (setting == NULL)
@@ -114,7 +114,7 @@ require_plugin_allowed(void)
 static char *
 default_slot_name(void)
 {
-	char	   *name = psprintf("pgq_%s", get_database_name(MyDatabaseId));
+	char *name = psprintf("pgq_%s", get_database_name(MyDatabaseId));
 
 	for (char *c = name; *c; c++)
 	{
@@ -136,9 +136,9 @@ default_slot_name(void)
 static uint64
 run_slot_query(const char *query, const char *slot)
 {
-	Oid			types[1] = {NAMEOID};
-	Datum		values[1];
-	int			rc;
+	Oid types[1] = {NAMEOID};
+	Datum values[1];
+	int rc;
 
 	values[0] = DirectFunctionCall1(namein, CStringGetDatum(slot));
 	SPI_connect();
@@ -151,8 +151,8 @@ run_slot_query(const char *query, const char *slot)
 static Datum
 result_field(int column, bool *isnull)
 {
-	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-						 column, isnull);
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column,
+						 isnull);
 }
 
 /* Look a slot up; false if there is none of that name. */
@@ -160,30 +160,30 @@ static bool
 find_server_slot(const char *slot, ServerSlot *found)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	bool		exists = run_slot_query(server_slot_query, slot) > 0;
+	bool exists = run_slot_query(server_slot_query, slot) > 0;
 
 	if (exists)
 	{
-		char	   *plugin = SPI_getvalue(SPI_tuptable->vals[0],
-										  SPI_tuptable->tupdesc, 1);
-		char	   *database = SPI_getvalue(SPI_tuptable->vals[0],
-											SPI_tuptable->tupdesc, 2);
-		char	   *here = get_database_name(MyDatabaseId);
-		bool		temporary;
-		bool		isnull;
-		Datum		lsn;
+		char *plugin = SPI_getvalue(SPI_tuptable->vals[0],
+									SPI_tuptable->tupdesc, 1);
+		char *database = SPI_getvalue(SPI_tuptable->vals[0],
+									  SPI_tuptable->tupdesc, 2);
+		char *here = get_database_name(MyDatabaseId);
+		bool temporary;
+		bool isnull;
+		Datum lsn;
 
 		MemoryContextSwitchTo(caller);
 		temporary = DatumGetBool(result_field(3, &isnull));
-		found->ours = plugin && strcmp(plugin, SLOT_PLUGIN) == 0 &&
-			database && strcmp(database, here) == 0 && !temporary;
+		found->ours = plugin && strcmp(plugin, SLOT_PLUGIN) == 0 && database &&
+					  strcmp(database, here) == 0 && !temporary;
 		if (plugin == NULL)
 			found->what = pstrdup("It is a physical slot.");
 		else
 			found->what = psprintf("It is a %s slot with plugin \"%s\" in "
 								   "database \"%s\".",
-								   temporary ? "temporary" : "logical",
-								   plugin, database);
+								   temporary ? "temporary" : "logical", plugin,
+								   database);
 		found->active_pid = DatumGetInt32(result_field(4, &isnull));
 		if (isnull)
 			found->active_pid = 0;
@@ -199,8 +199,8 @@ find_server_slot(const char *slot, ServerSlot *found)
 static XLogRecPtr
 create_server_slot(const char *slot)
 {
-	bool		isnull;
-	XLogRecPtr	lsn;
+	bool isnull;
+	XLogRecPtr lsn;
 
 	run_slot_query(CREATE_SLOT_QUERY(SLOT_PLUGIN), slot);
 	lsn = DatumGetLSN(result_field(1, &isnull));
@@ -224,7 +224,7 @@ refuse_foreign_slot(const char *slot, const ServerSlot *found)
 static void
 check_started(const SlotRow *row, const char *slot)
 {
-	ServerSlot	found;
+	ServerSlot found;
 
 	if (strcmp(row->name, slot) != 0)
 		ereport(ERROR,
@@ -235,8 +235,8 @@ check_started(const SlotRow *row, const char *slot)
 				 errhint("Call pgq.stop_capture('%s') first; changes that are "
 						 "not in the queues by then are lost.", row->name)));
 
-	if (row->sysid == GetSystemIdentifier() &&
-		find_server_slot(slot, &found) && found.ours && !found.lost)
+	if (row->sysid == GetSystemIdentifier() && find_server_slot(slot, &found) &&
+		found.ours && !found.lost)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -251,7 +251,7 @@ check_started(const SlotRow *row, const char *slot)
 static char *
 slot_name_argument(FunctionCallInfo fcinfo, const SlotRow *row)
 {
-	char	   *slot;
+	char *slot;
 
 	if (!PG_ARGISNULL(0))
 		slot = text_to_cstring(PG_GETARG_TEXT_PP(0));
@@ -273,10 +273,10 @@ slot_name_argument(FunctionCallInfo fcinfo, const SlotRow *row)
 Datum
 pgq_start_capture(PG_FUNCTION_ARGS)
 {
-	SlotRow    *row;
-	char	   *slot;
-	ServerSlot	found;
-	XLogRecPtr	lsn;
+	SlotRow *row;
+	char *slot;
+	ServerSlot found;
+	XLogRecPtr lsn;
 
 	PreventCommandDuringRecovery("pgq.start_capture()");
 	slot_require_logical_wal();
@@ -332,10 +332,10 @@ pgq_start_capture(PG_FUNCTION_ARGS)
 Datum
 pgq_stop_capture(PG_FUNCTION_ARGS)
 {
-	char	   *slot;
-	ServerSlot	found;
-	bool		exists;
-	int			result;
+	char *slot;
+	ServerSlot found;
+	bool exists;
+	int result;
 
 	PreventCommandDuringRecovery("pgq.stop_capture()");
 	LockRelationOid(slot_table_oid("slot"), ShareRowExclusiveLock);

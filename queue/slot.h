@@ -20,17 +20,17 @@
 /* A row of pgq.slot */
 typedef struct SlotRow
 {
-	char	   *name;
-	uint64		sysid;			/* system identifier of the source */
-	char	   *problem;		/* NULL: ingest is well */
+	char *name;
+	uint64 sysid;  /* system identifier of the source */
+	char *problem; /* NULL: ingest is well */
 } SlotRow;
 
-extern Oid	slot_table_oid(const char *name);
+extern Oid slot_table_oid(const char *name);
 extern SlotRow *slot_read_row(Snapshot snapshot);
 extern bool slot_read_position(const char *slot, Snapshot snapshot,
 							   XLogRecPtr *lsn);
 extern void slot_write_rows(const char *slot, XLogRecPtr lsn);
-extern int	slot_delete_rows(const char *slot);
+extern int slot_delete_rows(const char *slot);
 extern void slot_require_logical_wal(void);
 
 #endif /* PGQ_SLOT_H */

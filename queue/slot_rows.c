@@ -49,7 +49,7 @@
 Oid
 slot_table_oid(const char *name)
 {
-	Oid			relid = get_relname_relid(name, get_namespace_oid("pgq", false));
+	Oid relid = get_relname_relid(name, get_namespace_oid("pgq", false));
 
 	if (!OidIsValid(relid))
 		ereport(ERROR,
@@ -67,17 +67,17 @@ slot_table_oid(const char *name)
 SlotRow *
 slot_read_row(Snapshot snapshot)
 {
-	Relation	rel = table_open(slot_table_oid("slot"), AccessShareLock);
+	Relation rel = table_open(slot_table_oid("slot"), AccessShareLock);
 	SysScanDesc scan;
-	HeapTuple	tup;
-	SlotRow    *row = NULL;
+	HeapTuple tup;
+	SlotRow *row = NULL;
 
 	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	tup = systable_getnext(scan);
 	if (HeapTupleIsValid(tup))
 	{
-		Datum		values[SLOT_NATTS];
-		bool		nulls[SLOT_NATTS];
+		Datum values[SLOT_NATTS];
+		bool nulls[SLOT_NATTS];
 
 		heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
 		row = palloc0(sizeof(SlotRow));
@@ -99,8 +99,8 @@ begin_position_scan(Relation rel, Relation index, const char *slot,
 
 	ScanKeyInit(&key, POSITION_SLOT, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(slot));
-	key.sk_collation = TupleDescAttr(RelationGetDescr(rel),
-									 POSITION_SLOT - 1)->attcollation;
+	key.sk_collation =
+		TupleDescAttr(RelationGetDescr(rel), POSITION_SLOT - 1)->attcollation;
 	return systable_beginscan_ordered(rel, index, snapshot, 1, &key);
 }
 
@@ -114,20 +114,20 @@ begin_position_scan(Relation rel, Relation index, const char *slot,
 bool
 slot_read_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn)
 {
-	Oid			relid = slot_table_oid("position");
-	Relation	rel = table_open(relid, AccessShareLock);
-	Relation	index = index_open(slot_table_oid("position_pkey"),
-								   AccessShareLock);
+	Oid relid = slot_table_oid("position");
+	Relation rel = table_open(relid, AccessShareLock);
+	Relation index = index_open(slot_table_oid("position_pkey"),
+								AccessShareLock);
 	SysScanDesc scan = begin_position_scan(rel, index, slot, snapshot);
-	HeapTuple	tup = systable_getnext_ordered(scan, BackwardScanDirection);
-	bool		found = HeapTupleIsValid(tup);
+	HeapTuple tup = systable_getnext_ordered(scan, BackwardScanDirection);
+	bool found = HeapTupleIsValid(tup);
 
 	if (found)
 	{
-		bool		isnull;
+		bool isnull;
 
-		*lsn = DatumGetLSN(heap_getattr(tup, POSITION_LSN,
-										RelationGetDescr(rel), &isnull));
+		*lsn = DatumGetLSN(
+			heap_getattr(tup, POSITION_LSN, RelationGetDescr(rel), &isnull));
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
@@ -142,19 +142,19 @@ slot_read_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn)
 void
 slot_write_rows(const char *slot, XLogRecPtr lsn)
 {
-	Relation	rel;
+	Relation rel;
 	TimestampTz now = GetCurrentTimestamp();
-	Datum		row[SLOT_NATTS] = {0};
-	bool		row_nulls[SLOT_NATTS] = {false, false, false, true, true};
-	Datum		pos[POSITION_NATTS];
-	bool		pos_nulls[POSITION_NATTS] = {false, false, false, false};
+	Datum row[SLOT_NATTS] = {0};
+	bool row_nulls[SLOT_NATTS] = {false, false, false, true, true};
+	Datum pos[POSITION_NATTS];
+	bool pos_nulls[POSITION_NATTS] = {false, false, false, false};
 
 	row[SLOT_NAME - 1] = CStringGetTextDatum(slot);
 	row[SLOT_CREATED - 1] = TimestampTzGetDatum(now);
 	row[SLOT_SYSID - 1] = Int64GetDatum((int64) GetSystemIdentifier());
 	rel = table_open(slot_table_oid("slot"), RowExclusiveLock);
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), row,
-											row_nulls));
+	CatalogTupleInsert(rel,
+					   heap_form_tuple(RelationGetDescr(rel), row, row_nulls));
 	table_close(rel, NoLock);
 
 	pos[POSITION_SLOT - 1] = CStringGetTextDatum(slot);
@@ -162,8 +162,8 @@ slot_write_rows(const char *slot, XLogRecPtr lsn)
 	pos[POSITION_TIME - 1] = TimestampTzGetDatum(now);
 	pos[POSITION_EVENTS - 1] = Int64GetDatum(0);
 	rel = table_open(slot_table_oid("position"), RowExclusiveLock);
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), pos,
-											pos_nulls));
+	CatalogTupleInsert(rel,
+					   heap_form_tuple(RelationGetDescr(rel), pos, pos_nulls));
 	table_close(rel, NoLock);
 }
 
@@ -171,17 +171,17 @@ static int
 delete_rows_of(const char *table, const char *slot)
 {
 	/* waits for whoever writes, so that no row changes under the scan */
-	Relation	rel = table_open(slot_table_oid(table), ShareRowExclusiveLock);
+	Relation rel = table_open(slot_table_oid(table), ShareRowExclusiveLock);
 	SysScanDesc scan;
 	ScanKeyData key;
-	HeapTuple	tup;
-	int			n = 0;
+	HeapTuple tup;
+	int n = 0;
 
 	/* both tables have the slot's name in front */
 	ScanKeyInit(&key, SLOT_NAME, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(slot));
-	key.sk_collation = TupleDescAttr(RelationGetDescr(rel),
-									 SLOT_NAME - 1)->attcollation;
+	key.sk_collation =
+		TupleDescAttr(RelationGetDescr(rel), SLOT_NAME - 1)->attcollation;
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{

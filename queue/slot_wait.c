@@ -42,9 +42,9 @@ PG_FUNCTION_INFO_V1(pgq_wait_ingest);
 static XLogRecPtr
 read_position(void)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SlotRow    *row = slot_read_row(snapshot);
-	XLogRecPtr	lsn = InvalidXLogRecPtr;
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SlotRow *row = slot_read_row(snapshot);
+	XLogRecPtr lsn = InvalidXLogRecPtr;
 
 	if (row == NULL)
 		ereport(ERROR,
@@ -65,7 +65,7 @@ read_position(void)
 static void
 put_marker(void)
 {
-	XLogRecPtr	end;
+	XLogRecPtr end;
 
 	end = LOG_MARKER_MESSAGE(PGQ_MARKER_PREFIX, "", 0);
 	/* a walsender sends what is flushed, and nobody else may flush it soon */
@@ -83,11 +83,11 @@ put_marker(void)
 Datum
 pgq_wait_ingest(PG_FUNCTION_ARGS)
 {
-	XLogRecPtr	target;
+	XLogRecPtr target;
 	TimestampTz start = GetCurrentTimestamp();
 	TimestampTz deadline;
-	XLogRecPtr	marker = InvalidXLogRecPtr;
-	long		nap = FIRST_NAP;
+	XLogRecPtr marker = InvalidXLogRecPtr;
+	long nap = FIRST_NAP;
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext look = AllocSetContextCreate(caller, "pgq.wait_ingest",
 											   ALLOCSET_SMALL_SIZES);
@@ -98,14 +98,14 @@ pgq_wait_ingest(PG_FUNCTION_ARGS)
 				 errmsg("LSN and timeout of pgq.wait_ingest() must not be "
 						"null")));
 	target = PG_GETARG_LSN(0);
-	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													   TimestampTzGetDatum(start),
-													   PG_GETARG_DATUM(1)));
+	deadline = DatumGetTimestampTz(
+		DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(start),
+							PG_GETARG_DATUM(1)));
 
 	for (;;)
 	{
-		XLogRecPtr	position;
-		long		left;
+		XLogRecPtr position;
+		long left;
 
 		/* the wait may be long: each look starts with no memory taken */
 		MemoryContextReset(look);
@@ -128,8 +128,7 @@ pgq_wait_ingest(PG_FUNCTION_ARGS)
 			put_marker();
 		}
 
-		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-											   deadline);
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		if (left <= 0)
 			PG_RETURN_BOOL(false);
 		(void) WaitLatch(MyLatch,
