@@ -1,0 +1,101 @@
+-- grants.sql: who may call what. Nothing is for PUBLIC but what is named so.
+
+GRANT USAGE ON SCHEMA pgq TO PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgq FROM PUBLIC;
+
+-- Everybody: look at the state of queues.
+GRANT EXECUTE ON FUNCTION
+	pgq.seq_getval(text),
+	pgq.get_queue_info(),
+	pgq.get_queue_info(text),
+	pgq.get_consumer_info(),
+	pgq.get_consumer_info(text),
+	pgq.get_consumer_info(text, text),
+	pgq.quote_fqname(text),
+	pgq.version()
+TO PUBLIC;
+
+-- Readers: consume.
+GRANT EXECUTE ON FUNCTION
+	pgq.batch_event_sql(int8),
+	pgq.batch_event_tables(int8),
+	pgq.find_tick_helper(int4, int8, timestamptz, int8, int8, interval),
+	pgq.register_consumer(text, text),
+	pgq.register_consumer_at(text, text, int8),
+	pgq.unregister_consumer(text, text),
+	pgq.next_batch_info(text, text),
+	pgq.next_batch(text, text),
+	pgq.next_batch_custom(text, text, interval, int4, interval),
+	pgq.get_batch_events(int8),
+	pgq.get_batch_info(int8),
+	pgq.get_batch_cursor(int8, text, int4),
+	pgq.get_batch_cursor(int8, text, int4, text),
+	pgq.event_retry(int8, int8, timestamptz),
+	pgq.event_retry(int8, int8, int4),
+	pgq.batch_retry(int8, int4),
+	pgq.force_tick(text),
+	pgq.finish_batch(int8),
+	pgq.tick_channel(text)
+TO pgq_reader;
+
+-- Writers: produce, and capture tables that are theirs.
+GRANT EXECUTE ON FUNCTION
+	pgq.insert_event(text, text, text),
+	pgq.insert_event(text, text, text, text, text, text, text),
+	pgq.current_event_table(text),
+	pgq.capture_table(text, regclass, text[]),
+	pgq.uncapture_table(text, regclass)
+TO pgq_writer;
+
+-- Both see the state of capture and may wait for it.
+GRANT EXECUTE ON FUNCTION
+	pgq.get_capture_info(),
+	pgq.get_capture_info(text),
+	pgq.get_slot_info(),
+	pgq.wait_ingest(pg_lsn, interval)
+TO pgq_reader, pgq_writer;
+
+-- Administrators, which is also the role for the daemon.
+GRANT EXECUTE ON FUNCTION
+	pgq.ticker(),
+	pgq.ticker(text),
+	pgq.ticker(text, int8, timestamptz, int8),
+	pgq.tick(text[], xid[]),
+	pgq.tick_due(),
+	pgq.ingest(text, pg_lsn, pg_lsn, bytea),
+	pgq.ingest_problem(text, text, pg_lsn),
+	pgq.start_capture(text),
+	pgq.stop_capture(text),
+	pgq.maint_retry_events(),
+	pgq.maint_rotate_tables_step1(text),
+	pgq.maint_rotate_tables_step2(),
+	pgq.maint_tables_to_vacuum(),
+	pgq.maint_positions(),
+	pgq.maint_operations(),
+	pgq.upgrade_schema(),
+	pgq.grant_perms(text),
+	pgq._grant_perms_from(text, text, text, text),
+	pgq.tune_storage(text),
+	pgq.seq_setval(text, int8),
+	pgq.create_queue(text),
+	pgq.drop_queue(text, bool),
+	pgq.drop_queue(text),
+	pgq.set_queue_config(text, text, text),
+	pgq.insert_event_raw(text, int8, timestamptz, int4, int4, text, text,
+						 text, text, text, text),
+	pgq.event_retry_raw(text, text, timestamptz, int8, timestamptz, int4,
+						text, text, text, text, text, text)
+TO pgq_admin;
+
+-- Tables. The marks in pgq.capture and pgq.event_table are nobody's.
+GRANT SELECT ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription
+	TO PUBLIC;
+GRANT SELECT ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription,
+	pgq.event_template
+	TO pgq_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE
+	ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription, pgq.retry_queue
+	TO pgq_admin;
+-- Copied to the event tables of each queue.
+GRANT SELECT, INSERT, TRUNCATE ON pgq.event_template TO pgq_admin;
+GRANT SELECT ON pgq.slot, pgq.position TO pgq_admin;
