@@ -1,0 +1,444 @@
+/*-------------------------------------------------------------------------
+ *
+ * ingest.c
+ *		Writing events that were read from the WAL: pgq.ingest().
+ *
+ * The events and the position up to which the WAL has been read are written in
+ * one transaction, and only if the position is where the caller saw it last:
+ * so every event is written exactly once, whatever becomes of the caller, and
+ * a second caller is fenced off.
+ *
+ * The transaction is tagged with the origin "do not replicate", so that the
+ * slot does not decode what it brought itself.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "commands/sequence.h"
+#include "common/hashfn.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "replication/origin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "event/compat.h"
+#include "event/frame.h"
+#include "queue/target.h"
+
+PG_FUNCTION_INFO_V1(pgq_ingest);
+
+/* columns of pgq.position */
+#define POS_SLOT 1
+#define POS_LSN 2
+#define POS_TIME 3
+#define POS_EVENTS 4
+#define POS_NCOLUMNS 4
+
+/* columns of pgq.slot */
+#define SLOT_NAME 1
+
+/* A table's rows are written when there are so many of them, or so many bytes. */
+#define MAX_ROWS 1000
+#define MAX_BYTES 65536
+
+/* What has been gathered for one queue. */
+typedef struct RowBatch
+{
+	Target	   *target;
+	TableWriter writer;
+	BulkInsertState bulk;
+	TupleTableSlot **slots;		/* MAX_ROWS of them, made when needed */
+	int			nmade;
+	int			nrows;
+	Size		bytes;
+	MemoryContext context;		/* of the values in the slots */
+} RowBatch;
+
+/*
+ * The transaction that ingests, or did last: its id, the session's origin
+ * before it, and how many events it has written since the position.
+ */
+static FullTransactionId ingest_xid;
+static bool ingest_tagged = false;
+static RepOriginId ingest_old_origin;
+static int64 ingest_pending;
+
+/* Transaction callback: take the tag off again. */
+static void
+end_ingest(XactEvent event, void *arg)
+{
+	if (!ingest_tagged)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+			replorigin_session_origin = ingest_old_origin;
+			ingest_tagged = false;
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that has called "
+							"pgq.ingest()")));
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * Tag the transaction.  What it wrote before would be tagged too and be lost
+ * to the slot, so it must not have written anything.
+ */
+static void
+begin_ingest(void)
+{
+	static bool registered = false;
+
+	if (GetCurrentTransactionNestLevel() > 1 ||
+		(!ingest_tagged &&
+		 FullTransactionIdIsValid(GetTopFullTransactionIdIfAny())))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("pgq.ingest() must not be called in a subtransaction "
+						"or in a transaction that has written already")));
+	if (ingest_tagged)
+		return;
+	if (!registered)
+	{
+		RegisterXactCallback(end_ingest, NULL);
+		registered = true;
+	}
+	ingest_old_origin = replorigin_session_origin;
+	ingest_pending = 0;
+	ingest_tagged = true;
+	replorigin_session_origin = DoNotReplicateId;
+	ingest_xid = GetTopFullTransactionId();
+}
+
+/* Is there a row for the slot in pgq.slot? */
+static bool
+slot_exists(const char *slot, Snapshot snapshot)
+{
+	Relation	rel = table_open(queue_relation(QUEUE_SLOT_TABLE),
+								 AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	table_key_text(&key, SLOT_NAME, slot, strlen(slot));
+	scan = systable_beginscan(rel, queue_relation(QUEUE_SLOT_PKEY), true,
+							  snapshot, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* The newest position of a slot and its total of events. */
+static bool
+find_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn,
+			  int64 *events)
+{
+	Relation	rel = table_open(queue_relation(QUEUE_POSITION_TABLE),
+								 AccessShareLock);
+	Relation	index = index_open(queue_relation(QUEUE_POSITION_PKEY),
+								   AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tup;
+
+	table_key_text(&key, POS_SLOT, slot, strlen(slot));
+	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
+	tup = systable_getnext_ordered(scan, BackwardScanDirection);
+	if (HeapTupleIsValid(tup))
+	{
+		bool		isnull;
+
+		*lsn = DatumGetLSN(heap_getattr(tup, POS_LSN, RelationGetDescr(rel),
+										&isnull));
+		*events = DatumGetInt64(heap_getattr(tup, POS_EVENTS,
+											 RelationGetDescr(rel), &isnull));
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return HeapTupleIsValid(tup);
+}
+
+/*
+ * Lock the slot's position against other callers and check that it is "from".
+ * Returns the total of events at that position.
+ */
+static int64
+check_position(const char *slot, XLogRecPtr from)
+{
+	Snapshot	snapshot;
+	XLogRecPtr	lsn;
+	int64		events;
+
+	LockDatabaseObject(queue_relation(QUEUE_POSITION_TABLE),
+					   hash_bytes((const unsigned char *) slot, strlen(slot)),
+					   0, ExclusiveLock);
+	snapshot = table_fresh_snapshot();
+	if (!slot_exists(slot, snapshot) ||
+		!find_position(slot, snapshot, &lsn, &events))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("slot \"%s\" does not feed queues of this database",
+						slot),
+				 errhint("Call pgq.start_capture() first.")));
+	UnregisterSnapshot(snapshot);
+
+	if (lsn != from)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("position of slot \"%s\" is %X/%X, not %X/%X", slot,
+						LSN_FORMAT_ARGS(lsn), LSN_FORMAT_ARGS(from)),
+				 errdetail("Somebody else has ingested meanwhile."),
+				 errhint("Read the position again and start from there.")));
+	return events;
+}
+
+static void
+add_position(const char *slot, XLogRecPtr lsn, int64 events)
+{
+	TableWriter w;
+	Datum	   *values;
+
+	table_open_writer(&w, queue_relation(QUEUE_POSITION_TABLE),
+					  RowExclusiveLock);
+	values = w.slot->tts_values;
+	memset(w.slot->tts_isnull, false, POS_NCOLUMNS * sizeof(bool));
+	values[POS_SLOT - 1] = CStringGetTextDatum(slot);
+	values[POS_LSN - 1] = LSNGetDatum(lsn);
+	values[POS_TIME - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[POS_EVENTS - 1] = Int64GetDatum(events);
+	table_insert_row(&w);
+	table_close_writer(&w);
+}
+
+/* Write what has been gathered. */
+static void
+flush_batch(RowBatch *batch)
+{
+	TableWriter *w = &batch->writer;
+
+	if (batch->nrows == 0)
+		return;
+	table_multi_insert(w->rel, batch->slots, batch->nrows,
+					   GetCurrentCommandId(true), 0, batch->bulk);
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		if (w->target->ri_NumIndices > 0)
+			compat_insert_index_entries(w->target, batch->slots[i], w->estate,
+										false);
+		ResetPerTupleExprContext(w->estate);
+		ExecClearTuple(batch->slots[i]);
+	}
+	batch->nrows = 0;
+	batch->bytes = 0;
+	MemoryContextReset(batch->context);
+}
+
+static RowBatch *
+open_batch(Target *target)
+{
+	RowBatch   *batch = palloc0(sizeof(RowBatch));
+
+	batch->target = target;
+	target_open_writer(target, &batch->writer);
+	batch->bulk = GetBulkInsertState();
+	batch->slots = palloc(MAX_ROWS * sizeof(TupleTableSlot *));
+	batch->context = AllocSetContextCreate(CurrentMemoryContext,
+										   "pgq ingest rows",
+										   ALLOCSET_DEFAULT_SIZES);
+	return batch;
+}
+
+static void
+close_batch(RowBatch *batch)
+{
+	flush_batch(batch);
+	for (int i = 0; i < batch->nmade; i++)
+		ExecDropSingleTupleTableSlot(batch->slots[i]);
+	FreeBulkInsertState(batch->bulk);
+	table_finish_bulk_insert(batch->writer.rel, 0);
+	MemoryContextDelete(batch->context);
+	table_close_writer(&batch->writer);
+	pfree(batch->slots);
+	pfree(batch);
+}
+
+static Datum
+field_datum(const EventField *field)
+{
+	if (!pg_verify_mbstr(GetDatabaseEncoding(), field->str, field->len, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("malformed frames: text is not valid in encoding %s",
+						GetDatabaseEncodingName())));
+	return PointerGetDatum(cstring_to_text_with_len(field->str, field->len));
+}
+
+/* Gather one event; writes when enough have come together. */
+static void
+add_event(RowBatch *batch, const Event *event)
+{
+	MemoryContext old;
+	TupleTableSlot *slot;
+	Datum	   *values;
+	bool	   *nulls;
+	int64		id;
+
+	if (!IS_VALID_TIMESTAMP(event->time))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("malformed frames: time out of range")));
+
+	if (batch->nrows == batch->nmade)
+		batch->slots[batch->nmade++] = table_slot_create(batch->writer.rel,
+														 NULL);
+	slot = batch->slots[batch->nrows];
+	values = slot->tts_values;
+	nulls = slot->tts_isnull;
+
+	memset(nulls, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	id = nextval_internal(batch->target->sequence, false);
+	values[EV_ID] = Int64GetDatum(id);
+	values[EV_TIME] = TimestampTzGetDatum(event->time);
+	values[EV_TXID] =
+		Int64GetDatum((int64) U64FromFullTransactionId(ingest_xid));
+	nulls[EV_ID] = nulls[EV_TIME] = nulls[EV_TXID] = false;
+
+	old = MemoryContextSwitchTo(batch->context);
+	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
+	{
+		if (event->field[i].len < 0)
+			continue;
+		values[EV_TYPE + i] = field_datum(&event->field[i]);
+		nulls[EV_TYPE + i] = false;
+		batch->bytes += event->field[i].len;
+	}
+	MemoryContextSwitchTo(old);
+	ExecStoreVirtualTuple(slot);
+	batch->nrows++;
+
+	if (batch->nrows == MAX_ROWS || batch->bytes >= MAX_BYTES)
+		flush_batch(batch);
+}
+
+/* The batch for a queue; NULL, if there is no such queue. */
+static RowBatch *
+find_batch(List **batches, const EventField *queue)
+{
+	Target	   *target = target_find(queue->str, queue->len);
+	ListCell   *lc;
+	RowBatch   *batch;
+
+	if (target == NULL)
+		return NULL;
+	foreach(lc, *batches)
+	{
+		batch = lfirst(lc);
+		if (batch->target == target)
+			return batch;
+	}
+	batch = open_batch(target);
+	*batches = lappend(*batches, batch);
+	return batch;
+}
+
+/* Write the events of all frames; returns how many. */
+static int64
+write_frames(const char *frames, Size len)
+{
+	FrameReader reader;
+	EventField	queue;
+	int32		nevents;
+	List	   *batches = NIL;
+	ListCell   *lc;
+	int64		written = 0;
+
+	frame_read_init(&reader, frames, len);
+	while (frame_next_events(&reader, &queue, &nevents))
+	{
+		RowBatch   *batch = find_batch(&batches, &queue);
+		Event		event;
+
+		CHECK_FOR_INTERRUPTS();
+		while (frame_next_event(&reader, &event))
+		{
+			/* Events of a queue that has been dropped go nowhere. */
+			if (batch == NULL)
+				continue;
+			add_event(batch, &event);
+			written++;
+		}
+	}
+	foreach(lc, batches)
+		close_batch(lfirst(lc));
+	return written;
+}
+
+/* pgq.ingest(i_slot, i_from, i_to, i_frames) */
+Datum
+pgq_ingest(PG_FUNCTION_ARGS)
+{
+	char	   *slot;
+	XLogRecPtr	from;
+	XLogRecPtr	to;
+	bytea	   *frames;
+	int64		total;
+	int64		written;
+
+	for (int i = 0; i < 4; i++)
+	{
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("arguments of pgq.ingest() must not be NULL")));
+	}
+	slot = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	from = PG_GETARG_LSN(1);
+	to = PG_GETARG_LSN(2);
+	frames = PG_GETARG_BYTEA_PP(3);
+
+	PreventCommandIfReadOnly("pgq.ingest()");
+	if (to < from)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("position of slot \"%s\" cannot go back from %X/%X "
+						"to %X/%X", slot, LSN_FORMAT_ARGS(from),
+						LSN_FORMAT_ARGS(to))));
+
+	begin_ingest();
+	total = check_position(slot, from);
+	written = write_frames(VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames));
+
+	/* Parts of a transaction that come before its end don't move it. */
+	ingest_pending += written;
+	if (to > from)
+	{
+		add_position(slot, to, total + ingest_pending);
+		ingest_pending = 0;
+	}
+	PG_RETURN_INT64(written);
+}

@@ -1,0 +1,27 @@
+-- ingest.sql: what pgqd calls to write events that it read from the WAL.
+
+CREATE FUNCTION pgq.ingest(
+	i_slot text, i_from pg_lsn, i_to pg_lsn, i_frames bytea)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'pgq_ingest'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgq.ingest(text, pg_lsn, pg_lsn, bytea) IS
+	'Writes frames of events to their queues and moves the slot''s position, exactly once; returns the number of events.';
+
+
+CREATE FUNCTION pgq.ingest_problem(
+	i_slot text, i_problem text, i_lsn pg_lsn)
+RETURNS void AS $$
+BEGIN
+	UPDATE pgq.slot SET slot_problem = i_problem, slot_problem_lsn = i_lsn
+	WHERE slot_name = i_slot;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'slot % does not feed queues of this database',
+				coalesce(quote_ident(i_slot), 'NULL')
+			USING ERRCODE = 'undefined_object',
+				HINT = 'Call pgq.start_capture() first.';
+	END IF;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION pgq.ingest_problem(text, text, pg_lsn) IS
+	'Notes why ingest of a slot stands still and from which LSN changes are missing; NULL when it goes on.';
