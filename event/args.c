@@ -139,7 +139,33 @@ value_of(const char *arg, const char *name)
 	return NULL;
 }
 
-/* backup, ignore= and pkey=: the same everywhere; false for others */
+/* The name of the argument whose expression replaces a field. */
+const char *
+event_args_expression_name(int field)
+{
+	return expressions[field];
+}
+
+/* when= and ev_*=; false for others */
+static bool
+parse_expression(EventArgs *args, const char *arg)
+{
+	for (int i = 0; i < lengthof(expressions); i++)
+	{
+		const char *value = value_of(arg, expressions[i]);
+
+		if (!value)
+			continue;
+		if (i < EVENT_FIELDS)
+			args->expr[i] = pstrdup(value);
+		else
+			args->when = pstrdup(value);
+		return true;
+	}
+	return false;
+}
+
+/* What a capture and a trigger have in common; false for others. */
 static bool
 parse_common(EventArgs *args, const char *arg)
 {
@@ -155,25 +181,14 @@ parse_common(EventArgs *args, const char *arg)
 		args->has_pkey = true;
 	}
 	else
-		return false;
+		return parse_expression(args, arg);
 	return true;
-}
-
-/* Index into expressions[] of "name=value", or -1. */
-static int
-find_expression(const char *arg)
-{
-	for (int i = 0; i < lengthof(expressions); i++)
-		if (value_of(arg, expressions[i]))
-			return i;
-	return -1;
 }
 
 static void
 parse_capture_arg(EventArgs *args, const char *arg)
 {
 	const char *value;
-	int			expr;
 
 	if (parse_common(args, arg))
 		return;
@@ -196,39 +211,24 @@ parse_capture_arg(EventArgs *args, const char *arg)
 	else if (strcmp(arg, "copy") == 0)
 		refuse_unsupported(arg, "Capture the table without it, and copy its "
 						   "present rows by hand.");
-	else if ((expr = find_expression(arg)) >= 0)
-		refuse_unsupported(expressions[expr],
-						   "Expressions work in the trigger functions only; "
-						   "leave the argument out and let the consumer "
-						   "filter.");
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown capture argument \"%s\"", arg),
 				 errhint("Valid arguments are backup, ignore=, pkey=, columns=, "
-						 "format=, ops= and origin=.")));
+						 "format=, ops=, origin=, when=, ev_type=, ev_data= "
+						 "and ev_extra1= to ev_extra4=.")));
 }
 
 static void
 parse_trigger_arg(EventArgs *args, const char *arg)
 {
-	int			expr;
-
 	if (parse_common(args, arg))
 		return;
 	if (strcmp(arg, "SKIP") == 0)
 		args->skip = true;
 	else if (strcmp(arg, "deny") == 0)
 		args->deny = true;
-	else if ((expr = find_expression(arg)) >= 0)
-	{
-		char	   *value = pstrdup(value_of(arg, expressions[expr]));
-
-		if (expr < EVENT_FIELDS)
-			args->expr[expr] = value;
-		else
-			args->when = value;
-	}
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

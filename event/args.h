@@ -46,12 +46,13 @@ typedef struct EventArgs
 	bool		backup;			/* old row into ev_extra2 */
 	bool		origin_none;	/* not what replication applied here */
 
+	char	   *when;			/* SQL expressions, NULL where not given */
+	char	   *expr[EVENT_FIELDS]; /* ev_type, ev_data, ev_extra1 .. 4 */
+
 	/* a trigger's only */
 	bool		is_trigger;
 	bool		skip;			/* suppress the change of the row */
 	bool		deny;			/* refuse it */
-	char	   *when;			/* SQL expressions, NULL where not given */
-	char	   *expr[EVENT_FIELDS];	/* ev_type, ev_data, ev_extra1 .. 4 */
 
 	/*
 	 * Lists of char *.  ignore and columns are trimmed of blanks; pkey is
@@ -67,6 +68,7 @@ typedef struct EventArgs
 extern EventArgs *event_args_parse(ArrayType *array);
 extern EventArgs *event_args_parse_trigger(int nargs, char **words,
 										   EventFormat format);
+extern const char *event_args_expression_name(int field);
 extern char *event_args_column_name(const char *word);
 
 #endif /* PGQ_ARGS_H */

@@ -149,6 +149,32 @@ only_ignored_changed(const EventPlan *plan, const EventRow *oldrow,
 	return ignored_changed;
 }
 
+/* Replace fields by the values of expressions. */
+static void
+put_expressions(EventPlan *plan, const EventRow *row, Event *event)
+{
+	for (int i = 0; i < EVENT_FIELDS; i++)
+	{
+		bool		failed;
+
+		if (!plan->expr[i])
+			continue;
+		event->field[i] = event_expr_text(plan->expr[i], row, &failed);
+		plan->failures += failed;
+	}
+}
+
+/* Whether a when= condition lets the change through. */
+static bool
+is_wanted(EventPlan *plan, const EventRow *row)
+{
+	bool		failed;
+	bool		wanted = event_expr_condition(plan->when, row, &failed);
+
+	plan->failures += failed;
+	return wanted;
+}
+
 /* Replace fields by the values of magic columns. */
 static void
 put_magic(const EventPlan *plan, const EventRow *row, Event *event)
@@ -228,11 +254,13 @@ reset_buffer(StringInfo buf)
 }
 
 static int
-build(const EventPlan *plan, EventScratch *scratch, EventOp op,
+build(EventPlan *plan, EventScratch *scratch, EventOp op,
 	  const EventRow *oldrow, const EventRow *newrow, Event *events)
 {
 	int			n = 1;
 
+	if (plan->when && !is_wanted(plan, newrow ? newrow : oldrow))
+		return 0;
 	for (int i = 0; i < EVENT_BUILD_MAX; i++)
 		reset_buffer(&scratch->data[i]);
 	reset_buffer(&scratch->extra2);
@@ -253,10 +281,16 @@ build(const EventPlan *plan, EventScratch *scratch, EventOp op,
 			elog(ERROR, "TRUNCATE changes no single row");
 	}
 
-	/* of two events the first is about the old row */
-	if (unlikely(plan->has_magic))
-		for (int i = 0; i < n; i++)
-			put_magic(plan, newrow && i == n - 1 ? newrow : oldrow, &events[i]);
+	if (likely(!plan->has_magic && !plan->has_expr))
+		return n;
+	for (int i = 0; i < n; i++)
+	{
+		/* of two events the first is about the old row */
+		const EventRow *row = newrow && i == n - 1 ? newrow : oldrow;
+
+		put_magic(plan, row, &events[i]);
+		put_expressions(plan, row, &events[i]);
+	}
 	return n;
 }
 
@@ -331,7 +365,7 @@ build_too_large(const EventPlan *plan, EventScratch *scratch, EventOp op,
  * caller.  Raises what output functions raise.
  */
 int
-event_build(const EventPlan *plan, EventScratch *scratch, EventOp op,
+event_build(EventPlan *plan, EventScratch *scratch, EventOp op,
 			const EventRow *oldrow, const EventRow *newrow, Event *events)
 {
 	MemoryContext cxt = CurrentMemoryContext;

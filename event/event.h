@@ -8,7 +8,7 @@
  * the fields of an event.  Data goes one way:
  *
  *		args.c, relation.c -> plan.c -> build.c -> json.c, urlenc.c, sql.c
- *		                                             all of them -> value.c
+ *		                                 expr.c     all of them -> value.c
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -23,6 +23,7 @@
 #include "utils/relcache.h"
 
 #include "event/args.h"
+#include "event/expr.h"
 #include "event/frame.h"
 
 /* How the text of a value is made. */
@@ -97,6 +98,12 @@ typedef struct EventPlan
 	EventField	table;			/* schema.table, for ev_extra1 */
 	/* for the sql format: "(c1,c2) values (" */
 	char	   *insert_head;
+
+	/* a capture's expressions; a trigger has its own, which may query */
+	EventExpr  *when;
+	EventExpr  *expr[EVENT_FIELDS];
+	bool		has_expr;		/* any of expr */
+	int64		failures;		/* rows on which an expression failed */
 } EventPlan;
 
 /* Buffers that the fields of built events point into. */
@@ -115,7 +122,7 @@ extern EventPlan *event_plan_make(Relation rel, const EventArgs *args);
 
 /* build.c */
 extern void event_scratch_init(EventScratch *scratch);
-extern int	event_build(const EventPlan *plan, EventScratch *scratch,
+extern int	event_build(EventPlan *plan, EventScratch *scratch,
 						EventOp op, const EventRow *oldrow,
 						const EventRow *newrow, Event *events);
 extern void event_build_truncate(const EventPlan *plan, Event *event);

@@ -216,6 +216,21 @@ set_insert_head(EventPlan *plan)
 	plan->insert_head = buf.data;
 }
 
+static void
+set_expressions(EventPlan *plan, Relation rel, const EventArgs *args)
+{
+	if (args->when)
+		plan->when = event_expr_make(rel, "when", args->when, true);
+	for (int i = 0; i < EVENT_FIELDS; i++)
+	{
+		if (!args->expr[i])
+			continue;
+		plan->expr[i] = event_expr_make(rel, event_args_expression_name(i),
+										args->expr[i], false);
+		plan->has_expr = true;
+	}
+}
+
 /*
  * Whether a row carries a value for the column at all: PostgreSQL 18 has
  * generated columns that are computed by the reader.
@@ -232,7 +247,8 @@ has_stored_value(Form_pg_attribute att)
  *
  * rel is open and need not be locked (historic snapshot); args as parsed.
  * The plan and all it points to is palloc'd in the current memory context and
- * does not refer to rel or args afterwards.
+ * does not refer to rel or args afterwards.  Raises an error if an expression
+ * of a capture is invalid or not allowed.
  */
 EventPlan *
 event_plan_make(Relation rel, const EventArgs *args)
@@ -274,5 +290,7 @@ event_plan_make(Relation rel, const EventArgs *args)
 	set_types(plan, schema, table, key_names(rel, args));
 	if (plan->format == EVENT_FORMAT_SQL)
 		set_insert_head(plan);
+	if (!args->is_trigger)
+		set_expressions(plan, rel, args);
 	return plan;
 }
