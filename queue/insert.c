@@ -181,6 +181,21 @@ insert_new(const NullableDatum *args)
 }
 
 /*
+ * Raise an error unless the current user may call pgq.insert_event().
+ */
+void
+insert_event_check_rights(void)
+{
+	AclResult	allowed;
+
+	if (!OidIsValid(insert_function))
+		find_insert_function();
+	allowed = compat_function_aclcheck(insert_function, GetUserId());
+	if (allowed != ACLCHECK_OK)
+		aclcheck_error(allowed, OBJECT_FUNCTION, "insert_event");
+}
+
+/*
  * Produce an event through pgq.insert_event(), whatever that is now.
  *
  * "args" has INSERT_EVENT_NARGS texts.  When somebody has replaced the
@@ -193,7 +208,6 @@ insert_event(const NullableDatum *args)
 {
 	LOCAL_FCINFO(call, INSERT_EVENT_NARGS);
 	FmgrInfo	flinfo;
-	AclResult	allowed;
 	Datum		id;
 
 	if (!OidIsValid(insert_function))
@@ -201,9 +215,7 @@ insert_event(const NullableDatum *args)
 	if (insert_function_is_ours)
 		return insert_new(args);
 
-	allowed = compat_function_aclcheck(insert_function, GetUserId());
-	if (allowed != ACLCHECK_OK)
-		aclcheck_error(allowed, OBJECT_FUNCTION, "insert_event");
+	insert_event_check_rights();
 	fmgr_info(insert_function, &flinfo);
 	InitFunctionCallInfoData(*call, &flinfo, INSERT_EVENT_NARGS,
 							 DEFAULT_COLLATION_OID, NULL, NULL);

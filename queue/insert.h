@@ -15,6 +15,7 @@
 /* queue name, ev_type, ev_data, ev_extra1 .. ev_extra4: all text */
 #define INSERT_EVENT_NARGS 7
 
+extern void insert_event_check_rights(void);
 extern int64 insert_event(const NullableDatum *args);
 
 #endif /* PGQ_INSERT_H */
