@@ -192,6 +192,7 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	require_rights(relid);
 	rel = table_open(relid, NoLock);
 	raise_if(capture_check_table(rel, args));
+	raise_if(capture_check_expressions(rel, args));
 	table_close(rel, NoLock);
 
 	is_new = capture_mark_write(relid, queue, array);

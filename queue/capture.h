@@ -42,6 +42,8 @@ typedef struct CaptureProblem
 extern char *capture_table_name(Oid relid);
 extern CaptureProblem *capture_check_kind(Oid relid);
 extern CaptureProblem *capture_check_table(Relation rel, const EventArgs *args);
+extern CaptureProblem *capture_check_expressions(Relation rel,
+												 const EventArgs *args);
 extern void capture_raise(const CaptureProblem *problem)
 	pg_attribute_noreturn();
 extern List *capture_tree_of(Oid relid, LOCKMODE lockmode);

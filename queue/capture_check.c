@@ -30,6 +30,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "event/event.h"
 #include "event/relation.h"
 #include "queue/capture.h"
 
@@ -393,4 +394,36 @@ capture_check_table(Relation rel, const EventArgs *args)
 			return p;
 	}
 	return NULL;
+}
+
+/*
+ * Check whether the expressions among the arguments can be compiled for a
+ * table as it is now.  Returns NULL if all is well, else a palloc'd problem;
+ * then the caller must raise it, since only the end of the transaction cleans
+ * up behind the parser.
+ */
+CaptureProblem *
+capture_check_expressions(Relation rel, const EventArgs *args)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	CaptureProblem *volatile p = NULL;
+
+	PG_TRY();
+	{
+		(void) event_plan_make(rel, args);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		p = problem(error->sqlerrcode,
+					error->hint ? error->hint
+								: "Check the argument's SQL expression.",
+					error->detail, "%s", error->message);
+	}
+	PG_END_TRY();
+	return p;
 }

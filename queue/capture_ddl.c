@@ -167,6 +167,8 @@ check_mark(const CaptureRow *mark, List *retyped)
 	Relation rel = table_open(mark->relid, AccessShareLock);
 	CaptureProblem *problem = capture_check_table(rel, args);
 
+	if (problem == NULL)
+		problem = capture_check_expressions(rel, args);
 	if (problem != NULL)
 		refuse_change(mark, as_sentence(problem->message));
 	refuse_retyping(mark, capture_needed_columns(rel, args), retyped);
