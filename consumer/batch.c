@@ -23,18 +23,19 @@
  * Rows of a batch's first page, which the server's function gathers before it
  * sends them, and of the others, which the cursor streams.
  */
-#define FIRST_PAGE_ROWS		100
-#define PAGE_ROWS			1000
+#define FIRST_PAGE_ROWS 100
+#define PAGE_ROWS 1000
 
-#define EVENT_COLUMNS	"ev_id, ev_time, ev_txid, ev_retry, ev_type, " \
+#define EVENT_COLUMNS                                                          \
+	"ev_id, ev_time, ev_txid, ev_retry, ev_type, "                             \
 	"ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4"
-#define BATCH_CURSOR	"pgq_batch"
+#define BATCH_CURSOR "pgq_batch"
 
 /* Runs one statement without parameters and result. */
 static PgqResult
 run(PgqConsumer *c, const char *sql)
 {
-	PGresult   *res = libpgq_query(c, sql, 0, NULL);
+	PGresult *res = libpgq_query(c, sql, 0, NULL);
 
 	if (res == NULL)
 		return c->status;
@@ -69,7 +70,7 @@ start_page(PgqConsumer *c, int rows, const char *sql, int nparams,
 bool
 libpgq_keep_page(PgqConsumer *c)
 {
-	PGresult   *res;
+	PGresult *res;
 
 	if (!c->in_page || c->kept != NULL)
 		return true;
@@ -105,9 +106,9 @@ pgq_next_batch(PgqConsumer *c)
 {
 	const char *names[2] = {c->queue, c->consumer};
 	const char *params[2];
-	char		id[32];
-	char		rows[16];
-	PGresult   *res;
+	char id[32];
+	char rows[16];
+	PGresult *res;
 
 	pgq_abandon(c);
 	if (libpgq_connect(c) != PGQ_OK)
@@ -117,9 +118,11 @@ pgq_next_batch(PgqConsumer *c)
 	 * Losing this commit in a crash only means that the batch is made again,
 	 * so it need not wait for the disk.
 	 */
-	res = libpgq_query(c, "select pgq.next_batch($1::text, $2::text), "
+	res = libpgq_query(c,
+					   "select pgq.next_batch($1::text, $2::text), "
 					   "pg_catalog.set_config('synchronous_commit', 'off', "
-					   "true)", 2, names);
+					   "true)",
+					   2, names);
 	if (res == NULL)
 		return c->status;
 	if (PQgetisnull(res, 0, 0))
@@ -137,9 +140,11 @@ pgq_next_batch(PgqConsumer *c)
 	snprintf(rows, sizeof(rows), "%d", FIRST_PAGE_ROWS);
 	params[0] = id;
 	params[1] = rows;
-	if (start_page(c, FIRST_PAGE_ROWS, "select " EVENT_COLUMNS " from "
+	if (start_page(c, FIRST_PAGE_ROWS,
+				   "select " EVENT_COLUMNS " from "
 				   "pgq.get_batch_cursor($1::bigint, '" BATCH_CURSOR "', "
-				   "$2::integer)", 2, params) != PGQ_OK)
+				   "$2::integer)",
+				   2, params) != PGQ_OK)
 		return give_up(c);
 	return libpgq_done(c, PGQ_OK);
 }
@@ -168,7 +173,7 @@ field(const PGresult *res, int col)
 static PgqResult
 next_row(PgqConsumer *c)
 {
-	PGresult   *res;
+	PGresult *res;
 
 	PQclear(c->row);
 	c->row = NULL;
@@ -176,7 +181,7 @@ next_row(PgqConsumer *c)
 	{
 		if (!c->in_page)
 		{
-			char		sql[64];
+			char sql[64];
 
 			if (c->last_page)
 				return PGQ_NONE;
@@ -208,7 +213,7 @@ next_row(PgqConsumer *c)
 PgqResult
 pgq_next_event(PgqConsumer *c, PgqEvent *ev)
 {
-	PgqResult	rc;
+	PgqResult rc;
 
 	if (c->batch_id == 0)
 		return no_batch(c);
@@ -221,8 +226,9 @@ pgq_next_event(PgqConsumer *c, PgqEvent *ev)
 	ev->ev_id = strtoll(PQgetvalue(c->row, 0, 0), NULL, 10);
 	ev->ev_time = PQgetvalue(c->row, 0, 1);
 	ev->ev_txid = strtoll(PQgetvalue(c->row, 0, 2), NULL, 10);
-	ev->ev_retry = PQgetisnull(c->row, 0, 3) ? -1 :
-		(int32_t) strtol(PQgetvalue(c->row, 0, 3), NULL, 10);
+	ev->ev_retry = PQgetisnull(c->row, 0, 3)
+					   ? -1
+					   : (int32_t) strtol(PQgetvalue(c->row, 0, 3), NULL, 10);
 	ev->ev_type = field(c->row, 4);
 	ev->ev_data = field(c->row, 5);
 	ev->ev_extra1 = field(c->row, 6);
@@ -235,11 +241,11 @@ pgq_next_event(PgqConsumer *c, PgqEvent *ev)
 PgqResult
 pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds)
 {
-	char		batch[32];
-	char		event[32];
-	char		wait[16];
+	char batch[32];
+	char event[32];
+	char wait[16];
 	const char *params[3] = {batch, event, wait};
-	PGresult   *res;
+	PGresult *res;
 
 	if (c->batch_id == 0)
 		return no_batch(c);
@@ -248,8 +254,10 @@ pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds)
 	snprintf(wait, sizeof(wait), "%d", seconds);
 	if (!libpgq_keep_page(c))
 		return give_up(c);
-	res = libpgq_query(c, "select pgq.event_retry($1::bigint, $2::bigint, "
-					   "$3::integer)", 3, params);
+	res = libpgq_query(c,
+					   "select pgq.event_retry($1::bigint, $2::bigint, "
+					   "$3::integer)",
+					   3, params);
 	if (res == NULL)
 		return give_up(c);
 	PQclear(res);
@@ -259,11 +267,11 @@ pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds)
 PgqResult
 pgq_finish(PgqConsumer *c)
 {
-	char		batch[32];
+	char batch[32];
 	const char *params[1] = {batch};
-	PGresult   *res;
-	bool		ours;
-	bool		committed;
+	PGresult *res;
+	bool ours;
+	bool committed;
 
 	if (c->batch_id == 0)
 		return no_batch(c);
@@ -275,7 +283,8 @@ pgq_finish(PgqConsumer *c)
 	PQclear(res);
 	if (!ours)
 	{
-		libpgq_fail(c, PGQ_ERROR, "55000", "the batch is no longer open: "
+		libpgq_fail(c, PGQ_ERROR, "55000",
+					"the batch is no longer open: "
 					"another session of this consumer finished it, or its "
 					"position was moved");
 		return give_up(c);
@@ -296,11 +305,10 @@ pgq_finish(PgqConsumer *c)
 void
 pgq_abandon(PgqConsumer *c)
 {
-	PGresult   *res;
+	PGresult *res;
 
 	if (c->conn == NULL ||
-		(c->batch_id == 0 &&
-		 PQtransactionStatus(c->conn) == PQTRANS_IDLE))
+		(c->batch_id == 0 && PQtransactionStatus(c->conn) == PQTRANS_IDLE))
 		return;
 	libpgq_forget_batch(c);
 

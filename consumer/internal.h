@@ -20,33 +20,33 @@
 
 struct PgqConsumer
 {
-	char	   *conninfo;
-	char	   *queue;
-	char	   *consumer;
-	bool		must_register;	/* asked for, and not done yet */
+	char *conninfo;
+	char *queue;
+	char *consumer;
+	bool must_register; /* asked for, and not done yet */
 
-	PGconn	   *conn;			/* NULL while there is no connection */
-	bool		listening;		/* LISTEN is on */
-	bool		notified;		/* a notice came on this connection, so the
+	PGconn *conn;     /* NULL while there is no connection */
+	bool listening;   /* LISTEN is on */
+	bool notified;    /* a notice came on this connection, so the
 								 * server's daemon does send them */
-	int64_t		retry_at;		/* when to connect again, ms, monotonic */
-	int			backoff_ms;		/* the pause after the next failure */
-	int			wake_pipe[2];	/* pgq_wake() writes, pgq_wait() polls */
+	int64_t retry_at; /* when to connect again, ms, monotonic */
+	int backoff_ms;   /* the pause after the next failure */
+	int wake_pipe[2]; /* pgq_wake() writes, pgq_wait() polls */
 
-	int64_t		batch_id;		/* 0 = no batch is open */
-	PGresult   *row;			/* the event given last */
-	bool		in_page;		/* a page's query is still running */
-	int			page_rows;		/* rows asked for, and come so far */
-	int			page_seen;
-	bool		last_page;		/* no page follows this one */
-	PGresult  **kept;			/* results read early, see libpgq_keep_page */
-	int			kept_next;
-	int			kept_count;
+	int64_t batch_id; /* 0 = no batch is open */
+	PGresult *row;    /* the event given last */
+	bool in_page;     /* a page's query is still running */
+	int page_rows;    /* rows asked for, and come so far */
+	int page_seen;
+	bool last_page;  /* no page follows this one */
+	PGresult **kept; /* results read early, see libpgq_keep_page */
+	int kept_next;
+	int kept_count;
 
-	PgqResult	status;
-	char	   *errmsg;			/* NULL = no memory for it, or no error */
-	char	   *hint;
-	char		sqlstate[6];
+	PgqResult status;
+	char *errmsg; /* NULL = no memory for it, or no error */
+	char *hint;
+	char sqlstate[6];
 };
 
 /*
@@ -85,4 +85,4 @@ extern PGQ_HIDDEN void libpgq_disconnect(PgqConsumer *c);
 /* Forgets the open batch, without a word to the server. */
 extern PGQ_HIDDEN void libpgq_forget_batch(PgqConsumer *c);
 
-#endif							/* LIBPGQ_INTERNAL_H */
+#endif /* LIBPGQ_INTERNAL_H */

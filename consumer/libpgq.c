@@ -24,12 +24,12 @@
 #include "consumer/internal.h"
 
 /* Pauses between tries to connect: the first, and the longest, in ms. */
-#define BACKOFF_MIN_MS		200
-#define BACKOFF_MAX_MS		15000
+#define BACKOFF_MIN_MS 200
+#define BACKOFF_MAX_MS 15000
 
 /* The longest wait on a server that sends notices, and on one that doesn't. */
-#define WAIT_NOTIFIED_MS	10000
-#define WAIT_POLL_MS		1000
+#define WAIT_NOTIFIED_MS 10000
+#define WAIT_POLL_MS 1000
 
 static int64_t
 now_ms(void)
@@ -54,7 +54,7 @@ drop_notice(void *arg, const PGresult *res)
 static char *
 copy_message(const char *text)
 {
-	size_t		len;
+	size_t len;
 
 	if (text == NULL)
 		return NULL;
@@ -65,11 +65,11 @@ copy_message(const char *text)
 }
 
 static PgqResult
-note(PgqConsumer *c, PgqResult rc, const char *sqlstate,
-	 const char *message, const char *hint)
+note(PgqConsumer *c, PgqResult rc, const char *sqlstate, const char *message,
+	 const char *hint)
 {
-	char	   *errmsg = copy_message(message);
-	char	   *errhint = copy_message(hint);
+	char *errmsg = copy_message(message);
+	char *errhint = copy_message(hint);
 
 	free(c->errmsg);
 	free(c->hint);
@@ -178,7 +178,7 @@ PGresult *
 libpgq_query(PgqConsumer *c, const char *sql, int nparams,
 			 const char *const *params)
 {
-	PGresult   *res;
+	PGresult *res;
 	ExecStatusType st;
 
 	res = PQexecParams(c->conn, sql, nparams, NULL, params, NULL, NULL, 0);
@@ -201,10 +201,11 @@ static PgqResult
 prepare_session(PgqConsumer *c)
 {
 	const char *names[2] = {c->queue, c->consumer};
-	PGresult   *res;
-	bool		has_channel;
+	PGresult *res;
+	bool has_channel;
 
-	res = libpgq_query(c, "select pg_catalog.to_regprocedure("
+	res = libpgq_query(c,
+					   "select pg_catalog.to_regprocedure("
 					   "'pgq.tick_channel(text)') is not null, "
 					   "pg_catalog.set_config(n, v, false) from (values "
 					   "('datestyle', 'ISO'), "
@@ -219,8 +220,10 @@ prepare_session(PgqConsumer *c)
 
 	if (c->must_register)
 	{
-		res = libpgq_query(c, "select pgq.register_consumer($1::text, "
-						   "$2::text)", 2, names);
+		res = libpgq_query(c,
+						   "select pgq.register_consumer($1::text, "
+						   "$2::text)",
+						   2, names);
 		if (res == NULL)
 			return c->status;
 		PQclear(res);
@@ -229,14 +232,16 @@ prepare_session(PgqConsumer *c)
 
 	if (has_channel)
 	{
-		res = libpgq_query(c, "select pg_catalog.quote_ident("
-						   "pgq.tick_channel($1::text))", 1, names);
+		res = libpgq_query(c,
+						   "select pg_catalog.quote_ident("
+						   "pgq.tick_channel($1::text))",
+						   1, names);
 		if (res == NULL)
 			return c->status;
 		if (PQntuples(res) == 1 && !PQgetisnull(res, 0, 0))
 		{
-			char		sql[256];
-			PGresult   *done;
+			char sql[256];
+			PGresult *done;
 
 			/* A channel is an identifier: 63 bytes, quoted 128 at most. */
 			snprintf(sql, sizeof(sql), "listen %s", PQgetvalue(res, 0, 0));
@@ -259,9 +264,9 @@ libpgq_connect(PgqConsumer *c)
 {
 	const char *keys[6];
 	const char *vals[6];
-	int			n = 0;
-	char		appname[64];
-	PgqResult	rc;
+	int n = 0;
+	char appname[64];
+	PgqResult rc;
 
 	if (c->conn != NULL)
 		return PGQ_OK;
@@ -287,8 +292,8 @@ libpgq_connect(PgqConsumer *c)
 	c->conn = PQconnectdbParams(keys, vals, 1);
 	if (PQstatus(c->conn) != CONNECTION_OK)
 	{
-		rc = libpgq_fail(c, PGQ_LOST, NULL, c->conn ?
-						 PQerrorMessage(c->conn) : "out of memory");
+		rc = libpgq_fail(c, PGQ_LOST, NULL,
+						 c->conn ? PQerrorMessage(c->conn) : "out of memory");
 		if (c->conn == NULL)
 			c->retry_at = now_ms() + c->backoff_ms;
 		libpgq_disconnect(c);
@@ -365,8 +370,8 @@ pgq_connection(PgqConsumer *c)
 void
 pgq_wake(PgqConsumer *c)
 {
-	int			save_errno = errno;
-	ssize_t		n;
+	int save_errno = errno;
+	ssize_t n;
 
 	/* A full pipe wakes as well as one byte does. */
 	n = write(c->wake_pipe[1], "", 1);
@@ -382,8 +387,8 @@ static bool
 sleep_until(PgqConsumer *c, int sock, int64_t until, bool *woken)
 {
 	struct pollfd fds[2];
-	int64_t		left = until - now_ms();
-	int			n;
+	int64_t left = until - now_ms();
+	int n;
 
 	if (left < 0)
 		left = 0;
@@ -400,7 +405,7 @@ sleep_until(PgqConsumer *c, int sock, int64_t until, bool *woken)
 		return false;
 	if (fds[0].revents != 0)
 	{
-		char		buf[64];
+		char buf[64];
 
 		while (read(c->wake_pipe[0], buf, sizeof(buf)) > 0)
 			;
@@ -413,8 +418,8 @@ sleep_until(PgqConsumer *c, int sock, int64_t until, bool *woken)
 static bool
 take_notices(PgqConsumer *c)
 {
-	PGnotify   *notice;
-	bool		found = false;
+	PGnotify *notice;
+	bool found = false;
 
 	while ((notice = PQnotifies(c->conn)) != NULL)
 	{
@@ -429,9 +434,9 @@ take_notices(PgqConsumer *c)
 PgqResult
 pgq_wait(PgqConsumer *c, int timeout_ms)
 {
-	int64_t		until = INT64_MAX;
-	int64_t		longest;
-	bool		woken = false;
+	int64_t until = INT64_MAX;
+	int64_t longest;
+	bool woken = false;
 
 	if (timeout_ms >= 0)
 		until = now_ms() + timeout_ms;
@@ -445,13 +450,13 @@ pgq_wait(PgqConsumer *c, int timeout_ms)
 		return woken ? (c->status = PGQ_LOST) : libpgq_connect(c);
 	}
 
-	longest = now_ms() + (c->listening && c->notified ?
-						  WAIT_NOTIFIED_MS : WAIT_POLL_MS);
+	longest = now_ms() +
+			  (c->listening && c->notified ? WAIT_NOTIFIED_MS : WAIT_POLL_MS);
 	if (longest < until)
 		until = longest;
 	for (;;)
 	{
-		bool		readable;
+		bool readable;
 
 		if (take_notices(c))
 			return libpgq_done(c, PGQ_OK);

@@ -23,48 +23,53 @@
 typedef struct Command
 {
 	const char *name;
-	int			min_args;
-	int			max_args;		/* -1 = any number */
-	void		(*run) (Admin *a, int argc, char **argv);
-	const char *args;			/* for the usage line */
+	int min_args;
+	int max_args; /* -1 = any number */
+	void (*run)(Admin *a, int argc, char **argv);
+	const char *args; /* for the usage line */
 	const char *help;
-	const char *example;		/* what follows the database */
+	const char *example; /* what follows the database */
 } Command;
 
 static const Command commands[] = {
-	{"install", 0, 0, admin_install, "",
-	"create the extension pgq", "install"},
+	{"install", 0, 0, admin_install, "", "create the extension pgq", "install"},
 	{"ticker", 0, 0, admin_ticker, "",
-	"run pgqd: ticks, ingest, retries, maintenance", "ticker"},
+	 "run pgqd: ticks, ingest, retries, maintenance", "ticker"},
 	{"status", 0, 0, admin_status, "",
-	"show queues, consumers, captured tables, slot", "status"},
-	{"create", 1, 1, admin_create, "QUEUE",
-	"create a queue", "create orders"},
-	{"drop", 1, 1, admin_drop, "QUEUE",
-	"drop a queue that has no consumers", "drop orders"},
-	{"register", 2, 2, admin_register, "QUEUE CONSUMER",
-	"register a consumer", "register orders mailer"},
+	 "show queues, consumers, captured tables, slot", "status"},
+	{"create", 1, 1, admin_create, "QUEUE", "create a queue", "create orders"},
+	{"drop", 1, 1, admin_drop, "QUEUE", "drop a queue that has no consumers",
+	 "drop orders"},
+	{"register", 2, 2, admin_register, "QUEUE CONSUMER", "register a consumer",
+	 "register orders mailer"},
 	{"unregister", 2, 2, admin_unregister, "QUEUE CONSUMER",
-	"remove a consumer", "unregister orders mailer"},
+	 "remove a consumer", "unregister orders mailer"},
 	{"config", 0, -1, admin_config, "[QUEUE [KEY=VALUE ...]]",
-	"show or change settings", "config orders ticker_max_lag='1 second'"},
+	 "show or change settings", "config orders ticker_max_lag='1 second'"},
 	{"capture", 2, -1, admin_capture, "QUEUE TABLE [ARG ...]",
-	"send a table's changes to a queue",
-	"capture orders public.item ignore=seen_at"},
-	{"uncapture", 2, 2, admin_uncapture, "QUEUE TABLE",
-	"stop sending them", "uncapture orders public.item"},
+	 "send a table's changes to a queue",
+	 "capture orders public.item ignore=seen_at"},
+	{"uncapture", 2, 2, admin_uncapture, "QUEUE TABLE", "stop sending them",
+	 "uncapture orders public.item"},
 	{"slot", 1, 2, admin_slot, "create|drop|status [SLOT]",
-	"the slot that captured changes come from", "slot create"},
+	 "the slot that captured changes come from", "slot create"},
 	{"consume", 2, 2, admin_consume, "QUEUE CONSUMER [OPTION ...]",
-	"print events as JSON lines, or pipe them",
-	"consume orders mailer --register --exec 'mail -s news me@shop'"},
-	{NULL, 0, 0, NULL, NULL, NULL, NULL}
-};
+	 "print events as JSON lines, or pipe them",
+	 "consume orders mailer --register --exec 'mail -s news me@shop'"},
+	{NULL, 0, 0, NULL, NULL, NULL, NULL}};
 
 enum LongOption
 {
-	OPT_INI = 256, OPT_HELP, OPT_DBNAME, OPT_DAEMON, OPT_REGISTER, OPT_ONCE,
-	OPT_COUNT, OPT_EXEC, OPT_TIMEOUT, OPT_FIELDS
+	OPT_INI = 256,
+	OPT_HELP,
+	OPT_DBNAME,
+	OPT_DAEMON,
+	OPT_REGISTER,
+	OPT_ONCE,
+	OPT_COUNT,
+	OPT_EXEC,
+	OPT_TIMEOUT,
+	OPT_FIELDS
 };
 
 static const struct option long_options[] = {
@@ -87,16 +92,15 @@ static const struct option long_options[] = {
 	{"exec", required_argument, NULL, OPT_EXEC},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"fields", required_argument, NULL, OPT_FIELDS},
-	{NULL, 0, NULL, 0}
-};
+	{NULL, 0, NULL, 0}};
 
 /* ---- talking to the user ---- */
 
 /* Ends the program with exit status 1 and one message; hint may be NULL. */
 void
-admin_fail(const char *hint, const char *fmt,...)
+admin_fail(const char *hint, const char *fmt, ...)
 {
-	va_list		args;
+	va_list args;
 
 	fflush(stdout);
 	fputs("pgqadm: ", stderr);
@@ -111,9 +115,9 @@ admin_fail(const char *hint, const char *fmt,...)
 
 /* A message that -q does not silence. */
 void
-admin_warn(const char *fmt,...)
+admin_warn(const char *fmt, ...)
 {
-	va_list		args;
+	va_list args;
 
 	fputs("pgqadm: ", stderr);
 	va_start(args, fmt);
@@ -124,9 +128,9 @@ admin_warn(const char *fmt,...)
 
 /* What was done; silent under -q. */
 void
-admin_say(const Admin *a, const char *fmt,...)
+admin_say(const Admin *a, const char *fmt, ...)
 {
-	va_list		args;
+	va_list args;
 
 	if (a->quiet)
 		return;
@@ -140,7 +144,7 @@ admin_say(const Admin *a, const char *fmt,...)
 void
 admin_print_padded(const char *text, int width)
 {
-	int			len = 0;
+	int len = 0;
 
 	for (const char *p = text; *p; p++)
 		if (((unsigned char) *p & 0xC0) != 0x80)
@@ -174,7 +178,7 @@ drop_notice(void *arg, const PGresult *res)
 static int
 message_length(const char *text)
 {
-	size_t		len = strlen(text);
+	size_t len = strlen(text);
 
 	while (len > 0 && text[len - 1] == '\n')
 		len--;
@@ -186,7 +190,7 @@ void
 admin_connect(Admin *a)
 {
 	const char *keys[] = {"fallback_application_name", "dbname",
-	"client_encoding", NULL};
+						  "client_encoding", NULL};
 	const char *vals[] = {"pgqadm", a->conninfo, "UTF8", NULL};
 
 	if (a->conn != NULL)
@@ -210,7 +214,7 @@ PGresult *
 admin_query(Admin *a, const char *hint, const char *sql, int nparams,
 			const char *const *params)
 {
-	PGresult   *res;
+	PGresult *res;
 	ExecStatusType st;
 	const char *primary;
 	const char *detail;
@@ -244,8 +248,8 @@ int
 admin_query_int(Admin *a, const char *hint, const char *sql, int nparams,
 				const char *const *params)
 {
-	PGresult   *res = admin_query(a, hint, sql, nparams, params);
-	int			value = PQntuples(res) > 0 ? atoi(PQgetvalue(res, 0, 0)) : 0;
+	PGresult *res = admin_query(a, hint, sql, nparams, params);
+	int value = PQntuples(res) > 0 ? atoi(PQgetvalue(res, 0, 0)) : 0;
 
 	PQclear(res);
 	return value;
@@ -255,8 +259,10 @@ admin_query_int(Admin *a, const char *hint, const char *sql, int nparams,
 bool
 admin_has_function(Admin *a, const char *signature)
 {
-	return admin_query_int(a, NULL, "select (pg_catalog.to_regprocedure($1) "
-						   "is not null)::int", 1, &signature) == 1;
+	return admin_query_int(a, NULL,
+						   "select (pg_catalog.to_regprocedure($1) "
+						   "is not null)::int",
+						   1, &signature) == 1;
 }
 
 /* ---- the command line ---- */
@@ -273,42 +279,43 @@ print_help(void)
 	for (const Command *cmd = commands; cmd->name; cmd++)
 		printf("  %s%s%s\n      %s\n      pgqadm -d shop %s\n", cmd->name,
 			   cmd->args[0] ? " " : "", cmd->args, cmd->help, cmd->example);
-	puts("\n"
-		 "database:\n"
-		 "  CONFIG.ini            ini file with a section [pgqadm]\n"
-		 "  -d, --dbname DBNAME   database name, libpq connect string or URI\n"
-		 "  -h, --host HOST       -p, --port PORT       -U, --username USER\n"
-		 "  Without any of these PGDATABASE or PGSERVICE must be set.\n"
-		 "  -d means --daemon when CONFIG.ini stands before it, or when an\n"
-		 "  ini file (*.ini), an option or nothing follows it.\n"
-		 "\n"
-		 "consume:\n"
-		 "  --register            register the consumer if it is not yet\n"
-		 "  --once                what is there now, then end\n"
-		 "  --count N             end with the batch that brings the Nth event\n"
-		 "  --timeout S           end when no event came for S seconds\n"
-		 "  --exec CMD            pipe each batch to sh -c CMD; it is finished\n"
-		 "                        only if CMD exits with status 0\n"
-		 "  --fields A,B          print these fields only\n"
-		 "\n"
-		 "running ticker, by the pid file in CONFIG.ini:\n"
-		 "  -r, --reload          read the ini file again (SIGHUP)\n"
-		 "  -s, --stop            stop cleanly (SIGINT)\n"
-		 "  -k, --kill            stop at once (SIGTERM)\n"
-		 "\n"
-		 "other:\n"
-		 "  -d, --daemon          ticker goes to the background\n"
-		 "  -q, --quiet           results and errors only\n"
-		 "  -v, --verbose         notices too\n"
-		 "  --ini                 print a sample CONFIG.ini\n"
-		 "  -V, --version         print the version\n"
-		 "  --help                this text");
+	puts(
+		"\n"
+		"database:\n"
+		"  CONFIG.ini            ini file with a section [pgqadm]\n"
+		"  -d, --dbname DBNAME   database name, libpq connect string or URI\n"
+		"  -h, --host HOST       -p, --port PORT       -U, --username USER\n"
+		"  Without any of these PGDATABASE or PGSERVICE must be set.\n"
+		"  -d means --daemon when CONFIG.ini stands before it, or when an\n"
+		"  ini file (*.ini), an option or nothing follows it.\n"
+		"\n"
+		"consume:\n"
+		"  --register            register the consumer if it is not yet\n"
+		"  --once                what is there now, then end\n"
+		"  --count N             end with the batch that brings the Nth event\n"
+		"  --timeout S           end when no event came for S seconds\n"
+		"  --exec CMD            pipe each batch to sh -c CMD; it is finished\n"
+		"                        only if CMD exits with status 0\n"
+		"  --fields A,B          print these fields only\n"
+		"\n"
+		"running ticker, by the pid file in CONFIG.ini:\n"
+		"  -r, --reload          read the ini file again (SIGHUP)\n"
+		"  -s, --stop            stop cleanly (SIGINT)\n"
+		"  -k, --kill            stop at once (SIGTERM)\n"
+		"\n"
+		"other:\n"
+		"  -d, --daemon          ticker goes to the background\n"
+		"  -q, --quiet           results and errors only\n"
+		"  -v, --verbose         notices too\n"
+		"  --ini                 print a sample CONFIG.ini\n"
+		"  -V, --version         print the version\n"
+		"  --help                this text");
 }
 
 static bool
 is_ini_name(const char *word)
 {
-	size_t		len = strlen(word);
+	size_t len = strlen(word);
 
 	return len > 4 && strcmp(word + len - 4, ".ini") == 0;
 }
@@ -325,7 +332,7 @@ find_command(const char *word)
 static double
 number_or_fail(const char *option, const char *text)
 {
-	double		value;
+	double value;
 
 	if (!ini_parse_number(text, &value) || value <= 0)
 		admin_fail(NULL, "option --%s needs a number above 0, not \"%s\"",
@@ -336,14 +343,14 @@ number_or_fail(const char *option, const char *text)
 /* The options of one run that are not kept in Admin. */
 typedef struct Words
 {
-	char	  **args;			/* what is not an option, in its order */
-	int			nargs;
+	char **args; /* what is not an option, in its order */
+	int nargs;
 	const char *dbname;
 	const char *host;
 	const char *port;
 	const char *user;
-	const char *signal;			/* "-r", "-s" or "-k" */
-	const char *consume_only;	/* an option that only consume knows */
+	const char *signal;       /* "-r", "-s" or "-k" */
+	const char *consume_only; /* an option that only consume knows */
 } Words;
 
 static void
@@ -351,21 +358,21 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 {
 	switch (opt)
 	{
-		case 1:					/* not an option */
+		case 1: /* not an option */
 			w->args[w->nargs++] = optarg;
 			break;
 		case 'd':
-			{
-				const char *next = optind < argc ? argv[optind] : "-";
-				bool		have_ini = w->nargs > 0 &&
-					(is_ini_name(w->args[0]) || !find_command(w->args[0]));
+		{
+			const char *next = optind < argc ? argv[optind] : "-";
+			bool have_ini = w->nargs > 0 && (is_ini_name(w->args[0]) ||
+											 !find_command(w->args[0]));
 
-				if (have_ini || next[0] == '-' || is_ini_name(next))
-					a->daemon = true;
-				else
-					w->dbname = argv[optind++];
-			}
-			break;
+			if (have_ini || next[0] == '-' || is_ini_name(next))
+				a->daemon = true;
+			else
+				w->dbname = argv[optind++];
+		}
+		break;
 		case OPT_DAEMON:
 			a->daemon = true;
 			break;
@@ -444,21 +451,20 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 static void
 choose_database(Admin *a, const Words *w)
 {
-	PgqadmIni	ini = {0};
-	char	   *error;
+	PgqadmIni ini = {0};
+	char *error;
 
 	if (a->config == NULL)
 	{
-		a->conninfo = admin_make_conninfo(w->dbname, w->host, w->port,
-										  w->user);
+		a->conninfo = admin_make_conninfo(w->dbname, w->host, w->port, w->user);
 		return;
 	}
 	if (!ini_load(a->config, "pgqadm", pgqadm_ini_keys, &ini, &error))
 		admin_fail(NULL, "%s", error);
 	if (ini.db == NULL)
 		admin_fail("A line like \"db = dbname=shop host=127.0.0.1\" belongs "
-				   "in section [pgqadm].", "%s: key \"db\" is missing",
-				   a->config);
+				   "in section [pgqadm].",
+				   "%s: key \"db\" is missing", a->config);
 	a->conninfo = admin_make_conninfo(ini.db, w->host, w->port, w->user);
 	ini_free(pgqadm_ini_keys, &ini);
 }
@@ -466,11 +472,11 @@ choose_database(Admin *a, const Words *w)
 int
 main(int argc, char **argv)
 {
-	Admin		admin = {0};
-	Words		w = {0};
+	Admin admin = {0};
+	Words w = {0};
 	const Command *cmd;
-	bool		by_options;
-	int			opt;
+	bool by_options;
+	int opt;
 
 	w.args = calloc(argc + 1, sizeof(char *));
 	if (w.args == NULL)
@@ -484,7 +490,7 @@ main(int argc, char **argv)
 
 	/* The first word is CONFIG.ini unless the database is named otherwise. */
 	by_options = w.dbname || w.host || w.port || w.user ||
-		getenv("PGDATABASE") || getenv("PGSERVICE");
+				 getenv("PGDATABASE") || getenv("PGSERVICE");
 	if (w.nargs > 0 && !w.dbname &&
 		(is_ini_name(w.args[0]) || !(by_options || find_command(w.args[0]))))
 	{
@@ -500,7 +506,8 @@ main(int argc, char **argv)
 	{
 		if (admin.config == NULL)
 			admin_fail("The running ticker is found by the pid file that an "
-					   "ini file names.", "need config file");
+					   "ini file names.",
+					   "need config file");
 		admin_exec_pgqd(&admin, w.signal);
 	}
 	if (w.nargs == 0)
@@ -519,7 +526,7 @@ main(int argc, char **argv)
 				   w.consume_only);
 	if (admin.daemon && cmd->run != admin_ticker)
 		admin_fail(NULL, "option -d or --daemon belongs to command "
-				   "\"ticker\"");
+						 "\"ticker\"");
 
 	choose_database(&admin, &w);
 	cmd->run(&admin, w.nargs, w.args);

@@ -25,18 +25,18 @@
 /* The command line and the ini file, put together. */
 typedef struct Admin
 {
-	bool		quiet;			/* -q: results and errors only */
-	bool		verbose;		/* -v */
-	bool		daemon;			/* -d, for the command ticker */
-	const char *config;			/* ini file or NULL */
-	char	   *conninfo;		/* libpq's; may hold a password: never shown */
-	PGconn	   *conn;			/* made by admin_connect() */
+	bool quiet;         /* -q: results and errors only */
+	bool verbose;       /* -v */
+	bool daemon;        /* -d, for the command ticker */
+	const char *config; /* ini file or NULL */
+	char *conninfo;     /* libpq's; may hold a password: never shown */
+	PGconn *conn;       /* made by admin_connect() */
 
 	/* options of consume */
-	bool		do_register;
-	bool		once;
-	long		count;			/* 0 = no limit */
-	double		timeout;		/* seconds, 0 = none */
+	bool do_register;
+	bool once;
+	long count;     /* 0 = no limit */
+	double timeout; /* seconds, 0 = none */
 	const char *exec;
 	const char *fields;
 } Admin;
@@ -45,15 +45,15 @@ typedef struct Admin
 #define ADMIN_PRINTF(a, b) __attribute__((format(printf, a, b)))
 
 /* pgqadm.c: the commands' way to the user and to the server. */
-extern void admin_fail(const char *hint, const char *fmt,...)
-	ADMIN_NORETURN ADMIN_PRINTF(2, 3);
-extern void admin_warn(const char *fmt,...) ADMIN_PRINTF(1, 2);
-extern void admin_say(const Admin *a, const char *fmt,...) ADMIN_PRINTF(2, 3);
+extern void admin_fail(const char *hint, const char *fmt, ...) ADMIN_NORETURN
+	ADMIN_PRINTF(2, 3);
+extern void admin_warn(const char *fmt, ...) ADMIN_PRINTF(1, 2);
+extern void admin_say(const Admin *a, const char *fmt, ...) ADMIN_PRINTF(2, 3);
 extern void admin_connect(Admin *a);
 extern PGresult *admin_query(Admin *a, const char *hint, const char *sql,
 							 int nparams, const char *const *params);
-extern int	admin_query_int(Admin *a, const char *hint, const char *sql,
-							int nparams, const char *const *params);
+extern int admin_query_int(Admin *a, const char *hint, const char *sql,
+						   int nparams, const char *const *params);
 extern bool admin_has_function(Admin *a, const char *signature);
 extern void admin_print_padded(const char *text, int width);
 extern void admin_close_stdout(void);
@@ -63,8 +63,7 @@ extern char *admin_make_conninfo(const char *db, const char *host,
 								 const char *port, const char *user);
 extern void admin_install(Admin *a, int argc, char **argv);
 extern void admin_ticker(Admin *a, int argc, char **argv);
-extern void admin_exec_pgqd(const Admin *a, const char *option)
-	ADMIN_NORETURN;
+extern void admin_exec_pgqd(const Admin *a, const char *option) ADMIN_NORETURN;
 
 /* pgqadm_queue.c */
 extern void admin_create(Admin *a, int argc, char **argv);
@@ -85,4 +84,4 @@ extern void admin_slot(Admin *a, int argc, char **argv);
 /* pgqadm_consume.c */
 extern void admin_consume(Admin *a, int argc, char **argv);
 
-#endif							/* PGQADM_H */
+#endif /* PGQADM_H */

@@ -18,7 +18,8 @@ require_capture(Admin *a)
 {
 	if (!admin_has_function(a, "pgq.capture_table(text, regclass, text[])"))
 		admin_fail("It needs the extension pgq 4.0; command \"install\" says "
-				   "which one is there.", "this database cannot capture "
+				   "which one is there.",
+				   "this database cannot capture "
 				   "tables");
 }
 
@@ -26,9 +27,9 @@ require_capture(Admin *a)
 static char *
 make_array(int argc, char **argv)
 {
-	char	   *result = NULL;
-	size_t		size;
-	FILE	   *out = open_memstream(&result, &size);
+	char *result = NULL;
+	size_t size;
+	FILE *out = open_memstream(&result, &size);
 
 	if (out == NULL)
 		admin_fail(NULL, "out of memory");
@@ -54,13 +55,14 @@ make_array(int argc, char **argv)
 void
 admin_capture(Admin *a, int argc, char **argv)
 {
-	char	   *args = make_array(argc - 2, argv + 2);
+	char *args = make_array(argc - 2, argv + 2);
 	const char *params[3] = {argv[0], argv[1], args};
 
 	require_capture(a);
-	if (admin_query_int(a, NULL, "select pgq.capture_table($1::text, "
-						"$2::text::regclass, variadic $3::text[])", 3,
-						params) == 1)
+	if (admin_query_int(a, NULL,
+						"select pgq.capture_table($1::text, "
+						"$2::text::regclass, variadic $3::text[])",
+						3, params) == 1)
 		admin_say(a, "Capturing table %s for queue %s", argv[1], argv[0]);
 	else
 		admin_say(a, "Changed the capture of table %s for queue %s", argv[1],
@@ -75,8 +77,10 @@ admin_uncapture(Admin *a, int argc, char **argv)
 	const char *params[2] = {argv[0], argv[1]};
 
 	require_capture(a);
-	if (admin_query_int(a, NULL, "select pgq.uncapture_table($1::text, "
-						"$2::text::regclass)", 2, params) == 0)
+	if (admin_query_int(a, NULL,
+						"select pgq.uncapture_table($1::text, "
+						"$2::text::regclass)",
+						2, params) == 0)
 		admin_fail("Command \"status\" shows the captured tables.",
 				   "table %s is not captured for queue %s", argv[1], argv[0]);
 	admin_say(a, "Table %s is no longer captured for queue %s", argv[1],
@@ -88,7 +92,7 @@ void
 admin_slot(Admin *a, int argc, char **argv)
 {
 	const char *slot = argc > 1 ? argv[1] : NULL;
-	PGresult   *res;
+	PGresult *res;
 
 	if (strcmp(argv[0], "create") != 0 && strcmp(argv[0], "drop") != 0 &&
 		strcmp(argv[0], "status") != 0)

@@ -27,37 +27,36 @@
 #include "consumer/libpgq.h"
 #include "ticker/pgqadm.h"
 
-#define PAUSE_MIN_MS	1000
-#define PAUSE_MAX_MS	60000
+#define PAUSE_MIN_MS 1000
+#define PAUSE_MAX_MS 60000
 
 static const char *const field_names[] = {
-	"ev_id", "ev_time", "ev_txid", "ev_retry", "ev_type", "ev_data",
-	"ev_extra1", "ev_extra2", "ev_extra3", "ev_extra4"
-};
+	"ev_id",   "ev_time",   "ev_txid",   "ev_retry",  "ev_type",
+	"ev_data", "ev_extra1", "ev_extra2", "ev_extra3", "ev_extra4"};
 
 #define N_FIELDS ((int) (sizeof(field_names) / sizeof(field_names[0])))
 
 typedef enum BatchEnd
 {
-	BATCH_TAKEN,				/* finish it */
-	BATCH_REFUSED,				/* the command failed: again later */
-	BATCH_BROKEN				/* the session failed: see pgq_status() */
+	BATCH_TAKEN,   /* finish it */
+	BATCH_REFUSED, /* the command failed: again later */
+	BATCH_BROKEN   /* the session failed: see pgq_status() */
 } BatchEnd;
 
 typedef struct Run
 {
-	Admin	   *admin;
+	Admin *admin;
 	const char *queue;
 	const char *consumer;
 	PgqConsumer *c;
-	int			fields[N_FIELDS];	/* which ones to print, in this order */
-	int			nfields;
-	long		events;			/* finished so far */
-	int			pause_ms;		/* after the next failure */
-	bool		offline;		/* said so already */
+	int fields[N_FIELDS]; /* which ones to print, in this order */
+	int nfields;
+	long events;  /* finished so far */
+	int pause_ms; /* after the next failure */
+	bool offline; /* said so already */
 } Run;
 
-static PgqConsumer *wake_target;	/* for the signal handler */
+static PgqConsumer *wake_target; /* for the signal handler */
 static volatile sig_atomic_t stopping;
 
 static void
@@ -75,7 +74,7 @@ handle_stop(int signo)
 static void
 catch_signals(void)
 {
-	struct sigaction stop = {.sa_handler = handle_stop,.sa_flags = SA_RESTART};
+	struct sigaction stop = {.sa_handler = handle_stop, .sa_flags = SA_RESTART};
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 
 	sigaction(SIGINT, &stop, NULL);
@@ -103,8 +102,12 @@ now_seconds(void)
 static int
 utf8_length(const unsigned char *p)
 {
-	int			len = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 :
-		p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
+	int len = p[0] < 0x80   ? 1
+			  : p[0] < 0xC2 ? 0
+			  : p[0] < 0xE0 ? 2
+			  : p[0] < 0xF0 ? 3
+			  : p[0] < 0xF5 ? 4
+							: 0;
 
 	for (int i = 1; i < len; i++)
 		if ((p[i] & 0xC0) != 0x80)
@@ -119,7 +122,7 @@ static void
 write_string(FILE *out, const char *text)
 {
 	const unsigned char *p = (const unsigned char *) text;
-	int			len;
+	int len;
 
 	if (text == NULL)
 	{
@@ -156,12 +159,12 @@ write_string(FILE *out, const char *text)
 static void
 write_event(const Run *run, FILE *out, const PgqEvent *ev)
 {
-	const char *const texts[] = {ev->ev_type, ev->ev_data, ev->ev_extra1,
-	ev->ev_extra2, ev->ev_extra3, ev->ev_extra4};
+	const char *const texts[] = {ev->ev_type,   ev->ev_data,   ev->ev_extra1,
+								 ev->ev_extra2, ev->ev_extra3, ev->ev_extra4};
 
 	for (int i = 0; i < run->nfields; i++)
 	{
-		int			f = run->fields[i];
+		int f = run->fields[i];
 
 		fprintf(out, "%s\"%s\":", i == 0 ? "{" : ",", field_names[f]);
 		if (f == 0)
@@ -184,8 +187,8 @@ choose_fields(Run *run, const char *list)
 {
 	while (list && *list)
 	{
-		size_t		len = strcspn(list, ",");
-		int			f = 0;
+		size_t len = strcspn(list, ",");
+		int f = 0;
 
 		while (f < N_FIELDS && (strlen(field_names[f]) != len ||
 								strncmp(field_names[f], list, len) != 0))
@@ -193,8 +196,8 @@ choose_fields(Run *run, const char *list)
 		if (f == N_FIELDS || run->nfields == N_FIELDS)
 			admin_fail("Fields are ev_id, ev_time, ev_txid, ev_retry, "
 					   "ev_type, ev_data, ev_extra1 .. ev_extra4, separated "
-					   "by commas, each once.", "bad field: %.*s", (int) len,
-					   list);
+					   "by commas, each once.",
+					   "bad field: %.*s", (int) len, list);
 		run->fields[run->nfields++] = f;
 		list += len + (list[len] == ',');
 	}
@@ -209,8 +212,8 @@ choose_fields(Run *run, const char *list)
 static BatchEnd
 write_batch(Run *run, FILE *out, const PgqEvent *first, long *n)
 {
-	PgqEvent	ev = *first;
-	PgqResult	rc;
+	PgqEvent ev = *first;
+	PgqResult rc;
 
 	do
 	{
@@ -229,8 +232,8 @@ write_batch(Run *run, FILE *out, const PgqEvent *first, long *n)
 static FILE *
 start_command(const Run *run, pid_t *pid)
 {
-	char		batch[32];
-	int			fds[2];
+	char batch[32];
+	int fds[2];
 
 	if (pipe(fds) != 0)
 		return NULL;
@@ -264,10 +267,10 @@ start_command(const Run *run, pid_t *pid)
 static BatchEnd
 pipe_batch(Run *run, const PgqEvent *first, long *n)
 {
-	pid_t		pid;
-	FILE	   *out = start_command(run, &pid);
-	BatchEnd	end;
-	int			status;
+	pid_t pid;
+	FILE *out = start_command(run, &pid);
+	BatchEnd end;
+	int status;
 
 	if (out == NULL)
 	{
@@ -300,11 +303,11 @@ pipe_batch(Run *run, const PgqEvent *first, long *n)
 static BatchEnd
 print_batch(Run *run, const PgqEvent *first, long *n)
 {
-	BatchEnd	end = write_batch(run, stdout, first, n);
+	BatchEnd end = write_batch(run, stdout, first, n);
 
 	if (fflush(stdout) != 0 || ferror(stdout))
 	{
-		int			save_errno = errno;
+		int save_errno = errno;
 
 		pgq_close(run->c);
 		admin_fail("The batch was not finished; its events come again.",
@@ -317,14 +320,14 @@ print_batch(Run *run, const PgqEvent *first, long *n)
 static BatchEnd
 do_batch(Run *run, long *n)
 {
-	PgqEvent	ev;
-	PgqResult	rc = pgq_next_event(run->c, &ev);
-	BatchEnd	end = BATCH_TAKEN;
+	PgqEvent ev;
+	PgqResult rc = pgq_next_event(run->c, &ev);
+	BatchEnd end = BATCH_TAKEN;
 
 	*n = 0;
 	if (rc == PGQ_OK)
-		end = run->admin->exec ? pipe_batch(run, &ev, n) :
-			print_batch(run, &ev, n);
+		end = run->admin->exec ? pipe_batch(run, &ev, n)
+							   : print_batch(run, &ev, n);
 	else if (rc != PGQ_NONE)
 		end = BATCH_BROKEN;
 	if (end == BATCH_TAKEN && pgq_finish(run->c) != PGQ_OK)
@@ -340,10 +343,8 @@ do_batch(Run *run, long *n)
 static bool
 is_passing(const char *sqlstate)
 {
-	return strncmp(sqlstate, "40", 2) == 0 ||
-		strncmp(sqlstate, "53", 2) == 0 ||
-		strncmp(sqlstate, "57", 2) == 0 ||
-		strcmp(sqlstate, "55P03") == 0;
+	return strncmp(sqlstate, "40", 2) == 0 || strncmp(sqlstate, "53", 2) == 0 ||
+		   strncmp(sqlstate, "57", 2) == 0 || strcmp(sqlstate, "55P03") == 0;
 }
 
 static void
@@ -363,7 +364,7 @@ fail_with_server_error(Run *run)
 static void
 pause_after_failure(Run *run)
 {
-	double		until = now_seconds() + run->pause_ms / 1000.0;
+	double until = now_seconds() + run->pause_ms / 1000.0;
 
 	while (!stopping && now_seconds() < until)
 		if (pgq_wait(run->c, (int) ((until - now_seconds()) * 1000) + 1) ==
@@ -378,7 +379,7 @@ pause_after_failure(Run *run)
 static void
 handle_trouble(Run *run)
 {
-	PgqResult	rc = pgq_status(run->c);
+	PgqResult rc = pgq_status(run->c);
 
 	if (rc == PGQ_ERROR && !is_passing(pgq_sqlstate(run->c)))
 		fail_with_server_error(run);
@@ -401,7 +402,7 @@ handle_trouble(Run *run)
 static int
 time_left(const Run *run, double last_event)
 {
-	double		left;
+	double left;
 
 	if (run->admin->timeout <= 0)
 		return -1;
@@ -412,15 +413,15 @@ time_left(const Run *run, double last_event)
 static void
 consume_loop(Run *run)
 {
-	Admin	   *a = run->admin;
-	double		last_event = now_seconds();
+	Admin *a = run->admin;
+	double last_event = now_seconds();
 
 	while (!stopping)
 	{
-		PgqResult	rc = pgq_next_batch(run->c);
-		BatchEnd	end;
-		int			left;
-		long		n;
+		PgqResult rc = pgq_next_batch(run->c);
+		BatchEnd end;
+		int left;
+		long n;
 
 		if (rc == PGQ_OK || rc == PGQ_NONE)
 		{
@@ -457,9 +458,10 @@ consume_loop(Run *run)
 		if (left == 0)
 		{
 			if (a->count > 0)
-				admin_fail(NULL, "no event came for %g seconds; %ld of %ld "
-						   "were finished", a->timeout, run->events,
-						   a->count);
+				admin_fail(NULL,
+						   "no event came for %g seconds; %ld of %ld "
+						   "were finished",
+						   a->timeout, run->events, a->count);
 			return;
 		}
 		if (rc != PGQ_NONE)
@@ -473,8 +475,10 @@ consume_loop(Run *run)
 void
 admin_consume(Admin *a, int argc, char **argv)
 {
-	Run			run = {.admin = a,.queue = argv[0],.consumer = argv[1],
-	.pause_ms = PAUSE_MIN_MS};
+	Run run = {.admin = a,
+			   .queue = argv[0],
+			   .consumer = argv[1],
+			   .pause_ms = PAUSE_MIN_MS};
 
 	choose_fields(&run, a->fields);
 	catch_signals();

@@ -17,40 +17,39 @@
 
 typedef struct PgqadmIni
 {
-	char	   *job_name;
-	char	   *db;
-	char	   *logfile;
-	char	   *pidfile;
-	double		loop_delay;		/* s between two rounds of ticks */
-	double		maint_delay;	/* s */
-	double		maint_delay_min;	/* min; when > 0 it beats maint_delay */
-	double		ticker_log_delay;	/* s between two lines of counts */
-	bool		use_skylog;		/* log to syslog too */
+	char *job_name;
+	char *db;
+	char *logfile;
+	char *pidfile;
+	double loop_delay;       /* s between two rounds of ticks */
+	double maint_delay;      /* s */
+	double maint_delay_min;  /* min; when > 0 it beats maint_delay */
+	double ticker_log_delay; /* s between two lines of counts */
+	bool use_skylog;         /* log to syslog too */
 } PgqadmIni;
 
 static const IniKey pgqadm_ini_keys[] = {
 	{"job_name", INI_STRING, offsetof(PgqadmIni, job_name), "pgqadm",
-	"name of this job; stands for %(job_name)s below"},
+	 "Name of this job; stands for %(job_name)s below."},
 	{"db", INI_STRING, offsetof(PgqadmIni, db), NULL,
-	"libpq connect string of the database with the queues"},
+	 "libpq connect string of the database with the queues."},
 	{"logfile", INI_FILE, offsetof(PgqadmIni, logfile), NULL,
-	"log file of the ticker, for example ~/log/%(job_name)s.log"},
+	 "Log file of the ticker, for example ~/log/%(job_name)s.log."},
 	{"pidfile", INI_FILE, offsetof(PgqadmIni, pidfile), NULL,
-	"pid file of the ticker, needed by -d, -r, -s and -k"},
+	 "Process id of the ticker; -d, -s, -k and -r need it."},
 	{"loop_delay", INI_SECONDS, offsetof(PgqadmIni, loop_delay), "1.0",
-	"seconds between two rounds of ticks"},
+	 "Seconds between ticker runs."},
 	{"maint_delay", INI_SECONDS, offsetof(PgqadmIni, maint_delay), "300",
-	"seconds between two rounds of maintenance"},
-	{"maint_delay_min", INI_SECONDS, offsetof(PgqadmIni, maint_delay_min),
-	NULL, "the same in minutes; beats maint_delay"},
+	 "Seconds between maintenance runs."},
+	{"maint_delay_min", INI_SECONDS, offsetof(PgqadmIni, maint_delay_min), NULL,
+	 "The same in minutes; beats maint_delay."},
 	{"ticker_log_delay", INI_SECONDS, offsetof(PgqadmIni, ticker_log_delay),
-	"300", "seconds between two lines of counts in the log"},
+	 "300", "Seconds between lines of counts in the log."},
 	{"use_skylog", INI_BOOL, offsetof(PgqadmIni, use_skylog), "0",
-	"1: log to syslog too"},
+	 "Log to syslog too."},
 	{"queue_refresh_period", INI_IGNORED, 0, NULL, NULL},
 	{"log_size", INI_IGNORED, 0, NULL, NULL},
 	{"log_count", INI_IGNORED, 0, NULL, NULL},
-	{NULL, INI_IGNORED, 0, NULL, NULL}
-};
+	{NULL, INI_IGNORED, 0, NULL, NULL}};
 
-#endif							/* PGQADM_INI_H */
+#endif /* PGQADM_INI_H */

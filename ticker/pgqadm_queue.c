@@ -19,31 +19,29 @@
 typedef struct Setting
 {
 	const char *name;
-	bool		by_update;		/* set_queue_config does not know it */
-	bool		always;			/* shown, even if it is the default */
+	bool by_update; /* set_queue_config does not know it */
+	bool always;    /* shown, even if it is the default */
 } Setting;
 
-static const Setting settings[] = {
-	{"ticker_max_count", false, true},
-	{"ticker_max_lag", false, true},
-	{"ticker_idle_period", false, true},
-	{"rotation_period", false, true},
-	{"ticker_paused", false, false},
-	{"external_ticker", false, false},
-	{"disable_insert", true, false},
-	{"per_tx_limit", true, false},
-	{NULL, false, false}
-};
+static const Setting settings[] = {{"ticker_max_count", false, true},
+								   {"ticker_max_lag", false, true},
+								   {"ticker_idle_period", false, true},
+								   {"rotation_period", false, true},
+								   {"ticker_paused", false, false},
+								   {"external_ticker", false, false},
+								   {"disable_insert", true, false},
+								   {"per_tx_limit", true, false},
+								   {NULL, false, false}};
 
 /* Columns of pgq.queue in the order of the table above; intervals in s. */
-#define SETTING_COLUMNS \
-	"queue_ticker_max_count, " \
-	"pg_catalog.date_part('epoch', queue_ticker_max_lag), " \
-	"pg_catalog.date_part('epoch', queue_ticker_idle_period), " \
-	"pg_catalog.date_part('epoch', queue_rotation_period), " \
-	"nullif(queue_ticker_paused, false), " \
-	"nullif(queue_external_ticker, false), " \
-	"nullif(queue_disable_insert, false), " \
+#define SETTING_COLUMNS                                                        \
+	"queue_ticker_max_count, "                                                 \
+	"pg_catalog.date_part('epoch', queue_ticker_max_lag), "                    \
+	"pg_catalog.date_part('epoch', queue_ticker_idle_period), "                \
+	"pg_catalog.date_part('epoch', queue_rotation_period), "                   \
+	"nullif(queue_ticker_paused, false), "                                     \
+	"nullif(queue_external_ticker, false), "                                   \
+	"nullif(queue_disable_insert, false), "                                    \
 	"queue_per_tx_limit"
 
 /* create QUEUE */
@@ -62,8 +60,10 @@ admin_create(Admin *a, int argc, char **argv)
 static bool
 queue_exists(Admin *a, const char *queue)
 {
-	return admin_query_int(a, NULL, "select 1 from pgq.queue where queue_name "
-						   "= $1::text", 1, &queue) == 1;
+	return admin_query_int(a, NULL,
+						   "select 1 from pgq.queue where queue_name "
+						   "= $1::text",
+						   1, &queue) == 1;
 }
 
 static void
@@ -80,7 +80,8 @@ admin_drop(Admin *a, int argc, char **argv)
 	const char *queue = argv[0];
 
 	require_queue(a, queue);
-	PQclear(admin_query(a, "Unregister its consumers first; command "
+	PQclear(admin_query(a,
+						"Unregister its consumers first; command "
 						"\"status\" shows them.",
 						"select pgq.drop_queue($1::text)", 1, &queue));
 	admin_say(a, "Dropping queue: %s", queue);
@@ -93,8 +94,10 @@ admin_register(Admin *a, int argc, char **argv)
 	const char *params[2] = {argv[0], argv[1]};
 
 	require_queue(a, argv[0]);
-	if (admin_query_int(a, NULL, "select pgq.register_consumer($1::text, "
-						"$2::text)", 2, params) == 1)
+	if (admin_query_int(a, NULL,
+						"select pgq.register_consumer($1::text, "
+						"$2::text)",
+						2, params) == 1)
 		admin_say(a, "Registering consumer %s on queue %s", argv[1], argv[0]);
 	else
 		admin_say(a, "Consumer %s is registered on queue %s already", argv[1],
@@ -108,8 +111,10 @@ admin_unregister(Admin *a, int argc, char **argv)
 	const char *params[2] = {argv[0], argv[1]};
 
 	require_queue(a, argv[0]);
-	if (admin_query_int(a, NULL, "select pgq.unregister_consumer($1::text, "
-						"$2::text)", 2, params) == 0)
+	if (admin_query_int(a, NULL,
+						"select pgq.unregister_consumer($1::text, "
+						"$2::text)",
+						2, params) == 0)
 		admin_fail("Command \"status\" shows the consumers of each queue.",
 				   "consumer %s is not registered on queue %s", argv[1],
 				   argv[0]);
@@ -120,11 +125,13 @@ admin_unregister(Admin *a, int argc, char **argv)
 static void
 show_settings(Admin *a, const char *queue)
 {
-	PGresult   *res;
+	PGresult *res;
 
-	res = admin_query(a, NULL, "select queue_name, " SETTING_COLUMNS
+	res = admin_query(a, NULL,
+					  "select queue_name, " SETTING_COLUMNS
 					  " from pgq.queue where queue_name = $1::text "
-					  "or $1 is null order by queue_name", 1, &queue);
+					  "or $1 is null order by queue_name",
+					  1, &queue);
 	if (queue != NULL && PQntuples(res) == 0)
 		admin_fail(QUEUE_HINT, "no such queue: %s", queue);
 	for (int row = 0; row < PQntuples(res); row++)
@@ -142,7 +149,7 @@ show_settings(Admin *a, const char *queue)
 static const Setting *
 find_setting(const char *word, const char *eq)
 {
-	size_t		len = eq - word;
+	size_t len = eq - word;
 
 	if (strncmp(word, "queue_", 6) == 0)
 	{
@@ -157,21 +164,23 @@ find_setting(const char *word, const char *eq)
 
 /* Sets one; the names come from our table, so they may stand in the SQL. */
 static void
-change_setting(Admin *a, const char *queue, const Setting *s,
-			   const char *value)
+change_setting(Admin *a, const char *queue, const Setting *s, const char *value)
 {
 	const char *params[3] = {queue, value, s->name};
-	char		sql[256];
+	char sql[256];
 
 	if (!s->by_update)
-		PQclear(admin_query(a, NULL, "select pgq.set_queue_config($1::text, "
-							"$3::text, $2::text)", 3, params));
+		PQclear(admin_query(a, NULL,
+							"select pgq.set_queue_config($1::text, "
+							"$3::text, $2::text)",
+							3, params));
 	else
 	{
-		snprintf(sql, sizeof(sql), "update pgq.queue set queue_%s = "
+		snprintf(sql, sizeof(sql),
+				 "update pgq.queue set queue_%s = "
 				 "nullif($2::text, '')::%s where queue_name = $1::text",
-				 s->name, strcmp(s->name, "per_tx_limit") == 0 ?
-				 "integer" : "boolean");
+				 s->name,
+				 strcmp(s->name, "per_tx_limit") == 0 ? "integer" : "boolean");
 		PQclear(admin_query(a, NULL, sql, 2, params));
 	}
 }
@@ -192,8 +201,8 @@ admin_config(Admin *a, int argc, char **argv)
 		const char *eq = strchr(argv[i], '=');
 
 		if (eq == NULL)
-			admin_fail("A setting is written KEY=VALUE.",
-					   "no value given: %s", argv[i]);
+			admin_fail("A setting is written KEY=VALUE.", "no value given: %s",
+					   argv[i]);
 		if (find_setting(argv[i], eq) == NULL)
 			admin_fail("There are ticker_max_count, ticker_max_lag, "
 					   "ticker_idle_period, rotation_period, ticker_paused, "

@@ -36,9 +36,8 @@ add_pair(FILE *out, const char *key, const char *value)
 static bool
 is_conninfo(const char *db)
 {
-	return strchr(db, '=') != NULL ||
-		strncmp(db, "postgresql://", 13) == 0 ||
-		strncmp(db, "postgres://", 11) == 0;
+	return strchr(db, '=') != NULL || strncmp(db, "postgresql://", 13) == 0 ||
+		   strncmp(db, "postgres://", 11) == 0;
 }
 
 /*
@@ -50,15 +49,15 @@ char *
 admin_make_conninfo(const char *db, const char *host, const char *port,
 					const char *user)
 {
-	char	   *result = NULL;
-	size_t		size;
-	FILE	   *out = open_memstream(&result, &size);
+	char *result = NULL;
+	size_t size;
+	FILE *out = open_memstream(&result, &size);
 
 	if (out == NULL)
 		admin_fail(NULL, "out of memory");
 	if (db != NULL && is_conninfo(db))
 	{
-		char	   *error = NULL;
+		char *error = NULL;
 		PQconninfoOption *opts = PQconninfoParse(db, &error);
 
 		/* libpq's message may quote the string, and a password with it. */
@@ -90,22 +89,26 @@ admin_make_conninfo(const char *db, const char *host, const char *port,
 static void
 explain_capture_needs(Admin *a)
 {
-	PGresult   *res;
+	PGresult *res;
 
-	res = admin_query(a, NULL, "select pg_catalog.current_setting('wal_level'), "
+	res = admin_query(a, NULL,
+					  "select pg_catalog.current_setting('wal_level'), "
 					  "pg_catalog.current_setting('output_plugin_libraries', "
 					  "true), 'pgq' = any (pg_catalog.regexp_split_to_array("
 					  "pg_catalog.current_setting('output_plugin_libraries', "
-					  "true), '[\\s,\"]+'))", 0, NULL);
+					  "true), '[\\s,\"]+'))",
+					  0, NULL);
 	if (strcmp(PQgetvalue(res, 0, 0), "logical") != 0)
-		admin_say(a, "To capture tables, set wal_level (now %s) and restart "
+		admin_say(a,
+				  "To capture tables, set wal_level (now %s) and restart "
 				  "the server:\n  ALTER SYSTEM SET wal_level = logical;",
 				  PQgetvalue(res, 0, 0));
 	if (!PQgetisnull(res, 0, 1) && PQgetvalue(res, 0, 2)[0] == 'f')
-		admin_say(a, "To capture tables, allow the output plugin and reload "
+		admin_say(a,
+				  "To capture tables, allow the output plugin and reload "
 				  "the server:\n  ALTER SYSTEM SET output_plugin_libraries = "
-				  "%s%spgq;", PQgetvalue(res, 0, 1),
-				  PQgetvalue(res, 0, 1)[0] ? ", " : "");
+				  "%s%spgq;",
+				  PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 1)[0] ? ", " : "");
 	PQclear(res);
 }
 
@@ -113,14 +116,16 @@ explain_capture_needs(Admin *a)
 void
 admin_install(Admin *a, int argc, char **argv)
 {
-	PGresult   *res;
+	PGresult *res;
 
-	res = admin_query(a, NULL, "select x.extversion, a.default_version, "
+	res = admin_query(a, NULL,
+					  "select x.extversion, a.default_version, "
 					  "pg_catalog.to_regnamespace('pgq') "
 					  "from (values (1)) one(n) left join "
 					  "pg_catalog.pg_extension x on x.extname = 'pgq' "
 					  "left join pg_catalog.pg_available_extensions a "
-					  "on a.name = 'pgq'", 0, NULL);
+					  "on a.name = 'pgq'",
+					  0, NULL);
 	if (!PQgetisnull(res, 0, 0))
 	{
 		const char *have = PQgetvalue(res, 0, 0);
@@ -128,8 +133,10 @@ admin_install(Admin *a, int argc, char **argv)
 
 		admin_say(a, "pgq %s is installed", have);
 		if (newest[0] && strcmp(have, newest) != 0)
-			admin_say(a, "The server has pgq %s. To move to it:\n"
-					  "  ALTER EXTENSION pgq UPDATE;", newest);
+			admin_say(a,
+					  "The server has pgq %s. To move to it:\n"
+					  "  ALTER EXTENSION pgq UPDATE;",
+					  newest);
 	}
 	else
 	{
@@ -138,9 +145,10 @@ admin_install(Admin *a, int argc, char **argv)
 					   "CREATE EXTENSION pgq FROM that version, by its own "
 					   "manual, first.",
 					   "schema \"pgq\" exists, but no extension pgq");
-		PQclear(admin_query(a, "The server's machine needs the package of "
-							"this extension.", "create extension pgq", 0,
-							NULL));
+		PQclear(admin_query(a,
+							"The server's machine needs the package of "
+							"this extension.",
+							"create extension pgq", 0, NULL));
 		admin_say(a, "pgq %s is installed", PQgetvalue(res, 0, 1));
 	}
 	PQclear(res);
@@ -154,8 +162,8 @@ static const char *
 find_pgqd(void)
 {
 	static char path[PATH_MAX];
-	ssize_t		len = readlink("/proc/self/exe", path, sizeof(path) - 6);
-	char	   *slash;
+	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 6);
+	char *slash;
 
 	if (len > 0)
 	{
@@ -171,8 +179,8 @@ find_pgqd(void)
 static void
 run_pgqd(const Admin *a, const char *option, const char *config)
 {
-	char	   *args[8];
-	int			n = 0;
+	char *args[8];
+	int n = 0;
 
 	args[n++] = "pgqd";
 	if (a->quiet)
@@ -207,8 +215,8 @@ static const char *
 make_config(Admin *a)
 {
 	static char name[64];
-	int			fd = memfd_create("pgqd.ini", 0);
-	FILE	   *out = fd < 0 ? NULL : fdopen(fd, "w");
+	int fd = memfd_create("pgqd.ini", 0);
+	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
 	PQconninfoOption *opts = PQconninfo(a->conn);
 
 	if (out == NULL || opts == NULL)
@@ -240,7 +248,8 @@ admin_ticker(Admin *a, int argc, char **argv)
 		admin_exec_pgqd(a, NULL);
 	if (a->daemon)
 		admin_fail("Write an ini file with a pidfile; \"pgqadm --ini\" prints "
-				   "a sample.", "need config file to run in the background");
+				   "a sample.",
+				   "need config file to run in the background");
 	admin_connect(a);
 	config = make_config(a);
 	PQfinish(a->conn);

@@ -14,12 +14,13 @@
 
 #include "ticker/pgqadm.h"
 
-#define RULE "------------------------------------------------------------" \
+#define RULE                                                                   \
+	"------------------------------------------------------------"             \
 	"------------------"
 
 /* An interval as whole seconds, "35s", in SQL; NULL is spelled out. */
-#define SECONDS(col) \
-	"coalesce(pg_catalog.trunc(pg_catalog.date_part('epoch', " col "))" \
+#define SECONDS(col)                                                           \
+	"coalesce(pg_catalog.trunc(pg_catalog.date_part('epoch', " col "))"        \
 	"::bigint || 's', 'NULL')"
 
 /* A column by its name: "" for NULL. */
@@ -32,18 +33,19 @@ cell(const PGresult *res, int row, const char *column)
 static void
 print_queues(Admin *a)
 {
-	PGresult   *res;
+	PGresult *res;
 
-	res = admin_query(a, NULL, "select queue_name, "
-					  "queue_ntables || '/' || "
-					  SECONDS("queue_rotation_period") " as rotation, "
-					  "queue_ticker_max_count || '/' || "
-					  SECONDS("queue_ticker_max_lag") " || '/' || "
-					  SECONDS("queue_ticker_idle_period") " as ticker, "
-					  SECONDS("ticker_lag") " as tlag, "
-					  "coalesce(ev_per_sec, 0) as eps, "
-					  "coalesce(ev_new, 0) as new "
-					  "from pgq.get_queue_info()", 0, NULL);
+	res = admin_query(
+		a, NULL,
+		"select queue_name, "
+		"queue_ntables || '/' || " SECONDS(
+			"queue_rotation_period") " as rotation, "
+									 "queue_ticker_max_count || '/' || " SECONDS("queue_ticker_max_lag") " || '/' || " SECONDS(
+										 "queue_ticker_idle_period") " as ticker, " SECONDS("ticker_lag") " as tlag, "
+																										  "coalesce(ev_per_sec, 0) as eps, "
+																										  "coalesce(ev_new, 0) as new "
+																										  "from pgq.get_queue_info()",
+		0, NULL);
 	printf("\n%-33s %9s %13s %6s %6s %5s\n" RULE "\n", "Event queue",
 		   "Rotation", "Ticker", "TLag", "EPS", "New");
 	for (int row = 0; row < PQntuples(res); row++)
@@ -60,14 +62,16 @@ print_queues(Admin *a)
 static void
 print_consumers(Admin *a)
 {
-	PGresult   *res;
+	PGresult *res;
 	const char *last_queue = NULL;
 
-	res = admin_query(a, NULL, "select queue_name, consumer_name, "
-					  SECONDS("lag") " as lag, "
-					  SECONDS("last_seen") " as seen, "
-					  "coalesce(pending_events::text, 'NULL') as pending "
-					  "from pgq.get_consumer_info()", 0, NULL);
+	res = admin_query(
+		a, NULL,
+		"select queue_name, consumer_name, " SECONDS("lag") " as lag, " SECONDS(
+			"last_seen") " as seen, "
+						 "coalesce(pending_events::text, 'NULL') as pending "
+						 "from pgq.get_consumer_info()",
+		0, NULL);
 	printf("\n%-48s %9s %9s %8s\n" RULE "\n", "Consumer", "Lag", "LastSeen",
 		   "Pending");
 	for (int row = 0; row < PQntuples(res); row++)
@@ -79,28 +83,72 @@ print_consumers(Admin *a)
 		last_queue = queue;
 		fputs("  ", stdout);
 		admin_print_padded(cell(res, row, "consumer_name"), 46);
-		printf(" %9s %9s %8s\n", cell(res, row, "lag"),
-			   cell(res, row, "seen"), cell(res, row, "pending"));
+		printf(" %9s %9s %8s\n", cell(res, row, "lag"), cell(res, row, "seen"),
+			   cell(res, row, "pending"));
 	}
 	puts(RULE);
 	PQclear(res);
 }
 
-/* The slot's columns, one a line, under the names that SQL gives them. */
+/* Captured tables, each with its arguments and warnings below it. */
+static void
+print_captures(Admin *a)
+{
+	PGresult *res;
+
+	res = admin_query(a, NULL,
+					  "select queue_name, table_name, state, "
+					  "pg_catalog.array_to_string(arguments, ' ') as args, "
+					  "pg_catalog.array_to_string(warnings, E'\n  ') as "
+					  "warnings from pgq.get_capture_info(null)",
+					  0, NULL);
+	printf("\n%-38s %-28s %9s\n" RULE "\n", "Captured table", "Queue", "State");
+	for (int row = 0; row < PQntuples(res); row++)
+	{
+		admin_print_padded(cell(res, row, "table_name"), 38);
+		putchar(' ');
+		admin_print_padded(cell(res, row, "queue_name"), 28);
+		printf(" %9s\n", cell(res, row, "state"));
+		if (cell(res, row, "args")[0] != '\0')
+			printf("  %s\n", cell(res, row, "args"));
+		if (cell(res, row, "warnings")[0] != '\0')
+			printf("  %s\n", cell(res, row, "warnings"));
+	}
+	puts(RULE);
+	PQclear(res);
+}
+
+/* The slot: how far it is behind, and what is wrong with it. */
 void
 admin_print_slots(Admin *a)
 {
-	PGresult   *res;
+	PGresult *res;
 
-	res = admin_query(a, NULL, "select * from pgq.get_slot_info()", 0, NULL);
-	printf("\nSlot\n" RULE "\n");
+	res = admin_query(
+		a, NULL,
+		"select slot_name, "
+		"case when active then 'yes' else 'no' end as active, "
+		"coalesce(wal_status, 'none') as wal, "
+		"pg_catalog.pg_size_pretty(lag_bytes) as behind, " SECONDS(
+			"coalesce(lag_time, '0')") " as lag, "
+									   "state, \"position\"::text as at, events, problem "
+									   "from pgq.get_slot_info()",
+		0, NULL);
+	printf("\n%-30s %6s %10s %10s %6s %9s\n" RULE "\n", "Slot", "Active", "WAL",
+		   "Behind", "Lag", "State");
 	for (int row = 0; row < PQntuples(res); row++)
-		for (int col = 0; col < PQnfields(res); col++)
-			if (!PQgetisnull(res, row, col))
-				printf("  %-20s %s\n", PQfname(res, col),
-					   PQgetvalue(res, row, col));
+	{
+		admin_print_padded(cell(res, row, "slot_name"), 30);
+		printf(" %6s %10s %10s %6s %9s\n", cell(res, row, "active"),
+			   cell(res, row, "wal"), cell(res, row, "behind"),
+			   cell(res, row, "lag"), cell(res, row, "state"));
+		printf("  position %s, %s events\n", cell(res, row, "at"),
+			   cell(res, row, "events"));
+		if (cell(res, row, "problem")[0] != '\0')
+			printf("  problem: %s\n", cell(res, row, "problem"));
+	}
 	if (PQntuples(res) == 0)
-		puts("  none: \"slot create\" makes one");
+		puts("  none; command \"slot create\" makes one");
 	puts(RULE);
 	PQclear(res);
 }
@@ -109,15 +157,20 @@ admin_print_slots(Admin *a)
 void
 admin_status(Admin *a, int argc, char **argv)
 {
-	PGresult   *res;
+	PGresult *res;
 
-	res = admin_query(a, NULL, "select pg_catalog.current_setting("
-					  "'server_version'), pgq.version()", 0, NULL);
-	printf("Postgres version: %s   PgQ version: %s\n",
-		   PQgetvalue(res, 0, 0), PQgetvalue(res, 0, 1));
+	res = admin_query(a, NULL,
+					  "select pg_catalog.current_setting("
+					  "'server_version'), pgq.version()",
+					  0, NULL);
+	printf("Postgres version: %s   PgQ version: %s\n", PQgetvalue(res, 0, 0),
+		   PQgetvalue(res, 0, 1));
 	PQclear(res);
 	print_queues(a);
 	print_consumers(a);
-	if (admin_has_function(a, "pgq.get_slot_info()"))
+	if (admin_has_function(a, "pgq.get_capture_info(text)"))
+	{
+		print_captures(a);
 		admin_print_slots(a);
+	}
 }

@@ -30,8 +30,8 @@ fail(PgqConsumer *c, const char *what)
 static int
 copy(PgqConsumer *c)
 {
-	PgqEvent	ev;
-	PgqResult	rc;
+	PgqEvent ev;
+	PgqResult rc;
 
 	while ((rc = pgq_next_batch(c)) == PGQ_OK)
 	{
@@ -46,8 +46,8 @@ copy(PgqConsumer *c)
 				continue;
 			}
 			PQclear(PQexecParams(pgq_connection(c),
-								 "insert into copy (data) values ($1)", 1,
-								 NULL, data, NULL, NULL, 0));
+								 "insert into copy (data) values ($1)", 1, NULL,
+								 data, NULL, NULL, 0));
 			if (strcmp(ev.ev_data, "die") == 0)
 				abort();
 		}
@@ -65,7 +65,7 @@ copy(PgqConsumer *c)
 static int
 misuse(PgqConsumer *c)
 {
-	PgqEvent	ev;
+	PgqEvent ev;
 
 	if (pgq_finish(c) != PGQ_ERROR || strcmp(pgq_sqlstate(c), "55000") != 0)
 		return fail(c, "finish without a batch");

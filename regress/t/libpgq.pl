@@ -1,0 +1,88 @@
+
+# libpgq: work done through the batch's own connection is there exactly once,
+# whatever happens before the batch is finished; retries; calls out of turn.
+
+use strict;
+use warnings;
+
+use PgqTest;
+use Test::More;
+use File::Basename;
+use IPC::Run;
+
+my $tmp = PostgreSQL::Test::Utils::tempdir();
+my $source = dirname($0) . '/libpgq_client.c';
+chomp(my $includedir = `pg_config --includedir`);
+chomp(my $libdir = `pg_config --libdir`);
+my $built = system(
+	"cc -Wall -Wextra -I$includedir -o $tmp/client $source"
+	  . " $libdir/libpgq.a -L$libdir -lpq") == 0;
+ok($built, 'a client builds with what is installed') or BAIL_OUT('no client');
+
+my $node = new_server('main');
+new_database($node, 'shop', slot => 0);
+sql($node, 'shop', q{
+	create table copy (data text);
+	select pgq.create_queue('q');
+	select pgq.register_consumer('q', 'c')});
+
+sub produce
+{
+	my (@data) = @_;
+	my $s = session($node, 'shop');
+
+	$s->query("select count(pgq.insert_event('q', 't', d))"
+		  . " from unnest('{@{[join(',', @data)]}}'::text[]) d");
+	$s->query("select pgq.force_tick('q')");
+	$s->query("select pgq.ticker('q')");
+	$s->close;
+	return;
+}
+
+# Runs the client: exit status and what it prints.
+sub client
+{
+	my ($mode, $consumer) = @_;
+	my $out = '';
+
+	IPC::Run::run([ "$tmp/client", $node->connstr('shop'), 'q',
+			$consumer // 'c', $mode ],
+		\undef, \$out, '2>', '/dev/null', IPC::Run::timeout(60));
+	return $? . $out;
+}
+
+sub copied
+{
+	return sql($node, 'shop', "select count(*) || ' ' ||
+		count(distinct data) from copy where data ~ '^$_[0]'");
+}
+
+produce(map { "a$_" } 1 .. 3000);
+is(client('copy'), '0', 'three pages are read');
+is(copied('a'), '3000 3000', 'each event was copied');
+
+produce((map { "b$_" } 1 .. 1500), 'die', 'bx');
+unlike(client('copy'), qr/^0/, 'it dies in the batch');
+is(copied('b'), '0 0', 'nothing of the batch was kept');
+unlike(client('copy'), qr/^0/, 'it dies again');
+sql($node, 'shop', "select pgq.finish_batch(current_batch)
+	from pgq.get_consumer_info('q', 'c')");
+is(client('copy'), '0', 'until somebody skips the batch');
+
+produce('again', 'c1');
+is(client('copy'), '0', 'an event is retried');
+is(copied('again'), '0 0', 'not copied yet');
+sql($node, 'shop', 'select pgq.maint_retry_events()');
+produce('c2');
+is(client('copy'), '0', 'the retry comes');
+is(copied('(again|c)'), '3 3', 'and is copied once');
+
+produce('d');
+is(client('misuse'), "0ok\n", 'calls out of turn are refused');
+is(client('copy'), '0', 'and leave the batch for the next');
+is(copied('d'), '1 1', 'once');
+like(client('copy', 'stranger'),
+	qr/^256batch: \w{5}\|Not subscriber to queue: q\/stranger\|/,
+	'a consumer that is not registered');
+
+done_testing();
