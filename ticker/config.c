@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * config.c
+ *		The [pgqd] section of the ini file: its keys, defaults and checks.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ini.h"
+
+#define KEY(name, type, def, help) \
+	{ #name, type, offsetof(Config, name), def, help }
+
+static const IniKey keys[] = {
+	KEY(logfile, INI_FILE, NULL,
+		"Log file, appended to; opened anew on SIGHUP."),
+	KEY(pidfile, INI_FILE, NULL,
+		"Where to write the process id; -d, -s, -k and -r need it."),
+	KEY(base_connstr, INI_STRING, NULL,
+		"libpq connect string for all databases, without dbname."),
+	KEY(initial_database, INI_STRING, "template1",
+		"Database to ask for the names of the others."),
+	KEY(database_list, INI_STRING, NULL,
+		"Look after these databases only, with commas between; empty: all."),
+	KEY(syslog, INI_BOOL, "1", "Log to syslog too."),
+	KEY(syslog_ident, INI_STRING, "pgqd", "Name of the program in syslog."),
+	KEY(syslog_facility, INI_STRING, "daemon", "Facility in syslog."),
+	KEY(check_period, INI_SECONDS, "60",
+		"Seconds between looks for new databases, versions and causes of "
+		"problems."),
+	KEY(retry_period, INI_SECONDS, "30",
+		"Seconds between moves of retry events back into their queues."),
+	KEY(maint_period, INI_SECONDS, "120",
+		"Seconds between maintenance runs, which rotate event tables."),
+	KEY(ticker_period, INI_SECONDS, "1",
+		"Seconds between ticker runs over all queues of a database."),
+	KEY(ticker_min_interval, INI_SECONDS, "0.002",
+		"Seconds before a queue that could not be ticked by commit is looked "
+		"at again."),
+	KEY(stats_period, INI_SECONDS, "30", "Seconds between lines of counts."),
+	KEY(connection_lifetime, INI_SECONDS, "3600",
+		"Seconds after which the ticker's connection is made anew."),
+	KEY(ingest, INI_BOOL, "1",
+		"Write the changes of captured tables from the WAL into queues."),
+	KEY(ingest_max_bytes, INI_BYTES, "4MB",
+		"Most bytes that one ingest statement takes."),
+	KEY(ingest_memory, INI_BYTES, "32MB",
+		"Bytes held for each database before reading from the WAL pauses."),
+	{NULL, INI_IGNORED, 0, NULL, NULL}};
+
+/* Split a list at commas; blanks around the names and empty names go. */
+static char **
+split_names(const char *list)
+{
+	char **names = calloc(strlen(list) / 2 + 2, sizeof(char *));
+	int n = 0;
+
+	if (names == NULL)
+		abort();
+	for (;;)
+	{
+		size_t len;
+		size_t used;
+
+		list += strspn(list, " \t\n,");
+		if (*list == '\0')
+			return names;
+		len = used = strcspn(list, ",");
+		while (strchr(" \t\n", list[used - 1]) != NULL)
+			used--;
+		names[n] = strndup(list, used);
+		if (names[n++] == NULL)
+			abort();
+		list += len;
+	}
+}
+
+/* A period of zero would keep the loop spinning. */
+static const char *
+find_zero_period(const Config *config)
+{
+	for (const IniKey *key = keys; key->name; key++)
+	{
+		const char *member = (const char *) config + key->offset;
+
+		if (key->type == INI_SECONDS && *(const double *) member <= 0)
+			return key->name;
+	}
+	return NULL;
+}
+
+/*
+ * Read the ini file into *config, which must be zeroed or freed.
+ *
+ * Returns false, with *config zeroed and a malloc'd message in *error, if the
+ * file cannot be read or says something that makes no sense.
+ */
+bool
+config_load(Config *config, const char *file, char **error)
+{
+	const char *zero;
+
+	memset(config, 0, sizeof(*config));
+	if (!ini_load(file, "pgqd", keys, config, error))
+	{
+		config_free(config);
+		return false;
+	}
+	config->databases =
+		split_names(config->database_list ? config->database_list : "");
+
+	zero = find_zero_period(config);
+	if (zero || config->ingest_max_bytes < 65536 ||
+		config->ingest_memory < config->ingest_max_bytes)
+	{
+		const char *key = zero ? zero
+						  : config->ingest_max_bytes < 65536
+							  ? "ingest_max_bytes"
+							  : "ingest_memory";
+		const char *wanted = zero ? "more than 0"
+							 : config->ingest_max_bytes < 65536
+								 ? "64kB or more"
+								 : "ingest_max_bytes or more";
+
+		if (asprintf(error, "%s: key \"%s\" must be %s", file, key,
+					 wanted) < 0)
+			abort();
+		config_free(config);
+		return false;
+	}
+	return true;
+}
+
+/* Free what config_load() made, and zero the struct. */
+void
+config_free(Config *config)
+{
+	for (char **name = config->databases; name && *name; name++)
+		free(*name);
+	free(config->databases);
+	ini_free(keys, config);
+	memset(config, 0, sizeof(*config));
+}
+
+/* Print a sample ini file to stdout. */
+void
+config_print_sample(void)
+{
+	printf("# Sample configuration of pgqd.  Keys stand with their defaults;\n"
+		   "# seconds may be fractions, sizes may have units (kB, MB, GB).\n\n");
+	ini_print_sample(stdout, "pgqd", keys);
+}

@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * config.h
+ *		The [pgqd] section of the ini file.
+ *
+ * There is one Config for the life of the process; a reload replaces its
+ * contents in place, so others may keep a pointer to it but to none of its
+ * strings.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQD_CONFIG_H
+#define PGQD_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define PGQD_VERSION "4.0"
+
+typedef struct Config
+{
+	char *logfile;
+	char *pidfile;
+	char *base_connstr;
+	char *initial_database;
+	char *database_list;
+	bool syslog;
+	char *syslog_ident;
+	char *syslog_facility;
+
+	/* all in seconds */
+	double check_period;
+	double retry_period;
+	double maint_period;
+	double ticker_period;
+	double ticker_min_interval;
+	double stats_period;
+	double connection_lifetime;
+
+	bool ingest;
+	size_t ingest_max_bytes;	/* of one ingest transaction's frames */
+	size_t ingest_memory;		/* of frames held, for each database */
+
+	char **databases;			/* database_list in pieces; NULL-ended */
+} Config;
+
+extern bool config_load(Config *config, const char *file, char **error);
+extern void config_free(Config *config);
+extern void config_print_sample(void);
+
+#endif /* PGQD_CONFIG_H */

@@ -1,0 +1,397 @@
+/*-------------------------------------------------------------------------
+ *
+ * daemon.c
+ *		The main loop of pgqd.
+ *
+ *		read config, open log and pidfile		(main.c)
+ *		loop:									(libevent)
+ *			every check_period, unless database_list says it:
+ *				ask the server for its databases
+ *				begin with new ones, stop with those that are gone
+ *			for each database:					(database.c)
+ *				every ticker_period: tick all queues		(tick.c)
+ *				every maint_period: maintenance				(maint.c)
+ *				every retry_period: retry events			(maint.c)
+ *				frames come from the slot: gather them		(stream.c, gather.c)
+ *					nothing is being written: write a group	(ingest.c)
+ *					a group is committed: tick its queues	(tick.c)
+ *				every check_period: is pgq still there, is the problem gone?
+ *			every stats_period: log what was done
+ *			SIGHUP: read config again, open the log file anew
+ *			SIGINT: begin nothing new, leave when what is under way is done
+ *			SIGTERM: leave
+ *
+ * Nothing in the loop waits for anything.  Leaving loses nothing at any point:
+ * what is not committed is in the WAL still.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "conn.h"
+#include "database.h"
+#include "log.h"
+#include "service.h"
+#include "stats.h"
+#include "trouble.h"
+
+/* Seconds that SIGINT gives to what is under way. */
+#define STOP_PATIENCE 5.0
+
+static const char discover_sql[] =
+	"select datname from pg_database where not datistemplate and datallowconn";
+
+typedef struct Daemon
+{
+	Config *config;
+	const char *config_file;
+	struct event_base *base;
+	Stats stats;
+
+	Conn *conn;					/* to ask for databases */
+	struct event *check;
+	Trouble trouble;
+
+	Database **databases;
+	int ndatabases;
+
+	bool stopping;
+	double stop_at;				/* patience ends */
+	int exit_code;
+} Daemon;
+
+static void
+arm(struct event *timer, double seconds)
+{
+	struct timeval tv = conn_timeval(seconds);
+
+	event_add(timer, &tv);
+}
+
+static void
+add_database(Daemon *d, const char *name)
+{
+	for (int i = 0; i < d->ndatabases; i++)
+		if (strcmp(database_get_name(d->databases[i]), name) == 0)
+			return;
+	d->databases =
+		realloc(d->databases, (d->ndatabases + 1) * sizeof(Database *));
+	if (d->databases == NULL)
+		abort();
+	log_debug("[%s]: begins", name);
+	d->databases[d->ndatabases++] =
+		database_create(d->base, d->config, name, &d->stats);
+}
+
+/* Stop with the databases that are not among "names". */
+static void
+drop_databases(Daemon *d, char *const *names, int nnames)
+{
+	int kept = 0;
+
+	for (int i = 0; i < d->ndatabases; i++)
+	{
+		Database *db = d->databases[i];
+		bool wanted = false;
+
+		for (int j = 0; j < nnames && !wanted; j++)
+			wanted = strcmp(database_get_name(db), names[j]) == 0;
+		if (wanted)
+			d->databases[kept++] = db;
+		else
+		{
+			log_info("[%s]: is gone or no longer wanted",
+					 database_get_name(db));
+			database_free(db);
+		}
+	}
+	d->ndatabases = kept;
+}
+
+/* From now on look after these databases, and no others. */
+static void
+set_databases(Daemon *d, char *const *names, int nnames)
+{
+	drop_databases(d, names, nnames);
+	for (int i = 0; i < nnames; i++)
+		add_database(d, names[i]);
+}
+
+static void
+take_databases(Conn *conn, const PGresult *res, void *arg)
+{
+	Daemon *d = arg;
+	int n = PQntuples(res);
+	char **names;
+
+	arm(d->check, d->config->check_period);
+	if (conn_failed(res))
+	{
+		trouble_report(&d->trouble, d->config->initial_database,
+					   "could not read the list of databases: %s",
+					   PQresultErrorMessage(res));
+		conn_close(conn);
+		return;
+	}
+	trouble_clear(&d->trouble, d->config->initial_database,
+				  "connection works again");
+	names = calloc(n + 1, sizeof(char *));
+	if (names == NULL)
+		abort();
+	for (int i = 0; i < n; i++)
+		names[i] = PQgetvalue(res, i, 0);
+	set_databases(d, names, n);
+	free(names);
+	conn_close(conn);
+}
+
+static void
+became_ready(Conn *conn, void *arg)
+{
+	conn_send(conn, discover_sql, 0, NULL, NULL, NULL, take_databases, arg);
+}
+
+static void
+was_lost(Conn *conn, const char *why, void *arg)
+{
+	Daemon *d = arg;
+	double pause = conn_back_off(conn);
+
+	trouble_report(&d->trouble, d->config->initial_database, "connection: %s",
+				   why);
+	arm(d->check, pause < d->config->check_period ? pause
+												  : d->config->check_period);
+}
+
+static const ConnHooks hooks = {became_ready, was_lost, NULL};
+
+/* Which databases are there? */
+static void
+handle_check(evutil_socket_t fd, short what, void *arg)
+{
+	Daemon *d = arg;
+	int n = 0;
+
+	if (d->config->databases[0])
+	{
+		while (d->config->databases[n])
+			n++;
+		set_databases(d, d->config->databases, n);
+		return;
+	}
+	conn_open(d->conn);
+}
+
+static void
+handle_stats(evutil_socket_t fd, short what, void *arg)
+{
+	Daemon *d = arg;
+	const Stats *s = &d->stats;
+	int ingesting = 0;
+	char line[200];
+
+	snprintf(line, sizeof(line),
+			 "{ticks: %" PRIu64 ", maint: %" PRIu64 ", retry: %" PRIu64
+			 ", groups: %" PRIu64 ", events: %" PRIu64 ", bytes: %" PRIu64
+			 ", discarded: %" PRIu64 "}",
+			 s->ticks, s->maint, s->retry, s->groups, s->events, s->bytes,
+			 s->discarded);
+	log_info("%s", line);
+
+	for (int i = 0; i < d->ndatabases; i++)
+	{
+		const char *state = database_get_state(d->databases[i]);
+
+		log_debug("[%s]: %s", database_get_name(d->databases[i]), state);
+		if (strcmp(state, "ingest runs") == 0)
+			ingesting++;
+	}
+	snprintf(line, sizeof(line), "%d databases, %d with ingest, %" PRIu64
+			 " events in %g s", d->ndatabases, ingesting, s->events,
+			 d->config->stats_period);
+	service_notify_status(line);
+	memset(&d->stats, 0, sizeof(d->stats));
+}
+
+static void
+handle_watchdog(evutil_socket_t fd, short what, void *arg)
+{
+	service_notify_alive();
+}
+
+/* Read the file again; keep what we have if it is wrong. */
+static void
+reload(Daemon *d)
+{
+	Config fresh;
+	Config old = *d->config;
+	char *error;
+	bool moved;
+
+	if (!config_load(&fresh, d->config_file, &error))
+	{
+		log_error("%s; the old settings stay", error);
+		free(error);
+		log_reopen();
+		return;
+	}
+	*d->config = fresh;
+	moved = strcmp(old.base_connstr ? old.base_connstr : "",
+				   fresh.base_connstr ? fresh.base_connstr : "") != 0;
+
+	if (fresh.pidfile == NULL || old.pidfile == NULL ||
+		strcmp(fresh.pidfile, old.pidfile) != 0)
+	{
+		/* it is locked and written: a new name counts after a restart */
+		char *swap = d->config->pidfile;
+
+		d->config->pidfile = old.pidfile;
+		old.pidfile = swap;
+	}
+	config_free(&old);
+
+	if (!log_set_file(d->config->logfile))
+		log_error("could not open log file \"%s\": %s", d->config->logfile,
+				  strerror(errno));
+	log_set_syslog(d->config->syslog, d->config->syslog_ident,
+				   d->config->syslog_facility);
+	for (int i = 0; i < d->ndatabases; i++)
+		database_reload(d->databases[i], moved);
+	event_active(d->check, EV_TIMEOUT, 0);
+}
+
+static void
+handle_sighup(evutil_socket_t fd, short what, void *arg)
+{
+	log_info("Got SIGHUP, re-reading config");
+	service_notify_reloading();
+	reload(arg);
+	service_notify_ready();
+}
+
+static void
+handle_sigterm(evutil_socket_t fd, short what, void *arg)
+{
+	Daemon *d = arg;
+
+	log_info("Got SIGTERM, fast exit");
+	d->exit_code = 1;
+	event_base_loopbreak(d->base);
+}
+
+static void
+handle_sigint(evutil_socket_t fd, short what, void *arg)
+{
+	Daemon *d = arg;
+
+	log_info("Got SIGINT, shutting down");
+	d->stopping = true;
+	d->stop_at = conn_clock() + STOP_PATIENCE;
+	event_del(d->check);
+	conn_close(d->conn);
+}
+
+/* After SIGINT: is all that was under way done? */
+static bool
+is_done(Daemon *d)
+{
+	bool busy = false;
+
+	for (int i = 0; i < d->ndatabases; i++)
+	{
+		database_quiesce(d->databases[i]);
+		busy = busy || database_is_busy(d->databases[i]);
+	}
+	return !busy || conn_clock() > d->stop_at;
+}
+
+static struct event *
+add_signal(Daemon *d, int signum, event_callback_fn handler)
+{
+	struct event *ev = evsignal_new(d->base, signum, handler, d);
+
+	if (ev == NULL || event_add(ev, NULL) < 0)
+		abort();
+	return ev;
+}
+
+static struct event *
+add_timer(Daemon *d, double seconds, event_callback_fn handler)
+{
+	struct event *ev = event_new(d->base, -1, EV_PERSIST, handler, d);
+
+	if (ev == NULL)
+		abort();
+	if (seconds > 0)
+		arm(ev, seconds);
+	return ev;
+}
+
+static void
+free_databases(Daemon *d)
+{
+	for (int i = 0; i < d->ndatabases; i++)
+		database_free(d->databases[i]);
+	free(d->databases);
+}
+
+/*
+ * Run until a signal ends it.  config is changed by reloads, which read
+ * config_file.  Returns the exit code of the process.
+ */
+int
+daemon_run(Config *config, const char *config_file)
+{
+	Daemon d = {.config = config, .config_file = config_file};
+	struct event *events[5];
+
+	d.base = event_base_new();
+	if (d.base == NULL)
+		abort();
+	log_info("Starting pgqd %s", PGQD_VERSION);
+	d.conn = conn_create(d.base, config, config->initial_database, "check",
+						 false, &hooks, &d);
+	d.check = event_new(d.base, -1, 0, handle_check, &d);
+	events[0] = add_signal(&d, SIGINT, handle_sigint);
+	events[1] = add_signal(&d, SIGTERM, handle_sigterm);
+	events[2] = add_signal(&d, SIGHUP, handle_sighup);
+	events[3] = add_timer(&d, config->stats_period, handle_stats);
+	events[4] = add_timer(&d, service_get_watchdog(), handle_watchdog);
+	if (d.check == NULL)
+		abort();
+	event_active(d.check, EV_TIMEOUT, 0);
+	service_notify_ready();
+
+	while (!event_base_got_break(d.base) && !(d.stopping && is_done(&d)))
+	{
+		/* after SIGINT look now and then whether all is done */
+		if (d.stopping)
+		{
+			struct timeval tv = conn_timeval(0.02);
+
+			event_base_loopexit(d.base, &tv);
+		}
+		event_base_loop(d.base, EVLOOP_ONCE);
+	}
+
+	service_notify_stopping();
+	free_databases(&d);
+	conn_free(d.conn);
+	event_free(d.check);
+	for (int i = 0; i < 5; i++)
+		event_free(events[i]);
+	trouble_clear(&d.trouble, "", NULL);
+	event_base_free(d.base);
+	return d.exit_code;
+}

@@ -1,0 +1,335 @@
+/*-------------------------------------------------------------------------
+ *
+ * database.c
+ *		All that pgqd does for one database.
+ *
+ *	state		event						next		logged
+ *	WAITING		check_period, back-off		LOOKING
+ *	LOOKING		no schema pgq, or version 2	WAITING		"no pgq here"
+ *				server is a standby			WAITING		"is a standby"
+ *				version 3					TICKING		"pgq version ok"
+ *				version 4					TICKING		"pgq version ok"
+ *	TICKING		connection lost				WAITING		the reason
+ *				connection_lifetime is over	LOOKING
+ *				pgq was dropped				WAITING		"no pgq here"
+ *
+ * While TICKING there is a tick every ticker_period; maintenance and retry
+ * have their cycles; and with version 4 ingest runs if the database has a
+ * slot.  Each has connections of its own and a trouble of its own.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "database.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+#include "ingest.h"
+#include "log.h"
+#include "maint.h"
+#include "tick.h"
+#include "trouble.h"
+
+/* Seconds between looks whether a standby was promoted. */
+#define STANDBY_PERIOD 5.0
+
+static const char schema_sql[] =
+	"select 1 from pg_catalog.pg_namespace where nspname='pgq'";
+
+static const char version_sql[] =
+	"select pgq.version(), pg_catalog.pg_is_in_recovery()";
+
+static const char slot_sql[] = "select 1 from pgq.slot limit 1";
+
+struct Database
+{
+	const Config *config;
+	char *name;
+
+	Conn *conn;					/* for ticks and looks */
+	Tick *tick;
+	Maint *maint;
+	Maint *retry;
+	Ingest *ingest;
+
+	bool ticking;
+	bool no_pgq;				/* that was logged */
+	int major;					/* of the extension's version */
+	char *version;				/* that was logged last */
+	struct event *period;
+	struct event *check;
+	bool asking_slot;
+
+	Trouble trouble;
+};
+
+/* Stop what needs the extension; the caller sees to the connection. */
+static void
+stop_work(Database *db)
+{
+	db->ticking = false;
+	event_del(db->period);
+	event_del(db->check);
+	maint_stop(db->maint);
+	maint_stop(db->retry);
+	ingest_stop(db->ingest);
+}
+
+static void
+wait_until(Database *db, double seconds)
+{
+	db->asking_slot = false;
+	tick_interrupt(db->tick);
+	conn_open_later(db->conn, seconds);
+}
+
+static void
+was_lost(Conn *conn, const char *why, void *arg)
+{
+	Database *db = arg;
+
+	trouble_report(&db->trouble, db->name, "connection: %s", why);
+	if (db->ticking)
+	{
+		/* the other connections notice for themselves, if it concerns them */
+		event_del(db->period);
+		event_del(db->check);
+	}
+	wait_until(db, conn_back_off(conn));
+}
+
+static void
+arm(struct event *timer, double seconds)
+{
+	struct timeval tv = conn_timeval(seconds);
+
+	event_add(timer, &tv);
+}
+
+static void
+find_no_pgq(Database *db, const char *why)
+{
+	if (!db->no_pgq)
+		log_info("[%s]: no pgq here: %s", db->name, why);
+	db->no_pgq = true;
+	free(db->version);
+	db->version = NULL;
+	stop_work(db);
+	wait_until(db, db->config->check_period);
+}
+
+static void
+take_version(Conn *conn, const PGresult *res, void *arg)
+{
+	Database *db = arg;
+	const char *version;
+
+	if (conn_failed(res) || PQntuples(res) != 1)
+	{
+		trouble_report(&db->trouble, db->name, "could not read version: %s",
+					   PQresultErrorMessage(res));
+		stop_work(db);
+		wait_until(db, db->config->check_period);
+		return;
+	}
+	version = PQgetvalue(res, 0, 0);
+	if (strcmp(PQgetvalue(res, 0, 1), "t") == 0)
+	{
+		trouble_report(&db->trouble, db->name,
+					   "the server is a standby: waits for its promotion");
+		stop_work(db);
+		wait_until(db, STANDBY_PERIOD);
+		return;
+	}
+	db->major = atoi(version);
+	if (db->major < 3)
+	{
+		find_no_pgq(db, *version ? version : "pgq.version() is null");
+		return;
+	}
+	if (db->version == NULL || strcmp(db->version, version) != 0)
+	{
+		log_info("[%s]: pgq version ok: %s", db->name, version);
+		free(db->version);
+		db->version = strdup(version);
+		if (db->ticking && db->major < 4)
+			ingest_stop(db->ingest);
+	}
+	db->no_pgq = false;
+	trouble_clear(&db->trouble, db->name, "connection works again");
+	conn_reset_back_off(conn);
+
+	arm(db->check, db->config->check_period);
+	maint_start(db->maint, db->major);
+	maint_start(db->retry, db->major);
+	if (db->ticking && event_pending(db->period, EV_TIMEOUT, NULL))
+		return;
+	db->ticking = true;
+	tick_resume(db->tick);
+	arm(db->period, 0);
+}
+
+static void
+take_schema(Conn *conn, const PGresult *res, void *arg)
+{
+	Database *db = arg;
+
+	if (conn_failed(res))
+		conn_fail(conn, PQresultErrorMessage(res));
+	else if (PQntuples(res) != 1)
+		find_no_pgq(db, "no schema pgq");
+	else
+		conn_send(conn, version_sql, 0, NULL, NULL, NULL, take_version, db);
+}
+
+static void
+became_ready(Conn *conn, void *arg)
+{
+	conn_send(conn, schema_sql, 0, NULL, NULL, NULL, take_schema, arg);
+}
+
+static const ConnHooks hooks = {became_ready, was_lost, NULL};
+
+static void
+handle_check(evutil_socket_t fd, short what, void *arg)
+{
+	Database *db = arg;
+
+	conn_send(db->conn, schema_sql, 0, NULL, NULL, NULL, take_schema, db);
+}
+
+static void
+take_slot(Conn *conn, const PGresult *res, void *arg)
+{
+	Database *db = arg;
+
+	db->asking_slot = false;
+	if (!conn_failed(res) && PQntuples(res) > 0)
+		ingest_start(db->ingest);
+}
+
+static void
+handle_period(evutil_socket_t fd, short what, void *arg)
+{
+	Database *db = arg;
+
+	arm(db->period, db->config->ticker_period);
+	if (conn_age(db->conn) > db->config->connection_lifetime &&
+		!conn_is_busy(db->conn))
+	{
+		log_debug("[%s]: connection_lifetime is over", db->name);
+		event_del(db->period);
+		event_del(db->check);
+		wait_until(db, 0);
+		return;
+	}
+	tick_run_period(db->tick, db->major);
+
+	/* so capture begins soon after pgq.start_capture() */
+	if (db->major >= 4 && db->config->ingest && !db->asking_slot &&
+		ingest_is_off(db->ingest))
+		db->asking_slot = conn_send(db->conn, slot_sql, 0, NULL, NULL, NULL,
+									take_slot, db);
+}
+
+/* Begin to look after a database; the name is copied. */
+Database *
+database_create(struct event_base *base, const Config *config,
+				const char *name, Stats *stats)
+{
+	Database *db = calloc(1, sizeof(Database));
+
+	if (db == NULL)
+		abort();
+	db->config = config;
+	db->name = strdup(name);
+	db->conn = conn_create(base, config, name, "tick", false, &hooks, db);
+	db->tick = tick_create(base, config, name, db->conn, stats);
+	db->maint = maint_create(base, config, name, MAINT_OPERATIONS, stats);
+	db->retry = maint_create(base, config, name, MAINT_RETRY, stats);
+	db->ingest = ingest_create(base, config, name, db->tick, stats);
+	db->period = event_new(base, -1, 0, handle_period, db);
+	db->check = event_new(base, -1, 0, handle_check, db);
+	if (db->name == NULL || db->period == NULL || db->check == NULL)
+		abort();
+	conn_open(db->conn);
+	return db;
+}
+
+/* Stop at once, and free. */
+void
+database_free(Database *db)
+{
+	stop_work(db);
+	event_free(db->period);
+	event_free(db->check);
+	maint_free(db->maint);
+	maint_free(db->retry);
+	ingest_free(db->ingest);
+	conn_close(db->conn);
+	tick_free(db->tick);
+	conn_free(db->conn);
+	trouble_clear(&db->trouble, db->name, NULL);
+	free(db->version);
+	free(db->name);
+	free(db);
+}
+
+/* The database's name; it belongs to the object. */
+const char *
+database_get_name(const Database *db)
+{
+	return db->name;
+}
+
+/*
+ * The configuration has changed.  reconnect: so much that all connections
+ * must be made anew.
+ */
+void
+database_reload(Database *db, bool reconnect)
+{
+	if (reconnect)
+	{
+		stop_work(db);
+		wait_until(db, 0);
+	}
+	else if (!db->ticking)
+		wait_until(db, 0);
+	else if (!db->config->ingest)
+		ingest_stop(db->ingest);
+}
+
+/* Begin nothing new; what is under way may end. */
+void
+database_quiesce(Database *db)
+{
+	event_del(db->period);
+	event_del(db->check);
+	if (!maint_is_busy(db->maint))
+		maint_stop(db->maint);
+	if (!maint_is_busy(db->retry))
+		maint_stop(db->retry);
+	if (!ingest_is_busy(db->ingest))
+		ingest_stop(db->ingest);
+}
+
+/* Is a statement under way? */
+bool
+database_is_busy(const Database *db)
+{
+	return conn_is_busy(db->conn) || maint_is_busy(db->maint) ||
+		   maint_is_busy(db->retry) || ingest_is_busy(db->ingest);
+}
+
+/* A word for the status line. */
+const char *
+database_get_state(const Database *db)
+{
+	if (!db->ticking)
+		return db->no_pgq ? "no pgq" : "not connected";
+	return ingest_get_state(db->ingest);
+}

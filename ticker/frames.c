@@ -1,0 +1,128 @@
+/*-------------------------------------------------------------------------
+ *
+ * frames.c
+ *		Walk over the frames of event/frame_format.h in memory.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "frames.h"
+
+#include "event/frame_format.h"
+
+/* Read a big-endian integer. */
+uint32_t
+frames_get_uint32(const char *p)
+{
+	const unsigned char *u = (const unsigned char *) p;
+
+	return (uint32_t) u[0] << 24 | (uint32_t) u[1] << 16 |
+		   (uint32_t) u[2] << 8 | u[3];
+}
+
+/* Read a big-endian integer. */
+uint64_t
+frames_get_uint64(const char *p)
+{
+	return (uint64_t) frames_get_uint32(p) << 32 | frames_get_uint32(p + 4);
+}
+
+/* Write a big-endian integer. */
+void
+frames_put_uint64(char *p, uint64_t value)
+{
+	for (int i = 7; i >= 0; i--, value >>= 8)
+		p[i] = (char) (value & 0xff);
+}
+
+/*
+ * Look at the frame that begins at "data", of which "len" bytes are there.
+ *
+ * Fills *frame, whose pointers go into data, if all of the frame is there.
+ */
+FramePeek
+frames_peek(const char *data, size_t len, Frame *frame)
+{
+	uint32_t body_len;
+
+	if (len == 0)
+		return FRAME_PARTIAL;
+	frame->tag = data[0];
+	if (frame->tag != FRAME_EVENTS && frame->tag != FRAME_TOUCHED &&
+		frame->tag != FRAME_COMMIT && frame->tag != FRAME_MARKER)
+		return FRAME_BAD;
+	if (len < FRAME_HEADER_LEN)
+		return FRAME_PARTIAL;
+	body_len = frames_get_uint32(data + 1);
+	if (body_len > FRAME_MAX_BODY)
+		return FRAME_BAD;
+	if (len - FRAME_HEADER_LEN < body_len)
+		return FRAME_PARTIAL;
+	frame->body = data + FRAME_HEADER_LEN;
+	frame->body_len = body_len;
+	frame->len = FRAME_HEADER_LEN + body_len;
+	return FRAME_WHOLE;
+}
+
+/* Read a C frame; false if it is malformed. */
+bool
+frames_get_commit(const Frame *frame, FrameCommit *commit)
+{
+	if (frame->body_len != FRAME_COMMIT_LEN)
+		return false;
+	commit->end_lsn = frames_get_uint64(frame->body);
+	commit->time = (int64_t) frames_get_uint64(frame->body + 8);
+	commit->xid = frames_get_uint32(frame->body + 16);
+	commit->nevents = (int64_t) frames_get_uint64(frame->body + 20);
+	return true;
+}
+
+/* Read an M frame; false if it is malformed. */
+bool
+frames_get_marker(const Frame *frame, uint64_t *lsn)
+{
+	if (frame->body_len != FRAME_MARKER_LEN)
+		return false;
+	*lsn = frames_get_uint64(frame->body);
+	return true;
+}
+
+/*
+ * Report the queue of an E frame, or the queues of a T frame.
+ *
+ * The names point into the frame and have no terminating zero.  Returns false
+ * if the frame is malformed; some queues may have been reported then.
+ */
+bool
+frames_get_queues(const Frame *frame,
+				  void (*found)(const char *name, size_t len, void *arg),
+				  void *arg)
+{
+	const char *p = frame->body;
+	size_t left = frame->body_len;
+	uint32_t n = 1;
+
+	if (frame->tag == FRAME_TOUCHED)
+	{
+		if (left < 4)
+			return false;
+		n = frames_get_uint32(p);
+		p += 4;
+		left -= 4;
+	}
+	for (; n > 0; n--)
+	{
+		uint32_t len;
+
+		if (left < 4)
+			return false;
+		len = frames_get_uint32(p);
+		if (len > left - 4)
+			return false;
+		found(p + 4, len, arg);
+		p += 4 + len;
+		left -= 4 + len;
+	}
+	return frame->tag == FRAME_EVENTS || left == 0;
+}

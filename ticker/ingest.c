@@ -1,0 +1,502 @@
+/*-------------------------------------------------------------------------
+ *
+ * ingest.c
+ *		Write what the slot sends into the queues: exactly once, in order.
+ *
+ * While running:
+ *
+ *		frames arrive:			gather them
+ *		nothing is being written:
+ *			take what has gathered, send it to pgq.ingest() as one transaction
+ *			together with the position that it moves from and to
+ *		it is committed:
+ *			tell the ticker which queues were fed, take what has gathered, ...
+ *		it failed, or nobody knows:
+ *			close the stream and the connection, read the position, start again
+ *
+ * So a group is one transaction with one round trip, one is under way, and
+ * groups grow by themselves when commits get slow.  A source transaction that
+ * is too long for memory is written part by part as it arrives, inside BEGIN
+ * and COMMIT.
+ *
+ * pgq.ingest() moves the position from where we last saw it, in the same
+ * transaction as the events: if it is elsewhere by now, somebody else has
+ * been writing and the transaction fails.
+ *
+ * What may be confirmed: ingest commits are asynchronous, and a standby that
+ * takes over may have the slot's new position without our last commits.  A
+ * walsender passes only WAL that is flushed, and for a failover slot only WAL
+ * that its standbys have.  So a position is confirmed when the stream has
+ * passed the end of WAL as it was after the commit that moved it.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "ingest.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+/* Seconds between moves of the position of a database without events. */
+#define IDLE_PERIOD 10.0
+
+/*
+ * Bytes of WAL that are nobody's work: our own ticks, checkpoints and
+ * snapshots of running transactions.  A position is not moved for less, or
+ * the move itself would be a reason to move again, for ever.
+ */
+#define IDLE_WAL 16384
+
+/* Seconds between complaints about discarded events. */
+#define DISCARD_LOG_PERIOD 60.0
+
+/*
+ * WAL shows a commit before other sessions see it.  Events must not be
+ * readable before the rows that they tell of, so their transactions are
+ * waited for before events are committed, not only before they are ticked:
+ * a tick for other reasons may come at any time.
+ */
+static const char wait_sql[] =
+	"select pg_catalog.count(*) from pgq.tick('{}'::text[], $1::xid[])";
+
+static const char ingest_sql[] =
+	"select pgq.ingest($1, $2::pg_lsn, $3::pg_lsn, $4)";
+
+static const char wal_end_sql[] =
+	"select pg_catalog.pg_current_wal_insert_lsn()";
+
+/* Forget what came from the stream, and what is being written. */
+void
+ingest_drop_all(Ingest *ingest)
+{
+	gather_reset(&ingest->gather);
+	gather_free_group(ingest->group);
+	ingest->group = NULL;
+	ingest->in_large = false;
+	names_clear(&ingest->large_queues);
+	ingest->large_events = 0;
+	ingest->nconfirms = 0;
+}
+
+/*
+ * "position" has been committed, and its WAL ends before "wal_end".
+ *
+ * When there is no room the newest entry gives way: to confirm it later than
+ * needed is harmless.
+ */
+void
+ingest_add_confirm(Ingest *ingest, uint64_t position, uint64_t wal_end)
+{
+	Confirm *confirm;
+
+	if (ingest->nconfirms < MAX_CONFIRMS)
+		ingest->nconfirms++;
+	confirm = &ingest->confirms[ingest->nconfirms - 1];
+	confirm->position = position;
+	confirm->wal_end = wal_end;
+}
+
+/* Confirm the positions whose commits the stream has passed. */
+static void
+confirm_passed(Ingest *ingest)
+{
+	int n = 0;
+
+	while (n < ingest->nconfirms &&
+		   ingest->confirms[n].wal_end <= ingest->gather.reached)
+		n++;
+	if (n == 0)
+		return;
+	stream_confirm(ingest->stream, ingest->confirms[n - 1].position);
+	ingest->nconfirms -= n;
+	memmove(ingest->confirms, ingest->confirms + n,
+			ingest->nconfirms * sizeof(Confirm));
+}
+
+static void
+count_discarded(Ingest *ingest, int64_t n)
+{
+	double now = conn_clock();
+
+	if (n <= 0)
+		return;
+	ingest->stats->discarded += n;
+	ingest->discarded += n;
+	if (ingest->discard_logged_at > 0 &&
+		now - ingest->discard_logged_at < DISCARD_LOG_PERIOD)
+		return;
+	log_warning("[%s]: discarded %" PRId64 " events of queues that do not "
+				"exist", ingest->dbname, ingest->discarded);
+	ingest->discarded = 0;
+	ingest->discard_logged_at = now;
+}
+
+/*
+ * A statement of a group failed.  Whatever the reason, the way out is the
+ * same: the slot has everything still, from the position on.
+ */
+static void
+handle_failure(Ingest *ingest, const PGresult *res)
+{
+	const char *sqlstate = conn_sqlstate(res);
+	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+	if (text == NULL)
+		text = PQresultErrorMessage(res);
+	if (strcmp(sqlstate, "40001") == 0 || strcmp(sqlstate, "40P01") == 0 ||
+		strcmp(sqlstate, "55P03") == 0)
+		log_info("[%s]: ingest starts again: %s", ingest->dbname, text);
+	else
+		trouble_report(&ingest->trouble, ingest->dbname,
+					   "ingest failed, will be tried again: %s", text);
+	ingest_restart(ingest);
+}
+
+/* Statements whose result says nothing but that they worked. */
+static void
+take_nothing(Conn *conn, const PGresult *res, void *arg)
+{
+	if (conn_failed(res))
+		handle_failure(arg, res);
+}
+
+static void
+take_waited(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+
+	/* in a large transaction this error has spoilt it; COMMIT will tell */
+	if (conn_failed(res))
+		trouble_report(&ingest->wait_trouble, ingest->dbname,
+					   "could not wait for source transactions: %s",
+					   PQresultErrorMessage(res));
+	else
+		trouble_clear(&ingest->wait_trouble, ingest->dbname, NULL);
+}
+
+/* The group is committed: its events can be read once there is a tick. */
+static void
+count_committed(Ingest *ingest, int64_t events)
+{
+	Group *group = ingest->group;
+
+	ingest->position = group->end_lsn;
+	ingest->stats->groups++;
+	ingest->stats->events += events;
+	count_discarded(ingest, group->nevents - events);
+	if (group->queues.count > 0)
+		tick_feed(ingest->tick, &group->queues, &group->xids);
+	trouble_clear(&ingest->trouble, ingest->dbname, "ingest works again");
+	conn_reset_back_off(ingest->conn);
+}
+
+static void
+take_events(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+	Group *group = ingest->group;
+	int64_t events;
+
+	if (conn_failed(res) || PQntuples(res) != 1)
+	{
+		handle_failure(ingest, res);
+		return;
+	}
+	events = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+	ingest->stats->bytes += group->frames.len;
+	switch (group->kind)
+	{
+		case GROUP_WHOLE:
+			count_committed(ingest, events);
+			break;
+		case GROUP_PART:
+			ingest->large_events += events;
+			names_merge(&ingest->large_queues, &group->queues);
+			gather_free_group(group);
+			ingest->group = NULL;
+			ingest_pump(ingest);
+			break;
+		case GROUP_LAST:
+			ingest->large_events += events;
+			names_merge(&group->queues, &ingest->large_queues);
+			break;
+	}
+}
+
+static void
+take_commit(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+
+	if (conn_failed(res) ||
+		strcmp(PQcmdStatus((PGresult *) res), "COMMIT") != 0)
+	{
+		handle_failure(ingest, res);
+		return;
+	}
+	count_committed(ingest, ingest->large_events);
+	ingest->in_large = false;
+	ingest->large_events = 0;
+}
+
+static void
+take_wal_end(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+
+	if (conn_failed(res) || PQntuples(res) != 1 ||
+		!stream_parse_lsn(PQgetvalue(res, 0, 0), &ingest->own_wal_end))
+	{
+		handle_failure(ingest, res);
+		return;
+	}
+	ingest_add_confirm(ingest, ingest->position, ingest->own_wal_end);
+	gather_free_group(ingest->group);
+	ingest->group = NULL;
+	ingest_pump(ingest);
+}
+
+/* Send one pgq.ingest() call. */
+static void
+send_ingest(Ingest *ingest, const Group *group, uint64_t to)
+{
+	char from_text[32];
+	char to_text[32];
+	const char *values[4] = {ingest->slot, from_text, to_text,
+							 group->frames.len ? group->frames.data : ""};
+	const int lengths[4] = {0, 0, 0, (int) group->frames.len};
+	static const int formats[4] = {0, 0, 0, 1};
+
+	snprintf(from_text, sizeof(from_text), LSN_FORMAT,
+			 LSN_ARGS(ingest->position));
+	snprintf(to_text, sizeof(to_text), LSN_FORMAT, LSN_ARGS(to));
+	conn_send(ingest->conn, ingest_sql, 4, values, lengths, formats,
+			  take_events, ingest);
+}
+
+/* Send all statements of a group; their answers come in the same order. */
+static void
+send_group(Ingest *ingest)
+{
+	Group *group = ingest->group;
+
+	if (group->kind == GROUP_PART)
+	{
+		if (!ingest->in_large)
+			conn_send(ingest->conn, "begin", 0, NULL, NULL, NULL,
+					  take_nothing, ingest);
+		ingest->in_large = true;
+		send_ingest(ingest, group, ingest->position);
+		return;
+	}
+	if (group->xids.count > 0)
+	{
+		char *xids = xids_to_array(&group->xids);
+		const char *values[1] = {xids};
+
+		conn_send(ingest->conn, wait_sql, 1, values, NULL, NULL, take_waited,
+				  ingest);
+		free(xids);
+	}
+	send_ingest(ingest, group, group->end_lsn);
+	if (group->kind == GROUP_LAST)
+		conn_send(ingest->conn, "commit", 0, NULL, NULL, NULL, take_commit,
+				  ingest);
+	conn_send(ingest->conn, wal_end_sql, 0, NULL, NULL, NULL, take_wal_end,
+			  ingest);
+}
+
+/*
+ * Do what can be done now: write the next group if none is being written, and
+ * read on or stop reading, as memory allows.
+ */
+void
+ingest_pump(Ingest *ingest)
+{
+	size_t held;
+
+	while (ingest->state == INGEST_RUNNING && ingest->group == NULL)
+	{
+		Group *group = gather_take(&ingest->gather);
+
+		if (group == NULL)
+			break;
+		if (group->frames.len == 0 && group->end_lsn <= ingest->position)
+		{
+			gather_free_group(group);
+			continue;
+		}
+		ingest->group = group;
+		send_group(ingest);
+	}
+
+	if (ingest->state != INGEST_RUNNING && ingest->state != INGEST_CHECKING)
+		return;
+	held = ingest->gather.bytes +
+		   (ingest->group ? ingest->group->frames.len : 0);
+
+	/* a frame that is longer than the limit must come in nevertheless */
+	stream_pause(ingest->stream,
+				 held > ingest->config->ingest_memory &&
+					 (ingest->group || ingest->gather.first));
+}
+
+static bool
+take_data(const char *data, size_t len, void *arg)
+{
+	Ingest *ingest = arg;
+	const char *error;
+
+	if (gather_put(&ingest->gather, data, len, &error))
+		return true;
+	trouble_report(&ingest->trouble, ingest->dbname,
+				   "slot \"%s\" sent what is not understood: %s; is the "
+				   "server's library pgq of another version than pgqd?",
+				   ingest->slot, error);
+	ingest_pause(ingest, ingest->config->check_period);
+	return false;
+}
+
+static void
+note_passed(uint64_t lsn, void *arg)
+{
+	Ingest *ingest = arg;
+
+	gather_pass(&ingest->gather, lsn);
+}
+
+static void
+handle_drained(void *arg)
+{
+	Ingest *ingest = arg;
+
+	if (ingest->state == INGEST_RUNNING)
+		confirm_passed(ingest);
+	ingest_pump(ingest);
+}
+
+static void
+note_started(void *arg)
+{
+	ingest_check_slot(arg);
+}
+
+/* Rows came into queues straight from SQL: nothing to write, only to tick. */
+static void
+note_touched(Names *queues, uint32_t xid, void *arg)
+{
+	Ingest *ingest = arg;
+	Xids xids = {0};
+
+	if (queues->count == 0)
+		return;
+	xids_add(&xids, xid);
+	tick_feed(ingest->tick, queues, &xids);
+}
+
+/* Let the position follow the WAL, so that the server may forget it. */
+static void
+handle_idle(evutil_socket_t fd, short what, void *arg)
+{
+	Ingest *ingest = arg;
+	const Gather *g = &ingest->gather;
+
+	if (ingest->state != INGEST_RUNNING || ingest->group ||
+		!gather_is_idle(g) || g->reached <= ingest->position)
+		return;
+	if (g->reached_by_commit <= ingest->position &&
+		g->reached < ingest->own_wal_end + IDLE_WAL)
+		return;
+	gather_mark(&ingest->gather, g->reached);
+	ingest_pump(ingest);
+}
+
+static const StreamHooks stream_hooks = {note_started, take_data, note_passed,
+										 handle_drained, ingest_handle_end};
+
+/*
+ * Make the ingest of one database, switched off.  tick gets to know which
+ * queues were fed.
+ */
+Ingest *
+ingest_create(struct event_base *base, const Config *config,
+			  const char *dbname, Tick *tick, Stats *stats)
+{
+	Ingest *ingest = calloc(1, sizeof(Ingest));
+	struct timeval tv = conn_timeval(IDLE_PERIOD);
+
+	if (ingest == NULL)
+		abort();
+	ingest->config = config;
+	ingest->dbname = strdup(dbname);
+	ingest->stats = stats;
+	ingest->tick = tick;
+	ingest->gather.touched = note_touched;
+	ingest->gather.arg = ingest;
+	ingest->conn = conn_create(base, config, dbname, "ingest", false,
+							   &ingest_conn_hooks, ingest);
+	ingest->stream = stream_create(base, config, dbname, &stream_hooks,
+								   ingest);
+	ingest->timer = event_new(base, -1, 0, ingest_end_pause, ingest);
+	ingest->idle = event_new(base, -1, EV_PERSIST, handle_idle, ingest);
+	if (ingest->dbname == NULL || ingest->timer == NULL ||
+		ingest->idle == NULL)
+		abort();
+	event_add(ingest->idle, &tv);
+	return ingest;
+}
+
+/* Stop and free. */
+void
+ingest_free(Ingest *ingest)
+{
+	if (ingest == NULL)
+		return;
+	ingest_stop(ingest);
+	event_free(ingest->timer);
+	event_free(ingest->idle);
+	conn_free(ingest->conn);
+	stream_free(ingest->stream);
+	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
+	trouble_clear(&ingest->wait_trouble, ingest->dbname, NULL);
+	free(ingest->slot);
+	free(ingest->recorded_problem);
+	free(ingest->dbname);
+	free(ingest);
+}
+
+/* Is it switched off: not started, or no slot found? */
+bool
+ingest_is_off(const Ingest *ingest)
+{
+	return ingest->state == INGEST_OFF;
+}
+
+/* Is a group being written? */
+bool
+ingest_is_busy(const Ingest *ingest)
+{
+	return ingest->group != NULL;
+}
+
+/* A word for the status line. */
+const char *
+ingest_get_state(const Ingest *ingest)
+{
+	switch (ingest->state)
+	{
+		case INGEST_OFF:
+			return "ticks";
+		case INGEST_RUNNING:
+			return "ingest runs";
+		default:
+			return ingest->standing_by ? "ingest stands by"
+				   : ingest->recorded_problem ? "ingest stands still"
+											  : "ingest starts";
+	}
+}

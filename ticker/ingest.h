@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * ingest.h
+ *		Write what the slot sends into the queues: exactly once, in order.
+ *
+ * ingest.c writes groups and confirms them; ingest_start.c finds slot and
+ * position, opens the stream and deals with what can be wrong there.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQD_INGEST_H
+#define PGQD_INGEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <event2/event.h>
+
+#include "config.h"
+#include "conn.h"
+#include "gather.h"
+#include "stats.h"
+#include "stream.h"
+#include "tick.h"
+#include "trouble.h"
+
+/* See the table in ingest_start.c. */
+typedef enum IngestState
+{
+	INGEST_OFF,
+	INGEST_PAUSED,
+	INGEST_CONNECTING,
+	INGEST_LOOKING,
+	INGEST_OPENING,
+	INGEST_CHECKING,
+	INGEST_RUNNING
+} IngestState;
+
+/* Confirm "position" when the stream has passed "wal_end". */
+typedef struct Confirm
+{
+	uint64_t position;
+	uint64_t wal_end;
+} Confirm;
+
+#define MAX_CONFIRMS 256
+
+typedef struct Ingest
+{
+	const Config *config;
+	char *dbname;
+	Stats *stats;
+	Tick *tick;
+	Conn *conn;
+	Stream *stream;
+	IngestState state;
+	struct event *timer;		/* ends INGEST_PAUSED */
+	struct event *idle;			/* time to let the position follow */
+
+	char *slot;
+	uint64_t position;			/* as pgq.position has it */
+	bool may_replicate;			/* our role has the right */
+	char *recorded_problem;		/* what pgq.slot says, NULL: none */
+	bool standing_by;			/* someone else reads the slot */
+
+	Gather gather;
+	Group *group;				/* being written, NULL: none */
+	bool in_large;				/* BEGIN was sent for a large transaction */
+	Names large_queues;			/* fed by its parts so far */
+	int64_t large_events;		/* written by them */
+
+	/* positions that may not be confirmed yet, oldest first */
+	Confirm confirms[MAX_CONFIRMS];
+	int nconfirms;
+	uint64_t own_wal_end;		/* where our last commit's WAL ended */
+
+	Trouble trouble;
+	Trouble wait_trouble;
+	double discard_logged_at;
+	int64_t discarded;			/* since that was logged */
+} Ingest;
+
+/* ingest.c */
+extern Ingest *ingest_create(struct event_base *base, const Config *config,
+							 const char *dbname, Tick *tick, Stats *stats);
+extern void ingest_free(Ingest *ingest);
+extern bool ingest_is_off(const Ingest *ingest);
+extern bool ingest_is_busy(const Ingest *ingest);
+extern const char *ingest_get_state(const Ingest *ingest);
+extern void ingest_drop_all(Ingest *ingest);
+extern void ingest_add_confirm(Ingest *ingest, uint64_t position,
+							   uint64_t wal_end);
+extern void ingest_pump(Ingest *ingest);
+
+/* ingest_start.c */
+extern const ConnHooks ingest_conn_hooks;
+extern void ingest_start(Ingest *ingest);
+extern void ingest_stop(Ingest *ingest);
+extern void ingest_pause(Ingest *ingest, double seconds);
+extern void ingest_end_pause(evutil_socket_t fd, short what, void *arg);
+extern void ingest_restart(Ingest *ingest);
+extern void ingest_check_slot(Ingest *ingest);
+extern void ingest_handle_end(StreamEnd end, const char *sqlstate,
+							  const char *why, void *arg);
+
+#endif /* PGQD_INGEST_H */

@@ -1,0 +1,452 @@
+/*-------------------------------------------------------------------------
+ *
+ * ingest_start.c
+ *		Find slot and position, open the stream, and deal with what is wrong.
+ *
+ *	state		event						next		logged
+ *	OFF			the database has a slot		CONNECTING
+ *	PAUSED		time is up					CONNECTING, or LOOKING
+ *	CONNECTING	connected					LOOKING
+ *	LOOKING		no slot						OFF
+ *				slot is read by another		PAUSED		"stands by"
+ *				slot missing or lost		PAUSED		"stands still", problem
+ *				slot and position found		OPENING
+ *	OPENING		stream started				CHECKING
+ *				refused, not our system		PAUSED		problem
+ *	CHECKING	position moved meanwhile	CONNECTING
+ *				confirmed past position		PAUSED		"stands still", problem
+ *				all is well					RUNNING		"reads slot"
+ *	any			connection or stream lost	PAUSED		the reason
+ *
+ * The stream is opened before the slot is checked, because from then on
+ * nobody else can move the slot.
+ *
+ * A problem is written to pgq.slot for people to see, and looked at again
+ * after check_period.  Changes that are missing stay missing: the cause goes
+ * away only when someone gives the slot a new position.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "ingest.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+/* Longest pause between looks whether another's stream has ended, seconds. */
+#define STAND_BY_PAUSE 2.0
+
+/* A connection that lasted so long was a good one, in seconds. */
+#define GOOD_AGE 30.0
+
+#define POSITION_SQL \
+	"(select p.pos_lsn from pgq.position p" \
+	" where p.pos_slot operator(pg_catalog.=) "
+
+#define POSITION_SQL_END " order by p.pos_lsn desc limit 1)"
+
+static const char look_sql[] =
+	"select s.slot_name, s.slot_sysid, s.slot_problem,"
+	" " POSITION_SQL "s.slot_name" POSITION_SQL_END ","
+	" r.slot_name is not null, r.active_pid, r.wal_status,"
+	" (select a.rolreplication or a.rolsuper from pg_catalog.pg_roles a"
+	" where a.rolname operator(pg_catalog.=) current_user)"
+	" from pgq.slot s left join pg_catalog.pg_replication_slots r"
+	" on r.slot_name operator(pg_catalog.=) s.slot_name::pg_catalog.name";
+
+enum
+{
+	LOOK_SLOT,
+	LOOK_SYSID,
+	LOOK_PROBLEM,
+	LOOK_POSITION,
+	LOOK_EXISTS,
+	LOOK_ACTIVE_PID,
+	LOOK_WAL_STATUS,
+	LOOK_MAY_REPLICATE
+};
+
+static const char check_sql[] =
+	"select " POSITION_SQL "$1" POSITION_SQL_END ","
+	" r.confirmed_flush_lsn, pg_catalog.pg_current_wal_insert_lsn()"
+	" from pg_catalog.pg_replication_slots r"
+	" where r.slot_name operator(pg_catalog.=) $1::pg_catalog.name";
+
+enum
+{
+	CHECK_POSITION,
+	CHECK_CONFIRMED,
+	CHECK_WAL_END
+};
+
+static const char problem_sql[] =
+	"select pgq.ingest_problem($1, $2, $3::pg_lsn)";
+
+static void look(Ingest *ingest);
+
+/* Close stream and connection at once, and forget what is not committed. */
+static void
+close_all(Ingest *ingest)
+{
+	stream_close(ingest->stream);
+	conn_close(ingest->conn);
+	ingest_drop_all(ingest);
+}
+
+static void
+sleep_for(Ingest *ingest, double seconds)
+{
+	struct timeval tv = conn_timeval(seconds);
+
+	ingest->state = INGEST_PAUSED;
+	event_add(ingest->timer, &tv);
+}
+
+/* Close everything, and start again after so many seconds. */
+void
+ingest_pause(Ingest *ingest, double seconds)
+{
+	close_all(ingest);
+	sleep_for(ingest, seconds);
+}
+
+/*
+ * Close everything and start again: soon, if it has been going well.
+ *
+ * The stream must not stay open without us: a walsender whose client never
+ * confirms holds up the server's shutdown.
+ */
+void
+ingest_restart(Ingest *ingest)
+{
+	if (ingest->state == INGEST_RUNNING &&
+		conn_age(ingest->conn) > GOOD_AGE)
+		conn_reset_back_off(ingest->conn);
+	ingest_pause(ingest, conn_back_off(ingest->conn));
+}
+
+/* Switch off at once. */
+void
+ingest_stop(Ingest *ingest)
+{
+	event_del(ingest->timer);
+	close_all(ingest);
+	ingest->state = INGEST_OFF;
+	ingest->standing_by = false;
+}
+
+/* Switch on, if it is off. */
+void
+ingest_start(Ingest *ingest)
+{
+	if (ingest->state != INGEST_OFF)
+		return;
+	ingest->state = INGEST_CONNECTING;
+	conn_open(ingest->conn);
+}
+
+/* Timer callback: the pause is over. */
+void
+ingest_end_pause(evutil_socket_t fd, short what, void *arg)
+{
+	Ingest *ingest = arg;
+
+	if (conn_is_ready(ingest->conn))
+		look(ingest);
+	else
+	{
+		ingest->state = INGEST_CONNECTING;
+		conn_open(ingest->conn);
+	}
+}
+
+static void
+conn_became_ready(Conn *conn, void *arg)
+{
+	conn_send(conn, "set synchronous_commit = off", 0, NULL, NULL, NULL, NULL,
+			  NULL);
+	look(arg);
+}
+
+static void
+conn_was_lost(Conn *conn, const char *why, void *arg)
+{
+	Ingest *ingest = arg;
+
+	trouble_report(&ingest->trouble, ingest->dbname, "ingest: connection: %s",
+				   why);
+	ingest_restart(ingest);
+}
+
+const ConnHooks ingest_conn_hooks = {conn_became_ready, conn_was_lost, NULL};
+
+static void
+problem_recorded(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+
+	if (conn_failed(res))
+		log_warning("[%s]: could not record the problem: %s", ingest->dbname,
+					PQresultErrorMessage(res));
+	ingest_pause(ingest, ingest->config->check_period);
+}
+
+/*
+ * Ingest can't go on.  Say so once, write it down where SQL shows it, and look
+ * again later.  missing: changes from the position on are lost.
+ */
+static void
+stand_still(Ingest *ingest, bool missing, const char *problem)
+{
+	char lsn[32];
+	const char *values[3] = {ingest->slot, problem, missing ? lsn : NULL};
+
+	snprintf(lsn, sizeof(lsn), LSN_FORMAT, LSN_ARGS(ingest->position));
+	trouble_report(&ingest->trouble, ingest->dbname,
+				   "ingest stands still: %s%s%s; ticks go on", problem,
+				   missing ? "; changes are missing from " : "",
+				   missing ? lsn : "");
+	stream_close(ingest->stream);
+	ingest_drop_all(ingest);
+	ingest->standing_by = false;
+
+	/* write it once, not every check_period */
+	if (!conn_is_ready(ingest->conn) ||
+		(ingest->recorded_problem &&
+		 strcmp(ingest->recorded_problem, problem) == 0))
+		ingest_pause(ingest, ingest->config->check_period);
+	else
+	{
+		ingest->state = INGEST_PAUSED;
+		conn_send(ingest->conn, problem_sql, 3, values, NULL, NULL,
+				  problem_recorded, ingest);
+	}
+}
+
+static void
+termination_sent(Conn *conn, const PGresult *res, void *arg)
+{
+	sleep_for(arg, 0.1);
+}
+
+/* Another session reads the slot: ours from before, or another pgqd's. */
+static void
+stand_by(Ingest *ingest, const char *pid)
+{
+	double pause = conn_back_off(ingest->conn);
+
+	if (atoi(pid) == stream_get_pid(ingest->stream))
+	{
+		const char *values[1] = {pid};
+
+		/* what we lost touch with must not keep the slot from us */
+		log_info("[%s]: ending our former walsender, PID %s", ingest->dbname,
+				 pid);
+		ingest->state = INGEST_PAUSED;
+		conn_send(ingest->conn,
+				  "select pg_catalog.pg_terminate_backend($1::int4)", 1,
+				  values, NULL, NULL, termination_sent, ingest);
+		return;
+	}
+	if (!ingest->standing_by)
+		log_info("[%s]: slot \"%s\" is active for PID %s: stands by to take "
+				 "over", ingest->dbname, ingest->slot, pid);
+	ingest->standing_by = true;
+	sleep_for(ingest, pause < STAND_BY_PAUSE ? pause : STAND_BY_PAUSE);
+}
+
+static void
+take_look(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+	char sysid[32];
+
+	if (conn_failed(res))
+	{
+		trouble_report(&ingest->trouble, ingest->dbname,
+					   "ingest: could not read slot and position: %s",
+					   PQresultErrorMessage(res));
+		ingest_pause(ingest, ingest->config->check_period);
+		return;
+	}
+	if (PQntuples(res) == 0)
+	{
+		ingest_stop(ingest);
+		return;
+	}
+	free(ingest->slot);
+	ingest->slot = strdup(PQgetvalue(res, 0, LOOK_SLOT));
+	free(ingest->recorded_problem);
+	ingest->recorded_problem = PQgetisnull(res, 0, LOOK_PROBLEM)
+								   ? NULL
+								   : strdup(PQgetvalue(res, 0, LOOK_PROBLEM));
+	ingest->may_replicate =
+		strcmp(PQgetvalue(res, 0, LOOK_MAY_REPLICATE), "t") == 0;
+	ingest->position = 0;
+
+	if (!stream_parse_lsn(PQgetvalue(res, 0, LOOK_POSITION),
+						  &ingest->position))
+		stand_still(ingest, false, "pgq.position has no row for the slot");
+	else if (strcmp(PQgetvalue(res, 0, LOOK_EXISTS), "t") != 0)
+		stand_still(ingest, true, "the replication slot is missing");
+	else if (strcmp(PQgetvalue(res, 0, LOOK_WAL_STATUS), "lost") == 0)
+		stand_still(ingest, true,
+					"the replication slot has lost WAL that it needs");
+	else if (!PQgetisnull(res, 0, LOOK_ACTIVE_PID))
+		stand_by(ingest, PQgetvalue(res, 0, LOOK_ACTIVE_PID));
+	else
+	{
+		/* SQL has it as a signed number */
+		snprintf(sysid, sizeof(sysid), "%llu",
+				 (unsigned long long) strtoll(PQgetvalue(res, 0, LOOK_SYSID),
+											  NULL, 10));
+		ingest->state = INGEST_OPENING;
+		stream_open(ingest->stream, ingest->slot, ingest->position, sysid);
+	}
+}
+
+/* Read slot, position and what the server says of the slot. */
+static void
+look(Ingest *ingest)
+{
+	ingest->state = INGEST_LOOKING;
+	ingest->gather.max_bytes = ingest->config->ingest_max_bytes;
+	conn_send(ingest->conn, look_sql, 0, NULL, NULL, NULL, take_look, ingest);
+}
+
+static void
+problem_cleared(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+
+	if (conn_failed(res))
+		log_warning("[%s]: could not clear the problem of slot \"%s\": %s",
+					ingest->dbname, ingest->slot, PQresultErrorMessage(res));
+}
+
+static void
+take_check(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+	uint64_t position;
+	uint64_t confirmed;
+	char *problem;
+
+	if (conn_failed(res) || PQntuples(res) != 1 ||
+		!stream_parse_lsn(PQgetvalue(res, 0, CHECK_POSITION), &position) ||
+		!stream_parse_lsn(PQgetvalue(res, 0, CHECK_CONFIRMED), &confirmed) ||
+		!stream_parse_lsn(PQgetvalue(res, 0, CHECK_WAL_END),
+						  &ingest->own_wal_end))
+	{
+		trouble_report(&ingest->trouble, ingest->dbname,
+					   "ingest: could not check slot \"%s\": %s",
+					   ingest->slot, PQresultErrorMessage(res));
+		ingest_restart(ingest);
+		return;
+	}
+	if (position != ingest->position)
+	{
+		log_info("[%s]: position moved while slot \"%s\" was opened: ingest "
+				 "starts again", ingest->dbname, ingest->slot);
+		ingest_restart(ingest);
+		return;
+	}
+	if (confirmed > position)
+	{
+		if (asprintf(&problem,
+					 "the replication slot is confirmed up to " LSN_FORMAT
+					 ", past the position " LSN_FORMAT,
+					 LSN_ARGS(confirmed), LSN_ARGS(position)) < 0)
+			abort();
+		stand_still(ingest, true, problem);
+		free(problem);
+		return;
+	}
+
+	if (ingest->recorded_problem)
+	{
+		const char *values[3] = {ingest->slot, NULL, NULL};
+
+		conn_send(conn, problem_sql, 3, values, NULL, NULL, problem_cleared,
+				  ingest);
+		free(ingest->recorded_problem);
+		ingest->recorded_problem = NULL;
+	}
+	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
+	log_info("[%s]: ingest reads slot \"%s\" from " LSN_FORMAT,
+			 ingest->dbname, ingest->slot, LSN_ARGS(position));
+	ingest->standing_by = false;
+	ingest->state = INGEST_RUNNING;
+	ingest_add_confirm(ingest, position, ingest->own_wal_end);
+	ingest_pump(ingest);
+}
+
+/* The stream has started: is it the slot that the position belongs to? */
+void
+ingest_check_slot(Ingest *ingest)
+{
+	const char *values[1] = {ingest->slot};
+
+	ingest->state = INGEST_CHECKING;
+	if (!conn_send(ingest->conn, check_sql, 1, values, NULL, NULL, take_check,
+				   ingest))
+		ingest_restart(ingest);
+}
+
+/* What to do about a refusal, where we know better than the server. */
+static const char *
+refusal_hint(const Ingest *ingest, const char *sqlstate, const char *why)
+{
+	if (strstr(why, "output_plugin_libraries") || strcmp(sqlstate, "58P01") == 0)
+		return "; install PgQ's library, and add pgq to "
+			   "output_plugin_libraries where the server has that setting";
+	if (strstr(why, "wal_level"))
+		return "; set wal_level = logical and restart the server";
+	if (strcmp(sqlstate, "42501") == 0 || !ingest->may_replicate)
+		return "; the role needs REPLICATION: ALTER ROLE ... REPLICATION";
+	return "";
+}
+
+/* Stream hook: it could not be opened, or has ended. */
+void
+ingest_handle_end(StreamEnd end, const char *sqlstate, const char *why,
+				  void *arg)
+{
+	Ingest *ingest = arg;
+	char *text;
+
+	switch (end)
+	{
+		case STREAM_OTHER_SYSTEM:
+		case STREAM_BEHIND:
+			stand_still(ingest, true, why);
+			return;
+		case STREAM_REFUSED:
+			/* taken, dropped or lost since we looked: look again */
+			if (strcmp(sqlstate, "55006") == 0 ||
+				strcmp(sqlstate, "42704") == 0)
+			{
+				ingest_restart(ingest);
+				return;
+			}
+			break;
+		case STREAM_BROKEN:
+			/* not the role's fault if it worked before */
+			if (ingest->state != INGEST_OPENING || ingest->may_replicate)
+			{
+				trouble_report(&ingest->trouble, ingest->dbname,
+							   "ingest: stream: %s", why);
+				ingest_restart(ingest);
+				return;
+			}
+			break;
+	}
+	if (asprintf(&text, "%s%s", why, refusal_hint(ingest, sqlstate, why)) < 0)
+		abort();
+	stand_still(ingest, false, text);
+	free(text);
+}

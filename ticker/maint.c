@@ -1,0 +1,354 @@
+/*-------------------------------------------------------------------------
+ *
+ * maint.c
+ *		Maintenance and retry of one database, each a cycle of its own.
+ *
+ * A cycle connects, does what there is to do, closes, and sleeps.  Each
+ * statement is a transaction; one that fails is logged and the next is done
+ * nevertheless.  A function that returns a number other than zero has more to
+ * do and is called again at once.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "maint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "conn.h"
+#include "log.h"
+#include "trouble.h"
+
+/* Seconds until the next cycle after one that could not be done. */
+#define PAUSE_AFTER_FAILURE 20.0
+
+static const char list_sql[] =
+	"select func_name, func_arg from pgq.maint_operations()";
+
+/* PgQ before it had maint_operations(): the same list, in its order. */
+static const char old_list_sql[] =
+	"select f, a from ("
+	"select 1, 'pgq.maint_rotate_tables_step1', queue_name"
+	" from pgq.get_queue_info()"
+	" union all select 2, 'pgq.maint_rotate_tables_step2', null"
+	" union all select 3, 'vacuum', t from pgq.maint_tables_to_vacuum() t"
+	") o (n, f, a) order by n";
+
+static const char retry_sql[] = "select * from pgq.maint_retry_events()";
+
+typedef struct Operation
+{
+	char *func;
+	char *arg;					/* or NULL */
+} Operation;
+
+struct Maint
+{
+	const Config *config;
+	char *dbname;
+	MaintKind kind;
+	Stats *stats;
+	Conn *conn;
+	struct event *timer;
+	int major;
+	bool running;				/* in a cycle */
+	bool old_list;				/* there is no pgq.maint_operations() */
+
+	Operation *ops;
+	int nops;
+	int next_op;
+
+	Trouble trouble;
+};
+
+static void run_next(Maint *maint);
+
+static const char *
+kind_name(const Maint *maint)
+{
+	return maint->kind == MAINT_RETRY ? "retry" : "maintenance";
+}
+
+static void
+free_operations(Maint *maint)
+{
+	for (int i = 0; i < maint->nops; i++)
+	{
+		free(maint->ops[i].func);
+		free(maint->ops[i].arg);
+	}
+	free(maint->ops);
+	maint->ops = NULL;
+	maint->nops = maint->next_op = 0;
+}
+
+/* Close, and begin the next cycle after so many seconds. */
+static void
+end_cycle(Maint *maint, bool done)
+{
+	double seconds = maint->kind == MAINT_RETRY ? maint->config->retry_period
+												: maint->config->maint_period;
+	struct timeval tv;
+
+	if (!done && seconds > PAUSE_AFTER_FAILURE)
+		seconds = PAUSE_AFTER_FAILURE;
+	tv = conn_timeval(seconds);
+	maint->running = false;
+	free_operations(maint);
+	conn_close(maint->conn);
+	event_add(maint->timer, &tv);
+}
+
+static void
+was_lost(Conn *conn, const char *why, void *arg)
+{
+	Maint *maint = arg;
+
+	trouble_report(&maint->trouble, maint->dbname, "%s: connection: %s",
+				   kind_name(maint), why);
+	end_cycle(maint, false);
+}
+
+/* Quote a name as PgQ does: schema before the first dot, or else public. */
+static char *
+quote_name(Conn *conn, const char *name)
+{
+	PGconn *pg = conn_get_pg(conn);
+	const char *dot = strchr(name, '.');
+	const char *schema = dot ? name : "public";
+	size_t schema_len = dot ? (size_t) (dot - name) : strlen(schema);
+	const char *object = dot ? dot + 1 : name;
+	char *first = PQescapeIdentifier(pg, schema, schema_len);
+	char *second = PQescapeIdentifier(pg, object, strlen(object));
+	char *quoted = NULL;
+
+	/* NULL for a name that is not text in the database's encoding */
+	if (first && second && asprintf(&quoted, "%s.%s", first, second) < 0)
+		abort();
+	PQfreemem(first);
+	PQfreemem(second);
+	return quoted;
+}
+
+/* One operation is done: do it again, or the next. */
+static void
+finish_operation(Conn *conn, const PGresult *res, void *arg)
+{
+	Maint *maint = arg;
+	const Operation *op = &maint->ops[maint->next_op];
+	int result = 0;
+
+	if (conn_failed(res))
+		log_warning("[%s]: maintenance: %s(%s) failed: %s", maint->dbname,
+					op->func, op->arg ? op->arg : "",
+					PQresultErrorMessage(res));
+	else
+	{
+		maint->stats->maint++;
+		if (PQntuples(res) > 0)
+			result = atoi(PQgetvalue(res, 0, 0));
+	}
+	if (result == 0)
+		maint->next_op++;
+	run_next(maint);
+}
+
+static bool
+is_vacuum(const char *func)
+{
+	return strcasecmp(func, "vacuum") == 0 ||
+		   strcasecmp(func, "vacuum analyze") == 0;
+}
+
+static void
+run_next(Maint *maint)
+{
+	while (maint->next_op < maint->nops)
+	{
+		const Operation *op = &maint->ops[maint->next_op];
+		bool vacuum = is_vacuum(op->func);
+		const char *values[1] = {op->arg};
+		char *name = vacuum && op->arg == NULL
+						 ? NULL
+						 : quote_name(maint->conn,
+									  vacuum ? op->arg : op->func);
+		char *sql;
+		int len;
+
+		if (name == NULL)
+		{
+			log_warning("[%s]: maintenance: cannot run %s(%s)", maint->dbname,
+						op->func, op->arg ? op->arg : "");
+			maint->next_op++;
+			continue;
+		}
+		if (vacuum)
+			len = asprintf(&sql, "%s %s", op->func, name);
+		else
+			len = asprintf(&sql, "select %s(%s)", name, op->arg ? "$1" : "");
+		if (len < 0)
+			abort();
+		log_debug("[%s]: maintenance: %s [%s]", maint->dbname, sql,
+				  op->arg ? op->arg : "");
+		conn_send(maint->conn, sql, !vacuum && op->arg ? 1 : 0, values, NULL,
+				  NULL, finish_operation, maint);
+		free(sql);
+		free(name);
+		return;
+	}
+	end_cycle(maint, true);
+}
+
+static void
+take_list(Conn *conn, const PGresult *res, void *arg)
+{
+	Maint *maint = arg;
+
+	if (conn_failed(res))
+	{
+		if (strcmp(conn_sqlstate(res), "42883") == 0 && maint->major < 4 &&
+			!maint->old_list)
+		{
+			maint->old_list = true;
+			conn_send(conn, old_list_sql, 0, NULL, NULL, NULL, take_list,
+					  maint);
+			return;
+		}
+		trouble_report(&maint->trouble, maint->dbname,
+					   "maintenance failed: %s", PQresultErrorMessage(res));
+		end_cycle(maint, false);
+		return;
+	}
+	trouble_clear(&maint->trouble, maint->dbname, NULL);
+
+	maint->ops = calloc(PQntuples(res) + 1, sizeof(Operation));
+	if (maint->ops == NULL)
+		abort();
+	for (int row = 0; row < PQntuples(res); row++)
+	{
+		Operation *op = &maint->ops[maint->nops++];
+
+		op->func = strdup(PQgetvalue(res, row, 0));
+		if (!PQgetisnull(res, row, 1))
+			op->arg = strdup(PQgetvalue(res, row, 1));
+		if (op->func == NULL)
+			abort();
+	}
+	run_next(maint);
+}
+
+static void
+take_retried(Conn *conn, const PGresult *res, void *arg)
+{
+	Maint *maint = arg;
+	const char *count;
+
+	if (conn_failed(res) || PQntuples(res) != 1)
+	{
+		trouble_report(&maint->trouble, maint->dbname, "retry failed: %s",
+					   PQresultErrorMessage(res));
+		end_cycle(maint, false);
+		return;
+	}
+	trouble_clear(&maint->trouble, maint->dbname, "retry works again");
+	count = PQgetvalue(res, 0, 0);
+	maint->stats->retry += strtoul(count, NULL, 10);
+	if (strcmp(count, "0") == 0 || *count == '\0')
+		end_cycle(maint, true);
+	else
+		conn_send(conn, retry_sql, 0, NULL, NULL, NULL, take_retried, maint);
+}
+
+static void
+became_ready(Conn *conn, void *arg)
+{
+	Maint *maint = arg;
+
+	if (maint->kind == MAINT_RETRY)
+		conn_send(conn, retry_sql, 0, NULL, NULL, NULL, take_retried, maint);
+	else
+		conn_send(conn, maint->old_list ? old_list_sql : list_sql, 0, NULL,
+				  NULL, NULL, take_list, maint);
+}
+
+static const ConnHooks hooks = {became_ready, was_lost, NULL};
+
+static void
+begin_cycle(evutil_socket_t fd, short what, void *arg)
+{
+	Maint *maint = arg;
+
+	maint->running = true;
+	conn_open(maint->conn);
+}
+
+/* Make the cycle of a database; it sleeps until maint_start(). */
+Maint *
+maint_create(struct event_base *base, const Config *config,
+			 const char *dbname, MaintKind kind, Stats *stats)
+{
+	Maint *maint = calloc(1, sizeof(Maint));
+
+	if (maint == NULL)
+		abort();
+	maint->config = config;
+	maint->dbname = strdup(dbname);
+	maint->kind = kind;
+	maint->stats = stats;
+	maint->conn = conn_create(base, config, dbname,
+							  kind == MAINT_RETRY ? "retry" : "maint", false,
+							  &hooks, maint);
+	maint->timer = event_new(base, -1, 0, begin_cycle, maint);
+	if (maint->dbname == NULL || maint->timer == NULL)
+		abort();
+	return maint;
+}
+
+/* Stop and free. */
+void
+maint_free(Maint *maint)
+{
+	if (maint == NULL)
+		return;
+	maint_stop(maint);
+	event_free(maint->timer);
+	conn_free(maint->conn);
+	trouble_clear(&maint->trouble, maint->dbname, NULL);
+	free(maint->dbname);
+	free(maint);
+}
+
+/*
+ * Begin the first cycle now, unless it was started before.  major is the
+ * version of the extension.
+ */
+void
+maint_start(Maint *maint, int major)
+{
+	maint->major = major;
+	maint->old_list = maint->old_list && major < 4;
+	if (maint->running || event_pending(maint->timer, EV_TIMEOUT, NULL))
+		return;
+	begin_cycle(-1, 0, maint);
+}
+
+/* Close at once and sleep until maint_start(). */
+void
+maint_stop(Maint *maint)
+{
+	maint->running = false;
+	event_del(maint->timer);
+	conn_close(maint->conn);
+	free_operations(maint);
+}
+
+/* Is a statement under way? */
+bool
+maint_is_busy(const Maint *maint)
+{
+	return maint->running && conn_is_busy(maint->conn);
+}

@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * stats.h
+ *		What pgqd counts between two lines of counts.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQD_STATS_H
+#define PGQD_STATS_H
+
+#include <stdint.h>
+
+typedef struct Stats
+{
+	uint64_t ticks;				/* ticker runs, and ticks by commit */
+	uint64_t maint;				/* maintenance functions run */
+	uint64_t retry;				/* retry events moved */
+	uint64_t groups;			/* ingest transactions */
+	uint64_t events;			/* written by them */
+	uint64_t bytes;				/* of frames */
+	uint64_t discarded;			/* events of queues that are not there */
+} Stats;
+
+#endif /* PGQD_STATS_H */

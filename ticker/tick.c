@@ -1,0 +1,319 @@
+/*-------------------------------------------------------------------------
+ *
+ * tick.c
+ *		Ticks of one database: by commit, and every ticker_period.
+ *
+ * Queues that were fed are "fresh" and asked about at once with pgq.tick();
+ * those that have events but may not be ticked yet, because no consumer waits
+ * and neither count nor lag is reached, are "waiting" and asked about again
+ * after ticker_min_interval.  One question is under way at a time; what is
+ * fed meanwhile gathers for the next.
+ *
+ * NOTIFY has a statement, so a transaction, of its own: it holds a lock of
+ * the whole cluster until its commit is done.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "tick.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "trouble.h"
+
+/* Longest pause before waiting queues are asked about again, in seconds. */
+#define LONGEST_PAUSE 0.02
+
+/* The same after an error. */
+#define ERROR_PAUSE 1.0
+
+/*
+ * pgq.tick() gives up waiting for transactions after a second: an answer that
+ * took nearly that long may mean that some still run.
+ */
+#define WAITED_LONG 0.9
+
+/* So many transactions can't be in flight: the older ones have ended. */
+#define MAX_XIDS 100000
+
+struct Tick
+{
+	const Config *config;
+	char *dbname;
+	Conn *conn;					/* not ours */
+	Stats *stats;
+	struct event *again;		/* time to ask about the waiting queues */
+	double pause;
+
+	Names fresh;
+	Names waiting;
+	Xids xids;					/* of what fed them */
+
+	bool asking;				/* pgq.tick() is under way */
+	Names asked;
+	Xids asked_xids;
+	double asked_at;
+	bool period_running;
+
+	Trouble trouble;
+};
+
+static void ask(Tick *tick);
+
+static void
+handle_again(evutil_socket_t fd, short what, void *arg)
+{
+	Tick *tick = arg;
+
+	names_merge(&tick->fresh, &tick->waiting);
+	ask(tick);
+}
+
+/*
+ * Make the ticker of a database.  conn is the connection to use; the caller
+ * opens and frees it, and calls tick_resume() when it is ready and
+ * tick_interrupt() when it was closed.
+ */
+Tick *
+tick_create(struct event_base *base, const Config *config, const char *dbname,
+			Conn *conn, Stats *stats)
+{
+	Tick *tick = calloc(1, sizeof(Tick));
+
+	if (tick == NULL)
+		abort();
+	tick->config = config;
+	tick->dbname = strdup(dbname);
+	tick->conn = conn;
+	tick->stats = stats;
+	tick->again = event_new(base, -1, 0, handle_again, tick);
+	if (tick->dbname == NULL || tick->again == NULL)
+		abort();
+	return tick;
+}
+
+/* Free it; its connection must be closed. */
+void
+tick_free(Tick *tick)
+{
+	if (tick == NULL)
+		return;
+	event_free(tick->again);
+	names_clear(&tick->fresh);
+	names_clear(&tick->waiting);
+	names_clear(&tick->asked);
+	xids_clear(&tick->xids);
+	xids_clear(&tick->asked_xids);
+	trouble_clear(&tick->trouble, tick->dbname, NULL);
+	free(tick->dbname);
+	free(tick);
+}
+
+/*
+ * Wake those who LISTEN.  Columns of the rows are queue, tick, channel.
+ * Returns how many rows have a tick.
+ */
+static int
+notify_ticks(Tick *tick, const PGresult *res)
+{
+	static const char sql[] =
+		"select pg_catalog.set_config('synchronous_commit', 'off', true),"
+		" pg_catalog.pg_notify(n.channel, n.id)"
+		" from pg_catalog.unnest($1::text[], $2::text[]) n (channel, id)";
+	Names channels = {0};
+	size_t room = 3;
+	char *ids;
+	char *to;
+	int ticked = 0;
+
+	for (int row = 0; row < PQntuples(res); row++)
+		room += PQgetlength(res, row, 1) + 1;
+	to = ids = malloc(room);
+	if (ids == NULL)
+		abort();
+	to = stpcpy(to, "{");
+	for (int row = 0; row < PQntuples(res); row++)
+	{
+		const char *channel = PQgetvalue(res, row, 2);
+
+		/* each queue has a channel of its own */
+		if (PQgetisnull(res, row, 1) ||
+			!names_add(&channels, channel, strlen(channel)))
+			continue;
+		to += sprintf(to, "%s%s", ticked > 0 ? "," : "",
+					  PQgetvalue(res, row, 1));
+		ticked++;
+	}
+	strcpy(to, "}");
+	if (ticked > 0)
+	{
+		char *array = names_to_array(&channels);
+		const char *values[2] = {array, ids};
+
+		conn_send(tick->conn, sql, 2, values, NULL, NULL, NULL, NULL);
+		free(array);
+	}
+	names_clear(&channels);
+	free(ids);
+	return ticked;
+}
+
+static void
+ask_again_after(Tick *tick, double seconds)
+{
+	struct timeval tv = conn_timeval(seconds);
+
+	event_add(tick->again, &tv);
+}
+
+static void
+take_answer(Conn *conn, const PGresult *res, void *arg)
+{
+	Tick *tick = arg;
+	int ticked;
+
+	tick->asking = false;
+	if (conn_failed(res))
+	{
+		trouble_report(&tick->trouble, tick->dbname, "pgq.tick failed: %s",
+					   PQresultErrorMessage(res));
+		names_merge(&tick->waiting, &tick->asked);
+		xids_clear(&tick->asked_xids);
+		ask_again_after(tick, ERROR_PAUSE);
+		return;
+	}
+	trouble_clear(&tick->trouble, tick->dbname, "pgq.tick works again");
+
+	for (int row = 0; row < PQntuples(res); row++)
+	{
+		const char *queue = PQgetvalue(res, row, 0);
+
+		if (PQgetisnull(res, row, 1))
+			names_add(&tick->waiting, queue, strlen(queue));
+	}
+	if (tick->waiting.count > 0 && conn_clock() - tick->asked_at > WAITED_LONG)
+		xids_merge(&tick->xids, &tick->asked_xids);
+	names_clear(&tick->asked);
+	xids_clear(&tick->asked_xids);
+
+	ticked = notify_ticks(tick, res);
+	tick->stats->ticks += ticked;
+
+	if (tick->waiting.count > 0)
+	{
+		if (ticked > 0 || tick->pause < tick->config->ticker_min_interval)
+			tick->pause = tick->config->ticker_min_interval;
+		else if (tick->pause < LONGEST_PAUSE)
+			tick->pause *= 1.5;
+		ask_again_after(tick, tick->pause);
+	}
+	else
+		tick->pause = 0;
+	ask(tick);
+}
+
+/* Ask about the fresh queues, if nothing is asked and there are any. */
+static void
+ask(Tick *tick)
+{
+	const char *values[2];
+
+	if (tick->asking || tick->fresh.count == 0 || !conn_is_ready(tick->conn))
+		return;
+	tick->asked = tick->fresh;
+	tick->asked_xids = tick->xids;
+	memset(&tick->fresh, 0, sizeof(tick->fresh));
+	memset(&tick->xids, 0, sizeof(tick->xids));
+
+	values[0] = names_to_array(&tick->asked);
+	values[1] = xids_to_array(&tick->asked_xids);
+	tick->asked_at = conn_clock();
+	tick->asking =
+		conn_send(tick->conn,
+				  "select queue_name, tick_id, channel"
+				  " from pgq.tick($1::text[], $2::xid[])",
+				  2, values, NULL, NULL, take_answer, tick);
+	free((char *) values[0]);
+	free((char *) values[1]);
+}
+
+/*
+ * Some queues were fed by some transactions; both lists are empty afterwards.
+ *
+ * A queue that waits was asked about a moment ago: the next question will
+ * come soon, and asking for every commit would keep the server busy with it.
+ */
+void
+tick_feed(Tick *tick, Names *queues, Xids *xids)
+{
+	xids_merge(&tick->xids, xids);
+	if (tick->xids.count > MAX_XIDS)
+		xids_clear(&tick->xids);
+	for (size_t i = 0; i < queues->count; i++)
+	{
+		const char *name = queues->names[i];
+
+		if (!names_has(&tick->waiting, name, strlen(name)))
+			names_add(&tick->fresh, name, strlen(name));
+	}
+	names_clear(queues);
+	ask(tick);
+}
+
+static void
+take_period_answer(Conn *conn, const PGresult *res, void *arg)
+{
+	Tick *tick = arg;
+
+	tick->period_running = false;
+	if (conn_failed(res))
+	{
+		trouble_report(&tick->trouble, tick->dbname, "ticker failed: %s",
+					   PQresultErrorMessage(res));
+		return;
+	}
+	trouble_clear(&tick->trouble, tick->dbname, "ticker works again");
+	tick->stats->ticks++;
+	if (PQnfields(res) == 3)
+		notify_ticks(tick, res);
+}
+
+/*
+ * Tick all queues that are due.  major is the extension's version: before 4
+ * there is only pgq.ticker().  Does nothing while the last run goes on.
+ */
+void
+tick_run_period(Tick *tick, int major)
+{
+	if (tick->period_running)
+		return;
+	tick->period_running =
+		conn_send(tick->conn,
+				  major >= 4 ? "select queue_name, tick_id, channel"
+							   " from pgq.tick_due()"
+							 : "select pgq.ticker()",
+				  0, NULL, NULL, NULL, take_period_answer, tick);
+}
+
+/* The connection is ready: ask what gathered without it. */
+void
+tick_resume(Tick *tick)
+{
+	ask(tick);
+}
+
+/* The connection was closed: what was asked must be asked again. */
+void
+tick_interrupt(Tick *tick)
+{
+	tick->period_running = false;
+	tick->asking = false;
+	names_merge(&tick->fresh, &tick->asked);
+	names_merge(&tick->fresh, &tick->waiting);
+	xids_merge(&tick->xids, &tick->asked_xids);
+	event_del(tick->again);
+}

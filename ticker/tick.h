@@ -1,0 +1,30 @@
+/*-------------------------------------------------------------------------
+ *
+ * tick.h
+ *		Ticks of one database: by commit, and every ticker_period.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQD_TICK_H
+#define PGQD_TICK_H
+
+#include <event2/event.h>
+
+#include "config.h"
+#include "conn.h"
+#include "names.h"
+#include "stats.h"
+
+typedef struct Tick Tick;
+
+extern Tick *tick_create(struct event_base *base, const Config *config,
+						 const char *dbname, Conn *conn, Stats *stats);
+extern void tick_free(Tick *tick);
+extern void tick_feed(Tick *tick, Names *queues, Xids *xids);
+extern void tick_run_period(Tick *tick, int major);
+extern void tick_resume(Tick *tick);
+extern void tick_interrupt(Tick *tick);
+
+#endif /* PGQD_TICK_H */

@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * trouble.c
+ *		Say a lasting trouble once, not at every attempt.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "trouble.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+#include "log.h"
+
+/* Seconds after which the same text is logged again. */
+#define REPEAT_PERIOD 600.0
+
+/*
+ * Log a text as a warning for database "dbname", unless it is what was logged
+ * last; then it is only a debug message.
+ */
+void
+trouble_report(Trouble *trouble, const char *dbname, const char *fmt, ...)
+{
+	va_list args;
+	char *text;
+	double now = conn_clock();
+
+	va_start(args, fmt);
+	if (vasprintf(&text, fmt, args) < 0)
+		abort();
+	va_end(args);
+
+	if (trouble->text && strcmp(trouble->text, text) == 0 &&
+		now - trouble->logged_at < REPEAT_PERIOD)
+	{
+		log_debug("[%s]: %s", dbname, text);
+		free(text);
+		return;
+	}
+	log_warning("[%s]: %s", dbname, text);
+	free(trouble->text);
+	trouble->text = text;
+	trouble->logged_at = now;
+}
+
+/* All is well: say so if there was trouble.  what NULL: say nothing. */
+void
+trouble_clear(Trouble *trouble, const char *dbname, const char *what)
+{
+	if (trouble->text && what)
+		log_info("[%s]: %s", dbname, what);
+	free(trouble->text);
+	trouble->text = NULL;
+}
