@@ -2,6 +2,7 @@
  *
  * config.c
  *		The [pgqd] section of the ini file: its keys, defaults and checks.
+ *		A file that has [pgqadm] instead is read by config_pgqadm.c.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -15,8 +16,10 @@
 
 #include "ini.h"
 
-#define KEY(name, type, def, help) \
-	{ #name, type, offsetof(Config, name), def, help }
+#define KEY(name, type, def, help)                                             \
+	{                                                                          \
+#name, type, offsetof(Config, name), def, help                         \
+	}
 
 static const IniKey keys[] = {
 	KEY(logfile, INI_FILE, NULL,
@@ -108,13 +111,25 @@ config_load(Config *config, const char *file, char **error)
 	const char *zero;
 
 	memset(config, 0, sizeof(*config));
-	if (!ini_load(file, "pgqd", keys, config, error))
+	if (!ini_has_section(file, "pgqd") && ini_has_section(file, "pgqadm"))
 	{
-		config_free(config);
-		return false;
+		ini_set_defaults(keys, config);
+		if (!config_read_pgqadm(config, file, error))
+		{
+			config_free(config);
+			return false;
+		}
 	}
-	config->databases =
-		split_names(config->database_list ? config->database_list : "");
+	else
+	{
+		if (!ini_load(file, "pgqd", keys, config, error))
+		{
+			config_free(config);
+			return false;
+		}
+		config->databases = split_names(
+			config->database_list ? config->database_list : "");
+	}
 
 	zero = find_zero_period(config);
 	if (zero || config->ingest_max_bytes < 65536 ||
@@ -129,8 +144,7 @@ config_load(Config *config, const char *file, char **error)
 								 ? "64kB or more"
 								 : "ingest_max_bytes or more";
 
-		if (asprintf(error, "%s: key \"%s\" must be %s", file, key,
-					 wanted) < 0)
+		if (asprintf(error, "%s: key \"%s\" must be %s", file, key, wanted) < 0)
 			abort();
 		config_free(config);
 		return false;
@@ -153,7 +167,8 @@ config_free(Config *config)
 void
 config_print_sample(void)
 {
-	printf("# Sample configuration of pgqd.  Keys stand with their defaults;\n"
-		   "# seconds may be fractions, sizes may have units (kB, MB, GB).\n\n");
+	printf(
+		"# Sample configuration of pgqd.  Keys stand with their defaults;\n"
+		"# seconds may be fractions, sizes may have units (kB, MB, GB).\n\n");
 	ini_print_sample(stdout, "pgqd", keys);
 }

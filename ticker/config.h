@@ -40,13 +40,14 @@ typedef struct Config
 	double connection_lifetime;
 
 	bool ingest;
-	size_t ingest_max_bytes;	/* of one ingest transaction's frames */
-	size_t ingest_memory;		/* of frames held, for each database */
+	size_t ingest_max_bytes; /* of one ingest transaction's frames */
+	size_t ingest_memory;    /* of frames held, for each database */
 
-	char **databases;			/* database_list in pieces; NULL-ended */
+	char **databases; /* database_list in pieces; NULL-ended */
 } Config;
 
 extern bool config_load(Config *config, const char *file, char **error);
+extern bool config_read_pgqadm(Config *config, const char *file, char **error);
 extern void config_free(Config *config);
 extern void config_print_sample(void);
 

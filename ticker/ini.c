@@ -464,6 +464,39 @@ ini_load(const char *file, const char *section, const IniKey *keys,
 	return r.error == NULL;
 }
 
+/* Does the file have this section?  False too if it cannot be read. */
+bool
+ini_has_section(const char *file, const char *section)
+{
+	FILE *fp = fopen(file, "r");
+	size_t len = strlen(section);
+	char *line = NULL;
+	size_t size = 0;
+	bool found = false;
+
+	if (fp == NULL)
+		return false;
+	while (!found && getline(&line, &size, fp) > 0)
+		found = line[0] == '[' && strncmp(line + 1, section, len) == 0 &&
+				line[len + 1] == ']';
+	free(line);
+	fclose(fp);
+	return found;
+}
+
+/* Set all members to their defaults, as ini_load() does for an empty section. */
+void
+ini_set_defaults(const IniKey *keys, void *config)
+{
+	for (; keys->name; keys++)
+	{
+		if (keys->type == INI_STRING || keys->type == INI_FILE)
+			*(char **) ((char *) config + keys->offset) = NULL;
+		if (keys->def)
+			store_value(keys, keys->def, config);
+	}
+}
+
 /* Free the strings that ini_load() put into a struct. */
 void
 ini_free(const IniKey *keys, void *config)

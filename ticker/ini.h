@@ -25,26 +25,28 @@
 /* How a value is read, and the C type of the struct member that gets it. */
 typedef enum IniType
 {
-	INI_STRING,					/* char *, malloc'd, NULL when empty */
-	INI_FILE,					/* char *, with ~ replaced by $HOME */
-	INI_BOOL,					/* bool: 1/0, yes/no, on/off, true/false */
-	INI_INT,					/* int */
-	INI_SECONDS,				/* double, not negative */
-	INI_BYTES,					/* size_t: digits, then nothing, kB, MB, GB */
-	INI_IGNORED					/* known, but of no effect; no member */
+	INI_STRING,  /* char *, malloc'd, NULL when empty */
+	INI_FILE,    /* char *, with ~ replaced by $HOME */
+	INI_BOOL,    /* bool: 1/0, yes/no, on/off, true/false */
+	INI_INT,     /* int */
+	INI_SECONDS, /* double, not negative */
+	INI_BYTES,   /* size_t: digits, then nothing, kB, MB, GB */
+	INI_IGNORED  /* known, but of no effect; no member */
 } IniType;
 
 typedef struct IniKey
 {
 	const char *name;
 	IniType type;
-	size_t offset;				/* offsetof() the member */
-	const char *def;			/* default, as it would stand in the file */
-	const char *help;			/* one line for the sample file */
+	size_t offset;    /* offsetof() the member */
+	const char *def;  /* default, as it would stand in the file */
+	const char *help; /* one line for the sample file */
 } IniKey;
 
-extern bool ini_load(const char *file, const char *section,
-					 const IniKey *keys, void *config, char **error);
+extern bool ini_load(const char *file, const char *section, const IniKey *keys,
+					 void *config, char **error);
+extern bool ini_has_section(const char *file, const char *section);
+extern void ini_set_defaults(const IniKey *keys, void *config);
 extern void ini_free(const IniKey *keys, void *config);
 extern void ini_print_sample(FILE *out, const char *section,
 							 const IniKey *keys);

@@ -241,7 +241,9 @@ my $daemon_ini = write_ini('run.ini',
 	"[pgqadm]\njob_name = run\ndb = @{[$node->connstr('shop')]}\n"
 	  . "logfile = $tmp/%(job_name)s.log\npidfile = $tmp/%(job_name)s.pid\n"
 	  . "loop_delay = 0.2\n");
-fails_any('-s', $ini);
+is((pgqadm('-s', $ini))[2], "No pidfile configured\n", '-s without pidfile');
+is((pgqadm('-s', $daemon_ini))[2], "Old process is not running\n",
+	'-s without a running ticker');
 my ($rc, $out, $err) = pgqadm($daemon_ini, 'ticker', '-d');
 is($rc, 0, 'ticker goes to the background') or diag($err);
 wait_for('ticks', sub {

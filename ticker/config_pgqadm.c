@@ -1,0 +1,101 @@
+/*-------------------------------------------------------------------------
+ *
+ * config_pgqadm.c
+ *		Section [pgqadm] of an ini file of PgQ 2.x as pgqd's configuration.
+ *
+ * The old ticker served one database, so pgqd does too with such a file.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libpq-fe.h>
+
+#include "ini.h"
+#include "pgqadm_ini.h"
+
+static char *
+copy_text(const char *text)
+{
+	char *copy = strdup(text);
+
+	if (copy == NULL)
+		abort();
+	return copy;
+}
+
+static void
+set_text(char **member, const char *text)
+{
+	free(*member);
+	*member = text ? copy_text(text) : NULL;
+}
+
+/* The database that a connect string names, malloc'd; NULL: none. */
+static char *
+find_dbname(const char *conninfo)
+{
+	PQconninfoOption *opts = PQconninfoParse(conninfo, NULL);
+	char *dbname = NULL;
+
+	for (PQconninfoOption *o = opts; o && o->keyword; o++)
+		if (strcmp(o->keyword, "dbname") == 0 && o->val)
+			dbname = copy_text(o->val);
+	PQconninfoFree(opts);
+	return dbname;
+}
+
+/*
+ * Put what the section says into *config, which has pgqd's defaults already.
+ *
+ * Returns false, with a malloc'd message in *error, if the section cannot be
+ * read or its db names no database.
+ */
+bool
+config_read_pgqadm(Config *config, const char *file, char **error)
+{
+	PgqadmIni ini = {0};
+	char *dbname;
+
+	if (!ini_load(file, "pgqadm", pgqadm_ini_keys, &ini, error))
+	{
+		ini_free(pgqadm_ini_keys, &ini);
+		return false;
+	}
+	dbname = ini.db ? find_dbname(ini.db) : NULL;
+	if (dbname == NULL)
+	{
+		if (asprintf(error,
+					 "%s: key \"db\" must be a libpq connect string with "
+					 "dbname",
+					 file) < 0)
+			abort();
+		ini_free(pgqadm_ini_keys, &ini);
+		return false;
+	}
+
+	set_text(&config->base_connstr, ini.db);
+	set_text(&config->initial_database, dbname);
+	set_text(&config->database_list, dbname);
+	config->databases = calloc(2, sizeof(char *));
+	if (config->databases == NULL)
+		abort();
+	config->databases[0] = dbname;
+
+	set_text(&config->logfile, ini.logfile);
+	set_text(&config->pidfile, ini.pidfile);
+	set_text(&config->syslog_ident, ini.job_name);
+	config->syslog = ini.use_skylog;
+	config->ticker_period = ini.loop_delay;
+	config->maint_period = ini.maint_delay_min > 0 ? ini.maint_delay_min * 60
+												   : ini.maint_delay;
+	config->stats_period = ini.ticker_log_delay;
+	ini_free(pgqadm_ini_keys, &ini);
+	return true;
+}
