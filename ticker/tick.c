@@ -123,7 +123,8 @@ notify_ticks(Tick *tick, const PGresult *res)
 	static const char sql[] =
 		"select pg_catalog.set_config('synchronous_commit', 'off', true),"
 		" pg_catalog.pg_notify(n.channel, n.id)"
-		" from pg_catalog.unnest($1::text[], $2::text[]) n (channel, id)";
+		" from rows from (pg_catalog.unnest($1::text[]),"
+		" pg_catalog.unnest($2::text[])) n (channel, id)";
 	Names channels = {0};
 	size_t room = 3;
 	char *ids;

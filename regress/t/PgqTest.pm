@@ -89,7 +89,8 @@ sub wait_for
 }
 
 # wait_ingest(NODE, DATABASE): until all that is committed now is in the queues.
-# Unlike pgq.wait_ingest alone it bears a pgqd that is not there yet.
+# Unlike pgq.wait_ingest alone it bears a pgqd that is not there yet, and a
+# problem that pgqd has not yet seen to be gone.
 sub wait_ingest
 {
 	my ($node, $db) = @_;
@@ -97,9 +98,9 @@ sub wait_ingest
 	wait_for(
 		"ingest of $db",
 		sub {
-			sql($node, $db,
-				"select pgq.wait_ingest(pg_current_wal_insert_lsn(), '5 s')")
-			  eq 't';
+			my ($rc, $out) = $node->psql($db,
+				"select pgq.wait_ingest(pg_current_wal_insert_lsn(), '5 s')");
+			return $rc == 0 && $out eq 't';
 		});
 	return;
 }

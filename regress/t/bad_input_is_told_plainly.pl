@@ -73,7 +73,7 @@ refused('pgqd, unknown key', qr/unknown\.ini.*2.*colour|unknown\.ini.*colour/,
 refused('pgqd, bad number', qr/ticker_period/,
 	'pgqd', ini('number.ini', "[pgqd]\nticker_period = soon\n"));
 refused('pgqd -s without pidfile', qr/No pidfile configured/,
-	'pgqd', '-s', ini('nopid.ini', "[pgqd]\n"));
+	'pgqd', '-s', ini('nopid.ini', "[pgqd]\nsyslog = 0\n"));
 
 my $pgqd = start_pgqd($node);
 sql($node, $db, q{select pgq.capture_table('q', 'item'::regclass)});

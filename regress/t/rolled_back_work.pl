@@ -52,7 +52,7 @@ sql($node, $db, 'insert into t values (11)');
 wait_ingest($node, $db);
 is_deeply(
 	consume($node, $db, 'q', 'c'),
-	[ map { "I|(id) values ('$_')|public.t" } 2, 5, 6, 8, 11 ],
+	[ map { "I|(id) values ('$_')|public.t" } 2, 3, 5, 6, 8, 11 ],
 	'only committed work is in the queue');
 
 $pgqd->kill9;
@@ -65,6 +65,6 @@ is_deeply(
 	["I|(id) values ('10')|public.t"],
 	'a prepared transaction comes when it commits, also after a restart');
 is(sql($node, $db, q{select string_agg(id::text, ',' order by id) from t}),
-	'2,5,6,8,10,11', 'as in the table');
+	'2,3,5,6,8,10,11', 'as in the table');
 
 done_testing();
