@@ -112,22 +112,22 @@ kind_name(char relkind)
 	switch (relkind)
 	{
 		case RELKIND_VIEW:
-			return "a view";
+			return "view";
 		case RELKIND_MATVIEW:
-			return "a materialized view";
+			return "materialized view";
 		case RELKIND_FOREIGN_TABLE:
-			return "a foreign table";
+			return "foreign table";
 		case RELKIND_SEQUENCE:
-			return "a sequence";
+			return "sequence";
 		case RELKIND_INDEX:
 		case RELKIND_PARTITIONED_INDEX:
-			return "an index";
+			return "index";
 		case RELKIND_COMPOSITE_TYPE:
-			return "a composite type";
+			return "composite type";
 		case RELKIND_TOASTVALUE:
-			return "a TOAST table";
+			return "TOAST table";
 		default:
-			return "not a table";
+			return "relation";
 	}
 }
 
@@ -156,8 +156,9 @@ capture_check_kind(Oid relid)
 		return problem(ERRCODE_WRONG_OBJECT_TYPE,
 					   "Capture the tables behind it, or produce events with "
 					   "pgq.insert_event().",
-					   psprintf("\"%s\" is %s.", name, kind_name(form.relkind)),
-					   "only tables can be captured");
+					   "Only tables have changes in the WAL.",
+					   "%s \"%s\" can't be captured", kind_name(form.relkind),
+					   name);
 	if (IsSystemClass(relid, &form) || relid < FirstNormalObjectId)
 		return problem(ERRCODE_WRONG_OBJECT_TYPE, "Capture your own tables.",
 					   "Changes of system catalogs are not sent to output "
@@ -309,7 +310,7 @@ check_identity(Relation leaf, List *key)
 	if (leaf->rd_rel->relreplident == REPLICA_IDENTITY_NOTHING)
 		return problem(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					   identity_hint(name,
-									 "with REPLICA IDENTITY DEFAULT, "
+									 "return to REPLICA IDENTITY DEFAULT, "
 									 "or capture only ops=insert,truncate."),
 					   "The WAL of its UPDATE and DELETE does not name the "
 					   "row.",
@@ -317,17 +318,16 @@ check_identity(Relation leaf, List *key)
 	foreach(lc, key)
 	{
 		if (!is_in_identity(leaf, lfirst(lc)))
-			return problem(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-						   identity_hint(name,
-										 "with REPLICA IDENTITY USING "
-										 "INDEX and a unique index over the "
-										 "key, or capture only "
-										 "ops=insert,truncate."),
-						   "The WAL of its UPDATE and DELETE does not have "
-						   "this column of the old row.",
-						   "key column \"%s\" is outside the replica identity "
-						   "of table \"%s\"",
-						   (char *) lfirst(lc), name);
+			return problem(
+				ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+				identity_hint(name, "name a unique index over the key with "
+									"REPLICA IDENTITY USING INDEX, or "
+									"capture only ops=insert,truncate."),
+				"The WAL of its UPDATE and DELETE does not have "
+				"this column of the old row.",
+				"key column \"%s\" is outside the replica identity "
+				"of table \"%s\"",
+				(char *) lfirst(lc), name);
 	}
 	return NULL;
 }

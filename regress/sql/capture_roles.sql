@@ -1,0 +1,112 @@
+-- Who may capture: a table's owner who may write to queues; nobody writes marks.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgq;
+CREATE SCHEMA cap;
+SET search_path = cap, public;
+\pset format unaligned
+\pset tuples_only on
+
+-- Runs a command and tells how it was refused.
+CREATE FUNCTION cap.try(cmd text) RETURNS text AS $$
+DECLARE
+	message text;
+	detail text;
+	hint text;
+	result text;
+BEGIN
+	IF cmd ~* '^select' THEN
+		EXECUTE cmd INTO result;
+	ELSE
+		EXECUTE cmd;
+	END IF;
+	RETURN 'accepted' || coalesce(': ' || result, '');
+EXCEPTION WHEN others THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
+		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RETURN format('%s: %s', SQLSTATE, message)
+		|| coalesce(E'\n  DETAIL ' || nullif(detail, ''), '')
+		|| coalesce(E'\n  HINT ' || nullif(hint, ''), '');
+END;
+$$ LANGUAGE plpgsql;
+
+SELECT pgq.create_queue('cap_q');
+SELECT pgq.start_capture('cap_slot');
+CREATE ROLE cap_owner;
+CREATE ROLE cap_writer IN ROLE pgq_writer;
+CREATE ROLE cap_reader IN ROLE pgq_reader;
+CREATE ROLE cap_both IN ROLE pgq_writer;
+CREATE ROLE cap_admin IN ROLE pgq_admin;
+CREATE ROLE cap_member IN ROLE cap_both;
+GRANT USAGE ON SCHEMA cap
+	TO cap_owner, cap_writer, cap_reader, cap_both, cap_admin, cap_member;
+CREATE TABLE owned (id int PRIMARY KEY);
+ALTER TABLE owned OWNER TO cap_owner;
+CREATE TABLE both_t (id int PRIMARY KEY);
+ALTER TABLE both_t OWNER TO cap_both;
+CREATE TABLE root (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (10);
+ALTER TABLE root OWNER TO cap_both;
+
+-- an owner who may not write to queues
+SET ROLE cap_owner;
+SELECT cap.try($$select pgq.capture_table('cap_q', 'cap.owned')$$);
+SELECT cap.try($$select pgq.uncapture_table('cap_q', 'cap.owned')$$);
+SELECT cap.try($$select * from pgq.get_capture_info()$$);
+SELECT cap.try($$select pgq.wait_ingest('0/1')$$);
+-- not even when somebody lets him call it
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION pgq.capture_table(text, regclass, text[])
+	TO cap_owner;
+SET ROLE cap_owner;
+SELECT cap.try($$select pgq.capture_table('cap_q', 'cap.owned')$$);
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION pgq.capture_table(text, regclass, text[])
+	FROM cap_owner;
+
+-- writers and administrators who do not own the table
+SET ROLE cap_writer;
+SELECT cap.try($$select pgq.capture_table('cap_q', 'cap.owned')$$);
+SELECT cap.try($$select pgq.uncapture_table('cap_q', 'cap.owned')$$);
+SET ROLE cap_admin;
+SELECT cap.try($$select pgq.capture_table('cap_q', 'cap.owned')$$);
+
+-- owners who are writers, or members of such an owner
+SET ROLE cap_both;
+SELECT cap.try($$select pgq.capture_table('cap_q', 'cap.both_t')$$);
+SELECT cap.try($$select pgq.capture_table('cap_q', 'cap.root')$$);
+SELECT cap.try($$select pgq.wait_ingest('0/1')$$);
+SET ROLE cap_member;
+SELECT cap.try($$select pgq.capture_table('cap_q', 'cap.both_t', 'ops=insert')$$);
+SELECT cap.try($$select pgq.uncapture_table('cap_q', 'cap.both_t')$$);
+
+-- readers see, and do no more
+SET ROLE cap_reader;
+SELECT table_name, arguments, state FROM pgq.get_capture_info('cap_q');
+SELECT slot_name, state FROM pgq.get_slot_info();
+SELECT cap.try($$select pgq.capture_table('cap_q', 'cap.owned')$$);
+SELECT cap.try($$select pgq._invalidate_capture()$$);
+
+-- the marks are nobody's
+SELECT rolname, has_table_privilege(rolname, 'pgq.capture',
+	'select, insert, update, delete, truncate')
+FROM pg_roles WHERE rolname LIKE 'pgq\_%' OR rolname = 'cap_both' ORDER BY 1;
+
+-- a function that somebody else defines acts as its owner, not as the caller
+RESET ROLE;
+CREATE FUNCTION cap.as_both() RETURNS int LANGUAGE sql SECURITY DEFINER
+AS $$ SELECT pgq.capture_table('cap_q', 'cap.owned') $$;
+ALTER FUNCTION cap.as_both() OWNER TO cap_both;
+SET ROLE cap_owner;
+SELECT cap.try('select cap.as_both()');
+RESET ROLE;
+
+-- functions of the triggers can't be called, nor can the search path reach them
+SELECT cap.try('select pgq._capture_ddl()');
+SELECT proname, prosecdef, proconfig FROM pg_proc
+WHERE pronamespace = 'pgq'::regnamespace AND (prosecdef OR prorettype = 'event_trigger'::regtype)
+	AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false);
+
+SELECT pgq.drop_queue('cap_q', true);
+SELECT pgq.stop_capture();
+DROP SCHEMA cap CASCADE;
+DROP ROLE cap_owner, cap_writer, cap_reader, cap_both, cap_admin, cap_member;
