@@ -2,7 +2,7 @@
  *
  * capture_cache.c
  *		What the plugin knows of tables: their marks, or that they are event
- *		tables, or that nobody cares.
+ *		tables, or that nobody cares; and the secret of emitted events.
  *
  * Marks are read from pgq.capture under the historic snapshot of the change,
  * so that a mark holds from its commit on, also when old WAL is read again.
@@ -34,6 +34,8 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "event/message.h"
+
 /* columns of pgq.capture and pgq.event_table: see sql/tables.sql */
 #define CAPTURE_RELID 1
 #define CAPTURE_QUEUE 2
@@ -44,13 +46,17 @@
 static HTAB *cache = NULL;
 
 /*
- * Oids of our two catalogue tables, InvalidOid while there are none.  They
+ * Oids of our catalogue tables, InvalidOid while there are none.  They
  * are looked up again after any invalidation as long as they are not known,
  * since a mark could have come with them.
  */
 static Oid	capture_relid = InvalidOid;
 static Oid	event_table_relid = InvalidOid;
+static Oid	secret_relid = InvalidOid;
 static bool relids_known = false;
+
+static char secret[EVENT_SECRET_LEN];
+static bool secret_known = false;
 
 static void
 invalidate_all(void)
@@ -69,7 +75,7 @@ relation_changed(Datum arg, Oid relid)
 	CaptureEntry *entry;
 
 	if (!OidIsValid(capture_relid) || !OidIsValid(relid) ||
-		relid == capture_relid)
+		relid == capture_relid || relid == secret_relid)
 	{
 		relids_known = false;
 		invalidate_all();
@@ -148,6 +154,8 @@ find_own_tables(void)
 		return;
 	capture_relid = find_own_table("capture");
 	event_table_relid = find_own_table("event_table");
+	secret_relid = find_own_table("secret");
+	secret_known = false;
 	relids_known = true;
 }
 
@@ -384,4 +392,22 @@ capture_cache_get(Relation rel)
 		PG_END_TRY();
 	}
 	return entry;
+}
+
+/*
+ * The secret that events of pgq.emit_event() carry, EVENT_SECRET_LEN bytes, as
+ * of the historic snapshot; NULL if there is none.
+ */
+const char *
+capture_cache_secret(void)
+{
+	find_own_tables();
+	if (!secret_known && OidIsValid(secret_relid))
+	{
+		Relation	rel = table_open(secret_relid, AccessShareLock);
+
+		secret_known = event_secret_read(rel, secret);
+		table_close(rel, AccessShareLock);
+	}
+	return secret_known ? secret : NULL;
 }

@@ -93,6 +93,7 @@ typedef struct DecoderState
 /* capture_cache.c */
 extern void capture_cache_init(void);
 extern CaptureEntry *capture_cache_get(Relation rel);
+extern const char *capture_cache_secret(void);
 
 /* change.c */
 extern void change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
@@ -100,6 +101,10 @@ extern void change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 extern void change_decode_truncate(LogicalDecodingContext *ctx,
 								   ReorderBufferTXN *txn, int nrels,
 								   Relation rels[]);
+
+/* message.c */
+extern bool message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+						   Size size, const char *message);
 
 /* output.c */
 extern void output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,

@@ -20,6 +20,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "event/message.h"
+
 PGQ_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
@@ -167,17 +169,27 @@ pgq_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 
 /*
  * Logical messages: anybody may write them, with any prefix.  A marker does
- * no more than make the reader commit what it has.
+ * no more than make the reader commit what it has; an event must prove that
+ * it is ours.
  */
 static void
 pgq_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			XLogRecPtr lsn, bool transactional, const char *prefix,
 			Size size, const char *message)
 {
+	DecoderState *state = ctx->output_plugin_private;
+
 	if (!transactional && strcmp(prefix, PGQ_MARKER_PREFIX) == 0)
 		output_marker(ctx, lsn);
-	else
-		keep_alive(ctx);
+	else if (transactional && strcmp(prefix, EVENT_MESSAGE_PREFIX) == 0)
+	{
+		MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
+
+		(void) message_decode(ctx, txn, size, message);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(state->change_cxt);
+	}
+	keep_alive(ctx);
 }
 
 /* Ingest tags its own writes, so that they don't come back as changes. */

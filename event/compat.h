@@ -69,6 +69,15 @@
 	LogLogicalMessage(prefix, message, size, false)
 #endif
 
+/* A transactional one. */
+#if PG_VERSION_NUM >= 170000
+#define LOG_EVENT_MESSAGE(prefix, message, size) \
+	LogLogicalMessage(prefix, message, size, true, false)
+#else
+#define LOG_EVENT_MESSAGE(prefix, message, size) \
+	LogLogicalMessage(prefix, message, size, true)
+#endif
+
 /* postgres.h let go of the varlena macros in 16. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"

@@ -82,14 +82,6 @@ find_insert_function(void)
 	list_free_deep(name);
 }
 
-/* Is inserting refused to ordinary sessions, and are we one? */
-static bool
-is_refused(const Queue *queue)
-{
-	return queue->disable_insert &&
-		SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA;
-}
-
 /*
  * Insert one event; the arguments are those of insert_event_raw().  Returns
  * the event's id.
@@ -124,11 +116,7 @@ insert_row(const NullableDatum *args)
 	if (!args[RAW_ID].isnull)
 		id = DatumGetInt64(args[RAW_ID].value);
 
-	if (is_refused(&target->queue))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("Insert into queue disallowed"),
-				 errdetail("Queue \"%s\" is disabled.", target->queue.name)));
+	target_require_enabled(target);
 	if (target->queue.per_tx_limit >= 0 &&
 		target->inserted >= target->queue.per_tx_limit)
 		ereport(ERROR,
@@ -280,7 +268,7 @@ pgq_current_event_table(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("Event queue not found")));
-	if (is_refused(&target->queue))
+	if (target_is_disabled(target))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("Writing to queue disabled"),

@@ -40,7 +40,8 @@ static const char *const relation_names[QUEUE_NRELATIONS] = {
 	[QUEUE_SLOT_TABLE] = "slot",
 	[QUEUE_SLOT_PKEY] = "slot_pkey",
 	[QUEUE_POSITION_TABLE] = "position",
-	[QUEUE_POSITION_PKEY] = "position_pkey"
+	[QUEUE_POSITION_PKEY] = "position_pkey",
+	[QUEUE_SECRET_TABLE] = "secret"
 };
 
 /* InvalidOid where not looked up since the last invalidation */

@@ -33,10 +33,11 @@ typedef enum QueueRelation
 	QUEUE_SLOT_TABLE,
 	QUEUE_SLOT_PKEY,
 	QUEUE_POSITION_TABLE,
-	QUEUE_POSITION_PKEY
+	QUEUE_POSITION_PKEY,
+	QUEUE_SECRET_TABLE
 } QueueRelation;
 
-#define QUEUE_NRELATIONS (QUEUE_POSITION_PKEY + 1)
+#define QUEUE_NRELATIONS (QUEUE_SECRET_TABLE + 1)
 
 /* One version of a row of pgq.queue, without the prefix queue_ of columns. */
 typedef struct Queue

@@ -17,6 +17,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "storage/lmgr.h"
 #include "utils/hsearch.h"
@@ -159,6 +160,27 @@ target_find(const char *name, int len)
 	target->sequence = queue_sequence(&queue, queue.event_seq);
 	target->command = command;
 	return target;
+}
+
+/*
+ * Whether ordinary sessions may not insert into the queue, and we are one.
+ */
+bool
+target_is_disabled(const Target *target)
+{
+	return target->queue.disable_insert &&
+		SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA;
+}
+
+/* Raise an error if the queue is disabled for us. */
+void
+target_require_enabled(const Target *target)
+{
+	if (target_is_disabled(target))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("Insert into queue disallowed"),
+				 errdetail("Queue \"%s\" is disabled.", target->queue.name)));
 }
 
 /* Open the target's table to insert events; it must be locked already. */

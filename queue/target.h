@@ -15,7 +15,7 @@
 #include "queue/table.h"
 
 /* Columns of an event table, in their order. */
-typedef enum EventColumn
+typedef enum EventTableColumn
 {
 	EV_ID,
 	EV_TIME,
@@ -28,7 +28,7 @@ typedef enum EventColumn
 	EV_EXTRA2,
 	EV_EXTRA3,
 	EV_EXTRA4
-} EventColumn;
+} EventTableColumn;
 
 #define EVENT_NCOLUMNS (EV_EXTRA4 + 1)
 
@@ -49,6 +49,8 @@ typedef struct Target
 } Target;
 
 extern Target *target_find(const char *name, int len);
+extern bool target_is_disabled(const Target *target);
+extern void target_require_enabled(const Target *target);
 extern void target_open_writer(const Target *target, TableWriter *w);
 
 #endif /* PGQ_TARGET_H */

@@ -43,6 +43,11 @@ GRANT EXECUTE ON FUNCTION
 	pgq.insert_event(text, text, text),
 	pgq.insert_event(text, text, text, text, text, text, text),
 	pgq.current_event_table(text),
+	pgq.emit_event(text, text, text, text, text, text, text),
+	pgq.emit_events(text, text[], text[]),
+	pgq.jsontriga(),
+	pgq.logutriga(),
+	pgq.sqltriga(),
 	pgq.capture_table(text, regclass, text[]),
 	pgq.uncapture_table(text, regclass)
 TO pgq_writer;
@@ -87,7 +92,8 @@ GRANT EXECUTE ON FUNCTION
 						text, text, text, text, text, text)
 TO pgq_admin;
 
--- Tables. The marks in pgq.capture and pgq.event_table are nobody's.
+-- Tables. The marks in pgq.capture and pgq.event_table are nobody's,
+-- nor is pgq.secret.
 GRANT SELECT ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription
 	TO PUBLIC;
 GRANT SELECT ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription,

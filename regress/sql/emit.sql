@@ -1,0 +1,71 @@
+-- Events through the WAL alone.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgq;
+RESET client_min_messages;
+\pset null '<null>'
+
+SELECT pgq.create_queue('emit_q');
+
+-- not without a slot
+SELECT pgq.emit_event('emit_q', 'type', 'data');
+SELECT pgq.start_capture('regress_emit');
+
+CREATE FUNCTION emit_seen(OUT type text, OUT data text, OUT extra1 text, OUT extra4 text)
+RETURNS SETOF record LANGUAGE sql AS $$
+    SELECT e->>'ev_type', e->>'ev_data', e->>'ev_extra1', e->>'ev_extra4'
+    FROM pg_logical_slot_get_changes('regress_emit', NULL, NULL) s,
+         LATERAL (SELECT s.data::json AS e) j
+$$;
+
+-- in order with the changes of tables, and gone with what is rolled back
+CREATE TABLE emit_t (id int PRIMARY KEY);
+SELECT pgq.capture_table('emit_q', 'emit_t', 'format=sql');
+BEGIN;
+INSERT INTO emit_t VALUES (1);
+SELECT pgq.emit_event('emit_q', 'type', 'data', 'e1', i_extra4 => 'e4');
+INSERT INTO emit_t VALUES (2);
+SAVEPOINT a;
+SELECT pgq.emit_event('emit_q', 'gone', 'data');
+ROLLBACK TO a;
+SELECT pgq.emit_events('emit_q', '{a,b}', '{1,NULL}');
+COMMIT;
+BEGIN;
+SELECT pgq.emit_event('emit_q', 'gone', 'data');
+ROLLBACK;
+SELECT pgq.emit_event('emit_q', NULL, repeat('long', 100000));
+SELECT type, left(data, 40) AS data, length(data), extra1, extra4 FROM emit_seen();
+
+-- nobody can forge one: the secret is nobody's, and what lacks it is nothing
+CREATE ROLE regress_emit_writer IN ROLE pgq_writer;
+CREATE ROLE regress_emit_other;
+SET ROLE regress_emit_other;
+SELECT pgq.emit_event('emit_q', 'type', 'data');
+SELECT * FROM pgq.secret;
+SELECT pg_logical_emit_message(true, 'pgq.event', '') IS NOT NULL AS sent;
+SELECT pg_logical_emit_message(true, 'pgq.event', repeat('x', 500)) IS NOT NULL AS sent;
+SELECT pg_logical_emit_message(false, 'pgq.event', repeat('x', 500)) IS NOT NULL AS sent;
+SELECT pg_logical_emit_message(true, 'pgq.marker', 'x') IS NOT NULL AS sent;
+RESET ROLE;
+SET ROLE regress_emit_writer;
+SELECT * FROM pgq.secret;
+SELECT pgq.emit_event('emit_q', 'genuine', 'data');
+RESET ROLE;
+SELECT type FROM emit_seen();
+DROP ROLE regress_emit_writer, regress_emit_other;
+
+-- refusals
+SELECT pgq.emit_event('no such queue', 'type', 'data');
+SELECT pgq.emit_event(NULL, 'type', 'data');
+SELECT pgq.emit_events('emit_q', '{a,b}', '{1}');
+SELECT pgq.emit_events('emit_q', NULL, '{1}');
+UPDATE pgq.queue SET queue_disable_insert = true WHERE queue_name = 'emit_q';
+SELECT pgq.emit_event('emit_q', 'type', 'data');
+BEGIN READ ONLY;
+SELECT pgq.emit_event('emit_q', 'type', 'data');
+ROLLBACK;
+SELECT type FROM emit_seen();
+
+DROP TABLE emit_t;
+DROP FUNCTION emit_seen;
+SELECT pgq.drop_queue('emit_q');
+SELECT pgq.stop_capture();

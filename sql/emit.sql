@@ -1,0 +1,20 @@
+-- emit.sql: events that go through the WAL alone, and the secret that tells
+-- them from other logical messages.
+
+CREATE FUNCTION pgq.emit_event(
+	i_queue text, i_type text, i_data text,
+	i_extra1 text DEFAULT NULL, i_extra2 text DEFAULT NULL,
+	i_extra3 text DEFAULT NULL, i_extra4 text DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'pgq_emit_event'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgq.emit_event(text, text, text, text, text, text, text) IS
+	'Puts an event into a queue through the WAL, without writing any table; it arrives with the commit.';
+
+
+CREATE FUNCTION pgq.emit_events(i_queue text, i_types text[], i_datas text[])
+RETURNS int4
+AS 'MODULE_PATHNAME', 'pgq_emit_events'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgq.emit_events(text, text[], text[]) IS
+	'Puts an event for each pair of type and data into a queue through the WAL; returns their number.';
