@@ -474,11 +474,12 @@ main(int argc, char **argv)
 {
 	Admin admin = {0};
 	Words w = {0};
+	char **words;
 	const Command *cmd;
 	bool by_options;
 	int opt;
 
-	w.args = calloc(argc + 1, sizeof(char *));
+	words = w.args = calloc(argc + 1, sizeof(char *));
 	if (w.args == NULL)
 		admin_fail(NULL, "out of memory");
 	opterr = 0;
@@ -533,5 +534,7 @@ main(int argc, char **argv)
 	admin_close_stdout();
 	if (admin.conn)
 		PQfinish(admin.conn);
+	free(admin.conninfo);
+	free(words);
 	return 0;
 }

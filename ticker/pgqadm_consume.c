@@ -357,7 +357,12 @@ fail_with_server_error(Run *run)
 	else if (hint == NULL &&
 			 strncmp(pgq_error(run->c), "Not subscriber", 14) == 0)
 		hint = "Register the consumer first, or give --register.";
-	admin_fail(hint, "%s", pgq_error(run->c));
+
+	/* Some of the server's messages do not say which queue they mean. */
+	if (pgq_status(run->c) == PGQ_LOST ||
+		strstr(pgq_error(run->c), run->queue) != NULL)
+		admin_fail(hint, "%s", pgq_error(run->c));
+	admin_fail(hint, "queue %s: %s", run->queue, pgq_error(run->c));
 }
 
 /* Sleeps for a growing while, or until a signal comes. */

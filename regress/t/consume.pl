@@ -19,7 +19,7 @@ my @consume =
 # A consumer's session is found by the name that libpgq gives it.
 delete $ENV{PGAPPNAME};
 
-new_database($node, 'shop', slot => 0);
+new_database($node, 'shop');
 sql($node, 'shop', q{
 	select pgq.create_queue('q');
 	select pgq.register_consumer('q', 'c')});
@@ -192,6 +192,23 @@ foreach my $n (1 .. 5)
 	$worst = time() - $start if time() - $start > $worst;
 }
 cmp_ok($worst, '<', 0.7, 'a notice wakes it at once');
+
+my $pgqd = start_pgqd($node);
+wait_for('ingest to start', sub {
+	sql($node, 'shop', 'select active from pgq.get_slot_info()') eq 't' });
+sql($node, 'shop', q{select pgq.insert_event('q', 't', 'warm')});
+wait_out($run, qr/warm/);
+$worst = 0;
+foreach my $n (1 .. 5)
+{
+	sleep(0.3);
+	my $start = time();
+	sql($node, 'shop', qq{select pgq.insert_event('q', 't', 'ticked$n')});
+	wait_out($run, qr/ticked$n\D/);
+	$worst = time() - $start if time() - $start > $worst;
+}
+cmp_ok($worst, '<', 0.7, 'so does a commit, where pgqd runs');
+is($pgqd->stop, 0, 'pgqd ends');
 is(stop($run, 'TERM'), 0, 'SIGTERM while it waits: status 0');
 
 # a signal lets the batch come to its end
