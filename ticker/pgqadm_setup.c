@@ -141,9 +141,8 @@ admin_install(Admin *a, int argc, char **argv)
 	else
 	{
 		if (!PQgetisnull(res, 0, 2))
-			admin_fail("If it is an old PgQ that was loaded from SQL files: "
-					   "CREATE EXTENSION pgq FROM that version, by its own "
-					   "manual, first.",
+			admin_fail("CREATE EXTENSION makes this schema. Rename the one "
+					   "that is there, or drop it if it is not in use.",
 					   "schema \"pgq\" exists, but no extension pgq");
 		PQclear(admin_query(a,
 							"The server's machine needs the package of "
