@@ -55,12 +55,15 @@ sub data
 	return join(' ', map { decode_json($_)->{ev_data} } split(/\n/, shift));
 }
 
-# Starts it in the background.
+# Starts it in the background. It would outlive a test that dies.
+my @running;
+END { my $rc = $?; eval { $_->kill_kill } foreach @running; $? = $rc; }
+
 sub start
 {
 	my $run = { out => '', err => '' };
 
-	$run->{h} = IPC::Run::start([ @consume, @_ ],
+	push @running, $run->{h} = IPC::Run::start([ @consume, @_ ],
 		\undef, \$run->{out}, \$run->{err}, IPC::Run::timeout(120));
 	return $run;
 }
