@@ -66,12 +66,18 @@ has_role(const char *role)
 }
 
 static void
+refuse_unknown_table(Oid relid)
+{
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+					errmsg("table with OID %u does not exist", relid),
+					errhint("pgq.get_capture_info() lists captured tables.")));
+}
+
+static void
 require_rights(Oid relid)
 {
 	if (get_rel_name(relid) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table with OID %u does not exist", relid)));
+		refuse_unknown_table(relid);
 	if (!IS_TABLE_OWNER(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
 	if (!has_role("pgq_writer") && !has_role("pgq_admin"))
@@ -215,6 +221,14 @@ pgq_uncapture_table(PG_FUNCTION_ARGS)
 	refuse_null(fcinfo, "pgq.uncapture_table()");
 	queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	relid = PG_GETARG_OID(1);
+
+	/* left over from a table that was dropped without our event trigger */
+	if (get_rel_name(relid) == NULL && has_role("pgq_admin"))
+	{
+		if (capture_mark_delete(relid, queue) == 0)
+			refuse_unknown_table(relid);
+		PG_RETURN_INT32(1);
+	}
 
 	require_rights(relid);
 	capture_refuse_written(relid);

@@ -8,8 +8,10 @@
  * same checks as capture_table, for every mark that the command could have
  * touched: of the table, of its ancestors and of its partitions.
  * pgq._capture_drop removes the marks of dropped tables.
+ * pgq._capture_drop_index comes before DROP INDEX CONCURRENTLY, which can't be
+ * undone at its end.
  *
- * Both run with the rights of whoever runs the command, and read and write
+ * They run with the rights of whoever runs the command, and read and write
  * marks directly.
  *
  * Copyright (c) 2026, the PgQ 4 authors
@@ -19,6 +21,8 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
@@ -36,6 +40,7 @@
 
 PG_FUNCTION_INFO_V1(pgq__capture_ddl);
 PG_FUNCTION_INFO_V1(pgq__capture_drop);
+PG_FUNCTION_INFO_V1(pgq__capture_drop_index);
 
 /* A table that a command changed, and the columns that got another type. */
 typedef struct ChangedTable
@@ -327,5 +332,61 @@ pgq__capture_drop(PG_FUNCTION_ARGS)
 		tables = add_index_identities(tables, marks);
 	check_marks(marks, tables);
 	SPI_finish();
+	PG_RETURN_NULL();
+}
+
+/* Refuse to drop an index that names the rows of a captured table. */
+static void
+check_index(List *marks, Oid index)
+{
+	Oid table = IndexGetRelation(index, true);
+	ListCell *lc;
+
+	if (!OidIsValid(table) || !get_index_isreplident(index))
+		return;
+	foreach(lc, marks)
+	{
+		CaptureRow *mark = lfirst(lc);
+
+		if (concerns(table, mark->relid) &&
+			(event_args_parse(mark->args)->ops & EVENT_OPS_KEYED) != 0)
+			refuse_change(mark, psprintf("Index \"%s\" is the replica identity "
+										 "of table \"%s\".",
+										 get_rel_name(index),
+										 capture_table_name(table)));
+	}
+}
+
+/*
+ * pgq._capture_drop_index() returns event_trigger: on ddl_command_start.
+ *
+ * The name of the index is looked up as the command will do it, so this
+ * function has no search_path of its own; it runs no SQL.
+ */
+Datum
+pgq__capture_drop_index(PG_FUNCTION_ARGS)
+{
+	List *marks;
+	DropStmt *drop;
+	ListCell *lc;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("pgq._capture_drop_index() must be called as event "
+						"trigger")));
+
+	drop = (DropStmt *) ((EventTriggerData *) fcinfo->context)->parsetree;
+	if (!IsA(drop, DropStmt) || !drop->concurrent)
+		PG_RETURN_NULL();
+	marks = capture_marks_read();
+	foreach(lc, drop->objects)
+	{
+		RangeVar *name = makeRangeVarFromNameList(lfirst_node(List, lc));
+		Oid index = RangeVarGetRelid(name, NoLock, true);
+
+		if (OidIsValid(index) && get_rel_relkind(index) == RELKIND_INDEX)
+			check_index(marks, index);
+	}
 	PG_RETURN_NULL();
 }

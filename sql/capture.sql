@@ -67,6 +67,13 @@ COMMENT ON FUNCTION pgq._capture_drop() IS
 	'Ends the captures of dropped tables, and refuses to drop what a capture needs.';
 
 
+CREATE FUNCTION pgq._capture_drop_index()
+RETURNS event_trigger AS 'MODULE_PATHNAME', 'pgq__capture_drop_index' LANGUAGE C;
+
+COMMENT ON FUNCTION pgq._capture_drop_index() IS
+	'Refuses DROP INDEX CONCURRENTLY of the replica identity of a captured table.';
+
+
 -- ALTER INDEX renames tables, too; CREATE may add a partition.
 CREATE EVENT TRIGGER pgq_capture_ddl ON ddl_command_end
 	WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX', 'ALTER TYPE', 'ALTER SCHEMA',
@@ -81,6 +88,13 @@ CREATE EVENT TRIGGER pgq_capture_drop ON sql_drop
 ALTER EVENT TRIGGER pgq_capture_drop ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER pgq_capture_drop IS
 	'Ends the captures of dropped tables.';
+
+CREATE EVENT TRIGGER pgq_capture_drop_index ON ddl_command_start
+	WHEN TAG IN ('DROP INDEX')
+	EXECUTE FUNCTION pgq._capture_drop_index();
+ALTER EVENT TRIGGER pgq_capture_drop_index ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER pgq_capture_drop_index IS
+	'Keeps the replica identity of captured tables.';
 
 
 -- What is captured, and how it goes.

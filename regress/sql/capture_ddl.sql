@@ -76,7 +76,12 @@ CREATE INDEX i_other ON i (u, id);
 ALTER TABLE i REPLICA IDENTITY USING INDEX i_u;
 SELECT pgq.capture_table('cap_q', 'i', 'pkey=u');
 SELECT cap.try('drop index cap.i_u');
+SET search_path = cap;
+DROP INDEX CONCURRENTLY i_u;
 SELECT cap.try('drop index cap.i_other');
+CREATE INDEX i_other ON i (u, id);
+DROP INDEX CONCURRENTLY i_other;
+SELECT state FROM pgq.get_capture_info('cap_q');
 SELECT cap.try('alter index cap.i rename to i2');
 SELECT table_name FROM pgq.get_capture_info('cap_q');
 DROP TABLE i2;
@@ -144,6 +149,17 @@ DROP TABLE e;
 SELECT table_name FROM pgq.get_capture_info('cap_q');
 ROLLBACK;
 SELECT table_name FROM pgq.get_capture_info('cap_q');
+
+-- a mark of a table that was dropped behind our back
+ALTER EVENT TRIGGER pgq_capture_drop DISABLE;
+DROP TABLE e;
+ALTER EVENT TRIGGER pgq_capture_drop ENABLE ALWAYS;
+SELECT cap_relid AS gone FROM pgq.capture c
+WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = cap_relid) \gset
+SELECT replace(table_name, :'gone', 'gone'), state,
+	replace(warnings[1], :'gone', 'gone')
+FROM pgq.get_capture_info('cap_q') WHERE state = 'broken';
+SELECT pgq.uncapture_table('cap_q', :gone);
 
 -- the extension goes with its triggers, and marks with the queue
 SELECT cap.try($$select pgq.drop_queue('cap_q')$$);

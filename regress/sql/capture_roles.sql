@@ -100,10 +100,13 @@ SET ROLE cap_owner;
 SELECT cap.try('select cap.as_both()');
 RESET ROLE;
 
--- functions of the triggers can't be called, nor can the search path reach them
+-- functions of the triggers can't be called, and no search path reaches what
+-- runs with other rights
 SELECT cap.try('select pgq._capture_ddl()');
-SELECT proname, prosecdef, proconfig FROM pg_proc
-WHERE pronamespace = 'pgq'::regnamespace AND (prosecdef OR prorettype = 'event_trigger'::regtype)
+SELECT cap.try('select pgq._capture_drop()');
+SELECT cap.try('select pgq._capture_drop_index()');
+SELECT proname FROM pg_proc
+WHERE pronamespace = 'pgq'::regnamespace AND prosecdef
 	AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false);
 
 SELECT pgq.drop_queue('cap_q', true);
