@@ -83,8 +83,9 @@ sub next_events
 		});
 }
 
-sql($node, $db, q{select pgq.insert_event('q', 't', 'one')});
-sql($node, $db, q{select pgq.insert_event('q', 't', 'two')});
+# together, lest a tick comes in between
+sql($node, $db, q{select pgq.insert_event('q', 't', 'one'),
+	pgq.insert_event('q', 't', 'two')});
 is(next_events('retry'), "one|\ntwo|", 'pgqd ticks it');
 like(next_events(), qr/^(one|two)\|1/, 'and brings back retried events');
 ok( wait_for(
