@@ -2,21 +2,21 @@
 
 -- The slot.
 
-CREATE FUNCTION pgq.start_capture(i_slot text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION pgq.start_capture(i_slot text DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'pgq_start_capture' LANGUAGE C;
 
 COMMENT ON FUNCTION pgq.start_capture(text) IS
 	'Creates the replication slot that feeds the queues of this database, or adopts it, and returns its name; needs REPLICATION.';
 
 
-CREATE FUNCTION pgq.stop_capture(i_slot text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION pgq.stop_capture(i_slot text DEFAULT NULL)
 RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_stop_capture' LANGUAGE C;
 
 COMMENT ON FUNCTION pgq.stop_capture(text) IS
 	'Drops the replication slot with its position; returns 1, or 0 if there was none.';
 
 
-CREATE FUNCTION pgq.wait_ingest(
+CREATE OR REPLACE FUNCTION pgq.wait_ingest(
 	i_lsn pg_lsn, i_timeout interval DEFAULT '10 seconds')
 RETURNS bool AS 'MODULE_PATHNAME', 'pgq_wait_ingest' LANGUAGE C;
 
@@ -26,7 +26,7 @@ COMMENT ON FUNCTION pgq.wait_ingest(pg_lsn, interval) IS
 
 -- Marks.
 
-CREATE FUNCTION pgq.capture_table(
+CREATE OR REPLACE FUNCTION pgq.capture_table(
 	i_queue text, i_table regclass, VARIADIC i_args text[] DEFAULT '{}')
 RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_capture_table' LANGUAGE C;
 
@@ -34,14 +34,14 @@ COMMENT ON FUNCTION pgq.capture_table(text, regclass, text[]) IS
 	'Captures the changes of a table into a queue from the commit of this call on; returns 1, or 0 if it replaced the arguments of a capture.';
 
 
-CREATE FUNCTION pgq.uncapture_table(i_queue text, i_table regclass)
+CREATE OR REPLACE FUNCTION pgq.uncapture_table(i_queue text, i_table regclass)
 RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_uncapture_table' LANGUAGE C;
 
 COMMENT ON FUNCTION pgq.uncapture_table(text, regclass) IS
 	'Ends the capture of a table into a queue; returns 1, or 0 if it was not captured.';
 
 
-CREATE FUNCTION pgq._invalidate_capture()
+CREATE OR REPLACE FUNCTION pgq._invalidate_capture()
 RETURNS void AS 'MODULE_PATHNAME', 'pgq__invalidate_capture' LANGUAGE C;
 
 COMMENT ON FUNCTION pgq._invalidate_capture() IS
@@ -51,7 +51,7 @@ COMMENT ON FUNCTION pgq._invalidate_capture() IS
 -- Marks stay true when tables are altered or dropped. The triggers fire under
 -- session_replication_role = replica, too.
 
-CREATE FUNCTION pgq._capture_ddl()
+CREATE OR REPLACE FUNCTION pgq._capture_ddl()
 RETURNS event_trigger AS 'MODULE_PATHNAME', 'pgq__capture_ddl' LANGUAGE C
 SET search_path = pg_catalog, pg_temp;
 
@@ -59,7 +59,7 @@ COMMENT ON FUNCTION pgq._capture_ddl() IS
 	'Refuses changes of a captured table that its capture could not follow.';
 
 
-CREATE FUNCTION pgq._capture_drop()
+CREATE OR REPLACE FUNCTION pgq._capture_drop()
 RETURNS event_trigger AS 'MODULE_PATHNAME', 'pgq__capture_drop' LANGUAGE C
 SET search_path = pg_catalog, pg_temp;
 
@@ -99,21 +99,21 @@ COMMENT ON EVENT TRIGGER pgq_capture_drop_index IS
 
 -- What is captured, and how it goes.
 
-CREATE FUNCTION pgq._capture_problem(i_table regclass, i_args text[])
+CREATE OR REPLACE FUNCTION pgq._capture_problem(i_table regclass, i_args text[])
 RETURNS text AS 'MODULE_PATHNAME', 'pgq__capture_problem' LANGUAGE C STRICT;
 
 COMMENT ON FUNCTION pgq._capture_problem(regclass, text[]) IS
 	'Tells why a table can not be captured with these arguments as it is now; NULL when it can.';
 
 
-CREATE FUNCTION pgq._capture_warnings(i_table regclass, i_args text[])
+CREATE OR REPLACE FUNCTION pgq._capture_warnings(i_table regclass, i_args text[])
 RETURNS text[] AS 'MODULE_PATHNAME', 'pgq__capture_warnings' LANGUAGE C STRICT;
 
 COMMENT ON FUNCTION pgq._capture_warnings(regclass, text[]) IS
 	'Tells what the events of a captured table lack.';
 
 
-CREATE FUNCTION pgq.get_slot_info(
+CREATE OR REPLACE FUNCTION pgq.get_slot_info(
 	OUT slot_name text,
 	OUT active bool,
 	OUT wal_status text,
@@ -182,7 +182,7 @@ COMMENT ON FUNCTION pgq.get_slot_info() IS
 	'Tells how far the changes of captured tables are in the queues; no row before start_capture.';
 
 
-CREATE FUNCTION pgq.get_capture_info(
+CREATE OR REPLACE FUNCTION pgq.get_capture_info(
 	i_queue text,
 	OUT queue_name text,
 	OUT table_name text,
@@ -248,7 +248,7 @@ COMMENT ON FUNCTION pgq.get_capture_info(text) IS
 	'Lists the tables that are captured into a queue, with what their events lack and whether they still can be captured.';
 
 
-CREATE FUNCTION pgq.get_capture_info(
+CREATE OR REPLACE FUNCTION pgq.get_capture_info(
 	OUT queue_name text,
 	OUT table_name text,
 	OUT arguments text[],

@@ -2,7 +2,7 @@
 --
 -- Row locks are taken in the order queue, consumer, subscription everywhere.
 
-CREATE FUNCTION pgq.register_consumer_at(
+CREATE OR REPLACE FUNCTION pgq.register_consumer_at(
 	x_queue_name text, x_consumer_name text, x_tick_pos int8)
 RETURNS int4 AS $$
 DECLARE
@@ -88,7 +88,7 @@ COMMENT ON FUNCTION pgq.register_consumer_at(text, text, int8) IS
 	'Registers a consumer at a tick, or moves it there; returns 1 when it is new.';
 
 
-CREATE FUNCTION pgq.register_consumer(x_queue_name text, x_consumer_id text)
+CREATE OR REPLACE FUNCTION pgq.register_consumer(x_queue_name text, x_consumer_id text)
 RETURNS int4 AS $$
 BEGIN
 	RETURN pgq.register_consumer_at(x_queue_name, x_consumer_id, NULL);
@@ -99,7 +99,7 @@ COMMENT ON FUNCTION pgq.register_consumer(text, text) IS
 	'Registers a consumer at the newest tick of a queue; returns 1 when it is new.';
 
 
-CREATE FUNCTION pgq.unregister_consumer(
+CREATE OR REPLACE FUNCTION pgq.unregister_consumer(
 	x_queue_name text, x_consumer_name text)
 RETURNS int4 AS $$
 DECLARE

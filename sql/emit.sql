@@ -1,7 +1,7 @@
 -- emit.sql: events that go through the WAL alone, and the secret that tells
 -- them from other logical messages.
 
-CREATE FUNCTION pgq.emit_event(
+CREATE OR REPLACE FUNCTION pgq.emit_event(
 	i_queue text, i_type text, i_data text,
 	i_extra1 text DEFAULT NULL, i_extra2 text DEFAULT NULL,
 	i_extra3 text DEFAULT NULL, i_extra4 text DEFAULT NULL)
@@ -12,7 +12,7 @@ COMMENT ON FUNCTION pgq.emit_event(text, text, text, text, text, text, text) IS
 	'Puts an event into a queue through the WAL, without writing any table; it arrives with the commit.';
 
 
-CREATE FUNCTION pgq.emit_events(i_queue text, i_types text[], i_datas text[])
+CREATE OR REPLACE FUNCTION pgq.emit_events(i_queue text, i_types text[], i_datas text[])
 RETURNS int4
 AS 'MODULE_PATHNAME', 'pgq_emit_events'
 LANGUAGE C VOLATILE;

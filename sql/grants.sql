@@ -1,7 +1,24 @@
 -- grants.sql: who may call what. Nothing is for PUBLIC but what is named so.
 
 GRANT USAGE ON SCHEMA pgq TO PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgq FROM PUBLIC;
+
+-- Not of all functions in the schema: before an upgrade, people may have put
+-- some of their own there.
+DO $$
+DECLARE
+	func regprocedure;
+BEGIN
+	FOR func IN
+		SELECT d.objid FROM pg_depend d
+		WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+		  AND d.refclassid = 'pg_extension'::regclass
+		  AND d.refobjid = (SELECT e.oid FROM pg_extension e
+							WHERE e.extname = 'pgq')
+	LOOP
+		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', func);
+	END LOOP;
+END;
+$$;
 
 -- Everybody: look at the state of queues.
 GRANT EXECUTE ON FUNCTION

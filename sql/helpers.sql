@@ -1,6 +1,7 @@
 -- helpers.sql: roles, version, and the small functions that others stand on.
 
-CREATE FUNCTION pgq.upgrade_schema()
+-- Administrators may call it, who own none of what it changes.
+CREATE OR REPLACE FUNCTION pgq.upgrade_schema()
 RETURNS int4 AS $$
 DECLARE
 	new_role text;
@@ -34,18 +35,31 @@ BEGIN
 					 AND NOT attisdropped) THEN
 		ALTER TABLE pgq.queue ADD COLUMN queue_extra_maint text[];
 	END IF;
+
+	-- Queues made by PgQ 3, in this database or in the one that was dumped.
+	IF to_regclass('pgq.event_table') IS NOT NULL THEN
+		INSERT INTO pgq.event_table (evt_relid, evt_queue)
+		SELECT child, q.queue_name
+		FROM pgq.queue q, generate_series(0, q.queue_ntables - 1) AS i,
+			 to_regclass(q.queue_data_pfx || '_' || i) AS child
+		WHERE child IS NOT NULL
+		  AND child NOT IN (SELECT evt_relid FROM pgq.event_table);
+		IF FOUND THEN
+			PERFORM pgq._invalidate_capture();
+		END IF;
+	END IF;
 	RETURN 0;
 END;
-$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.upgrade_schema() IS
-	'Creates what the roles and tables of an older PgQ lack.';
+	'Creates roles, columns and rows that a database of PgQ 3, or restored from a dump of one, lacks.';
 
 -- The grants at the end of the script need the roles.
 DO $$ BEGIN PERFORM pgq.upgrade_schema(); END $$;
 
 
-CREATE FUNCTION pgq.version()
+CREATE OR REPLACE FUNCTION pgq.version()
 RETURNS text AS $$
 	SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'pgq'
 $$ LANGUAGE sql SET search_path = pg_catalog, pg_temp;
@@ -54,7 +68,7 @@ COMMENT ON FUNCTION pgq.version() IS
 	'Returns the version of the PgQ extension installed in this database.';
 
 
-CREATE FUNCTION pgq.quote_fqname(i_name text)
+CREATE OR REPLACE FUNCTION pgq.quote_fqname(i_name text)
 RETURNS text AS $$
 DECLARE
 	dot int4 := pg_catalog.strpos(i_name, '.');
@@ -71,7 +85,7 @@ COMMENT ON FUNCTION pgq.quote_fqname(text) IS
 	'Quotes a schema.name pair split at its first dot, the schema being public when there is no dot.';
 
 
-CREATE FUNCTION pgq.seq_getval(i_seq_name text)
+CREATE OR REPLACE FUNCTION pgq.seq_getval(i_seq_name text)
 RETURNS int8 AS $$
 DECLARE
 	res int8;
@@ -85,7 +99,7 @@ COMMENT ON FUNCTION pgq.seq_getval(text) IS
 	'Returns the last_value of a sequence without moving it.';
 
 
-CREATE FUNCTION pgq.seq_setval(i_seq_name text, i_new_value int8)
+CREATE OR REPLACE FUNCTION pgq.seq_setval(i_seq_name text, i_new_value int8)
 RETURNS int8 AS $$
 BEGIN
 	IF pgq.seq_getval(i_seq_name) < i_new_value THEN
@@ -100,7 +114,7 @@ COMMENT ON FUNCTION pgq.seq_setval(text, int8) IS
 	'Raises a sequence to a value, never lowers it, and returns its last_value.';
 
 
-CREATE FUNCTION pgq._grant_perms_from(
+CREATE OR REPLACE FUNCTION pgq._grant_perms_from(
 	src_schema text, src_table text, dst_schema text, dst_table text)
 RETURNS int4 AS $$
 DECLARE

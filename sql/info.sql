@@ -1,6 +1,6 @@
 -- info.sql: state of queues and consumers.
 
-CREATE FUNCTION pgq.get_queue_info(
+CREATE OR REPLACE FUNCTION pgq.get_queue_info(
 	i_queue_name text,
 	OUT queue_name text,
 	OUT queue_ntables int4,
@@ -47,7 +47,7 @@ COMMENT ON FUNCTION pgq.get_queue_info(text) IS
 	'Returns settings and state of one queue, or of all for NULL.';
 
 
-CREATE FUNCTION pgq.get_queue_info(
+CREATE OR REPLACE FUNCTION pgq.get_queue_info(
 	OUT queue_name text,
 	OUT queue_ntables int4,
 	OUT queue_cur_table int4,
@@ -70,7 +70,7 @@ COMMENT ON FUNCTION pgq.get_queue_info() IS
 	'Returns settings and state of all queues.';
 
 
-CREATE FUNCTION pgq.get_consumer_info(
+CREATE OR REPLACE FUNCTION pgq.get_consumer_info(
 	i_queue_name text,
 	i_consumer_name text,
 	OUT queue_name text,
@@ -106,7 +106,7 @@ COMMENT ON FUNCTION pgq.get_consumer_info(text, text) IS
 	'Returns position and lag of one consumer on one queue; NULL stands for all.';
 
 
-CREATE FUNCTION pgq.get_consumer_info(
+CREATE OR REPLACE FUNCTION pgq.get_consumer_info(
 	i_queue_name text,
 	OUT queue_name text,
 	OUT consumer_name text,
@@ -124,7 +124,7 @@ COMMENT ON FUNCTION pgq.get_consumer_info(text) IS
 	'Returns position and lag of all consumers of one queue, or of all queues for NULL.';
 
 
-CREATE FUNCTION pgq.get_consumer_info(
+CREATE OR REPLACE FUNCTION pgq.get_consumer_info(
 	OUT queue_name text,
 	OUT consumer_name text,
 	OUT lag interval,

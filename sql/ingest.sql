@@ -1,6 +1,6 @@
 -- ingest.sql: what pgqd calls to write events that it read from the WAL.
 
-CREATE FUNCTION pgq.ingest(
+CREATE OR REPLACE FUNCTION pgq.ingest(
 	i_slot text, i_from pg_lsn, i_to pg_lsn, i_frames bytea)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'pgq_ingest'
@@ -9,7 +9,7 @@ COMMENT ON FUNCTION pgq.ingest(text, pg_lsn, pg_lsn, bytea) IS
 	'Writes frames of events to their queues and moves the slot''s position, exactly once; returns the number of events.';
 
 
-CREATE FUNCTION pgq.ingest_problem(
+CREATE OR REPLACE FUNCTION pgq.ingest_problem(
 	i_slot text, i_problem text, i_lsn pg_lsn)
 RETURNS void AS $$
 BEGIN

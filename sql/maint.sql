@@ -1,6 +1,6 @@
 -- maint.sql: rotation of event tables, and the list of maintenance work.
 
-CREATE FUNCTION pgq.maint_rotate_tables_step1(i_queue_name text)
+CREATE OR REPLACE FUNCTION pgq.maint_rotate_tables_step1(i_queue_name text)
 RETURNS int4 AS $$
 DECLARE
 	q pgq.queue%ROWTYPE;
@@ -83,7 +83,7 @@ COMMENT ON FUNCTION pgq.maint_rotate_tables_step1(text) IS
 	'Switches a queue to its next event table when the rotation period is over and all consumers are past that table.';
 
 
-CREATE FUNCTION pgq.maint_rotate_tables_step2()
+CREATE OR REPLACE FUNCTION pgq.maint_rotate_tables_step2()
 RETURNS int4 AS $$
 BEGIN
 	-- Writers that still use the old table have ids from before step1's
@@ -108,7 +108,7 @@ COMMENT ON FUNCTION pgq.maint_rotate_tables_step2() IS
 	'Completes the rotations that step1 began in earlier transactions; needs a transaction of its own.';
 
 
-CREATE FUNCTION pgq.maint_tables_to_vacuum()
+CREATE OR REPLACE FUNCTION pgq.maint_tables_to_vacuum()
 RETURNS SETOF text AS $$
 	SELECT n.nspname || '.' || c.relname
 	FROM unnest(ARRAY[
@@ -130,7 +130,7 @@ COMMENT ON FUNCTION pgq.maint_tables_to_vacuum() IS
 	'Lists the small busy tables that need VACUUM; none when autovacuum is on.';
 
 
-CREATE FUNCTION pgq.maint_positions()
+CREATE OR REPLACE FUNCTION pgq.maint_positions()
 RETURNS int4 AS $$
 BEGIN
 	DELETE FROM pgq.position p
@@ -147,7 +147,7 @@ COMMENT ON FUNCTION pgq.maint_positions() IS
 
 -- The caller runs the rows in order, each in its own transaction. Rows named
 -- vacuum come last, since PgQ 3's daemon stops at the first of them.
-CREATE FUNCTION pgq.maint_operations(OUT func_name text, OUT func_arg text)
+CREATE OR REPLACE FUNCTION pgq.maint_operations(OUT func_name text, OUT func_arg text)
 RETURNS SETOF record AS $$
 DECLARE
 	need_step2 bool := false;

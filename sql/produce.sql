@@ -1,6 +1,6 @@
 -- produce.sql: pgq.insert_event(), and the table for bulk loads.
 
-CREATE FUNCTION pgq.insert_event(
+CREATE OR REPLACE FUNCTION pgq.insert_event(
 	queue_name text, ev_type text, ev_data text,
 	ev_extra1 text, ev_extra2 text, ev_extra3 text, ev_extra4 text)
 RETURNS int8
@@ -10,7 +10,7 @@ COMMENT ON FUNCTION pgq.insert_event(text, text, text, text, text, text, text)
 	IS 'Puts an event with extra fields into a queue and returns its id.';
 
 
-CREATE FUNCTION pgq.insert_event(queue_name text, ev_type text, ev_data text)
+CREATE OR REPLACE FUNCTION pgq.insert_event(queue_name text, ev_type text, ev_data text)
 RETURNS int8
 AS 'MODULE_PATHNAME', 'pgq_insert_event'
 LANGUAGE C VOLATILE;
@@ -18,7 +18,7 @@ COMMENT ON FUNCTION pgq.insert_event(text, text, text) IS
 	'Puts an event into a queue and returns its id.';
 
 
-CREATE FUNCTION pgq.insert_event_raw(
+CREATE OR REPLACE FUNCTION pgq.insert_event_raw(
 	queue_name text, ev_id int8, ev_time timestamptz,
 	ev_owner int4, ev_retry int4, ev_type text, ev_data text,
 	ev_extra1 text, ev_extra2 text, ev_extra3 text, ev_extra4 text)
@@ -30,7 +30,7 @@ COMMENT ON FUNCTION pgq.insert_event_raw(
 	'Puts an event into a queue with every field as given; returns its id.';
 
 
-CREATE FUNCTION pgq.current_event_table(x_queue_name text)
+CREATE OR REPLACE FUNCTION pgq.current_event_table(x_queue_name text)
 RETURNS text
 AS 'MODULE_PATHNAME', 'pgq_current_event_table'
 LANGUAGE C VOLATILE;

@@ -1,6 +1,6 @@
 -- queue.sql: create, configure and drop queues.
 
-CREATE FUNCTION pgq.create_queue(i_queue_name text)
+CREATE OR REPLACE FUNCTION pgq.create_queue(i_queue_name text)
 RETURNS int4 AS $$
 DECLARE
 	q pgq.queue%ROWTYPE;
@@ -76,7 +76,7 @@ COMMENT ON FUNCTION pgq.create_queue(text) IS
 	'Creates a queue with its event tables and first tick; returns 1 when created, 0 when it exists.';
 
 
-CREATE FUNCTION pgq.drop_queue(x_queue_name text, x_force bool)
+CREATE OR REPLACE FUNCTION pgq.drop_queue(x_queue_name text, x_force bool)
 RETURNS int4 AS $$
 DECLARE
 	q pgq.queue%ROWTYPE;
@@ -133,7 +133,7 @@ COMMENT ON FUNCTION pgq.drop_queue(text, bool) IS
 	'Drops a queue with its events; with force also unregisters its consumers and uncaptures the tables that feed it.';
 
 
-CREATE FUNCTION pgq.drop_queue(x_queue_name text)
+CREATE OR REPLACE FUNCTION pgq.drop_queue(x_queue_name text)
 RETURNS int4 AS $$
 BEGIN
 	RETURN pgq.drop_queue(x_queue_name, false);
@@ -144,7 +144,7 @@ COMMENT ON FUNCTION pgq.drop_queue(text) IS
 	'Drops a queue that has neither consumers nor captured tables.';
 
 
-CREATE FUNCTION pgq.set_queue_config(
+CREATE OR REPLACE FUNCTION pgq.set_queue_config(
 	x_queue_name text, x_param_name text, x_param_value text)
 RETURNS int4 AS $$
 DECLARE
@@ -207,7 +207,7 @@ COMMENT ON FUNCTION pgq.set_queue_config(text, text, text) IS
 	'Changes one setting of a queue, named without its queue_ prefix.';
 
 
-CREATE FUNCTION pgq.grant_perms(x_queue_name text)
+CREATE OR REPLACE FUNCTION pgq.grant_perms(x_queue_name text)
 RETURNS int4 AS $$
 DECLARE
 	q pgq.queue%ROWTYPE;
@@ -245,7 +245,7 @@ COMMENT ON FUNCTION pgq.grant_perms(text) IS
 	'Grants on the tables and sequences of a queue what PgQ''s roles need.';
 
 
-CREATE FUNCTION pgq.tune_storage(i_queue_name text)
+CREATE OR REPLACE FUNCTION pgq.tune_storage(i_queue_name text)
 RETURNS int4 AS $$
 DECLARE
 	q pgq.queue%ROWTYPE;

@@ -1,6 +1,6 @@
 -- retry.sql: events that a consumer wants to see again later.
 
-CREATE FUNCTION pgq.event_retry(
+CREATE OR REPLACE FUNCTION pgq.event_retry(
 	x_batch_id int8, x_event_id int8, x_retry_time timestamptz)
 RETURNS int4 AS $$
 DECLARE
@@ -66,7 +66,7 @@ COMMENT ON FUNCTION pgq.event_retry(int8, int8, timestamptz) IS
 	'Delivers an event of an open batch again after a time; returns 0 when it already waits.';
 
 
-CREATE FUNCTION pgq.event_retry(
+CREATE OR REPLACE FUNCTION pgq.event_retry(
 	x_batch_id int8, x_event_id int8, x_retry_seconds int4)
 RETURNS int4 AS $$
 BEGIN
@@ -79,7 +79,7 @@ COMMENT ON FUNCTION pgq.event_retry(int8, int8, int4) IS
 	'Delivers an event of an open batch again after some seconds; returns 0 when it already waits.';
 
 
-CREATE FUNCTION pgq.batch_retry(i_batch_id int8, i_retry_seconds int4)
+CREATE OR REPLACE FUNCTION pgq.batch_retry(i_batch_id int8, i_retry_seconds int4)
 RETURNS int4 AS $$
 DECLARE
 	s pgq.subscription%ROWTYPE;
@@ -110,7 +110,7 @@ COMMENT ON FUNCTION pgq.batch_retry(int8, int4) IS
 	'Delivers all events of an open batch again after some seconds; returns how many did not wait already.';
 
 
-CREATE FUNCTION pgq.event_retry_raw(
+CREATE OR REPLACE FUNCTION pgq.event_retry_raw(
 	x_queue text, x_consumer text, x_retry_after timestamptz,
 	x_ev_id int8, x_ev_time timestamptz, x_ev_retry int4,
 	x_ev_type text, x_ev_data text, x_ev_extra1 text, x_ev_extra2 text,
@@ -152,7 +152,7 @@ COMMENT ON FUNCTION pgq.event_retry_raw(text, text, timestamptz, int8,
 
 -- Callers repeat it until it returns 0. A call moves up to 1000 events (PgQ 3
 -- moved 10): clients look only at zero or not.
-CREATE FUNCTION pgq.maint_retry_events()
+CREATE OR REPLACE FUNCTION pgq.maint_retry_events()
 RETURNS int4 AS $$
 DECLARE
 	g record;

@@ -1,6 +1,6 @@
 -- tick.sql: ticking queues.
 
-CREATE FUNCTION pgq.ticker(i_queue_name text)
+CREATE OR REPLACE FUNCTION pgq.ticker(i_queue_name text)
 RETURNS int8
 AS 'MODULE_PATHNAME', 'pgq_ticker_queue'
 LANGUAGE C VOLATILE;
@@ -8,7 +8,7 @@ COMMENT ON FUNCTION pgq.ticker(text) IS
 	'Ticks one queue if it is due; returns the new tick''s id, NULL when it is not.';
 
 
-CREATE FUNCTION pgq.ticker()
+CREATE OR REPLACE FUNCTION pgq.ticker()
 RETURNS int8
 AS 'MODULE_PATHNAME', 'pgq_ticker_all'
 LANGUAGE C VOLATILE;
@@ -17,7 +17,7 @@ COMMENT ON FUNCTION pgq.ticker() IS
 
 
 -- Raises sequences, which only their owner may.
-CREATE FUNCTION pgq.ticker(
+CREATE OR REPLACE FUNCTION pgq.ticker(
 	i_queue_name text, i_tick_id int8, i_orig_timestamp timestamptz,
 	i_event_seq int8)
 RETURNS int8
@@ -28,7 +28,7 @@ COMMENT ON FUNCTION pgq.ticker(text, int8, timestamptz, int8) IS
 
 
 -- Raises a sequence, which only its owner may.
-CREATE FUNCTION pgq.force_tick(i_queue_name text)
+CREATE OR REPLACE FUNCTION pgq.force_tick(i_queue_name text)
 RETURNS int8
 AS 'MODULE_PATHNAME', 'pgq_force_tick'
 LANGUAGE C VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
@@ -36,7 +36,7 @@ COMMENT ON FUNCTION pgq.force_tick(text) IS
 	'Makes the next ticker run tick a queue; returns the id of the newest tick until then.';
 
 
-CREATE FUNCTION pgq.tick_due()
+CREATE OR REPLACE FUNCTION pgq.tick_due()
 RETURNS TABLE (queue_name text, tick_id int8, channel text)
 AS 'MODULE_PATHNAME', 'pgq_tick_due'
 LANGUAGE C VOLATILE;
@@ -44,7 +44,7 @@ COMMENT ON FUNCTION pgq.tick_due() IS
 	'Ticks all queues that are due and returns them with their new ticks and channels.';
 
 
-CREATE FUNCTION pgq.tick(i_queues text[], i_xids xid[])
+CREATE OR REPLACE FUNCTION pgq.tick(i_queues text[], i_xids xid[])
 RETURNS TABLE (queue_name text, tick_id int8, channel text)
 AS 'MODULE_PATHNAME', 'pgq_tick'
 LANGUAGE C VOLATILE;
@@ -52,7 +52,7 @@ COMMENT ON FUNCTION pgq.tick(text[], xid[]) IS
 	'Ticks queues that transactions have fed, once these are visible, where a consumer waits; returns those with events.';
 
 
-CREATE FUNCTION pgq.tick_channel(i_queue text)
+CREATE OR REPLACE FUNCTION pgq.tick_channel(i_queue text)
 RETURNS text
 AS 'MODULE_PATHNAME', 'pgq_tick_channel'
 LANGUAGE C STABLE STRICT;

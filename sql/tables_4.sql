@@ -1,0 +1,110 @@
+-- tables_4.sql: what PgQ 4 adds to the tables of PgQ 3, in a new database or in
+-- an upgrade, and what pg_dump must save.
+
+COMMENT ON TABLE pgq.consumer IS
+	'Names of the registered consumers.';
+COMMENT ON TABLE pgq.queue IS
+	'Queues, their settings and the state of their table rotation.';
+COMMENT ON TABLE pgq.tick IS
+	'Bookmarks in the queues; each holds a transaction snapshot.';
+COMMENT ON TABLE pgq.subscription IS
+	'Position and open batch of each consumer on each queue.';
+COMMENT ON TABLE pgq.event_template IS
+	'Parent of the event tables of all queues.';
+COMMENT ON TABLE pgq.retry_queue IS
+	'Events that wait to be put into their queue again.';
+
+-- The check keeps administrators of queues, who may update the table, from
+-- pointing functions that run with the owner's rights at relations of their
+-- own.
+ALTER TABLE pgq.queue ADD CONSTRAINT queue_relations_check CHECK (
+	queue_data_pfx ~ '^pgq\.event_[0-9]+$'
+	AND queue_event_seq ~ '^pgq\.event_[0-9]+_id_seq$'
+	AND queue_tick_seq ~ '^pgq\.event_[0-9]+_tick_seq$');
+
+-- Marks: which table's changes go to which queue. The output plugin reads
+-- them under the historic snapshot, which does not reach into a TOAST table,
+-- so no column may be moved out of the row.
+CREATE TABLE pgq.capture (
+	cap_relid   regclass NOT NULL,
+	cap_queue   text NOT NULL,
+	cap_args    text[] NOT NULL DEFAULT '{}',
+	PRIMARY KEY (cap_relid, cap_queue)
+) WITH (user_catalog_table = true);
+ALTER TABLE pgq.capture ALTER COLUMN cap_queue SET STORAGE PLAIN;
+ALTER TABLE pgq.capture ALTER COLUMN cap_args SET STORAGE PLAIN;
+COMMENT ON TABLE pgq.capture IS
+	'Marks of captured tables; changed through capture_table only.';
+
+-- Event tables, so that the plugin can tell which queues a transaction fed
+-- from SQL.
+CREATE TABLE pgq.event_table (
+	evt_relid   regclass PRIMARY KEY,
+	evt_queue   text NOT NULL
+) WITH (user_catalog_table = true);
+ALTER TABLE pgq.event_table ALTER COLUMN evt_queue SET STORAGE PLAIN;
+COMMENT ON TABLE pgq.event_table IS
+	'Event tables and the queue that each belongs to.';
+
+-- The slot whose stream is ingested here: at most one row a database.
+CREATE TABLE pgq.slot (
+	slot_name        text PRIMARY KEY,
+	slot_created     timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	slot_sysid       int8 NOT NULL,
+	slot_problem     text,
+	slot_problem_lsn pg_lsn
+);
+COMMENT ON TABLE pgq.slot IS
+	'The replication slot that feeds the queues of this database.';
+COMMENT ON COLUMN pgq.slot.slot_sysid IS
+	'System identifier of the server that has the slot.';
+COMMENT ON COLUMN pgq.slot.slot_problem IS
+	'Why ingest stands still; NULL when it does not.';
+COMMENT ON COLUMN pgq.slot.slot_problem_lsn IS
+	'From where changes are missing, if any are.';
+
+-- Positions are only inserted; the newest row of a slot counts. So a look-up
+-- is one step down the index from its end, even while an old snapshot keeps
+-- the rows that maint_positions deleted. No foreign key, to stay cheap.
+CREATE TABLE pgq.position (
+	pos_slot    text NOT NULL,
+	pos_lsn     pg_lsn NOT NULL,
+	pos_time    timestamptz NOT NULL,
+	pos_events  int8 NOT NULL,
+	PRIMARY KEY (pos_slot, pos_lsn)
+);
+COMMENT ON TABLE pgq.position IS
+	'Up to which LSN the changes of a slot are in the queues.';
+COMMENT ON COLUMN pgq.position.pos_events IS
+	'Number of events ingested since start_capture.';
+
+-- The secret that tells messages of emit_event from others in the WAL. The
+-- plugin reads it. It is not dumped: a database that is made anew from a dump
+-- makes a new one.
+CREATE TABLE pgq.secret (
+	secret      bytea NOT NULL
+) WITH (user_catalog_table = true);
+ALTER TABLE pgq.secret ALTER COLUMN secret SET STORAGE PLAIN;
+INSERT INTO pgq.secret
+SELECT pg_catalog.decode(pg_catalog.replace(
+	pg_catalog.gen_random_uuid()::text || pg_catalog.gen_random_uuid()::text,
+	'-', ''), 'hex');
+COMMENT ON TABLE pgq.secret IS
+	'Marks events of emit_event as genuine; for nobody''s eyes.';
+
+-- What pg_dump saves. The serial sequences belong to it: without them a
+-- restored database would hand out ids that are in use.
+SELECT pg_catalog.pg_extension_config_dump('pgq.consumer', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.queue', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.tick', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.subscription', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.event_template', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.retry_queue', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.capture', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.event_table', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.slot', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.position', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.batch_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.consumer_co_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.queue_queue_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.subscription_sub_id_seq', '');

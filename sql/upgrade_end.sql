@@ -1,0 +1,34 @@
+-- upgrade_end.sql: tail of the upgrade from PgQ 3.
+
+DO $$
+DECLARE
+	new record;
+BEGIN
+	PERFORM pgq.upgrade_schema();
+
+	-- Functions that run with the rights of the old tables' owner need the new
+	-- ones, too.
+	FOR new IN
+		SELECT i.type, i.identity, o.rolname AS owner
+		FROM pg_catalog.pg_depend d
+			 LEFT JOIN pg_catalog.pg_class c
+				ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+			   AND c.oid = d.objid AND c.relkind = 'r'
+			 LEFT JOIN pg_catalog.pg_proc p
+				ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+			   AND p.oid = d.objid,
+			 LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) i,
+			 pg_catalog.pg_class q
+			 JOIN pg_catalog.pg_roles o ON o.oid = q.relowner
+		WHERE d.deptype = 'e'
+		  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+		  AND d.refobjid = (SELECT e.oid FROM pg_catalog.pg_extension e
+							WHERE e.extname = 'pgq')
+		  AND q.oid = 'pgq.queue'::pg_catalog.regclass
+		  AND coalesce(c.relowner, p.proowner) <> q.relowner
+	LOOP
+		EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %I',
+								  new.type, new.identity, new.owner);
+	END LOOP;
+END;
+$$;
