@@ -11,6 +11,7 @@
 #ifndef PGQ_COMPAT_H
 #define PGQ_COMPAT_H
 
+#include "access/tableam.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "utils/acl.h"

@@ -160,7 +160,7 @@ begin_sort(EventSink *sink)
 
 	sink->sort = tuplesort_begin_heap(sink->result->tupdesc, 1, &column, &op,
 									  &collation, &nulls_first, work_mem,
-									  NULL, false);
+									  NULL, 0);
 	while (tuplestore_gettupleslot(sink->result->store, true, false, slot))
 		tuplesort_puttupleslot(sink->sort, slot);
 	tuplestore_clear(sink->result->store);
@@ -238,7 +238,8 @@ read_scan(Relation rel, Oid index, Snapshot snapshot, const BatchSpan *span,
 static Relation
 open_event_table(const Queue *queue, int table, bool check)
 {
-	Relation	rel = table_open(queue_table(queue, table), AccessShareLock);
+	Relation	rel = table_open(queue_table(queue, table, NULL),
+								 AccessShareLock);
 
 	if (check)
 	{
@@ -249,11 +250,7 @@ open_event_table(const Queue *queue, int table, bool check)
 			aclcheck_error(allowed, OBJECT_TABLE,
 						   RelationGetRelationName(rel));
 	}
-	if (RelationGetDescr(rel)->natts < EVENT_NCOLUMNS)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an event table",
-						RelationGetRelationName(rel))));
+	target_check_table(rel);
 	return rel;
 }
 

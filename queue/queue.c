@@ -280,8 +280,24 @@ queue_list_ids(Snapshot snapshot)
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	list_sort(ids, list_int_cmp);
+	queue_sort_ids(ids);
 	return ids;
+}
+
+static int
+compare_ids(const ListCell *a, const ListCell *b)
+{
+	int			i = lfirst_int(a);
+	int			j = lfirst_int(b);
+
+	return (i > j) - (i < j);
+}
+
+/* Bring an integer list of queues' ids into rising order. */
+void
+queue_sort_ids(List *ids)
+{
+	list_sort(ids, compare_ids);
 }
 
 /*
@@ -322,35 +338,48 @@ queue_table_name(const Queue *queue, int table)
 	return psprintf("%s_%d", queue->data_pfx, table);
 }
 
-/* The oid of event table number "table"; raises 42P01 when it is missing. */
-Oid
-queue_table(const Queue *queue, int table)
+/*
+ * Look up a relation that the queue's row names.  A missing one is an error,
+ * unless the row is not current either and the caller can cope with that.
+ */
+static Oid
+find_relation(const Queue *queue, const char *name, bool *dropped)
 {
-	char	   *name = queue_table_name(queue, table);
 	Oid			oid = table_find_name(name);
 
-	if (!OidIsValid(oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("event table \"%s\" of queue \"%s\" does not exist",
-						name, queue->name)));
+	if (OidIsValid(oid))
+		return oid;
+	if (dropped != NULL && !queue_is_current(queue))
+	{
+		*dropped = true;
+		return InvalidOid;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("relation \"%s\" of queue \"%s\" does not exist", name,
+					queue->name)));
+	return InvalidOid;
+}
+
+/*
+ * The oid of event table number "table".
+ *
+ * Raises 42P01 when it is missing.  But if the queue has just been dropped, and
+ * "dropped" is not NULL, sets *dropped and returns InvalidOid.
+ */
+Oid
+queue_table(const Queue *queue, int table, bool *dropped)
+{
+	char	   *name = queue_table_name(queue, table);
+	Oid			oid = find_relation(queue, name, dropped);
+
 	pfree(name);
 	return oid;
 }
 
-/*
- * The oid of one of the queue's sequences, queue->event_seq or
- * queue->tick_seq; raises 42P01 when it is missing.
- */
+/* The same for a sequence, queue->event_seq or queue->tick_seq. */
 Oid
-queue_sequence(const Queue *queue, const char *name)
+queue_sequence(const Queue *queue, const char *name, bool *dropped)
 {
-	Oid			oid = table_find_name(name);
-
-	if (!OidIsValid(oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("sequence \"%s\" of queue \"%s\" does not exist",
-						name, queue->name)));
-	return oid;
+	return find_relation(queue, name, dropped);
 }

@@ -70,10 +70,12 @@ extern bool queue_find(const char *name, int len, Snapshot snapshot,
 					   Queue *queue);
 extern bool queue_find_id(int32 id, Snapshot snapshot, Queue *queue);
 extern List *queue_list_ids(Snapshot snapshot);
+extern void queue_sort_ids(List *ids);
 extern bool queue_is_current(const Queue *queue);
 
 extern char *queue_table_name(const Queue *queue, int table);
-extern Oid	queue_table(const Queue *queue, int table);
-extern Oid	queue_sequence(const Queue *queue, const char *name);
+extern Oid	queue_table(const Queue *queue, int table, bool *dropped);
+extern Oid	queue_sequence(const Queue *queue, const char *name,
+							 bool *dropped);
 
 #endif /* PGQ_QUEUE_H */

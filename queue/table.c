@@ -218,18 +218,23 @@ table_find_name(const char *name)
 }
 
 /*
- * The last_value of a sequence as it is stored, is_called or not; transactions
- * don't matter to it.  A sequence that was never used counts as used once: that
- * is what PgQ's ticks have always been numbered by.
+ * Read the last_value of a sequence as it is stored, is_called or not;
+ * transactions don't matter to it.  A sequence that was never used counts as
+ * used once: that is what PgQ's ticks have always been numbered by.
+ *
+ * Returns false if the sequence is gone, as it may be after its drop was waited
+ * for.
  */
-int64
-table_sequence_value(Oid seqid)
+bool
+table_sequence_value(Oid seqid, int64 *value)
 {
-	Relation	seq = relation_open(seqid, AccessShareLock);
+	Relation	seq = try_relation_open(seqid, AccessShareLock);
+	HeapTupleHeader tup;
 	Buffer		buf;
 	Page		page;
-	int64		value;
 
+	if (seq == NULL)
+		return false;
 	if (seq->rd_rel->relkind != RELKIND_SEQUENCE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -239,18 +244,14 @@ table_sequence_value(Oid seqid)
 	buf = ReadBuffer(seq, 0);
 	LockBuffer(buf, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buf);
-	{
-		HeapTupleHeader tup;
-
-		/* a sequence is one tuple on one page */
-		tup = (HeapTupleHeader)
-			PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
-		value = ((Form_pg_sequence_data)
-				 ((char *) tup + tup->t_hoff))->last_value;
-	}
+	/* a sequence is one tuple on one page */
+	tup = (HeapTupleHeader)
+		PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
+	*value = ((Form_pg_sequence_data)
+			  ((char *) tup + tup->t_hoff))->last_value;
 	UnlockReleaseBuffer(buf);
 	relation_close(seq, AccessShareLock);
-	return value;
+	return true;
 }
 
 /*

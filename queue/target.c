@@ -17,8 +17,10 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -91,15 +93,19 @@ load_target(const TargetKey *key, Queue *queue, Oid *table)
 	{
 		MemoryContext old = MemoryContextSwitchTo(targets_context);
 		Snapshot	snapshot = table_fresh_snapshot();
+		bool		dropped = false;
 		bool		found;
 
+		CHECK_FOR_INTERRUPTS();
 		found = queue_find(key->name, key->name_len, snapshot, queue);
 		UnregisterSnapshot(snapshot);
 		MemoryContextSwitchTo(old);
 		if (!found)
 			return false;
 
-		*table = queue_table(queue, queue->cur_table);
+		*table = queue_table(queue, queue->cur_table, &dropped);
+		if (dropped)
+			continue;
 		LockRelationOid(*table, RowExclusiveLock);
 
 		/* Before we had the lock, it may have been rotated away and emptied. */
@@ -157,7 +163,7 @@ target_find(const char *name, int len)
 	}
 	target->queue = queue;
 	target->table = table;
-	target->sequence = queue_sequence(&queue, queue.event_seq);
+	target->sequence = queue_sequence(&queue, queue.event_seq, NULL);
 	target->command = command;
 	return target;
 }
@@ -183,16 +189,36 @@ target_require_enabled(const Target *target)
 				 errdetail("Queue \"%s\" is disabled.", target->queue.name)));
 }
 
+/*
+ * Raise 42809 unless "rel" has the columns of an event table, perhaps with more
+ * behind them.
+ */
+void
+target_check_table(Relation rel)
+{
+	static const Oid types[EVENT_NCOLUMNS] = {
+		INT8OID, TIMESTAMPTZOID, INT8OID, INT4OID, INT4OID,
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID
+	};
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	int			i = 0;
+
+	while (i < EVENT_NCOLUMNS && i < tupdesc->natts &&
+		   TupleDescAttr(tupdesc, i)->atttypid == types[i])
+		i++;
+	if (i < EVENT_NCOLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not an event table",
+						RelationGetRelationName(rel))));
+}
+
 /* Open the target's table to insert events; it must be locked already. */
 void
 target_open_writer(const Target *target, TableWriter *w)
 {
 	table_open_writer(w, target->table, NoLock);
-	if (RelationGetDescr(w->rel)->natts < EVENT_NCOLUMNS)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an event table",
-						RelationGetRelationName(w->rel))));
+	target_check_table(w->rel);
 	for (int i = EVENT_NCOLUMNS; i < RelationGetDescr(w->rel)->natts; i++)
 		w->slot->tts_isnull[i] = true;
 }

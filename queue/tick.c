@@ -20,6 +20,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -138,6 +139,31 @@ tick_unlock_queue(int32 queue_id)
 						 ShareUpdateExclusiveLock);
 }
 
+/* tick_read_state() by one snapshot; sets *gone if a drop came between. */
+static bool
+read_state(int32 queue_id, Snapshot snapshot, TickState *state, bool *gone)
+{
+	Queue	   *queue = &state->queue;
+	Tick		ticks[2];
+	Oid			seq;
+
+	*gone = false;
+	if (!queue_find_id(queue_id, snapshot, queue))
+		return false;
+	seq = queue_sequence(queue, queue->event_seq, gone);
+	if (*gone || !table_sequence_value(seq, &state->event_seq))
+	{
+		*gone = true;
+		return false;
+	}
+	state->nticks = tick_find_newest(queue_id, snapshot, ticks, 2);
+	if (state->nticks > 0)
+		state->newest = ticks[0];
+	if (state->nticks > 1)
+		state->before = ticks[1];
+	return true;
+}
+
 /*
  * Read a queue and its newest ticks as they are at this moment.
  *
@@ -147,23 +173,17 @@ tick_unlock_queue(int32 queue_id)
 bool
 tick_read_state(int32 queue_id, TickState *state)
 {
-	Snapshot	snapshot = table_fresh_snapshot();
-	bool		found = queue_find_id(queue_id, snapshot, &state->queue);
+	bool		found;
+	bool		gone;
 
-	if (found)
+	do
 	{
-		Oid			seq = queue_sequence(&state->queue,
-										 state->queue.event_seq);
-		Tick		ticks[2];
+		Snapshot	snapshot = table_fresh_snapshot();
 
-		state->event_seq = table_sequence_value(seq);
-		state->nticks = tick_find_newest(queue_id, snapshot, ticks, 2);
-		if (state->nticks > 0)
-			state->newest = ticks[0];
-		if (state->nticks > 1)
-			state->before = ticks[1];
-	}
-	UnregisterSnapshot(snapshot);
+		CHECK_FOR_INTERRUPTS();
+		found = read_state(queue_id, snapshot, state, &gone);
+		UnregisterSnapshot(snapshot);
+	} while (gone);
 	return found;
 }
 
@@ -323,14 +343,14 @@ int64
 tick_insert(const TickState *state)
 {
 	const Queue *queue = &state->queue;
-	Oid			seq = table_find_name(queue->tick_seq);
 	int64		id;
 
-	if (!OidIsValid(seq))
+	/* Before the sequence is used: it goes away together with the parent. */
+	if (!lock_parent(queue))
 		return 0;
-	id = nextval_internal(seq, false);
-	if (!tick_insert_row(queue, id, GetCurrentTransactionStartTimestamp(),
-						 state->event_seq))
-		return 0;
+	id = nextval_internal(queue_sequence(queue, queue->tick_seq, NULL),
+						  false);
+	tick_insert_row(queue, id, GetCurrentTransactionStartTimestamp(),
+					state->event_seq);
 	return id;
 }

@@ -302,7 +302,7 @@ find_named_queues(ArrayType *names)
 			ids = list_append_unique_int(ids, queue.id);
 	}
 	UnregisterSnapshot(snapshot);
-	list_sort(ids, list_int_cmp);
+	queue_sort_ids(ids);
 	return ids;
 }
 
@@ -347,7 +347,9 @@ pgq_tick(PG_FUNCTION_ARGS)
 static void
 raise_sequence(Oid seq, int64 value)
 {
-	if (table_sequence_value(seq) < value)
+	int64		last;
+
+	if (table_sequence_value(seq, &last) && last < value)
 		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(seq),
 							Int64GetDatum(value));
 }
@@ -390,9 +392,9 @@ pgq_ticker_external(PG_FUNCTION_ARGS)
 	if (!tick_insert_row(&queue, PG_GETARG_INT64(1), PG_GETARG_TIMESTAMPTZ(2),
 						 PG_GETARG_INT64(3)))
 		PG_RETURN_NULL();
-	raise_sequence(queue_sequence(&queue, queue.tick_seq),
+	raise_sequence(queue_sequence(&queue, queue.tick_seq, NULL),
 				   PG_GETARG_INT64(1));
-	raise_sequence(queue_sequence(&queue, queue.event_seq),
+	raise_sequence(queue_sequence(&queue, queue.event_seq, NULL),
 				   PG_GETARG_INT64(3));
 	PG_RETURN_INT64(PG_GETARG_INT64(1));
 }
@@ -421,7 +423,7 @@ pgq_force_tick(PG_FUNCTION_ARGS)
 	{
 		int64		more = 1000 +
 			2 * (int64) Max(state.queue.ticker_max_count, 0);
-		Oid			seq = queue_sequence(&queue, queue.event_seq);
+		Oid			seq = queue_sequence(&queue, queue.event_seq, NULL);
 		int64		value = nextval_internal(seq, false);
 
 		if (!pg_add_s64_overflow(value, more, &value))
