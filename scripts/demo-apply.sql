@@ -1,36 +1,38 @@
--- The work of scripts/demo-apply: events on standard input, :batch is their
--- batch's number. Prints how many events were applied.
+-- The work of scripts/demo-apply: events on standard input, one JSON object a
+-- line; :batch is their batch's number. Prints how many were applied.
 
+\set events `cat`
+set client_min_messages = warning;
 begin;
-set local client_min_messages = warning;
 create table if not exists applied (batch bigint primary key);
-create temp table event (n serial, line json) on commit drop;
-\copy event (line) from pstdin with (format csv, quote E'\x01', delimiter E'\x02')
-
 select exists (select from applied where batch = :batch) as done \gset
 \if :done
-delete from event;
+\set events ''
 \else
 insert into applied values (:batch);
 \endif
+select length(set_config('demo.events', :'events', true)) as length \gset
 
 do $$
 declare
-    e record;
+    e json;
+    tab text;
 begin
     for e in
-        select line->>'ev_type' as type, line->>'ev_data' as data,
-            line->>'ev_extra1' as tab
-        from event order by n
+        select line::json
+        from string_to_table(current_setting('demo.events'), E'\n') as line
+        where line <> ''
     loop
-        execute case e.type
-            when 'I' then format('insert into %s %s', e.tab, e.data)
-            when 'U' then format('update only %s set %s', e.tab, e.data)
-            when 'D' then format('delete from only %s where %s', e.tab, e.data)
-            when 'R' then format('truncate only %s', e.tab)
+        tab := e->>'ev_extra1';
+        execute case e->>'ev_type'
+            when 'I' then format('insert into %s %s', tab, e->>'ev_data')
+            when 'U' then format('update only %s set %s', tab, e->>'ev_data')
+            when 'D' then format('delete from only %s where %s', tab,
+                                 e->>'ev_data')
+            when 'R' then format('truncate only %s', tab)
         end;
     end loop;
 end $$;
 
-select count(*) from event;
+select count(*) from string_to_table(:'events', E'\n') line where line <> '';
 commit;
