@@ -353,7 +353,8 @@ sub new
 {
 	my ($class, $node, %ini) = @_;
 	my $base = PostgreSQL::Test::Utils::tempdir() . "/pgqd" . ++$count;
-	my $self = bless { ini => "$base.ini", log => "$base.log" }, $class;
+	my $log = "$PostgreSQL::Test::Utils::log_path/pgqd$count.log";
+	my $self = bless { ini => "$base.ini", log => $log }, $class;
 
 	# every period short, so that tests don't wait
 	%ini = (
