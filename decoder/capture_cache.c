@@ -42,6 +42,7 @@
 #define CAPTURE_ARGS 3
 #define EVENT_TABLE_RELID 1
 #define EVENT_TABLE_QUEUE 2
+#define CAPTURE_TRANSACTION_QUEUE 1
 
 static HTAB *cache = NULL;
 
@@ -53,10 +54,16 @@ static HTAB *cache = NULL;
 static Oid	capture_relid = InvalidOid;
 static Oid	event_table_relid = InvalidOid;
 static Oid	secret_relid = InvalidOid;
+static Oid	boundary_relid = InvalidOid;
 static bool relids_known = false;
 
 static char secret[EVENT_SECRET_LEN];
 static bool secret_known = false;
+
+/* queues that want begin and commit, in a context of their own */
+static MemoryContext boundary_cxt = NULL;
+static List *boundary_queues = NIL;
+static bool boundaries_known = false;
 
 static void
 invalidate_all(void)
@@ -156,6 +163,8 @@ find_own_tables(void)
 	event_table_relid = find_own_table("event_table");
 	secret_relid = find_own_table("secret");
 	secret_known = false;
+	boundary_relid = find_own_table("capture_transaction");
+	boundaries_known = false;
 	relids_known = true;
 }
 
@@ -410,4 +419,63 @@ capture_cache_secret(void)
 		table_close(rel, AccessShareLock);
 	}
 	return secret_known ? secret : NULL;
+}
+
+static void
+load_boundaries(void)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tup;
+	MemoryContext old;
+
+	if (!boundary_cxt)
+		boundary_cxt = AllocSetContextCreate(CacheMemoryContext,
+											 "pgq transaction queues",
+											 ALLOCSET_SMALL_SIZES);
+	boundary_queues = NIL;
+	MemoryContextReset(boundary_cxt);
+	boundaries_known = true;
+	if (!OidIsValid(boundary_relid))
+		return;
+
+	old = MemoryContextSwitchTo(boundary_cxt);
+	rel = table_open(boundary_relid, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		queue = heap_getattr(tup, CAPTURE_TRANSACTION_QUEUE,
+										 RelationGetDescr(rel), &isnull);
+
+		boundary_queues = lappend(boundary_queues, TextDatumGetCString(queue));
+	}
+	close_own_table(scan, rel);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Whether any queue wants the boundaries of transactions, as of the historic
+ * snapshot.
+ */
+bool
+capture_cache_has_boundaries(void)
+{
+	find_own_tables();
+	if (!boundaries_known)
+		load_boundaries();
+	return boundary_queues != NIL;
+}
+
+/* Whether this queue does. */
+bool
+capture_cache_wants_boundaries(const char *queue)
+{
+	ListCell   *lc;
+
+	if (capture_cache_has_boundaries())
+		foreach(lc, boundary_queues)
+			if (strcmp(lfirst(lc), queue) == 0)
+				return true;
+	return false;
 }

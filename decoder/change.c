@@ -155,7 +155,7 @@ decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 					map_row(mark, newrow, &state->rows[ROW_MAPPED_NEW]),
 					events);
 	for (int i = 0; i < n; i++)
-		output_event(ctx, txn, mark->queue, &events[i]);
+		boundary_send_event(ctx, txn, mark->queue, &events[i]);
 }
 
 /*
@@ -294,7 +294,7 @@ change_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			event_build_truncate(mark->plan, &event);
 			if (mark->marked_relid != RelationGetRelid(rels[i]))
 				name_partition(rels[i], mark->plan->format, &event);
-			output_event(ctx, txn, mark->queue, &event);
+			boundary_send_event(ctx, txn, mark->queue, &event);
 		}
 	}
 }

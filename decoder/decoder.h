@@ -15,6 +15,7 @@
 
 #include "postgres.h"
 
+#include "nodes/pg_list.h"
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
 #include "replication/reorderbuffer.h"
@@ -83,6 +84,7 @@ typedef struct DecoderState
 	int			maxtouched;
 	const char **touched;		/* queue names, in txn_cxt */
 	int			quiet_changes;	/* since the last sign of life */
+	List	   *open_queues;	/* boundary.c: between begin and commit */
 
 	/* output.c: the message that is being filled */
 	bool		writing;
@@ -94,6 +96,8 @@ typedef struct DecoderState
 extern void capture_cache_init(void);
 extern CaptureEntry *capture_cache_get(Relation rel);
 extern const char *capture_cache_secret(void);
+extern bool capture_cache_has_boundaries(void);
+extern bool capture_cache_wants_boundaries(const char *queue);
 
 /* change.c */
 extern void change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
@@ -105,6 +109,13 @@ extern void change_decode_truncate(LogicalDecodingContext *ctx,
 /* message.c */
 extern bool message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 						   Size size, const char *message);
+
+/* boundary.c */
+extern void boundary_send_event(LogicalDecodingContext *ctx,
+								ReorderBufferTXN *txn, const char *queue,
+								const Event *event);
+extern void boundary_commit(LogicalDecodingContext *ctx,
+							ReorderBufferTXN *txn);
 
 /* output.c */
 extern void output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,

@@ -52,7 +52,7 @@ message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Size size,
 		Event		event;
 
 		while (frame_next_event(&reader, &event))
-			output_event(ctx, txn, queue, &event);
+			boundary_send_event(ctx, txn, queue, &event);
 	}
 	return true;
 }

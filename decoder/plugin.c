@@ -115,6 +115,7 @@ pgq_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->ntouched = 0;
 	state->maxtouched = 0;
 	state->touched = NULL;
+	state->open_queues = NIL;
 	settings_pin_timezone();
 }
 
@@ -162,6 +163,10 @@ pgq_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 {
 	DecoderState *state = ctx->output_plugin_private;
 
+	MemoryContext old = MemoryContextSwitchTo(state->txn_cxt);
+
+	boundary_commit(ctx, txn);
+	MemoryContextSwitchTo(old);
 	UPDATE_PROGRESS(ctx, state->txn_events == 0 && state->ntouched == 0);
 	output_commit(ctx, txn);
 	MemoryContextReset(state->txn_cxt);

@@ -261,3 +261,37 @@ $$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.get_capture_info() IS
 	'Lists the tables that are captured into queues, with what their events lack and whether they still can be captured.';
+
+
+CREATE FUNCTION pgq.capture_transactions(i_queue text, i_on bool DEFAULT true)
+RETURNS int4 AS $$
+DECLARE
+	n int4;
+BEGIN
+	-- The lock also keeps two callers from inserting the same row.
+	PERFORM FROM pgq.queue WHERE queue_name = i_queue FOR NO KEY UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'queue "%" does not exist', i_queue
+			USING ERRCODE = 'undefined_object',
+				HINT = 'Create it with pgq.create_queue(); pgq.get_queue_info() lists the queues.';
+	END IF;
+	IF length(i_queue) > 2000 THEN
+		RAISE EXCEPTION 'name of the queue is too long'
+			USING ERRCODE = 'program_limit_exceeded',
+				HINT = 'Use a queue with a shorter name.';
+	END IF;
+	IF i_on THEN
+		INSERT INTO pgq.capture_transaction (ctx_queue)
+		SELECT i_queue
+		WHERE NOT EXISTS (SELECT FROM pgq.capture_transaction
+						  WHERE ctx_queue = i_queue);
+	ELSE
+		DELETE FROM pgq.capture_transaction WHERE ctx_queue = i_queue;
+	END IF;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	PERFORM pgq._invalidate_capture();
+	RETURN n;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION pgq.capture_transactions(text, bool) IS
+	'Puts events of type pgq.begin and pgq.commit around the captured transactions of a queue; returns 1 when that is new.';

@@ -88,6 +88,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.ingest_problem(text, text, pg_lsn),
 	pgq.start_capture(text),
 	pgq.stop_capture(text),
+	pgq.capture_transactions(text, bool),
 	pgq.maint_retry_events(),
 	pgq.maint_rotate_tables_step1(text),
 	pgq.maint_rotate_tables_step2(),

@@ -119,6 +119,7 @@ BEGIN
 	END LOOP;
 	EXECUTE 'DROP TABLE ' || pgq.quote_fqname(q.queue_data_pfx);
 	DELETE FROM pgq.event_table WHERE evt_queue = x_queue_name;
+	DELETE FROM pgq.capture_transaction WHERE ctx_queue = x_queue_name;
 	PERFORM pgq._invalidate_capture();
 
 	DELETE FROM pgq.tick WHERE tick_queue = q.queue_id;

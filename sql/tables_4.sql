@@ -36,6 +36,14 @@ ALTER TABLE pgq.capture ALTER COLUMN cap_args SET STORAGE PLAIN;
 COMMENT ON TABLE pgq.capture IS
 	'Marks of captured tables; changed through capture_table only.';
 
+-- Queues that get the boundaries of captured transactions as events.
+CREATE TABLE pgq.capture_transaction (
+	ctx_queue   text PRIMARY KEY
+) WITH (user_catalog_table = true);
+ALTER TABLE pgq.capture_transaction ALTER COLUMN ctx_queue SET STORAGE PLAIN;
+COMMENT ON TABLE pgq.capture_transaction IS
+	'Queues that get begin and commit of captured transactions; changed through capture_transactions only.';
+
 -- Event tables, so that the plugin can tell which queues a transaction fed
 -- from SQL.
 CREATE TABLE pgq.event_table (
@@ -101,6 +109,7 @@ SELECT pg_catalog.pg_extension_config_dump('pgq.subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.event_template', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.retry_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.capture_transaction', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.event_table', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.slot', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.position', '');

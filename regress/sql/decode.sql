@@ -255,6 +255,23 @@ ALTER SCHEMA "Dec S" RENAME TO dec_s;
 INSERT INTO dec_s.dec_renamed VALUES (35);
 SELECT queue, extra1, data FROM dec_events();
 
+-- boundaries of transactions, for a queue that asked for them
+SELECT pgq.capture_transactions('dec_json');
+SELECT pgq.capture_transactions('dec_json');
+SELECT pgq.capture_transactions('no such queue');
+SELECT pgq.capture_table('dec_url', 'dec_s.dec_renamed', 'format=urlenc');
+BEGIN;
+INSERT INTO dec_s.dec_renamed VALUES (51), (52);
+SELECT pgq.emit_event('dec_json', 'emitted', 'too');
+COMMIT;
+INSERT INTO dec_s.dec_renamed VALUES (53);
+SELECT queue, type, CASE WHEN type LIKE 'pgq.%' THEN ((data::jsonb - 'xid') - 'lsn' - 'commit_time')::text ELSE data END AS data
+FROM dec_events();
+SELECT pgq.capture_transactions('dec_json', false);
+SELECT pgq.uncapture_table('dec_url', 'dec_s.dec_renamed');
+INSERT INTO dec_s.dec_renamed VALUES (54);
+SELECT queue, data FROM dec_events();
+
 -- frames: tag, length, queue, number of events
 INSERT INTO dec_s.dec_renamed VALUES (41, 'text');
 SELECT pgq.insert_event('dec_url', 'type', 'data') > 0 AS inserted;
