@@ -60,6 +60,7 @@ struct Tick
 	bool period_running;
 
 	Trouble trouble;
+	Trouble notify_trouble;
 };
 
 static void ask(Tick *tick);
@@ -109,8 +110,23 @@ tick_free(Tick *tick)
 	xids_clear(&tick->xids);
 	xids_clear(&tick->asked_xids);
 	trouble_clear(&tick->trouble, tick->dbname, NULL);
+	trouble_clear(&tick->notify_trouble, tick->dbname, NULL);
 	free(tick->dbname);
 	free(tick);
+}
+
+/* Those who were not woken will look for themselves some time. */
+static void
+take_notified(Conn *conn, const PGresult *res, void *arg)
+{
+	Tick *tick = arg;
+
+	if (conn_failed(res))
+		trouble_report(&tick->notify_trouble, tick->dbname,
+					   "could not notify consumers: %s",
+					   PQresultErrorMessage(res));
+	else
+		trouble_clear(&tick->notify_trouble, tick->dbname, NULL);
 }
 
 /*
@@ -155,7 +171,7 @@ notify_ticks(Tick *tick, const PGresult *res)
 		char *array = names_to_array(&channels);
 		const char *values[2] = {array, ids};
 
-		conn_send(tick->conn, sql, 2, values, NULL, NULL, NULL, NULL);
+		conn_send(tick->conn, sql, 2, values, NULL, NULL, take_notified, tick);
 		free(array);
 	}
 	names_clear(&channels);
