@@ -67,7 +67,7 @@ COMMENT ON FUNCTION pgq._capture_drop() IS
 	'Ends the captures of dropped tables, and refuses to drop what a capture needs.';
 
 
-CREATE FUNCTION pgq._capture_drop_index()
+CREATE OR REPLACE FUNCTION pgq._capture_drop_index()
 RETURNS event_trigger AS 'MODULE_PATHNAME', 'pgq__capture_drop_index' LANGUAGE C;
 
 COMMENT ON FUNCTION pgq._capture_drop_index() IS

@@ -4,8 +4,6 @@ DO $$
 DECLARE
 	new record;
 BEGIN
-	PERFORM pgq.upgrade_schema();
-
 	-- Functions that run with the rights of the old tables' owner need the new
 	-- ones, too.
 	FOR new IN
@@ -30,5 +28,7 @@ BEGIN
 		EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %I',
 								  new.type, new.identity, new.owner);
 	END LOOP;
+
+	PERFORM pgq.upgrade_schema();
 END;
 $$;

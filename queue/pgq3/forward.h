@@ -21,17 +21,15 @@
 #include "event/compat.h"
 
 /* Defines the SQL-callable function "name", which calls its namesake. */
-#define FORWARD_TO_PGQ(name) \
-	PG_FUNCTION_INFO_V1(name); \
-	Datum \
-	name(PG_FUNCTION_ARGS) \
-	{ \
-		static PGFunction target = NULL; \
-		if (target == NULL) \
-			target = load_external_function("$libdir/pgq", #name, true, \
-											NULL); \
-		return target(fcinfo); \
-	} \
+#define FORWARD_TO_PGQ(name)                                                   \
+	PG_FUNCTION_INFO_V1(name);                                                 \
+	Datum name(PG_FUNCTION_ARGS)                                               \
+	{                                                                          \
+		static PGFunction target = NULL;                                       \
+		if (target == NULL)                                                    \
+			target = load_external_function("$libdir/pgq", #name, true, NULL); \
+		return target(fcinfo);                                                 \
+	}                                                                          \
 	extern int no_such_variable
 
 #endif

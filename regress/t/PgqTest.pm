@@ -28,11 +28,14 @@ my @daemons;
 my @sessions;
 my @loads;
 
-# new_server(NAME, conf => TEXT): a started PostgreSQL::Test::Cluster.
+# new_server(NAME, conf => TEXT, install_path => DIR): a started
+# PostgreSQL::Test::Cluster. install_path is the folder above bin/ of
+# another installation than that in the PATH.
 sub new_server
 {
 	my ($name, %opt) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name,
+		map { $_ => $opt{$_} } grep { $opt{$_} } 'install_path');
 
 	$node->init(allows_streaming => 'logical');
 	$node->append_conf('postgresql.conf',

@@ -1,53 +1,14 @@
 
 # A database with Debian's PgQ 3.5 is ticked, rotated and retried by our pgqd.
-# The package is fetched, not installed, into a copy of the server's tree.
 
 use strict;
 use warnings;
 
+use PgqDebian;
 use PgqTest;
 use Test::More;
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use File::Copy qw(copy);
 
-my $dir = PostgreSQL::Test::Utils::tempdir();
-my ($version) = `pg_config --version` =~ /^PostgreSQL (\d+)/;
-my $package = "postgresql-$version-pgq3";
-
-# The tree first: it tells whether we may take from it.
-my $tree = "$dir/tree";
-system('cp', '-a', $ENV{PGQ_TREE}, $tree) == 0 or die 'cp failed';
-my ($bindir) = map { s/^\Q$ENV{PGQ_TREE}\E//r } `pg_config --bindir`;
-chomp $bindir;
-chomp(my $pkglibdir = `$tree$bindir/pg_config --pkglibdir`);
-chomp(my $extdir = `$tree$bindir/pg_config --sharedir`);
-$extdir .= '/extension';
-
-mkdir "$dir/deb";
-my $fetched = system(
-	"cd $dir/deb && timeout 60 apt-get download $package >/dev/null 2>&1"
-	  . " && dpkg-deb -x $package*.deb . >/dev/null 2>&1") == 0;
-plan skip_all => "no package $package to be had" if !$fetched;
-
-unlink glob("$extdir/pgq[.-]*"), "$pkglibdir/pgq.so";
-foreach my $file (
-	glob("$dir/deb/usr/lib/postgresql/*/lib/*.so"),
-	glob("$dir/deb/usr/share/postgresql/*/extension/*"))
-{
-	my ($name) = $file =~ /([^\/]+)$/;
-	my $to = ($name =~ /\.so$/ ? $pkglibdir : $extdir) . "/$name";
-
-	unlink $to;
-	copy($file, $to) or die "$file: $!";
-}
-
-my $node = PostgreSQL::Test::Cluster->new('old');
-my $ours = $ENV{PATH};
-$ENV{PATH} = "$tree$bindir:$ENV{PATH}";
-$node->init;
-$node->append_conf('postgresql.conf', "log_statement = none\n");
-$node->start;
+my $node = new_server('old', install_path => pgq35_tree());
 
 sql($node, 'postgres', 'create database old');
 my $db = 'old';
@@ -60,7 +21,6 @@ sql($node, $db, q{
 	update pgq.queue set queue_rotation_period = '1 second';
 });
 
-$ENV{PATH} = $ours;
 my $pgqd = start_pgqd($node, ticker_period => 0.2);
 
 # next_events(): the events of the next batch that holds some

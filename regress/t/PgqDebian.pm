@@ -1,0 +1,109 @@
+
+# Programs of PgQ 3 and its clients, as Debian packs them: fetched, not
+# installed, and only run. Tests that need them are skipped where there are
+# none.
+
+package PgqDebian;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use File::Copy qw(copy);
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(fetch_packages pgq35_tree add_pgq4 pgq35_package);
+
+# pgq35_package(): the name of the package that has PgQ 3 for our server.
+sub pgq35_package
+{
+	my ($version) = `pg_config --version` =~ /^PostgreSQL (\d+)/;
+	return "postgresql-$version-pgq3";
+}
+
+# fetch_packages(PACKAGE...): a folder with what is in them, from usr/ on.
+# Ends the test as skipped if one is not to be had.
+sub fetch_packages
+{
+	my @packages = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+
+	foreach my $package (@packages)
+	{
+		# our own Python or libraries will not do for another architecture
+		system("cd '$dir' && timeout 60 apt-get download $package"
+			  . " >/dev/null 2>&1 && dpkg-deb -x ${package}_*.deb ."
+			  . " >/dev/null 2>&1 && rm ${package}_*.deb") == 0
+		  or plan skip_all => "no package $package to be had";
+	}
+	return $dir;
+}
+
+# pg_config_of(DIR or undef, OPTION): what the pg_config of a tree says.
+sub pg_config_of
+{
+	my ($prefix, $option) = @_;
+	my $program = $prefix ? "$prefix/bin/pg_config" : 'pg_config';
+
+	chomp(my $value = `$program --$option`);
+	return $value;
+}
+
+# place(FILE...): copies into the installation, as a package manager does:
+# running servers keep what they have open.
+sub place
+{
+	my ($prefix, @files) = @_;
+	my $libdir = pg_config_of($prefix, 'pkglibdir');
+	my $extdir = pg_config_of($prefix, 'sharedir') . '/extension';
+
+	foreach my $file (@files)
+	{
+		my ($name) = $file =~ /([^\/]+)$/;
+		my $to = ($name =~ /\.so$/ ? $libdir : $extdir) . "/$name";
+
+		copy($file, "$to.new") or die "$file: $!";
+		rename("$to.new", $to) or die "$to: $!";
+	}
+	return;
+}
+
+# ours(): the files of PgQ 4 as they are installed in the tests' tree.
+sub ours
+{
+	return (
+		glob(pg_config_of(undef, 'pkglibdir') . '/pgq*.so'),
+		glob(pg_config_of(undef, 'sharedir') . '/extension/pgq[.-]*'));
+}
+
+# pgq35_tree(): a copy of the tests' installation with PgQ 3.5 instead of ours,
+# to be given to new_server as install_path. Ends the test as skipped without
+# the package.
+sub pgq35_tree
+{
+	my $unpacked = fetch_packages(pgq35_package());
+	my $tree = PostgreSQL::Test::Utils::tempdir() . '/tree';
+	my ($inside) = pg_config_of(undef, 'bindir') =~ /^\Q$ENV{PGQ_TREE}\E(.*)\/bin$/;
+	my $prefix = "$tree$inside";
+
+	system('cp', '-a', $ENV{PGQ_TREE}, $tree) == 0 or die 'cp failed';
+	unlink map { s/^\Q$ENV{PGQ_TREE}\E/$tree/r } ours();
+	place($prefix,
+		glob("$unpacked/usr/lib/postgresql/*/lib/*.so"),
+		glob("$unpacked/usr/share/postgresql/*/extension/*"));
+	system('cp', '-a', glob("$unpacked/usr/share/postgresql/*/contrib"),
+		"$tree/contrib") == 0 or die 'cp failed';
+	return $prefix;
+}
+
+# add_pgq4(PREFIX): installs PgQ 4 over the PgQ 3.5 that is there.
+sub add_pgq4
+{
+	my ($prefix) = @_;
+
+	place($prefix, ours());
+	return;
+}
+
+1;
