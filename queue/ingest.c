@@ -240,9 +240,13 @@ static void
 flush_batch(RowBatch *batch)
 {
 	TableWriter *w = &batch->writer;
+	MemoryContext old;
 
 	if (batch->nrows == 0)
 		return;
+
+	/* Writing leaks memory: into what is reset below. */
+	old = MemoryContextSwitchTo(batch->context);
 	table_multi_insert(w->rel, batch->slots, batch->nrows,
 					   GetCurrentCommandId(true), 0, batch->bulk);
 	for (int i = 0; i < batch->nrows; i++)
@@ -253,6 +257,7 @@ flush_batch(RowBatch *batch)
 		ResetPerTupleExprContext(w->estate);
 		ExecClearTuple(batch->slots[i]);
 	}
+	MemoryContextSwitchTo(old);
 	batch->nrows = 0;
 	batch->bytes = 0;
 	MemoryContextReset(batch->context);
