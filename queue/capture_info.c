@@ -100,24 +100,27 @@ toastable_columns(Relation rel, const EventArgs *args)
 	return buf.len > 0 ? buf.data : NULL;
 }
 
-/* Whether all leaves have identity FULL. */
+/*
+ * Whether an update can leave values out of the WAL: some leaf has a TOAST
+ * table, and not identity FULL.
+ */
 static bool
-is_full(Oid relid)
+can_lack_values(Oid relid)
 {
 	ListCell *lc;
 
 	foreach(lc, capture_tree_of(relid, AccessShareLock))
 	{
 		Relation rel = table_open(lfirst_oid(lc), NoLock);
-		bool full;
+		bool lacks;
 
-		full = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
-			   rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
+		lacks = OidIsValid(rel->rd_rel->reltoastrelid) &&
+				rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL;
 		table_close(rel, NoLock);
-		if (!full)
-			return false;
+		if (lacks)
+			return true;
 	}
-	return true;
+	return false;
 }
 
 static ArrayBuildState *
@@ -143,10 +146,10 @@ pgq__capture_warnings(PG_FUNCTION_ARGS)
 
 	if (rel != NULL)
 	{
-		bool full = is_full(relid);
 		char *columns = toastable_columns(rel, args);
 
-		if (columns && !full && (args->ops & EVENT_OP_UPDATE) != 0)
+		if (columns && (args->ops & EVENT_OP_UPDATE) != 0 &&
+			can_lack_values(relid))
 			warnings = add_warning(warnings,
 								   psprintf("Long values that an UPDATE leaves "
 											"alone are not in its event "

@@ -130,6 +130,7 @@ DECLARE
 	row_problem text;
 	found_slot bool;
 	pos_at timestamptz;
+	sent pg_lsn;
 BEGIN
 	wal_end := CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
 					ELSE pg_current_wal_lsn() END;
@@ -144,17 +145,22 @@ BEGIN
 	INTO "position", events, pos_at
 	FROM pgq.position p WHERE p.pos_slot = get_slot_info.slot_name
 	ORDER BY p.pos_lsn DESC LIMIT 1;
-	lag_bytes := greatest(wal_end - "position", 0)::int8;
-	IF lag_bytes > 0 THEN
-		lag_time := greatest(clock_timestamp() - pos_at, interval '0');
-	END IF;
 
-	SELECT r.active, r.wal_status INTO active, wal_status
+	SELECT r.active, r.wal_status, w.sent_lsn INTO active, wal_status, sent
 	FROM pg_replication_slots r
+	LEFT JOIN pg_stat_replication w ON w.pid = r.active_pid
 	WHERE r.slot_name = get_slot_info.slot_name
 		AND r.plugin = 'pgq' AND r.database = current_database();
 	found_slot := FOUND;
 	active := coalesce(active, false);
+
+	-- On an idle database pgqd leaves up to 16 kB of WAL without events behind
+	-- its position: no lag, as long as all of it was read.
+	lag_bytes := greatest(wal_end - "position", 0)::int8;
+	IF lag_bytes > 16384 OR (lag_bytes > 0 AND (sent < wal_end) IS NOT FALSE)
+	THEN
+		lag_time := greatest(clock_timestamp() - pos_at, interval '0');
+	END IF;
 
 	IF sysid <> (SELECT system_identifier FROM pg_control_system()) THEN
 		state := 'missing';

@@ -69,6 +69,25 @@ SELECT pgq.create_queue('cap_q');
 INSERT INTO fresh VALUES (8);
 SELECT * FROM got;
 
+-- what the events lack is told
+CREATE TABLE short (id int PRIMARY KEY, a varchar(9));
+CREATE TABLE long (id int PRIMARY KEY, a text, b text, c int);
+CREATE TABLE long_full (LIKE long INCLUDING ALL);
+ALTER TABLE long_full REPLICA IDENTITY FULL;
+CREATE TABLE log (a text);
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child () INHERITS (parent);
+SELECT pgq.capture_table('cap_q', 'short'),
+	pgq.capture_table('cap_q', 'long', 'ignore=b'),
+	pgq.capture_table('cap_q"2', 'long', 'ops=insert'),
+	pgq.capture_table('cap_q', 'long_full', 'backup'),
+	pgq.capture_table('cap_q', 'log', 'ops=insert'),
+	pgq.capture_table('cap_q', 'parent');
+SELECT queue_name, table_name, arguments, replica_identity, state,
+	array_to_string(array_remove(warnings,
+		'Nobody reads the slot: is pgqd running?'), ' / ')
+FROM pgq.get_capture_info();
+
 SELECT pgq.stop_capture();
-SELECT pgq.drop_queue('cap_q'), pgq.drop_queue('cap_q"2');
+SELECT pgq.drop_queue('cap_q', true), pgq.drop_queue('cap_q"2', true);
 DROP SCHEMA cap CASCADE;
