@@ -11,6 +11,7 @@
 #define PGQ_BATCH_H
 
 #include "queue/tick.h"
+#include "utils/relcache.h"
 
 /* An open batch. */
 typedef struct Batch
@@ -38,6 +39,17 @@ typedef struct BatchSpan
 	uint64	   *singles;
 } BatchSpan;
 
+/* An event, as its table has it; valid while the visitor looks at it. */
+typedef struct BatchEvent
+{
+	Relation	rel;
+	ItemPointer tid;
+	const Datum *values;		/* the table's columns, see EventColumn */
+	const bool *nulls;
+} BatchEvent;
+
+typedef void (*BatchVisitor) (const BatchEvent *event, void *arg);
+
 /* A batch's events are in two tables at most. */
 #define BATCH_MAX_TABLES 2
 
@@ -51,6 +63,10 @@ extern void batch_plan_span(const TickSnapshot *from, const TickSnapshot *to,
 							BatchSpan *span);
 extern int	batch_list_tables(const Queue *queue, const TickSnapshot *from,
 							  const TickSnapshot *to, int *tables);
+extern void batch_visit_events(const Batch *batch, Snapshot snapshot,
+							   bool check, BatchVisitor visit, void *arg);
+extern bool batch_has_row(const Batch *batch, const Datum *values,
+						  const bool *nulls);
 extern bool batch_has_events(const Queue *queue, const TickSnapshot *from);
 
 #endif /* PGQ_BATCH_H */

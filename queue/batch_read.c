@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * batch_read.c
- *		Reading the events of a batch: pgq.get_batch_events().
+ *		Finding the events of a batch: batch_visit_events() for all of C,
+ *		pgq.get_batch_events() for SQL.
  *
  * A batch has the events of the transactions that ended between two snapshots.
  * Most of them began between them too: one index scan over that range of ids.
@@ -45,7 +46,6 @@ PG_FUNCTION_INFO_V1(pgq_get_batch_events);
 typedef struct EventSink
 {
 	TableResult *result;
-	int32		sub_id;			/* whose retried events are wanted */
 	int64		last_id;
 	Tuplesortstate *sort;		/* NULL while ids have come in rising order */
 	TupleTableSlot *slot;
@@ -166,10 +166,14 @@ begin_sort(EventSink *sink)
 	tuplestore_clear(sink->result->store);
 }
 
+/* BatchVisitor: add an event to the result. */
 static void
-put_event(EventSink *sink, const Datum *values, const bool *nulls)
+put_event(const BatchEvent *event, void *arg)
 {
+	EventSink  *sink = arg;
 	TupleTableSlot *slot = sink->slot;
+	const Datum *values = event->values;
+	const bool *nulls = event->nulls;
 	int64		id = DatumGetInt64(values[EV_ID]);
 	int			n = 0;
 
@@ -201,30 +205,40 @@ put_event(EventSink *sink, const Datum *values, const bool *nulls)
 	sink->last_id = id;
 }
 
-/* Give the sink those events of one scan that belong to the batch. */
+/*
+ * Does a row of an event table belong to a batch, and to the owner of it?
+ * "values" and "nulls" are the row's columns.
+ */
+bool
+batch_has_row(const Batch *batch, const Datum *values, const bool *nulls)
+{
+	uint64		txid = (uint64) DatumGetInt64(values[EV_TXID]);
+
+	return !snapshot_sees(batch->from.snapshot, txid) &&
+		snapshot_sees(batch->to.snapshot, txid) &&
+		(nulls[EV_OWNER] || DatumGetInt32(values[EV_OWNER]) == batch->sub_id);
+}
+
+/* Show the visitor those events of one scan that belong to the batch. */
 static void
-read_scan(Relation rel, Oid index, Snapshot snapshot, const BatchSpan *span,
-		  uint64 low, uint64 high, EventSink *sink)
+visit_scan(const Batch *batch, Relation rel, Oid index, Snapshot snapshot,
+		   uint64 low, uint64 high, BatchVisitor visit, void *arg)
 {
 	SysScanDesc scan = scan_ids(rel, index, snapshot, low, high);
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	Datum	   *values = palloc(tupdesc->natts * sizeof(Datum));
 	bool	   *nulls = palloc(tupdesc->natts * sizeof(bool));
+	BatchEvent	event = {rel, NULL, values, nulls};
 	HeapTuple	tup;
 
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
-		uint64		txid;
-
 		CHECK_FOR_INTERRUPTS();
 		heap_deform_tuple(tup, tupdesc, values, nulls);
-		txid = (uint64) DatumGetInt64(values[EV_TXID]);
-		if (snapshot_sees(span->from, txid) || !snapshot_sees(span->to, txid))
+		if (!batch_has_row(batch, values, nulls))
 			continue;
-		if (!nulls[EV_OWNER] &&
-			DatumGetInt32(values[EV_OWNER]) != sink->sub_id)
-			continue;
-		put_event(sink, values, nulls);
+		event.tid = &tup->t_self;
+		visit(&event, arg);
 	}
 	systable_endscan(scan);
 	pfree(values);
@@ -254,8 +268,16 @@ open_event_table(const Queue *queue, int table, bool check)
 	return rel;
 }
 
-static void
-read_batch(const Batch *batch, Snapshot snapshot, EventSink *sink)
+/*
+ * Show all events of a batch to "visit", in no particular order.
+ *
+ * "check" asks for the current user's right to read the event tables; raises
+ * 42501 if he has not got it.  The tables stay locked against TRUNCATE until
+ * the transaction ends.
+ */
+void
+batch_visit_events(const Batch *batch, Snapshot snapshot, bool check,
+				   BatchVisitor visit, void *arg)
 {
 	int			tables[BATCH_MAX_TABLES];
 	int			ntables;
@@ -265,13 +287,14 @@ read_batch(const Batch *batch, Snapshot snapshot, EventSink *sink)
 	ntables = batch_list_tables(&batch->queue, span.from, span.to, tables);
 	for (int t = 0; t < ntables; t++)
 	{
-		Relation	rel = open_event_table(&batch->queue, tables[t], true);
+		Relation	rel = open_event_table(&batch->queue, tables[t], check);
 		Oid			index = find_txid_index(rel);
 
 		for (int i = 0; i < span.nsingles; i++)
-			read_scan(rel, index, snapshot, &span, span.singles[i],
-					  span.singles[i] + 1, sink);
-		read_scan(rel, index, snapshot, &span, span.low, span.high, sink);
+			visit_scan(batch, rel, index, snapshot, span.singles[i],
+					   span.singles[i] + 1, visit, arg);
+		visit_scan(batch, rel, index, snapshot, span.low, span.high, visit,
+				   arg);
 		table_close(rel, NoLock);
 	}
 }
@@ -297,11 +320,10 @@ pgq_get_batch_events(PG_FUNCTION_ARGS)
 		elog(ERROR, "unexpected result type of pgq.get_batch_events()");
 
 	sink.result = &result;
-	sink.sub_id = batch.sub_id;
 	sink.last_id = PG_INT64_MIN;
 	sink.sort = NULL;
 	sink.slot = MakeSingleTupleTableSlot(result.tupdesc, &TTSOpsVirtual);
-	read_batch(&batch, snapshot, &sink);
+	batch_visit_events(&batch, snapshot, true, put_event, &sink);
 
 	if (sink.sort != NULL)
 	{
