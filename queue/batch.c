@@ -570,7 +570,53 @@ pgq_find_tick_helper(PG_FUNCTION_ARGS)
 	return make_record(fcinfo, values, nulls);
 }
 
-/* Finish batch "id"; false if it is not open. */
+/*
+ * Does a subscription belong to one of several cooperating consumers?  These
+ * share the sub_id of the main consumer, whose name, with a dot, theirs begin
+ * with.
+ */
+static bool
+is_subconsumer(const Subscription *sub, Snapshot snapshot)
+{
+	Relation	rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
+								 AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tup;
+	bool		found = false;
+
+	table_key_int4(&key, SUB_QUEUE, sub->queue);
+	scan = systable_beginscan(rel, queue_relation(QUEUE_SUBSCRIPTION_PKEY),
+							  true, snapshot, 1, &key);
+	while (!found && HeapTupleIsValid(tup = systable_getnext(scan)))
+	{
+		Subscription other;
+		Datum		name;
+		Datum		other_name;
+		Size		len;
+
+		read_subscription(rel, tup, &other);
+		if (other.id != sub->id || other.consumer == sub->consumer ||
+			!find_consumer_name(sub->consumer, snapshot, &name) ||
+			!find_consumer_name(other.consumer, snapshot, &other_name))
+			continue;
+		len = VARSIZE_ANY_EXHDR(DatumGetPointer(other_name));
+		found = len < VARSIZE_ANY_EXHDR(DatumGetPointer(name)) &&
+			memcmp(VARDATA_ANY(DatumGetPointer(name)),
+				   VARDATA_ANY(DatumGetPointer(other_name)), len) == 0 &&
+			VARDATA_ANY(DatumGetPointer(name))[len] == '.';
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * Finish batch "id"; false if it is not open.
+ *
+ * A cooperating consumer keeps no position: its main consumer is past the
+ * batch already, and one left here would stop rotation for ever.
+ */
 static bool
 finish_batch(int64 id)
 {
@@ -596,7 +642,8 @@ finish_batch(int64 id)
 			DatumGetInt64(values[SUB_BATCH - 1]) == id)
 		{
 			values[SUB_LAST_TICK - 1] = values[SUB_NEXT_TICK - 1];
-			nulls[SUB_LAST_TICK - 1] = nulls[SUB_NEXT_TICK - 1];
+			nulls[SUB_LAST_TICK - 1] = nulls[SUB_NEXT_TICK - 1] ||
+				is_subconsumer(&sub, snapshot);
 			nulls[SUB_NEXT_TICK - 1] = nulls[SUB_BATCH - 1] = true;
 			values[SUB_ACTIVE - 1] =
 				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());

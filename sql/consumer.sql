@@ -1,6 +1,56 @@
 -- consumer.sql: register, move and unregister consumers.
 --
 -- Row locks are taken in the order queue, consumer, subscription everywhere.
+--
+-- Cooperating consumers share the sub_id of their main consumer in its queue;
+-- a sub-consumer's name begins with the main consumer's name and a dot.
+
+CREATE OR REPLACE FUNCTION pgq._main_consumer(
+	i_queue_id int4, i_consumer_id int4)
+RETURNS int4 AS $$
+DECLARE
+	id int4;
+BEGIN
+	SELECT m.sub_consumer INTO id
+	FROM pgq.subscription s
+		 JOIN pgq.consumer c ON c.co_id = s.sub_consumer
+		 JOIN pgq.subscription m ON m.sub_queue = s.sub_queue
+								AND m.sub_id = s.sub_id
+		 JOIN pgq.consumer mc ON mc.co_id = m.sub_consumer
+	WHERE s.sub_queue = i_queue_id AND s.sub_consumer = i_consumer_id
+	  AND (mc.co_id = c.co_id OR starts_with(c.co_name, mc.co_name || '.'))
+	ORDER BY length(mc.co_name) LIMIT 1;
+	RETURN id;
+END;
+$$ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._main_consumer(int4, int4) IS
+	'Returns the main consumer of a cooperating consumer, any other as it is; NULL when it is not registered on the queue.';
+
+
+-- Takes the consumer's row against the order of locks, and so does not wait.
+CREATE OR REPLACE FUNCTION pgq._forget_consumer(i_consumer_id int4)
+RETURNS void AS $$
+BEGIN
+	PERFORM FROM pgq.consumer WHERE co_id = i_consumer_id
+	FOR UPDATE SKIP LOCKED;
+	IF FOUND THEN
+		DELETE FROM pgq.consumer
+		WHERE co_id = i_consumer_id
+		  AND NOT EXISTS (SELECT FROM pgq.subscription
+						  WHERE sub_consumer = i_consumer_id);
+	END IF;
+EXCEPTION
+	WHEN foreign_key_violation THEN
+		-- Somebody else's table needs the name.
+		NULL;
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._forget_consumer(int4) IS
+	'Deletes the name of a consumer that is registered nowhere, unless somebody uses it.';
+
+
 
 CREATE OR REPLACE FUNCTION pgq.register_consumer_at(
 	x_queue_name text, x_consumer_name text, x_tick_pos int8)
@@ -14,7 +64,7 @@ DECLARE
 BEGIN
 	-- Keeps rotation and drop_queue away until the position is committed.
 	SELECT queue_id INTO q_id FROM pgq.queue
-	WHERE queue_name = x_queue_name FOR KEY SHARE;
+	WHERE queue_name = x_queue_name FOR SHARE;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'Event queue not created yet'
 			USING ERRCODE = 'undefined_object',
@@ -52,6 +102,14 @@ BEGIN
 	WHERE sub_queue = q_id AND sub_consumer = c_id FOR UPDATE;
 	IF FOUND THEN
 		IF x_tick_pos IS NOT NULL THEN
+			-- Its position would never move, and stop rotation.
+			IF pgq._main_consumer(q_id, c_id) <> c_id THEN
+				RAISE EXCEPTION 'cannot reposition, "%" is a sub-consumer',
+						x_consumer_name
+					USING ERRCODE = 'object_not_in_prerequisite_state',
+						DETAIL = 'The main consumer has the position.',
+						HINT = 'Reposition the main consumer.';
+			END IF;
 			UPDATE pgq.subscription
 			SET sub_last_tick = x_tick_pos, sub_batch = NULL,
 				sub_next_tick = NULL, sub_active = now()
@@ -105,7 +163,8 @@ RETURNS int4 AS $$
 DECLARE
 	c_id int4;
 	s pgq.subscription%ROWTYPE;
-	n int4;
+	member int4;
+	n int4 := 0;
 BEGIN
 	SELECT co_id INTO c_id FROM pgq.consumer
 	WHERE co_name = x_consumer_name FOR UPDATE;
@@ -120,22 +179,28 @@ BEGIN
 		RETURN 0;
 	END IF;
 
-	-- Cooperating consumers share a sub_id within their queue. The row of a
-	-- sub-consumer has both ticks (working) or none (idle), the main row has
-	-- only the last.
-	SELECT count(*) INTO n FROM pgq.subscription
-	WHERE sub_id = s.sub_id AND sub_queue = s.sub_queue;
-	IF n > 1 AND (s.sub_last_tick IS NULL) = (s.sub_next_tick IS NULL) THEN
+	IF pgq._main_consumer(s.sub_queue, c_id) <> c_id THEN
 		DELETE FROM pgq.subscription
 		WHERE sub_queue = s.sub_queue AND sub_consumer = c_id;
+		PERFORM pgq._forget_consumer(c_id);
 		RETURN 1;
 	END IF;
 
 	DELETE FROM pgq.retry_queue
 	WHERE ev_owner = s.sub_id AND ev_queue = s.sub_queue;
-	DELETE FROM pgq.subscription
-	WHERE sub_id = s.sub_id AND sub_queue = s.sub_queue;
-	GET DIAGNOSTICS n = ROW_COUNT;
+	DELETE FROM pgq.dead_event
+	WHERE dead_queue = s.sub_queue AND dead_consumer = c_id;
+	FOR member IN
+		DELETE FROM pgq.subscription
+		WHERE sub_id = s.sub_id AND sub_queue = s.sub_queue
+		  AND pgq._main_consumer(sub_queue, sub_consumer) = c_id
+		RETURNING sub_consumer
+	LOOP
+		n := n + 1;
+		IF member <> c_id THEN
+			PERFORM pgq._forget_consumer(member);
+		END IF;
+	END LOOP;
 	DELETE FROM pgq.consumer
 	WHERE co_id = c_id
 	  AND NOT EXISTS (SELECT FROM pgq.subscription
@@ -145,4 +210,4 @@ END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.unregister_consumer(text, text) IS
-	'Removes a consumer from a queue with its retried events; returns the number of subscriptions removed.';
+	'Removes a consumer from a queue with its retried and dead events; returns the number of subscriptions removed.';

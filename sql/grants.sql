@@ -50,6 +50,10 @@ GRANT EXECUTE ON FUNCTION
 	pgq.event_retry(int8, int8, timestamptz),
 	pgq.event_retry(int8, int8, int4),
 	pgq.batch_retry(int8, int4),
+	pgq.event_dead(int8, int8, text),
+	pgq.get_dead_events(text, text),
+	pgq.requeue_dead_event(text, text, int8),
+	pgq.purge_dead_events(text, text, timestamptz),
 	pgq.force_tick(text),
 	pgq.finish_batch(int8),
 	pgq.tick_channel(text)
@@ -59,6 +63,8 @@ TO pgq_reader;
 GRANT EXECUTE ON FUNCTION
 	pgq.insert_event(text, text, text),
 	pgq.insert_event(text, text, text, text, text, text, text),
+	pgq.insert_event_at(text, timestamptz, text, text, text, text, text,
+						text),
 	pgq.current_event_table(text),
 	pgq.emit_event(text, text, text, text, text, text, text),
 	pgq.emit_events(text, text[], text[]),
@@ -90,6 +96,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.stop_capture(text),
 	pgq.capture_transactions(text, bool),
 	pgq.maint_retry_events(),
+	pgq._move_delayed_events(),
 	pgq.maint_rotate_tables_step1(text),
 	pgq.maint_rotate_tables_step2(),
 	pgq.maint_tables_to_vacuum(),
@@ -118,7 +125,8 @@ GRANT SELECT ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription,
 	pgq.event_template
 	TO pgq_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE
-	ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription, pgq.retry_queue
+	ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription, pgq.retry_queue,
+	   pgq.dead_event, pgq.delayed_event
 	TO pgq_admin;
 -- Copied to the event tables of each queue.
 GRANT SELECT, INSERT, TRUNCATE ON pgq.event_template TO pgq_admin;

@@ -9,11 +9,12 @@ DECLARE
 	next_table int4;
 BEGIN
 	-- The lock also keeps register_consumer from taking a position that goes
-	-- away.
+	-- away. It does not wait for those who only have the queue in a foreign
+	-- key.
 	SELECT * INTO q FROM pgq.queue
 	WHERE queue_name = i_queue_name AND queue_switch_step2 IS NOT NULL
 	  AND queue_switch_time + queue_rotation_period < now()
-	FOR UPDATE;
+	FOR NO KEY UPDATE;
 	IF NOT FOUND THEN
 		RETURN 0;
 	END IF;
@@ -117,7 +118,8 @@ RETURNS SETOF text AS $$
 			'pgq_ext.completed_tick', 'pgq_ext.completed_batch',
 			'pgq_ext.completed_event', 'pgq_ext.partial_batch',
 			'pgq_node.local_state', 'londiste.seq_info', 'txid.epoch',
-			'londiste.completed', 'pgq.position'
+			'londiste.completed', 'pgq.position', 'pgq.dead_event',
+			'pgq.delayed_event'
 		 ]) WITH ORDINALITY AS t(name, ord)
 		 JOIN pg_catalog.pg_namespace n ON n.nspname = split_part(t.name, '.', 1)
 		 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid

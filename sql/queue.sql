@@ -122,6 +122,8 @@ BEGIN
 	DELETE FROM pgq.capture_transaction WHERE ctx_queue = x_queue_name;
 	PERFORM pgq._invalidate_capture();
 
+	DELETE FROM pgq.dead_event WHERE dead_queue = q.queue_id;
+	DELETE FROM pgq.delayed_event WHERE ev_queue = q.queue_id;
 	DELETE FROM pgq.tick WHERE tick_queue = q.queue_id;
 	EXECUTE 'DROP SEQUENCE ' || pgq.quote_fqname(q.queue_tick_seq);
 	EXECUTE 'DROP SEQUENCE ' || pgq.quote_fqname(q.queue_event_seq);
@@ -165,12 +167,12 @@ BEGIN
 	END IF;
 	IF x_param_name NOT IN ('ticker_max_count', 'ticker_max_lag',
 			'ticker_idle_period', 'ticker_paused', 'rotation_period',
-			'external_ticker') THEN
+			'external_ticker', 'max_retries') THEN
 		RAISE EXCEPTION 'cannot change parameter "%"', x_param_name
 			USING ERRCODE = 'invalid_parameter_value',
-				HINT = 'Parameters are ticker_max_count, ticker_max_lag, ticker_idle_period, ticker_paused, rotation_period and external_ticker.';
+				HINT = 'Parameters are ticker_max_count, ticker_max_lag, ticker_idle_period, ticker_paused, rotation_period, external_ticker and max_retries.';
 	END IF;
-	IF x_param_value IS NULL THEN
+	IF x_param_value IS NULL AND x_param_name <> 'max_retries' THEN
 		RAISE EXCEPTION 'Invalid NULL value'
 			USING ERRCODE = 'null_value_not_allowed',
 				DETAIL = format('Parameter "%s" can''t be NULL.',
@@ -198,6 +200,14 @@ BEGIN
 			WHERE queue_id = id;
 		WHEN 'external_ticker' THEN
 			UPDATE pgq.queue SET queue_external_ticker = x_param_value::bool
+			WHERE queue_id = id;
+		WHEN 'max_retries' THEN
+			IF x_param_value::int4 < 0 THEN
+				RAISE EXCEPTION 'max_retries must not be negative'
+					USING ERRCODE = 'invalid_parameter_value',
+						HINT = 'Give NULL for no limit, 0 to bury events instead of retrying them.';
+			END IF;
+			UPDATE pgq.queue SET queue_max_retries = x_param_value::int4
 			WHERE queue_id = id;
 	END CASE;
 	RETURN 1;

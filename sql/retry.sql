@@ -1,45 +1,28 @@
 -- retry.sql: events that a consumer wants to see again later.
 
+CREATE OR REPLACE FUNCTION pgq._find_batch_event(
+	i_batch_id int8, i_event_id int8)
+RETURNS pgq.event_template
+AS 'MODULE_PATHNAME', 'pgq_find_batch_event'
+LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgq._find_batch_event(int8, int8) IS
+	'Returns an event of an open batch, NULLs if there is none; the session remembers where that batch''s events are.';
+
+
 CREATE OR REPLACE FUNCTION pgq.event_retry(
 	x_batch_id int8, x_event_id int8, x_retry_time timestamptz)
 RETURNS int4 AS $$
 DECLARE
 	s record;
 	ev pgq.event_template%ROWTYPE;
-	event_table text;
 	n int4;
 BEGIN
-	SELECT sub.sub_id, sub.sub_queue,
-		   a.tick_snapshot AS snap_from, b.tick_snapshot AS snap_to
+	SELECT sub.sub_id, sub.sub_queue, sub.sub_consumer, q.queue_max_retries
 	INTO s
-	FROM pgq.subscription sub
-		 JOIN pgq.tick a ON a.tick_queue = sub.sub_queue
-						AND a.tick_id = sub.sub_last_tick
-		 JOIN pgq.tick b ON b.tick_queue = sub.sub_queue
-						AND b.tick_id = sub.sub_next_tick
+	FROM pgq.subscription sub JOIN pgq.queue q ON q.queue_id = sub.sub_queue
 	WHERE sub.sub_batch = x_batch_id;
 	IF FOUND THEN
-		-- Not visible in the first snapshot means: at or above its xmax, or
-		-- one of those that ran then. Both go by the index on ev_txid,
-		-- however old the oldest of them is.
-		FOR event_table IN SELECT pgq.batch_event_tables(x_batch_id) LOOP
-			EXECUTE format(
-				'SELECT e.* FROM ('
-				'SELECT * FROM ONLY %1$s'
-				' WHERE ev_txid >= txid_snapshot_xmax($2)'
-				' AND ev_txid < txid_snapshot_xmax($3)'
-				' UNION ALL '
-				'SELECT * FROM ONLY %1$s'
-				' WHERE ev_txid = ANY (ARRAY('
-				'SELECT x FROM txid_snapshot_xip($2) x))'
-				') e WHERE e.ev_id = $1'
-				' AND txid_visible_in_snapshot(e.ev_txid, $3)'
-				' AND (e.ev_owner IS NULL OR e.ev_owner = $4)'
-				' ORDER BY e.ev_retry DESC NULLS LAST LIMIT 1',
-				pgq.quote_fqname(event_table))
-			INTO ev USING x_event_id, s.snap_from, s.snap_to, s.sub_id;
-			EXIT WHEN ev.ev_id IS NOT NULL;
-		END LOOP;
+		SELECT * INTO ev FROM pgq._find_batch_event(x_batch_id, x_event_id);
 	END IF;
 	IF ev.ev_id IS NULL THEN
 		RAISE EXCEPTION 'event not found'
@@ -50,6 +33,10 @@ BEGIN
 				HINT = 'Events can be retried until their batch is finished.';
 	END IF;
 
+	IF coalesce(ev.ev_retry, 0) >= s.queue_max_retries THEN
+		RETURN pgq._add_dead_event(s.sub_queue, s.sub_consumer, ev,
+								   pgq._retry_reason(ev.ev_retry));
+	END IF;
 	INSERT INTO pgq.retry_queue (ev_retry_after, ev_queue, ev_id, ev_time,
 		ev_txid, ev_owner, ev_retry, ev_type, ev_data,
 		ev_extra1, ev_extra2, ev_extra3, ev_extra4)
@@ -63,7 +50,7 @@ END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.event_retry(int8, int8, timestamptz) IS
-	'Delivers an event of an open batch again after a time; returns 0 when it already waits.';
+	'Delivers an event of an open batch again after a time, or buries it past queue_max_retries; returns 0 when that was done already.';
 
 
 CREATE OR REPLACE FUNCTION pgq.event_retry(
@@ -76,38 +63,58 @@ END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.event_retry(int8, int8, int4) IS
-	'Delivers an event of an open batch again after some seconds; returns 0 when it already waits.';
+	'Delivers an event of an open batch again after some seconds, or buries it past queue_max_retries; returns 0 when that was done already.';
 
 
 CREATE OR REPLACE FUNCTION pgq.batch_retry(i_batch_id int8, i_retry_seconds int4)
 RETURNS int4 AS $$
 DECLARE
-	s pgq.subscription%ROWTYPE;
+	s record;
 	n int4;
 BEGIN
-	SELECT * INTO s FROM pgq.subscription WHERE sub_batch = i_batch_id;
+	SELECT sub.sub_id, sub.sub_queue, q.queue_max_retries,
+		   pgq._main_consumer(sub.sub_queue, sub.sub_consumer) AS main_consumer
+	INTO s
+	FROM pgq.subscription sub JOIN pgq.queue q ON q.queue_id = sub.sub_queue
+	WHERE sub.sub_batch = i_batch_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'batch_retry: batch % not found',
 				coalesce(i_batch_id::text, 'NULL')
 			USING ERRCODE = 'undefined_object',
 				HINT = 'A batch can be retried until it is finished.';
 	END IF;
-	INSERT INTO pgq.retry_queue (ev_retry_after, ev_queue, ev_id, ev_time,
-		ev_txid, ev_owner, ev_retry, ev_type, ev_data,
-		ev_extra1, ev_extra2, ev_extra3, ev_extra4)
-	SELECT now() + make_interval(secs => i_retry_seconds), s.sub_queue,
-		ev.ev_id, ev.ev_time, NULL, s.sub_id, coalesce(ev.ev_retry, 0) + 1,
-		ev.ev_type, ev.ev_data,
-		ev.ev_extra1, ev.ev_extra2, ev.ev_extra3, ev.ev_extra4
-	FROM pgq.get_batch_events(i_batch_id) ev
-	ON CONFLICT ON CONSTRAINT rq_pkey DO NOTHING;
-	GET DIAGNOSTICS n = ROW_COUNT;
+	WITH ev AS MATERIALIZED (
+		SELECT e.*, coalesce(e.ev_retry, 0) >= s.queue_max_retries AS dead
+		FROM pgq.get_batch_events(i_batch_id) e
+	), again AS (
+		INSERT INTO pgq.retry_queue (ev_retry_after, ev_queue, ev_id, ev_time,
+			ev_txid, ev_owner, ev_retry, ev_type, ev_data,
+			ev_extra1, ev_extra2, ev_extra3, ev_extra4)
+		SELECT now() + make_interval(secs => i_retry_seconds), s.sub_queue,
+			ev.ev_id, ev.ev_time, NULL, s.sub_id, coalesce(ev.ev_retry, 0) + 1,
+			ev.ev_type, ev.ev_data,
+			ev.ev_extra1, ev.ev_extra2, ev.ev_extra3, ev.ev_extra4
+		FROM ev WHERE dead IS NOT TRUE
+		ON CONFLICT ON CONSTRAINT rq_pkey DO NOTHING
+		RETURNING 1
+	), buried AS (
+		INSERT INTO pgq.dead_event (dead_reason, dead_queue, dead_consumer,
+			ev_id, ev_time, ev_txid, ev_retry, ev_type, ev_data,
+			ev_extra1, ev_extra2, ev_extra3, ev_extra4)
+		SELECT pgq._retry_reason(ev.ev_retry), s.sub_queue, s.main_consumer,
+			ev.ev_id, ev.ev_time, ev.ev_txid, ev.ev_retry, ev.ev_type,
+			ev.ev_data, ev.ev_extra1, ev.ev_extra2, ev.ev_extra3, ev.ev_extra4
+		FROM ev WHERE dead
+		ON CONFLICT ON CONSTRAINT dead_event_pkey DO NOTHING
+		RETURNING 1
+	)
+	SELECT (SELECT count(*) FROM again) + (SELECT count(*) FROM buried) INTO n;
 	RETURN n;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.batch_retry(int8, int4) IS
-	'Delivers all events of an open batch again after some seconds; returns how many did not wait already.';
+	'Delivers all events of an open batch again after some seconds, or buries those past queue_max_retries; returns for how many that was not done already.';
 
 
 CREATE OR REPLACE FUNCTION pgq.event_retry_raw(
@@ -211,9 +218,14 @@ BEGIN
 		END LOOP;
 		again := again AND moved = 0;
 	END LOOP;
+
+	-- In a transaction of their own, as both count against queue_per_tx_limit.
+	IF moved = 0 THEN
+		moved := pgq._move_delayed_events();
+	END IF;
 	RETURN moved;
 END;
 $$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.maint_retry_events() IS
-	'Moves due events from the retry queue back to their queues; returns how many, 0 when nothing is left to move.';
+	'Puts due events, retried and delayed ones, into their queues; returns how many, 0 when nothing is left to move.';

@@ -22,6 +22,10 @@ ALTER TABLE pgq.queue ADD CONSTRAINT queue_relations_check CHECK (
 	AND queue_event_seq ~ '^pgq\.event_[0-9]+_id_seq$'
 	AND queue_tick_seq ~ '^pgq\.event_[0-9]+_tick_seq$');
 
+-- Past so many retries an event goes to pgq.dead_event; NULL sets no limit.
+ALTER TABLE pgq.queue ADD COLUMN queue_max_retries int4
+	CONSTRAINT queue_max_retries_check CHECK (queue_max_retries >= 0);
+
 -- Marks: which table's changes go to which queue. The output plugin reads
 -- them under the historic snapshot, which does not reach into a TOAST table,
 -- so no column may be moved out of the row.

@@ -11,7 +11,7 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 	LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relnamespace = 'pgq'::regnamespace AND c.relname IN ('consumer', 'queue',
 	'tick', 'subscription', 'event_template', 'retry_queue', 'capture',
-	'event_table', 'slot', 'position')
+	'event_table', 'slot', 'position', 'dead_event', 'delayed_event')
 ORDER BY c.relname COLLATE "C", a.attnum;
 
 -- constraints, indexes and sequences
@@ -21,7 +21,8 @@ WHERE connamespace = 'pgq'::regnamespace AND contype IN ('p', 'u', 'f')
 	AND conrelid::regclass::text !~ 'event_[0-9]'
 ORDER BY conrelid::regclass::text COLLATE "C", conname COLLATE "C";
 SELECT conrelid::regclass AS "table", conname FROM pg_constraint
-WHERE connamespace = 'pgq'::regnamespace AND contype = 'c';
+WHERE connamespace = 'pgq'::regnamespace AND contype = 'c'
+ORDER BY conname COLLATE "C";
 SELECT indexdef FROM pg_indexes
 WHERE schemaname = 'pgq' AND indexname = 'rq_retry_idx';
 SELECT c.relname, s.seqtypid::regtype, s.seqstart, s.seqcache
@@ -42,7 +43,7 @@ FROM pg_extension, unnest(extconfig, extcondition) AS x(rel, cond)
 	JOIN pg_class c ON c.oid = rel
 WHERE extname = 'pgq' ORDER BY c.relname COLLATE "C";
 
--- functions of PgQ 3.5, and those of maintenance
+-- functions of PgQ 3.5, and those of maintenance, dead and delayed events
 CREATE TEMP VIEW api AS
 SELECT p.*, p.proname || '(' || pg_get_function_arguments(p.oid) || ')' AS signature
 FROM pg_proc p
@@ -57,7 +58,8 @@ WHERE p.pronamespace = 'pgq'::regnamespace AND p.proname IN ('create_queue',
 	'force_tick', 'maint_rotate_tables_step1', 'maint_rotate_tables_step2',
 	'maint_tables_to_vacuum', 'maint_operations', 'maint_positions',
 	'get_queue_info', 'get_consumer_info', 'version', 'seq_getval',
-	'seq_setval', 'quote_fqname');
+	'seq_setval', 'quote_fqname', 'event_dead', 'get_dead_events',
+	'requeue_dead_event', 'purge_dead_events', 'insert_event_at');
 \a
 SELECT signature, pg_get_function_result(oid) AS result, proisstrict AS strict,
 	provolatile AS vol, proparallel AS par,
