@@ -79,6 +79,11 @@
 	LogLogicalMessage(prefix, message, size, true)
 #endif
 
+/* What marks a function that does not return: a prefix, since 18. */
+#ifndef pg_noreturn
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* postgres.h let go of the varlena macros in 16. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"

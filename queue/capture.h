@@ -20,6 +20,7 @@
 #include "utils/relcache.h"
 
 #include "event/args.h"
+#include "event/compat.h"
 
 /* A row of pgq.capture */
 typedef struct CaptureRow
@@ -44,8 +45,7 @@ extern CaptureProblem *capture_check_kind(Oid relid);
 extern CaptureProblem *capture_check_table(Relation rel, const EventArgs *args);
 extern CaptureProblem *capture_check_expressions(Relation rel,
 												 const EventArgs *args);
-extern void capture_raise(const CaptureProblem *problem)
-	pg_attribute_noreturn();
+pg_noreturn extern void capture_raise(const CaptureProblem *problem);
 extern List *capture_tree_of(Oid relid, LOCKMODE lockmode);
 extern List *capture_needed_columns(Relation rel, const EventArgs *args);
 
