@@ -21,9 +21,9 @@
 #define CHANGE_OLD_TUPLE(change) ((change)->data.tp.oldtuple)
 #define CHANGE_NEW_TUPLE(change) ((change)->data.tp.newtuple)
 #else
-#define CHANGE_OLD_TUPLE(change) \
+#define CHANGE_OLD_TUPLE(change)                                               \
 	((change)->data.tp.oldtuple ? &(change)->data.tp.oldtuple->tuple : NULL)
-#define CHANGE_NEW_TUPLE(change) \
+#define CHANGE_NEW_TUPLE(change)                                               \
 	((change)->data.tp.newtuple ? &(change)->data.tp.newtuple->tuple : NULL)
 #endif
 
@@ -52,30 +52,30 @@
 
 /* Failover slots came with 17.  $1 is the slot's name. */
 #if PG_VERSION_NUM >= 170000
-#define CREATE_SLOT_QUERY(plugin) \
-	"select lsn from pg_catalog.pg_create_logical_replication_slot(" \
+#define CREATE_SLOT_QUERY(plugin)                                              \
+	"select lsn from pg_catalog.pg_create_logical_replication_slot("           \
 	"$1, '" plugin "', false, false, true)"
 #else
-#define CREATE_SLOT_QUERY(plugin) \
-	"select lsn from pg_catalog.pg_create_logical_replication_slot(" \
+#define CREATE_SLOT_QUERY(plugin)                                              \
+	"select lsn from pg_catalog.pg_create_logical_replication_slot("           \
 	"$1, '" plugin "', false, false)"
 #endif
 
 /* A non-transactional logical message; 17 can flush it by itself. */
 #if PG_VERSION_NUM >= 170000
-#define LOG_MARKER_MESSAGE(prefix, message, size) \
+#define LOG_MARKER_MESSAGE(prefix, message, size)                              \
 	LogLogicalMessage(prefix, message, size, false, false)
 #else
-#define LOG_MARKER_MESSAGE(prefix, message, size) \
+#define LOG_MARKER_MESSAGE(prefix, message, size)                              \
 	LogLogicalMessage(prefix, message, size, false)
 #endif
 
 /* A transactional one. */
 #if PG_VERSION_NUM >= 170000
-#define LOG_EVENT_MESSAGE(prefix, message, size) \
+#define LOG_EVENT_MESSAGE(prefix, message, size)                               \
 	LogLogicalMessage(prefix, message, size, true, false)
 #else
-#define LOG_EVENT_MESSAGE(prefix, message, size) \
+#define LOG_EVENT_MESSAGE(prefix, message, size)                               \
 	LogLogicalMessage(prefix, message, size, true)
 #endif
 
@@ -112,8 +112,8 @@ compat_insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot,
 	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
 									NIL, only_summarizing));
 #else
-	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
-									NIL));
+	list_free(
+		ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL));
 #endif
 }
 
@@ -136,15 +136,15 @@ compat_function_aclcheck(Oid funcid, Oid role)
 
 /* Whether this transaction gave the table new storage. */
 #if PG_VERSION_NUM >= 160000
-#define REL_HAS_NEW_STORAGE(rel) \
+#define REL_HAS_NEW_STORAGE(rel)                                               \
 	((rel)->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
 #else
-#define REL_HAS_NEW_STORAGE(rel) \
+#define REL_HAS_NEW_STORAGE(rel)                                               \
 	((rel)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
 #endif
 
 #if PG_VERSION_NUM >= 160000
-#define IS_TABLE_OWNER(relid, role) \
+#define IS_TABLE_OWNER(relid, role)                                            \
 	object_ownercheck(RelationRelationId, relid, role)
 #else
 #define IS_TABLE_OWNER(relid, role) pg_class_ownercheck(relid, role)

@@ -53,21 +53,21 @@ PG_FUNCTION_INFO_V1(pgq_get_batch_info);
 
 typedef struct Subscription
 {
-	int32		id;
-	int32		queue;
-	int32		consumer;
-	int64		last_tick;		/* -1: NULL, as in the next two */
-	int64		batch;
-	int64		next_tick;
+	int32 id;
+	int32 queue;
+	int32 consumer;
+	int64 last_tick; /* -1: NULL, as in the next two */
+	int64 batch;
+	int64 next_tick;
 	ItemPointerData tid;
 } Subscription;
 
 /* What a caller asks of the batch he gets; NULL pointers: nothing. */
 typedef struct BatchWish
 {
-	Interval   *min_lag;
-	int64	   *min_count;
-	Interval   *min_interval;
+	Interval *min_lag;
+	int64 *min_count;
+	Interval *min_interval;
 } BatchWish;
 
 static int64
@@ -79,8 +79,8 @@ int8_or_minus(Datum value, bool isnull)
 static void
 read_subscription(Relation rel, HeapTuple tup, Subscription *sub)
 {
-	Datum		values[SUB_NCOLUMNS];
-	bool		nulls[SUB_NCOLUMNS];
+	Datum values[SUB_NCOLUMNS];
+	bool nulls[SUB_NCOLUMNS];
 
 	heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
 	sub->id = DatumGetInt32(values[SUB_ID - 1]);
@@ -99,13 +99,13 @@ static bool
 find_subscription(QueueRelation index, int nkeys, ScanKey keys,
 				  Snapshot snapshot, Subscription *sub)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
-								 AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
+							  AccessShareLock);
 	SysScanDesc scan;
-	HeapTuple	tup;
+	HeapTuple tup;
 
-	scan = systable_beginscan(rel, queue_relation(index), true, snapshot,
-							  nkeys, keys);
+	scan = systable_beginscan(rel, queue_relation(index), true, snapshot, nkeys,
+							  keys);
 	tup = systable_getnext(scan);
 	if (HeapTupleIsValid(tup))
 		read_subscription(rel, tup, sub);
@@ -120,29 +120,29 @@ find_open_batch(int64 id, Snapshot snapshot, Subscription *sub)
 	ScanKeyData key;
 
 	table_key_int8(&key, SUB_BATCH, BTEqualStrategyNumber, F_INT8EQ, id);
-	return find_subscription(QUEUE_SUBSCRIPTION_BATCH_INDEX, 1, &key,
-							 snapshot, sub);
+	return find_subscription(QUEUE_SUBSCRIPTION_BATCH_INDEX, 1, &key, snapshot,
+							 sub);
 }
 
 /* The id of a consumer, or 0. */
 static int32
 find_consumer(text *name, Snapshot snapshot)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_CONSUMER_TABLE),
-								 AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_CONSUMER_TABLE),
+							  AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple	tup;
-	int32		id = 0;
-	bool		isnull;
+	HeapTuple tup;
+	int32 id = 0;
+	bool isnull;
 
 	table_key_text(&key, CO_NAME, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 	scan = systable_beginscan(rel, queue_relation(QUEUE_CONSUMER_NAME_INDEX),
 							  true, snapshot, 1, &key);
 	tup = systable_getnext(scan);
 	if (HeapTupleIsValid(tup))
-		id = DatumGetInt32(heap_getattr(tup, CO_ID, RelationGetDescr(rel),
-										&isnull));
+		id = DatumGetInt32(
+			heap_getattr(tup, CO_ID, RelationGetDescr(rel), &isnull));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return id;
@@ -152,22 +152,20 @@ find_consumer(text *name, Snapshot snapshot)
 static bool
 find_consumer_name(int32 id, Snapshot snapshot, Datum *name)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_CONSUMER_TABLE),
-								 AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_CONSUMER_TABLE),
+							  AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple	tup;
-	bool		isnull;
+	HeapTuple tup;
+	bool isnull;
 
 	table_key_int4(&key, CO_ID, id);
 	scan = systable_beginscan(rel, queue_relation(QUEUE_CONSUMER_PKEY), true,
 							  snapshot, 1, &key);
 	tup = systable_getnext(scan);
 	if (HeapTupleIsValid(tup))
-		*name = PointerGetDatum(
-			PG_DETOAST_DATUM_COPY(heap_getattr(tup, CO_NAME,
-											   RelationGetDescr(rel),
-											   &isnull)));
+		*name = PointerGetDatum(PG_DETOAST_DATUM_COPY(
+			heap_getattr(tup, CO_NAME, RelationGetDescr(rel), &isnull)));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return HeapTupleIsValid(tup);
@@ -183,9 +181,9 @@ find_subscriber(const NullableDatum *names, Snapshot snapshot, Queue *queue,
 {
 	if (!names[0].isnull && !names[1].isnull)
 	{
-		text	   *queue_name = DatumGetTextPP(names[0].value);
-		int32		consumer = find_consumer(DatumGetTextPP(names[1].value),
-											 snapshot);
+		text *queue_name = DatumGetTextPP(names[0].value);
+		int32 consumer = find_consumer(DatumGetTextPP(names[1].value),
+									   snapshot);
 		ScanKeyData keys[2];
 
 		if (consumer != 0 &&
@@ -246,21 +244,21 @@ batch_find(int64 id, Snapshot snapshot, Batch *batch)
 	batch->sub_id = sub.id;
 	batch->consumer = sub.consumer;
 	return sub.last_tick >= 0 && sub.next_tick >= 0 &&
-		queue_find_id(sub.queue, snapshot, &batch->queue) &&
-		tick_find_id(sub.queue, sub.last_tick, snapshot, &batch->from) &&
-		tick_find_id(sub.queue, sub.next_tick, snapshot, &batch->to);
+		   queue_find_id(sub.queue, snapshot, &batch->queue) &&
+		   tick_find_id(sub.queue, sub.last_tick, snapshot, &batch->from) &&
+		   tick_find_id(sub.queue, sub.next_tick, snapshot, &batch->to);
 }
 
 /* Does some consumer of the queue stand at a tick, with no batch open? */
 bool
 batch_is_awaited(int32 queue_id, int64 tick_id, Snapshot snapshot)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
-								 AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
+							  AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple	tup;
-	bool		awaited = false;
+	HeapTuple tup;
+	bool awaited = false;
 
 	table_key_int4(&key, SUB_QUEUE, queue_id);
 	scan = systable_beginscan(rel, queue_relation(QUEUE_SUBSCRIPTION_PKEY),
@@ -282,13 +280,13 @@ typedef enum Distance
 {
 	TOO_NEAR,
 	ENOUGH,
-	TOO_FAR						/* more than twice what was asked for */
+	TOO_FAR /* more than twice what was asked for */
 } Distance;
 
 static Distance
 measure_count(const Tick *prev, const Tick *next, int64 min_count)
 {
-	int64		distance = next->event_seq - prev->event_seq;
+	int64 distance = next->event_seq - prev->event_seq;
 
 	if (distance < min_count)
 		return TOO_NEAR;
@@ -298,23 +296,24 @@ measure_count(const Tick *prev, const Tick *next, int64 min_count)
 static Distance
 measure_interval(const Tick *prev, const Tick *next, Interval *min_interval)
 {
-	Datum		distance = DirectFunctionCall2(timestamp_mi,
-											   TimestampTzGetDatum(next->time),
-											   TimestampTzGetDatum(prev->time));
-	Datum		wanted = IntervalPGetDatum(min_interval);
+	Datum distance = DirectFunctionCall2(timestamp_mi,
+										 TimestampTzGetDatum(next->time),
+										 TimestampTzGetDatum(prev->time));
+	Datum wanted = IntervalPGetDatum(min_interval);
 
 	if (DatumGetBool(DirectFunctionCall2(interval_lt, distance, wanted)))
 		return TOO_NEAR;
 	wanted = DirectFunctionCall2(interval_mul, wanted, Float8GetDatum(2));
-	return DatumGetBool(DirectFunctionCall2(interval_gt, distance, wanted)) ?
-		TOO_FAR : ENOUGH;
+	return DatumGetBool(DirectFunctionCall2(interval_gt, distance, wanted))
+			   ? TOO_FAR
+			   : ENOUGH;
 }
 
 /* The larger of the distances by those wishes that there are. */
 static Distance
 measure(const Tick *prev, const Tick *next, const BatchWish *wish)
 {
-	Distance	distance = TOO_NEAR;
+	Distance distance = TOO_NEAR;
 
 	if (wish->min_count != NULL)
 		distance = measure_count(prev, next, *wish->min_count);
@@ -332,8 +331,8 @@ static bool
 choose_tick(int32 queue_id, const Tick *prev, const BatchWish *wish,
 			Snapshot snapshot, Tick *next)
 {
-	Distance	distance;
-	int64		id;
+	Distance distance;
+	int64 id;
 
 	if (tick_find_newest(queue_id, snapshot, next, 1) == 0 ||
 		next->id <= prev->id)
@@ -358,8 +357,8 @@ find_next_tick(int32 queue_id, const Tick *prev, const BatchWish *wish,
 			   Snapshot snapshot, Tick *next)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	bool		found;
-	Datum		lag;
+	bool found;
+	Datum lag;
 
 	if (wish->min_count == NULL && wish->min_interval == NULL)
 		found = tick_find_next(queue_id, prev->id, snapshot, next);
@@ -378,15 +377,14 @@ find_next_tick(int32 queue_id, const Tick *prev, const BatchWish *wish,
 static int64
 open_batch(TableWriter *w, const Tick *next)
 {
-	Datum	   *values = w->slot->tts_values;
-	bool	   *nulls = w->slot->tts_isnull;
-	int64		id = nextval_internal(queue_relation(QUEUE_BATCH_SEQUENCE),
-									  false);
+	Datum *values = w->slot->tts_values;
+	bool *nulls = w->slot->tts_isnull;
+	int64 id = nextval_internal(queue_relation(QUEUE_BATCH_SEQUENCE), false);
 
 	values[SUB_BATCH - 1] = Int64GetDatum(id);
 	values[SUB_NEXT_TICK - 1] = Int64GetDatum(next->id);
-	values[SUB_ACTIVE - 1] =
-		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[SUB_ACTIVE - 1] = TimestampTzGetDatum(
+		GetCurrentTransactionStartTimestamp());
 	nulls[SUB_BATCH - 1] = nulls[SUB_NEXT_TICK - 1] = false;
 	table_update_row(w);
 	return id;
@@ -405,14 +403,14 @@ next_batch(const NullableDatum *names, const BatchWish *wish, int64 *id,
 		   Tick *prev, Tick *next)
 {
 	TableWriter w;
-	bool		locked = false;
-	bool		found = false;
-	bool		done = false;
+	bool locked = false;
+	bool found = false;
+	bool done = false;
 
 	while (!done)
 	{
-		Snapshot	snapshot = table_transaction_snapshot();
-		Queue		queue;
+		Snapshot snapshot = table_transaction_snapshot();
+		Queue queue;
 		Subscription sub;
 
 		CHECK_FOR_INTERRUPTS();
@@ -443,8 +441,7 @@ next_batch(const NullableDatum *names, const BatchWish *wish, int64 *id,
 			if (!locked)
 			{
 				PreventCommandIfReadOnly("pgq.next_batch()");
-				table_open_writer(&w,
-								  queue_relation(QUEUE_SUBSCRIPTION_TABLE),
+				table_open_writer(&w, queue_relation(QUEUE_SUBSCRIPTION_TABLE),
 								  RowExclusiveLock);
 				locked = true;
 			}
@@ -461,7 +458,7 @@ next_batch(const NullableDatum *names, const BatchWish *wish, int64 *id,
 static Datum
 make_record(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 {
-	TupleDesc	tupdesc;
+	TupleDesc tupdesc;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -482,13 +479,13 @@ interval_argument(FunctionCallInfo fcinfo, int n)
 Datum
 pgq_next_batch_custom(PG_FUNCTION_ARGS)
 {
-	BatchWish	wish = {NULL, NULL, NULL};
-	int64		min_count;
-	int64		id;
-	Tick		prev;
-	Tick		next;
-	Datum		values[7] = {0};
-	bool		nulls[7];
+	BatchWish wish = {NULL, NULL, NULL};
+	int64 min_count;
+	int64 id;
+	Tick prev;
+	Tick next;
+	Datum values[7] = {0};
+	bool nulls[7];
 
 	if (PG_NARGS() > 2)
 	{
@@ -521,10 +518,10 @@ pgq_next_batch_custom(PG_FUNCTION_ARGS)
 Datum
 pgq_next_batch(PG_FUNCTION_ARGS)
 {
-	BatchWish	wish = {NULL, NULL, NULL};
-	int64		id;
-	Tick		prev;
-	Tick		next;
+	BatchWish wish = {NULL, NULL, NULL};
+	int64 id;
+	Tick prev;
+	Tick next;
 
 	if (!next_batch(fcinfo->args, &wish, &id, &prev, &next))
 		PG_RETURN_NULL();
@@ -538,12 +535,12 @@ pgq_next_batch(PG_FUNCTION_ARGS)
 Datum
 pgq_find_tick_helper(PG_FUNCTION_ARGS)
 {
-	BatchWish	wish = {NULL, NULL, NULL};
-	int64		min_count;
-	Tick		prev;
-	Tick		next;
-	Datum		values[3] = {0};
-	bool		nulls[3] = {true, true, true};
+	BatchWish wish = {NULL, NULL, NULL};
+	int64 min_count;
+	Tick prev;
+	Tick next;
+	Datum values[3] = {0};
+	bool nulls[3] = {true, true, true};
 
 	if (!PG_ARGISNULL(4))
 	{
@@ -578,12 +575,12 @@ pgq_find_tick_helper(PG_FUNCTION_ARGS)
 static bool
 is_subconsumer(const Subscription *sub, Snapshot snapshot)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
-								 AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
+							  AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple	tup;
-	bool		found = false;
+	HeapTuple tup;
+	bool found = false;
 
 	table_key_int4(&key, SUB_QUEUE, sub->queue);
 	scan = systable_beginscan(rel, queue_relation(QUEUE_SUBSCRIPTION_PKEY),
@@ -591,9 +588,9 @@ is_subconsumer(const Subscription *sub, Snapshot snapshot)
 	while (!found && HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
 		Subscription other;
-		Datum		name;
-		Datum		other_name;
-		Size		len;
+		Datum name;
+		Datum other_name;
+		Size len;
 
 		read_subscription(rel, tup, &other);
 		if (other.id != sub->id || other.consumer == sub->consumer ||
@@ -602,9 +599,9 @@ is_subconsumer(const Subscription *sub, Snapshot snapshot)
 			continue;
 		len = VARSIZE_ANY_EXHDR(DatumGetPointer(other_name));
 		found = len < VARSIZE_ANY_EXHDR(DatumGetPointer(name)) &&
-			memcmp(VARDATA_ANY(DatumGetPointer(name)),
-				   VARDATA_ANY(DatumGetPointer(other_name)), len) == 0 &&
-			VARDATA_ANY(DatumGetPointer(name))[len] == '.';
+				memcmp(VARDATA_ANY(DatumGetPointer(name)),
+					   VARDATA_ANY(DatumGetPointer(other_name)), len) == 0 &&
+				VARDATA_ANY(DatumGetPointer(name))[len] == '.';
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -621,10 +618,10 @@ static bool
 finish_batch(int64 id)
 {
 	TableWriter w;
-	Datum	   *values;
-	bool	   *nulls;
-	bool		found;
-	bool		done = false;
+	Datum *values;
+	bool *nulls;
+	bool found;
+	bool done = false;
 
 	table_open_writer(&w, queue_relation(QUEUE_SUBSCRIPTION_TABLE),
 					  RowExclusiveLock);
@@ -632,21 +629,20 @@ finish_batch(int64 id)
 	nulls = w.slot->tts_isnull;
 	do
 	{
-		Snapshot	snapshot = table_transaction_snapshot();
+		Snapshot snapshot = table_transaction_snapshot();
 		Subscription sub;
 
 		found = find_open_batch(id, snapshot, &sub);
 		/* Another session may have been quicker: then look again. */
 		if (found && table_lock_row(&w, &sub.tid, snapshot) &&
-			!nulls[SUB_BATCH - 1] &&
-			DatumGetInt64(values[SUB_BATCH - 1]) == id)
+			!nulls[SUB_BATCH - 1] && DatumGetInt64(values[SUB_BATCH - 1]) == id)
 		{
 			values[SUB_LAST_TICK - 1] = values[SUB_NEXT_TICK - 1];
 			nulls[SUB_LAST_TICK - 1] = nulls[SUB_NEXT_TICK - 1] ||
-				is_subconsumer(&sub, snapshot);
+									   is_subconsumer(&sub, snapshot);
 			nulls[SUB_NEXT_TICK - 1] = nulls[SUB_BATCH - 1] = true;
-			values[SUB_ACTIVE - 1] =
-				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+			values[SUB_ACTIVE - 1] = TimestampTzGetDatum(
+				GetCurrentTransactionStartTimestamp());
 			table_update_row(&w);
 			done = true;
 		}
@@ -677,14 +673,13 @@ Datum
 pgq_get_batch_info(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	Snapshot	snapshot = table_transaction_snapshot();
-	Datum		values[9] = {0};
-	bool		nulls[9];
-	Batch		batch;
+	Snapshot snapshot = table_transaction_snapshot();
+	Datum values[9] = {0};
+	bool nulls[9];
+	Batch batch;
 
 	memset(nulls, true, sizeof(nulls));
-	if (!PG_ARGISNULL(0) &&
-		batch_find(PG_GETARG_INT64(0), snapshot, &batch) &&
+	if (!PG_ARGISNULL(0) && batch_find(PG_GETARG_INT64(0), snapshot, &batch) &&
 		find_consumer_name(batch.consumer, snapshot, &values[1]))
 	{
 		values[0] = CStringGetTextDatum(batch.queue.name);

@@ -16,12 +16,12 @@
 /* An open batch. */
 typedef struct Batch
 {
-	int64		id;
-	int32		sub_id;			/* owner of the retried events in it */
-	int32		consumer;
-	Queue		queue;
-	Tick		from;			/* its snapshot saw what earlier batches had */
-	Tick		to;
+	int64 id;
+	int32 sub_id; /* owner of the retried events in it */
+	int32 consumer;
+	Queue queue;
+	Tick from; /* its snapshot saw what earlier batches had */
+	Tick to;
 } Batch;
 
 /*
@@ -33,36 +33,35 @@ typedef struct BatchSpan
 {
 	const TickSnapshot *from;
 	const TickSnapshot *to;
-	uint64		low;
-	uint64		high;
-	int			nsingles;
-	uint64	   *singles;
+	uint64 low;
+	uint64 high;
+	int nsingles;
+	uint64 *singles;
 } BatchSpan;
 
 /* An event, as its table has it; valid while the visitor looks at it. */
 typedef struct BatchEvent
 {
-	Relation	rel;
+	Relation rel;
 	ItemPointer tid;
-	const Datum *values;		/* the table's columns, see EventColumn */
+	const Datum *values; /* the table's columns, see EventColumn */
 	const bool *nulls;
 } BatchEvent;
 
-typedef void (*BatchVisitor) (const BatchEvent *event, void *arg);
+typedef void (*BatchVisitor)(const BatchEvent *event, void *arg);
 
 /* A batch's events are in two tables at most. */
 #define BATCH_MAX_TABLES 2
 
 /* batch.c */
 extern bool batch_find(int64 id, Snapshot snapshot, Batch *batch);
-extern bool batch_is_awaited(int32 queue_id, int64 tick_id,
-							 Snapshot snapshot);
+extern bool batch_is_awaited(int32 queue_id, int64 tick_id, Snapshot snapshot);
 
 /* batch_read.c */
 extern void batch_plan_span(const TickSnapshot *from, const TickSnapshot *to,
 							BatchSpan *span);
-extern int	batch_list_tables(const Queue *queue, const TickSnapshot *from,
-							  const TickSnapshot *to, int *tables);
+extern int batch_list_tables(const Queue *queue, const TickSnapshot *from,
+							 const TickSnapshot *to, int *tables);
 extern void batch_visit_events(const Batch *batch, Snapshot snapshot,
 							   bool check, BatchVisitor visit, void *arg);
 extern bool batch_has_row(const Batch *batch, const Datum *values,

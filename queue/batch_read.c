@@ -46,8 +46,8 @@ PG_FUNCTION_INFO_V1(pgq_get_batch_events);
 typedef struct EventSink
 {
 	TableResult *result;
-	int64		last_id;
-	Tuplesortstate *sort;		/* NULL while ids have come in rising order */
+	int64 last_id;
+	Tuplesortstate *sort; /* NULL while ids have come in rising order */
 	TupleTableSlot *slot;
 } EventSink;
 
@@ -68,7 +68,7 @@ batch_plan_span(const TickSnapshot *from, const TickSnapshot *to,
 
 	for (int i = (int) from->nxip - 1; i >= 0; i--)
 	{
-		uint64		txid = from->xip[i];
+		uint64 txid = from->xip[i];
 
 		if (!snapshot_sees(to, txid))
 			continue;
@@ -90,17 +90,16 @@ int
 batch_list_tables(const Queue *queue, const TickSnapshot *from,
 				  const TickSnapshot *to, int *tables)
 {
-	int			current = queue->cur_table;
-	int			previous = (current + queue->ntables - 1) % queue->ntables;
-	int			n = 0;
+	int current = queue->cur_table;
+	int previous = (current + queue->ntables - 1) % queue->ntables;
+	int n = 0;
 
 	if (previous == current)
 	{
 		tables[n++] = current;
 		return n;
 	}
-	if (queue->switch_step2 < 0 ||
-		from->xmin <= (uint64) queue->switch_step2)
+	if (queue->switch_step2 < 0 || from->xmin <= (uint64) queue->switch_step2)
 		tables[n++] = previous;
 	if (to->xmax >= (uint64) queue->switch_step1)
 		tables[n++] = current;
@@ -114,13 +113,13 @@ batch_list_tables(const Queue *queue, const TickSnapshot *from,
 static Oid
 find_txid_index(Relation rel)
 {
-	List	   *indexes = RelationGetIndexList(rel);
-	Oid			found = InvalidOid;
-	ListCell   *lc;
+	List *indexes = RelationGetIndexList(rel);
+	Oid found = InvalidOid;
+	ListCell *lc;
 
 	foreach(lc, indexes)
 	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 		Form_pg_index form = index->rd_index;
 
 		if (form->indisvalid && index->rd_rel->relam == BTREE_AM_OID &&
@@ -144,23 +143,22 @@ scan_ids(Relation rel, Oid index, Snapshot snapshot, uint64 low, uint64 high)
 				   F_INT8GE, (int64) low);
 	table_key_int8(&keys[1], EV_TXID + 1, BTLessStrategyNumber, F_INT8LT,
 				   (int64) high);
-	return systable_beginscan(rel, index, OidIsValid(index), snapshot, 2,
-							  keys);
+	return systable_beginscan(rel, index, OidIsValid(index), snapshot, 2, keys);
 }
 
 /* From now on collect events for sorting; take over those stored already. */
 static void
 begin_sort(EventSink *sink)
 {
-	AttrNumber	column = 1;
-	Oid			op = Int8LessOperator;
-	Oid			collation = InvalidOid;
-	bool		nulls_first = false;
+	AttrNumber column = 1;
+	Oid op = Int8LessOperator;
+	Oid collation = InvalidOid;
+	bool nulls_first = false;
 	TupleTableSlot *slot = sink->slot;
 
 	sink->sort = tuplesort_begin_heap(sink->result->tupdesc, 1, &column, &op,
-									  &collation, &nulls_first, work_mem,
-									  NULL, 0);
+									  &collation, &nulls_first, work_mem, NULL,
+									  0);
 	while (tuplestore_gettupleslot(sink->result->store, true, false, slot))
 		tuplesort_puttupleslot(sink->sort, slot);
 	tuplestore_clear(sink->result->store);
@@ -170,12 +168,12 @@ begin_sort(EventSink *sink)
 static void
 put_event(const BatchEvent *event, void *arg)
 {
-	EventSink  *sink = arg;
+	EventSink *sink = arg;
 	TupleTableSlot *slot = sink->slot;
 	const Datum *values = event->values;
 	const bool *nulls = event->nulls;
-	int64		id = DatumGetInt64(values[EV_ID]);
-	int			n = 0;
+	int64 id = DatumGetInt64(values[EV_ID]);
+	int n = 0;
 
 	ExecClearTuple(slot);
 	for (int i = 0; i < EVENT_NCOLUMNS; i++)
@@ -212,11 +210,12 @@ put_event(const BatchEvent *event, void *arg)
 bool
 batch_has_row(const Batch *batch, const Datum *values, const bool *nulls)
 {
-	uint64		txid = (uint64) DatumGetInt64(values[EV_TXID]);
+	uint64 txid = (uint64) DatumGetInt64(values[EV_TXID]);
 
 	return !snapshot_sees(batch->from.snapshot, txid) &&
-		snapshot_sees(batch->to.snapshot, txid) &&
-		(nulls[EV_OWNER] || DatumGetInt32(values[EV_OWNER]) == batch->sub_id);
+		   snapshot_sees(batch->to.snapshot, txid) &&
+		   (nulls[EV_OWNER] ||
+			DatumGetInt32(values[EV_OWNER]) == batch->sub_id);
 }
 
 /* Show the visitor those events of one scan that belong to the batch. */
@@ -225,11 +224,11 @@ visit_scan(const Batch *batch, Relation rel, Oid index, Snapshot snapshot,
 		   uint64 low, uint64 high, BatchVisitor visit, void *arg)
 {
 	SysScanDesc scan = scan_ids(rel, index, snapshot, low, high);
-	TupleDesc	tupdesc = RelationGetDescr(rel);
-	Datum	   *values = palloc(tupdesc->natts * sizeof(Datum));
-	bool	   *nulls = palloc(tupdesc->natts * sizeof(bool));
-	BatchEvent	event = {rel, NULL, values, nulls};
-	HeapTuple	tup;
+	TupleDesc tupdesc = RelationGetDescr(rel);
+	Datum *values = palloc(tupdesc->natts * sizeof(Datum));
+	bool *nulls = palloc(tupdesc->natts * sizeof(bool));
+	BatchEvent event = {rel, NULL, values, nulls};
+	HeapTuple tup;
 
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
@@ -252,17 +251,15 @@ visit_scan(const Batch *batch, Relation rel, Oid index, Snapshot snapshot,
 static Relation
 open_event_table(const Queue *queue, int table, bool check)
 {
-	Relation	rel = table_open(queue_table(queue, table, NULL),
-								 AccessShareLock);
+	Relation rel = table_open(queue_table(queue, table, NULL), AccessShareLock);
 
 	if (check)
 	{
-		AclResult	allowed = pg_class_aclcheck(RelationGetRelid(rel),
-												GetUserId(), ACL_SELECT);
+		AclResult allowed = pg_class_aclcheck(RelationGetRelid(rel),
+											  GetUserId(), ACL_SELECT);
 
 		if (allowed != ACLCHECK_OK)
-			aclcheck_error(allowed, OBJECT_TABLE,
-						   RelationGetRelationName(rel));
+			aclcheck_error(allowed, OBJECT_TABLE, RelationGetRelationName(rel));
 	}
 	target_check_table(rel);
 	return rel;
@@ -279,16 +276,16 @@ void
 batch_visit_events(const Batch *batch, Snapshot snapshot, bool check,
 				   BatchVisitor visit, void *arg)
 {
-	int			tables[BATCH_MAX_TABLES];
-	int			ntables;
-	BatchSpan	span;
+	int tables[BATCH_MAX_TABLES];
+	int ntables;
+	BatchSpan span;
 
 	batch_plan_span(batch->from.snapshot, batch->to.snapshot, &span);
 	ntables = batch_list_tables(&batch->queue, span.from, span.to, tables);
 	for (int t = 0; t < ntables; t++)
 	{
-		Relation	rel = open_event_table(&batch->queue, tables[t], check);
-		Oid			index = find_txid_index(rel);
+		Relation rel = open_event_table(&batch->queue, tables[t], check);
+		Oid index = find_txid_index(rel);
 
 		for (int i = 0; i < span.nsingles; i++)
 			visit_scan(batch, rel, index, snapshot, span.singles[i],
@@ -303,15 +300,14 @@ batch_visit_events(const Batch *batch, Snapshot snapshot, bool check,
 Datum
 pgq_get_batch_events(PG_FUNCTION_ARGS)
 {
-	Snapshot	snapshot;
+	Snapshot snapshot;
 	TableResult result;
-	EventSink	sink;
-	Batch		batch;
+	EventSink sink;
+	Batch batch;
 
 	table_begin_result(fcinfo, &result);
 	snapshot = table_transaction_snapshot();
-	if (PG_ARGISNULL(0) ||
-		!batch_find(PG_GETARG_INT64(0), snapshot, &batch))
+	if (PG_ARGISNULL(0) || !batch_find(PG_GETARG_INT64(0), snapshot, &batch))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("batch not found"),
@@ -354,18 +350,17 @@ scan_has_events(Relation rel, Oid index, Snapshot snapshot,
 	while (low < high)
 	{
 		SysScanDesc scan = scan_ids(rel, index, SnapshotAny, low, high);
-		HeapTuple	tup = systable_getnext(scan);
-		uint64		txid;
-		bool		isnull;
+		HeapTuple tup = systable_getnext(scan);
+		uint64 txid;
+		bool isnull;
 
 		if (!HeapTupleIsValid(tup))
 		{
 			systable_endscan(scan);
 			return false;
 		}
-		txid = (uint64) DatumGetInt64(heap_getattr(tup, EV_TXID + 1,
-												   RelationGetDescr(rel),
-												   &isnull));
+		txid = (uint64) DatumGetInt64(
+			heap_getattr(tup, EV_TXID + 1, RelationGetDescr(rel), &isnull));
 		systable_endscan(scan);
 
 		if (!snapshot_sees(span->from, txid) && snapshot_sees(span->to, txid))
@@ -392,26 +387,26 @@ bool
 batch_has_events(const Queue *queue, const TickSnapshot *from)
 {
 	TickSnapshot *now = snapshot_take();
-	Snapshot	snapshot = table_fresh_snapshot();
-	int			tables[BATCH_MAX_TABLES];
-	int			ntables;
-	BatchSpan	span;
-	bool		found = false;
+	Snapshot snapshot = table_fresh_snapshot();
+	int tables[BATCH_MAX_TABLES];
+	int ntables;
+	BatchSpan span;
+	bool found = false;
 
 	batch_plan_span(from, now, &span);
 	ntables = batch_list_tables(queue, from, now, tables);
 	for (int t = 0; t < ntables && !found; t++)
 	{
-		Relation	rel = open_event_table(queue, tables[t], false);
-		Oid			index = find_txid_index(rel);
+		Relation rel = open_event_table(queue, tables[t], false);
+		Oid index = find_txid_index(rel);
 
 		/* Without an index to step through, assume that there are some. */
 		found = !OidIsValid(index);
 		for (int i = 0; i < span.nsingles && !found; i++)
 			found = scan_has_events(rel, index, snapshot, &span,
 									span.singles[i], span.singles[i] + 1);
-		found = found || scan_has_events(rel, index, snapshot, &span,
-										 span.low, span.high);
+		found = found || scan_has_events(rel, index, snapshot, &span, span.low,
+										 span.high);
 		table_close(rel, AccessShareLock);
 	}
 	UnregisterSnapshot(snapshot);

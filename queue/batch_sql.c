@@ -26,8 +26,8 @@ PG_FUNCTION_INFO_V1(pgq_batch_event_sql);
 PG_FUNCTION_INFO_V1(pgq_batch_event_tables);
 PG_FUNCTION_INFO_V1(pgq_get_batch_cursor);
 
-#define RESULT_COLUMNS \
-	"ev_id, ev_time, ev_txid, ev_retry, ev_type, ev_data, " \
+#define RESULT_COLUMNS                                                         \
+	"ev_id, ev_time, ev_txid, ev_retry, ev_type, ev_data, "                    \
 	"ev_extra1, ev_extra2, ev_extra3, ev_extra4"
 
 /* Append a snapshot as a literal: xmin:xmax:xip,xip,... */
@@ -46,8 +46,8 @@ append_snapshot(StringInfo buf, const TickSnapshot *snapshot)
 static char *
 quoted_table(const Queue *queue, int table)
 {
-	char	   *name = queue_table_name(queue, table);
-	char	   *dot = strchr(name, '.');
+	char *name = queue_table_name(queue, table);
+	char *dot = strchr(name, '.');
 
 	if (dot == NULL)
 		return quote_qualified_identifier("public", name);
@@ -66,10 +66,10 @@ append_select(StringInfo buf, const Batch *batch, int table, const char *ids)
 					 buf->len > 0 ? " union all " : "",
 					 quoted_table(&batch->queue, table), ids);
 	appendStringInfoString(buf, " and not pg_catalog."
-						   "txid_visible_in_snapshot(ev_txid, ");
+								"txid_visible_in_snapshot(ev_txid, ");
 	append_snapshot(buf, batch->from.snapshot);
 	appendStringInfoString(buf, ") and pg_catalog."
-						   "txid_visible_in_snapshot(ev_txid, ");
+								"txid_visible_in_snapshot(ev_txid, ");
 	append_snapshot(buf, batch->to.snapshot);
 	appendStringInfo(buf, ") and (ev_owner is null or ev_owner = %d)",
 					 batch->sub_id);
@@ -84,9 +84,9 @@ batch_sql(const Batch *batch)
 {
 	StringInfoData buf;
 	StringInfoData ids;
-	BatchSpan	span;
-	int			tables[BATCH_MAX_TABLES];
-	int			ntables;
+	BatchSpan span;
+	int tables[BATCH_MAX_TABLES];
+	int ntables;
 
 	initStringInfo(&buf);
 	initStringInfo(&ids);
@@ -95,9 +95,9 @@ batch_sql(const Batch *batch)
 	for (int t = 0; t < ntables; t++)
 	{
 		resetStringInfo(&ids);
-		appendStringInfo(&ids, "ev_txid >= " UINT64_FORMAT
-						 " and ev_txid < " UINT64_FORMAT,
-						 span.low, span.high);
+		appendStringInfo(
+			&ids, "ev_txid >= " UINT64_FORMAT " and ev_txid < " UINT64_FORMAT,
+			span.low, span.high);
 		append_select(&buf, batch, tables[t], ids.data);
 		if (span.nsingles == 0)
 			continue;
@@ -117,8 +117,8 @@ batch_sql(const Batch *batch)
 static char *
 find_batch_sql(int64 id)
 {
-	Snapshot	snapshot = table_transaction_snapshot();
-	Batch		batch;
+	Snapshot snapshot = table_transaction_snapshot();
+	Batch batch;
 
 	if (!batch_find(id, snapshot, &batch))
 		ereport(ERROR,
@@ -133,7 +133,7 @@ find_batch_sql(int64 id)
 Datum
 pgq_batch_event_sql(PG_FUNCTION_ARGS)
 {
-	int64		id = PG_ARGISNULL(0) ? -1 : PG_GETARG_INT64(0);
+	int64 id = PG_ARGISNULL(0) ? -1 : PG_GETARG_INT64(0);
 
 	PG_RETURN_TEXT_P(cstring_to_text(find_batch_sql(id)));
 }
@@ -142,11 +142,11 @@ pgq_batch_event_sql(PG_FUNCTION_ARGS)
 Datum
 pgq_batch_event_tables(PG_FUNCTION_ARGS)
 {
-	int			tables[BATCH_MAX_TABLES];
-	int			ntables;
+	int tables[BATCH_MAX_TABLES];
+	int ntables;
 	TableResult result;
-	Snapshot	snapshot;
-	Batch		batch;
+	Snapshot snapshot;
+	Batch batch;
 
 	table_begin_result(fcinfo, &result);
 	snapshot = table_transaction_snapshot();
@@ -164,8 +164,8 @@ pgq_batch_event_tables(PG_FUNCTION_ARGS)
 								batch.to.snapshot, tables);
 	for (int t = 0; t < ntables; t++)
 	{
-		bool		isnull = false;
-		Datum		name;
+		bool isnull = false;
+		Datum name;
 
 		name = CStringGetTextDatum(queue_table_name(&batch.queue, tables[t]));
 		tuplestore_putvalues(result.store, result.tupdesc, &name, &isnull);
@@ -181,7 +181,7 @@ static void
 open_cursor(const char *sql, char *name, int32 limit, TableResult *result)
 {
 	SPIParseOpenOptions options = {0};
-	Portal		portal;
+	Portal portal;
 
 	options.cursorOptions = CURSOR_OPT_NO_SCROLL;
 	truncate_identifier(name, strlen(name), false);

@@ -60,14 +60,14 @@ PG_FUNCTION_INFO_V1(pgq_ingest);
 /* What has been gathered for one queue. */
 typedef struct RowBatch
 {
-	Target	   *target;
+	Target *target;
 	TableWriter writer;
 	BulkInsertState bulk;
-	TupleTableSlot **slots;		/* MAX_ROWS of them, made when needed */
-	int			nmade;
-	int			nrows;
-	Size		bytes;
-	MemoryContext context;		/* of the values in the slots */
+	TupleTableSlot **slots; /* MAX_ROWS of them, made when needed */
+	int nmade;
+	int nrows;
+	Size bytes;
+	MemoryContext context; /* of the values in the slots */
 } RowBatch;
 
 /*
@@ -137,11 +137,11 @@ begin_ingest(void)
 static bool
 slot_exists(const char *slot, Snapshot snapshot)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_SLOT_TABLE),
-								 AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_SLOT_TABLE),
+							  AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	bool		found;
+	bool found;
 
 	table_key_text(&key, SLOT_NAME, slot, strlen(slot));
 	scan = systable_beginscan(rel, queue_relation(QUEUE_SLOT_PKEY), true,
@@ -157,25 +157,25 @@ static bool
 find_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn,
 			  int64 *events)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_POSITION_TABLE),
-								 AccessShareLock);
-	Relation	index = index_open(queue_relation(QUEUE_POSITION_PKEY),
-								   AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_POSITION_TABLE),
+							  AccessShareLock);
+	Relation index = index_open(queue_relation(QUEUE_POSITION_PKEY),
+								AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple	tup;
+	HeapTuple tup;
 
 	table_key_text(&key, POS_SLOT, slot, strlen(slot));
 	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
 	tup = systable_getnext_ordered(scan, BackwardScanDirection);
 	if (HeapTupleIsValid(tup))
 	{
-		bool		isnull;
+		bool isnull;
 
-		*lsn = DatumGetLSN(heap_getattr(tup, POS_LSN, RelationGetDescr(rel),
-										&isnull));
-		*events = DatumGetInt64(heap_getattr(tup, POS_EVENTS,
-											 RelationGetDescr(rel), &isnull));
+		*lsn = DatumGetLSN(
+			heap_getattr(tup, POS_LSN, RelationGetDescr(rel), &isnull));
+		*events = DatumGetInt64(
+			heap_getattr(tup, POS_EVENTS, RelationGetDescr(rel), &isnull));
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
@@ -190,9 +190,9 @@ find_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn,
 static int64
 check_position(const char *slot, XLogRecPtr from)
 {
-	Snapshot	snapshot;
-	XLogRecPtr	lsn;
-	int64		events;
+	Snapshot snapshot;
+	XLogRecPtr lsn;
+	int64 events;
 
 	LockDatabaseObject(queue_relation(QUEUE_POSITION_TABLE),
 					   hash_bytes((const unsigned char *) slot, strlen(slot)),
@@ -221,7 +221,7 @@ static void
 add_position(const char *slot, XLogRecPtr lsn, int64 events)
 {
 	TableWriter w;
-	Datum	   *values;
+	Datum *values;
 
 	table_open_writer(&w, queue_relation(QUEUE_POSITION_TABLE),
 					  RowExclusiveLock);
@@ -266,15 +266,14 @@ flush_batch(RowBatch *batch)
 static RowBatch *
 open_batch(Target *target)
 {
-	RowBatch   *batch = palloc0(sizeof(RowBatch));
+	RowBatch *batch = palloc0(sizeof(RowBatch));
 
 	batch->target = target;
 	target_open_writer(target, &batch->writer);
 	batch->bulk = GetBulkInsertState();
 	batch->slots = palloc(MAX_ROWS * sizeof(TupleTableSlot *));
-	batch->context = AllocSetContextCreate(CurrentMemoryContext,
-										   "pgq ingest rows",
-										   ALLOCSET_DEFAULT_SIZES);
+	batch->context = AllocSetContextCreate(
+		CurrentMemoryContext, "pgq ingest rows", ALLOCSET_DEFAULT_SIZES);
 	return batch;
 }
 
@@ -309,9 +308,9 @@ add_event(RowBatch *batch, const Event *event)
 {
 	MemoryContext old;
 	TupleTableSlot *slot;
-	Datum	   *values;
-	bool	   *nulls;
-	int64		id;
+	Datum *values;
+	bool *nulls;
+	int64 id;
 
 	if (!IS_VALID_TIMESTAMP(event->time))
 		ereport(ERROR,
@@ -329,8 +328,8 @@ add_event(RowBatch *batch, const Event *event)
 	id = nextval_internal(batch->target->sequence, false);
 	values[EV_ID] = Int64GetDatum(id);
 	values[EV_TIME] = TimestampTzGetDatum(event->time);
-	values[EV_TXID] =
-		Int64GetDatum((int64) U64FromFullTransactionId(ingest_xid));
+	values[EV_TXID] = Int64GetDatum(
+		(int64) U64FromFullTransactionId(ingest_xid));
 	nulls[EV_ID] = nulls[EV_TIME] = nulls[EV_TXID] = false;
 
 	old = MemoryContextSwitchTo(batch->context);
@@ -354,9 +353,9 @@ add_event(RowBatch *batch, const Event *event)
 static RowBatch *
 find_batch(List **batches, const EventField *queue)
 {
-	Target	   *target = target_find(queue->str, queue->len);
-	ListCell   *lc;
-	RowBatch   *batch;
+	Target *target = target_find(queue->str, queue->len);
+	ListCell *lc;
+	RowBatch *batch;
 
 	if (target == NULL)
 		return NULL;
@@ -376,17 +375,17 @@ static int64
 write_frames(const char *frames, Size len)
 {
 	FrameReader reader;
-	EventField	queue;
-	int32		nevents;
-	List	   *batches = NIL;
-	ListCell   *lc;
-	int64		written = 0;
+	EventField queue;
+	int32 nevents;
+	List *batches = NIL;
+	ListCell *lc;
+	int64 written = 0;
 
 	frame_read_init(&reader, frames, len);
 	while (frame_next_events(&reader, &queue, &nevents))
 	{
-		RowBatch   *batch = find_batch(&batches, &queue);
-		Event		event;
+		RowBatch *batch = find_batch(&batches, &queue);
+		Event event;
 
 		CHECK_FOR_INTERRUPTS();
 		while (frame_next_event(&reader, &event))
@@ -407,12 +406,12 @@ write_frames(const char *frames, Size len)
 Datum
 pgq_ingest(PG_FUNCTION_ARGS)
 {
-	char	   *slot;
-	XLogRecPtr	from;
-	XLogRecPtr	to;
-	bytea	   *frames;
-	int64		total;
-	int64		written;
+	char *slot;
+	XLogRecPtr from;
+	XLogRecPtr to;
+	bytea *frames;
+	int64 total;
+	int64 written;
 
 	for (int i = 0; i < 4; i++)
 	{

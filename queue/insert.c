@@ -48,7 +48,7 @@ PG_FUNCTION_INFO_V1(pgq_current_event_table);
  * pgq.insert_event(7 x text), when known.  People replace it to watch what
  * is produced: who inserts events by name must call theirs then.
  */
-static Oid	insert_function = InvalidOid;
+static Oid insert_function = InvalidOid;
 static bool insert_function_is_ours;
 
 /* Syscache callback: some function was changed. */
@@ -62,11 +62,10 @@ static void
 find_insert_function(void)
 {
 	static bool registered = false;
-	Oid			argtypes[INSERT_EVENT_NARGS];
-	List	   *name = list_make2(makeString("pgq"),
-								  makeString("insert_event"));
-	FmgrInfo	flinfo;
-	Oid			oid;
+	Oid argtypes[INSERT_EVENT_NARGS];
+	List *name = list_make2(makeString("pgq"), makeString("insert_event"));
+	FmgrInfo flinfo;
+	Oid oid;
 
 	if (!registered)
 	{
@@ -89,12 +88,12 @@ find_insert_function(void)
 static int64
 insert_row(const NullableDatum *args)
 {
-	Target	   *target;
+	Target *target;
 	TableWriter w;
-	text	   *name;
-	int64		id;
-	Datum	   *values;
-	bool	   *nulls;
+	text *name;
+	int64 id;
+	Datum *values;
+	bool *nulls;
 
 	if (args[RAW_QUEUE].isnull)
 		ereport(ERROR,
@@ -130,12 +129,13 @@ insert_row(const NullableDatum *args)
 	nulls = w.slot->tts_isnull;
 	values[EV_ID] = Int64GetDatum(id);
 	nulls[EV_ID] = false;
-	values[EV_TIME] = args[RAW_TIME].isnull ?
-		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()) :
-		args[RAW_TIME].value;
+	values[EV_TIME] = args[RAW_TIME].isnull
+						  ? TimestampTzGetDatum(
+								GetCurrentTransactionStartTimestamp())
+						  : args[RAW_TIME].value;
 	nulls[EV_TIME] = false;
-	values[EV_TXID] =
-		Int64GetDatum((int64) U64FromFullTransactionId(GetTopFullTransactionId()));
+	values[EV_TXID] = Int64GetDatum(
+		(int64) U64FromFullTransactionId(GetTopFullTransactionId()));
 	nulls[EV_TXID] = false;
 	values[EV_OWNER] = args[RAW_OWNER].value;
 	nulls[EV_OWNER] = args[RAW_OWNER].isnull;
@@ -174,7 +174,7 @@ insert_new(const NullableDatum *args)
 void
 insert_event_check_rights(void)
 {
-	AclResult	allowed;
+	AclResult allowed;
 
 	if (!OidIsValid(insert_function))
 		find_insert_function();
@@ -195,8 +195,8 @@ int64
 insert_event(const NullableDatum *args)
 {
 	LOCAL_FCINFO(call, INSERT_EVENT_NARGS);
-	FmgrInfo	flinfo;
-	Datum		id;
+	FmgrInfo flinfo;
+	Datum id;
 
 	if (!OidIsValid(insert_function))
 		find_insert_function();
@@ -256,11 +256,11 @@ pgq_insert_event_raw(PG_FUNCTION_ARGS)
 Datum
 pgq_current_event_table(PG_FUNCTION_ARGS)
 {
-	Target	   *target = NULL;
+	Target *target = NULL;
 
 	if (!PG_ARGISNULL(0))
 	{
-		text	   *name = PG_GETARG_TEXT_PP(0);
+		text *name = PG_GETARG_TEXT_PP(0);
 
 		target = target_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 	}
@@ -273,6 +273,6 @@ pgq_current_event_table(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("Writing to queue disabled"),
 				 errdetail("Queue \"%s\" is disabled.", target->queue.name)));
-	PG_RETURN_TEXT_P(cstring_to_text(queue_table_name(&target->queue,
-													  target->queue.cur_table)));
+	PG_RETURN_TEXT_P(cstring_to_text(
+		queue_table_name(&target->queue, target->queue.cur_table)));
 }

@@ -41,11 +41,10 @@ static const char *const relation_names[QUEUE_NRELATIONS] = {
 	[QUEUE_SLOT_PKEY] = "slot_pkey",
 	[QUEUE_POSITION_TABLE] = "position",
 	[QUEUE_POSITION_PKEY] = "position_pkey",
-	[QUEUE_SECRET_TABLE] = "secret"
-};
+	[QUEUE_SECRET_TABLE] = "secret"};
 
 /* InvalidOid where not looked up since the last invalidation */
-static Oid	relation_oids[QUEUE_NRELATIONS];
+static Oid relation_oids[QUEUE_NRELATIONS];
 
 /*
  * The columns of pgq.queue are found by name: a database that came all the way
@@ -89,8 +88,7 @@ static const char *const column_names[QUEUE_NCOLUMNS] = {
 	[COL_PER_TX_LIMIT] = "queue_per_tx_limit",
 	[COL_DATA_PFX] = "queue_data_pfx",
 	[COL_EVENT_SEQ] = "queue_event_seq",
-	[COL_TICK_SEQ] = "queue_tick_seq"
-};
+	[COL_TICK_SEQ] = "queue_tick_seq"};
 
 static AttrNumber columns[QUEUE_NCOLUMNS];
 static bool columns_valid = false;
@@ -117,7 +115,7 @@ Oid
 queue_relation(QueueRelation which)
 {
 	static bool registered = false;
-	Oid			oid = relation_oids[which];
+	Oid oid = relation_oids[which];
 
 	if (OidIsValid(oid))
 		return oid;
@@ -145,7 +143,7 @@ find_columns(TupleDesc tupdesc)
 {
 	for (int c = 0; c < QUEUE_NCOLUMNS; c++)
 	{
-		int			i = 0;
+		int i = 0;
 
 		while (i < tupdesc->natts &&
 			   (TupleDescAttr(tupdesc, i)->attisdropped ||
@@ -166,9 +164,9 @@ find_columns(TupleDesc tupdesc)
 static void
 read_row(Relation rel, HeapTuple tup, Queue *queue)
 {
-	TupleDesc	tupdesc = RelationGetDescr(rel);
-	Datum		values[QUEUE_NCOLUMNS];
-	bool		nulls[QUEUE_NCOLUMNS];
+	TupleDesc tupdesc = RelationGetDescr(rel);
+	Datum values[QUEUE_NCOLUMNS];
+	bool nulls[QUEUE_NCOLUMNS];
 
 	if (!columns_valid)
 		find_columns(tupdesc);
@@ -180,17 +178,19 @@ read_row(Relation rel, HeapTuple tup, Queue *queue)
 	queue->ntables = Max(DatumGetInt32(values[COL_NTABLES]), 1);
 	queue->cur_table = DatumGetInt32(values[COL_CUR_TABLE]);
 	queue->switch_step1 = DatumGetInt64(values[COL_SWITCH_STEP1]);
-	queue->switch_step2 = nulls[COL_SWITCH_STEP2] ? -1 :
-		DatumGetInt64(values[COL_SWITCH_STEP2]);
+	queue->switch_step2 = nulls[COL_SWITCH_STEP2]
+							  ? -1
+							  : DatumGetInt64(values[COL_SWITCH_STEP2]);
 	queue->external_ticker = DatumGetBool(values[COL_EXTERNAL_TICKER]);
 	queue->disable_insert = DatumGetBool(values[COL_DISABLE_INSERT]);
 	queue->ticker_paused = DatumGetBool(values[COL_TICKER_PAUSED]);
 	queue->ticker_max_count = DatumGetInt32(values[COL_TICKER_MAX_COUNT]);
 	queue->ticker_max_lag = *DatumGetIntervalP(values[COL_TICKER_MAX_LAG]);
-	queue->ticker_idle_period =
-		*DatumGetIntervalP(values[COL_TICKER_IDLE_PERIOD]);
-	queue->per_tx_limit = nulls[COL_PER_TX_LIMIT] ? -1 :
-		DatumGetInt32(values[COL_PER_TX_LIMIT]);
+	queue->ticker_idle_period = *DatumGetIntervalP(
+		values[COL_TICKER_IDLE_PERIOD]);
+	queue->per_tx_limit = nulls[COL_PER_TX_LIMIT]
+							  ? -1
+							  : DatumGetInt32(values[COL_PER_TX_LIMIT]);
 	queue->data_pfx = TextDatumGetCString(values[COL_DATA_PFX]);
 	queue->event_seq = TextDatumGetCString(values[COL_EVENT_SEQ]);
 	queue->tick_seq = TextDatumGetCString(values[COL_TICK_SEQ]);
@@ -211,7 +211,7 @@ find_row(Relation rel, QueueRelation index, ScanKey key, Snapshot snapshot,
 		 Queue *queue)
 {
 	SysScanDesc scan;
-	HeapTuple	tup;
+	HeapTuple tup;
 
 	scan = systable_beginscan(rel, queue_relation(index), true, snapshot, 1,
 							  key);
@@ -231,9 +231,9 @@ find_row(Relation rel, QueueRelation index, ScanKey key, Snapshot snapshot,
 bool
 queue_find(const char *name, int len, Snapshot snapshot, Queue *queue)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_TABLE), AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_TABLE), AccessShareLock);
 	ScanKeyData key;
-	bool		found;
+	bool found;
 
 	table_key_text(&key, key_column(rel, COL_NAME), name, len);
 	found = find_row(rel, QUEUE_NAME_INDEX, &key, snapshot, queue);
@@ -245,9 +245,9 @@ queue_find(const char *name, int len, Snapshot snapshot, Queue *queue)
 bool
 queue_find_id(int32 id, Snapshot snapshot, Queue *queue)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_TABLE), AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_TABLE), AccessShareLock);
 	ScanKeyData key;
-	bool		found;
+	bool found;
 
 	table_key_int4(&key, key_column(rel, COL_ID), id);
 	found = find_row(rel, QUEUE_PKEY, &key, snapshot, queue);
@@ -262,21 +262,20 @@ queue_find_id(int32 id, Snapshot snapshot, Queue *queue)
 List *
 queue_list_ids(Snapshot snapshot)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_TABLE), AccessShareLock);
-	AttrNumber	id_column = key_column(rel, COL_ID);
+	Relation rel = table_open(queue_relation(QUEUE_TABLE), AccessShareLock);
+	AttrNumber id_column = key_column(rel, COL_ID);
 	SysScanDesc scan;
-	HeapTuple	tup;
-	List	   *ids = NIL;
+	HeapTuple tup;
+	List *ids = NIL;
 
 	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
-		bool		isnull;
+		bool isnull;
 
-		ids = lappend_int(ids,
-						  DatumGetInt32(heap_getattr(tup, id_column,
-													 RelationGetDescr(rel),
-													 &isnull)));
+		ids = lappend_int(
+			ids, DatumGetInt32(heap_getattr(tup, id_column,
+											RelationGetDescr(rel), &isnull)));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -287,8 +286,8 @@ queue_list_ids(Snapshot snapshot)
 static int
 compare_ids(const ListCell *a, const ListCell *b)
 {
-	int			i = lfirst_int(a);
-	int			j = lfirst_int(b);
+	int i = lfirst_int(a);
+	int j = lfirst_int(b);
 
 	return (i > j) - (i < j);
 }
@@ -311,20 +310,18 @@ queue_sort_ids(List *ids)
 bool
 queue_is_current(const Queue *queue)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_TABLE), AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_TABLE), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	ItemPointerData tid = queue->tid;
-	bool		current = false;
+	bool current = false;
 
 	if (table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot))
 	{
-		bool		isnull;
-		Datum		xmin = slot_getsysattr(slot,
-										   MinTransactionIdAttributeNumber,
-										   &isnull);
+		bool isnull;
+		Datum xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber,
+									 &isnull);
 
-		current = TransactionIdEquals(DatumGetTransactionId(xmin),
-									  queue->xmin);
+		current = TransactionIdEquals(DatumGetTransactionId(xmin), queue->xmin);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, AccessShareLock);
@@ -345,7 +342,7 @@ queue_table_name(const Queue *queue, int table)
 static Oid
 find_relation(const Queue *queue, const char *name, bool *dropped)
 {
-	Oid			oid = table_find_name(name);
+	Oid oid = table_find_name(name);
 
 	if (OidIsValid(oid))
 		return oid;
@@ -370,8 +367,8 @@ find_relation(const Queue *queue, const char *name, bool *dropped)
 Oid
 queue_table(const Queue *queue, int table, bool *dropped)
 {
-	char	   *name = queue_table_name(queue, table);
-	Oid			oid = find_relation(queue, name, dropped);
+	char *name = queue_table_name(queue, table);
+	Oid oid = find_relation(queue, name, dropped);
 
 	pfree(name);
 	return oid;

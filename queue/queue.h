@@ -42,29 +42,29 @@ typedef enum QueueRelation
 /* One version of a row of pgq.queue, without the prefix queue_ of columns. */
 typedef struct Queue
 {
-	int32		id;
-	char	   *name;
-	int32		ntables;
-	int32		cur_table;
-	int64		switch_step1;
-	int64		switch_step2;	/* -1 for NULL: the rotation is half done */
-	bool		external_ticker;
-	bool		disable_insert;
-	bool		ticker_paused;
-	int32		ticker_max_count;
-	Interval	ticker_max_lag;
-	Interval	ticker_idle_period;
-	int32		per_tx_limit;	/* -1: none */
-	char	   *data_pfx;
-	char	   *event_seq;
-	char	   *tick_seq;
+	int32 id;
+	char *name;
+	int32 ntables;
+	int32 cur_table;
+	int64 switch_step1;
+	int64 switch_step2; /* -1 for NULL: the rotation is half done */
+	bool external_ticker;
+	bool disable_insert;
+	bool ticker_paused;
+	int32 ticker_max_count;
+	Interval ticker_max_lag;
+	Interval ticker_idle_period;
+	int32 per_tx_limit; /* -1: none */
+	char *data_pfx;
+	char *event_seq;
+	char *tick_seq;
 
 	/* which version of the row this is, for queue_is_current() */
 	ItemPointerData tid;
 	TransactionId xmin;
 } Queue;
 
-extern Oid	queue_relation(QueueRelation which);
+extern Oid queue_relation(QueueRelation which);
 
 extern bool queue_find(const char *name, int len, Snapshot snapshot,
 					   Queue *queue);
@@ -74,8 +74,7 @@ extern void queue_sort_ids(List *ids);
 extern bool queue_is_current(const Queue *queue);
 
 extern char *queue_table_name(const Queue *queue, int table);
-extern Oid	queue_table(const Queue *queue, int table, bool *dropped);
-extern Oid	queue_sequence(const Queue *queue, const char *name,
-							 bool *dropped);
+extern Oid queue_table(const Queue *queue, int table, bool *dropped);
+extern Oid queue_sequence(const Queue *queue, const char *name, bool *dropped);
 
 #endif /* PGQ_QUEUE_H */

@@ -27,7 +27,7 @@ snapshot_copy(Datum value)
 
 	if (VARSIZE(snapshot) < offsetof(TickSnapshot, xip) ||
 		(VARSIZE(snapshot) - offsetof(TickSnapshot, xip)) / sizeof(uint64) <
-		snapshot->nxip)
+			snapshot->nxip)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("malformed snapshot of a tick")));
@@ -38,7 +38,7 @@ snapshot_copy(Datum value)
 TickSnapshot *
 snapshot_take(void)
 {
-	Datum		value;
+	Datum value;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	value = DirectFunctionCall1(pg_current_snapshot, (Datum) 0);
@@ -50,8 +50,8 @@ snapshot_take(void)
 bool
 snapshot_sees(const TickSnapshot *snapshot, uint64 txid)
 {
-	uint32		low = 0;
-	uint32		high = snapshot->nxip;
+	uint32 low = 0;
+	uint32 high = snapshot->nxip;
 
 	if (txid < snapshot->xmin)
 		return true;
@@ -59,7 +59,7 @@ snapshot_sees(const TickSnapshot *snapshot, uint64 txid)
 		return false;
 	while (low < high)
 	{
-		uint32		mid = low + (high - low) / 2;
+		uint32 mid = low + (high - low) / 2;
 
 		if (snapshot->xip[mid] == txid)
 			return false;

@@ -17,11 +17,11 @@
  */
 typedef struct TickSnapshot
 {
-	int32		vl_len_;
-	uint32		nxip;
-	uint64		xmin;
-	uint64		xmax;
-	uint64		xip[FLEXIBLE_ARRAY_MEMBER];
+	int32 vl_len_;
+	uint32 nxip;
+	uint64 xmin;
+	uint64 xmax;
+	uint64 xip[FLEXIBLE_ARRAY_MEMBER];
 } TickSnapshot;
 
 extern TickSnapshot *snapshot_copy(Datum value);

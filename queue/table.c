@@ -57,10 +57,9 @@ table_transaction_snapshot(void)
 void
 table_key_text(ScanKey key, AttrNumber attno, const char *value, int len)
 {
-	ScanKeyEntryInitialize(key, 0, attno, BTEqualStrategyNumber, InvalidOid,
-						   DEFAULT_COLLATION_OID, F_TEXTEQ,
-						   PointerGetDatum(cstring_to_text_with_len(value,
-																	len)));
+	ScanKeyEntryInitialize(
+		key, 0, attno, BTEqualStrategyNumber, InvalidOid, DEFAULT_COLLATION_OID,
+		F_TEXTEQ, PointerGetDatum(cstring_to_text_with_len(value, len)));
 }
 
 /* Make "key" say: int4 column "attno" = value. */
@@ -119,8 +118,8 @@ bool
 table_lock_row(TableWriter *w, ItemPointer tid, Snapshot snapshot)
 {
 	TM_FailureData failure;
-	TM_Result	result;
-	uint8		flags = 0;
+	TM_Result result;
+	uint8 flags = 0;
 
 	if (!IsolationUsesXactSnapshot())
 		flags |= TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
@@ -162,13 +161,13 @@ void
 table_update_row(TableWriter *w)
 {
 	TupleTableSlot *slot = w->slot;
-	int			natts = slot->tts_tupleDescriptor->natts;
+	int natts = slot->tts_tupleDescriptor->natts;
 	ItemPointerData tid = slot->tts_tid;
 	TupleTableSlot *copy = table_slot_create(w->rel, NULL);
 	TM_FailureData failure;
 	LockTupleMode lockmode;
 	PgqUpdateIndexes indexes;
-	TM_Result	result;
+	TM_Result result;
 
 	memcpy(copy->tts_values, slot->tts_values, natts * sizeof(Datum));
 	memcpy(copy->tts_isnull, slot->tts_isnull, natts * sizeof(bool));
@@ -206,7 +205,7 @@ Oid
 table_find_name(const char *name)
 {
 	const char *dot = strchr(name, '.');
-	Oid			schema;
+	Oid schema;
 
 	if (dot == NULL)
 		schema = get_namespace_oid("public", true);
@@ -228,10 +227,10 @@ table_find_name(const char *name)
 bool
 table_sequence_value(Oid seqid, int64 *value)
 {
-	Relation	seq = try_relation_open(seqid, AccessShareLock);
+	Relation seq = try_relation_open(seqid, AccessShareLock);
 	HeapTupleHeader tup;
-	Buffer		buf;
-	Page		page;
+	Buffer buf;
+	Page page;
 
 	if (seq == NULL)
 		return false;
@@ -245,10 +244,9 @@ table_sequence_value(Oid seqid, int64 *value)
 	LockBuffer(buf, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buf);
 	/* a sequence is one tuple on one page */
-	tup = (HeapTupleHeader)
-		PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
-	*value = ((Form_pg_sequence_data)
-			  ((char *) tup + tup->t_hoff))->last_value;
+	tup = (HeapTupleHeader) PageGetItem(page,
+										PageGetItemId(page, FirstOffsetNumber));
+	*value = ((Form_pg_sequence_data) ((char *) tup + tup->t_hoff))->last_value;
 	UnlockReleaseBuffer(buf);
 	relation_close(seq, AccessShareLock);
 	return true;
@@ -263,8 +261,8 @@ table_begin_result(FunctionCallInfo fcinfo, TableResult *result)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext old;
-	TupleDesc	tupdesc;
-	Oid			scalar;
+	TupleDesc tupdesc;
+	Oid scalar;
 
 	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
 		(rsinfo->allowedModes & SFRM_Materialize) == 0)
@@ -286,9 +284,8 @@ table_begin_result(FunctionCallInfo fcinfo, TableResult *result)
 		default:
 			elog(ERROR, "unexpected result type of a queue function");
 	}
-	result->store = tuplestore_begin_heap((rsinfo->allowedModes &
-										   SFRM_Materialize_Random) != 0,
-										  false, work_mem);
+	result->store = tuplestore_begin_heap(
+		(rsinfo->allowedModes & SFRM_Materialize_Random) != 0, false, work_mem);
 	MemoryContextSwitchTo(old);
 
 	rsinfo->returnMode = SFRM_Materialize;

@@ -29,16 +29,16 @@
 /* A table open for writing, with what index insertion needs. */
 typedef struct TableWriter
 {
-	Relation	rel;
-	EState	   *estate;
+	Relation rel;
+	EState *estate;
 	ResultRelInfo *target;
-	TupleTableSlot *slot;		/* fill tts_values and tts_isnull */
+	TupleTableSlot *slot; /* fill tts_values and tts_isnull */
 } TableWriter;
 
 /* The result of a set-returning function that is made at once. */
 typedef struct TableResult
 {
-	TupleDesc	tupdesc;
+	TupleDesc tupdesc;
 	Tuplestorestate *store;
 } TableResult;
 
@@ -54,12 +54,11 @@ extern void table_key_int8(ScanKey key, AttrNumber attno,
 
 extern void table_open_writer(TableWriter *w, Oid relid, LOCKMODE lockmode);
 extern void table_insert_row(TableWriter *w);
-extern bool table_lock_row(TableWriter *w, ItemPointer tid,
-						   Snapshot snapshot);
+extern bool table_lock_row(TableWriter *w, ItemPointer tid, Snapshot snapshot);
 extern void table_update_row(TableWriter *w);
 extern void table_close_writer(TableWriter *w);
 
-extern Oid	table_find_name(const char *name);
+extern Oid table_find_name(const char *name);
 extern bool table_sequence_value(Oid seqid, int64 *value);
 
 extern void table_begin_result(FunctionCallInfo fcinfo, TableResult *result);

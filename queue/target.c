@@ -43,7 +43,7 @@ static HTAB *targets;
 typedef struct TargetKey
 {
 	const char *name;
-	Size		name_len;
+	Size name_len;
 } TargetKey;
 
 static uint32
@@ -69,11 +69,10 @@ compare_keys(const void *a, const void *b, Size keysize)
 static void
 begin_targets(FullTransactionId xid)
 {
-	HASHCTL		ctl;
+	HASHCTL ctl;
 
-	targets_context = AllocSetContextCreate(TopTransactionContext,
-											"pgq event targets",
-											ALLOCSET_SMALL_SIZES);
+	targets_context = AllocSetContextCreate(
+		TopTransactionContext, "pgq event targets", ALLOCSET_SMALL_SIZES);
 	ctl.keysize = sizeof(TargetKey);
 	ctl.entrysize = sizeof(Target);
 	ctl.hash = hash_key;
@@ -81,7 +80,7 @@ begin_targets(FullTransactionId xid)
 	ctl.hcxt = targets_context;
 	targets = hash_create("pgq event targets", 8, &ctl,
 						  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
-						  HASH_CONTEXT);
+							  HASH_CONTEXT);
 	targets_xid = xid;
 }
 
@@ -92,9 +91,9 @@ load_target(const TargetKey *key, Queue *queue, Oid *table)
 	for (;;)
 	{
 		MemoryContext old = MemoryContextSwitchTo(targets_context);
-		Snapshot	snapshot = table_fresh_snapshot();
-		bool		dropped = false;
-		bool		found;
+		Snapshot snapshot = table_fresh_snapshot();
+		bool dropped = false;
+		bool found;
 
 		CHECK_FOR_INTERRUPTS();
 		found = queue_find(key->name, key->name_len, snapshot, queue);
@@ -126,11 +125,11 @@ Target *
 target_find(const char *name, int len)
 {
 	FullTransactionId xid = GetTopFullTransactionId();
-	CommandId	command = GetCurrentCommandId(false);
-	TargetKey	key = {name, len};
-	Target	   *target = NULL;
-	Queue		queue;
-	Oid			table;
+	CommandId command = GetCurrentCommandId(false);
+	TargetKey key = {name, len};
+	Target *target = NULL;
+	Queue queue;
+	Oid table;
 
 	if (!FullTransactionIdEquals(targets_xid, xid))
 		begin_targets(xid);
@@ -175,7 +174,7 @@ bool
 target_is_disabled(const Target *target)
 {
 	return target->queue.disable_insert &&
-		SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA;
+		   SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA;
 }
 
 /* Raise an error if the queue is disabled for us. */
@@ -197,11 +196,10 @@ void
 target_check_table(Relation rel)
 {
 	static const Oid types[EVENT_NCOLUMNS] = {
-		INT8OID, TIMESTAMPTZOID, INT8OID, INT4OID, INT4OID,
-		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID
-	};
-	TupleDesc	tupdesc = RelationGetDescr(rel);
-	int			i = 0;
+		INT8OID, TIMESTAMPTZOID, INT8OID, INT4OID, INT4OID, TEXTOID,
+		TEXTOID, TEXTOID,        TEXTOID, TEXTOID, TEXTOID};
+	TupleDesc tupdesc = RelationGetDescr(rel);
+	int i = 0;
 
 	while (i < EVENT_NCOLUMNS && i < tupdesc->natts &&
 		   TupleDescAttr(tupdesc, i)->atttypid == types[i])

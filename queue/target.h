@@ -38,14 +38,14 @@ typedef enum EventTableColumn
  */
 typedef struct Target
 {
-	const char *name;			/* the key: not terminated by a zero */
-	Size		name_len;
+	const char *name; /* the key: not terminated by a zero */
+	Size name_len;
 
-	Queue		queue;
-	Oid			table;
-	Oid			sequence;		/* of event ids */
-	CommandId	command;		/* when "queue" was last known to be current */
-	int64		inserted;		/* events counted against per_tx_limit */
+	Queue queue;
+	Oid table;
+	Oid sequence;      /* of event ids */
+	CommandId command; /* when "queue" was last known to be current */
+	int64 inserted;    /* events counted against per_tx_limit */
 } Target;
 
 extern Target *target_find(const char *name, int len);

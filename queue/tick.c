@@ -46,8 +46,8 @@
 static void
 read_tick(Relation rel, HeapTuple tup, Tick *tick)
 {
-	Datum		values[TICK_NCOLUMNS];
-	bool		nulls[TICK_NCOLUMNS];
+	Datum values[TICK_NCOLUMNS];
+	bool nulls[TICK_NCOLUMNS];
 
 	heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
 	tick->id = DatumGetInt64(values[TICK_ID - 1]);
@@ -64,17 +64,17 @@ static int
 read_ticks(int nkeys, ScanKey keys, ScanDirection direction, Snapshot snapshot,
 		   Tick *ticks, int max)
 {
-	Relation	rel = table_open(queue_relation(QUEUE_TICK_TABLE),
-								 AccessShareLock);
-	Relation	index = index_open(queue_relation(QUEUE_TICK_PKEY),
-								   AccessShareLock);
+	Relation rel = table_open(queue_relation(QUEUE_TICK_TABLE),
+							  AccessShareLock);
+	Relation index = index_open(queue_relation(QUEUE_TICK_PKEY),
+								AccessShareLock);
 	SysScanDesc scan;
-	int			n = 0;
+	int n = 0;
 
 	scan = systable_beginscan_ordered(rel, index, snapshot, nkeys, keys);
 	while (n < max)
 	{
-		HeapTuple	tup = systable_getnext_ordered(scan, direction);
+		HeapTuple tup = systable_getnext_ordered(scan, direction);
 
 		if (!HeapTupleIsValid(tup))
 			break;
@@ -143,9 +143,9 @@ tick_unlock_queue(int32 queue_id)
 static bool
 read_state(int32 queue_id, Snapshot snapshot, TickState *state, bool *gone)
 {
-	Queue	   *queue = &state->queue;
-	Tick		ticks[2];
-	Oid			seq;
+	Queue *queue = &state->queue;
+	Tick ticks[2];
+	Oid seq;
 
 	*gone = false;
 	if (!queue_find_id(queue_id, snapshot, queue))
@@ -173,12 +173,12 @@ read_state(int32 queue_id, Snapshot snapshot, TickState *state, bool *gone)
 bool
 tick_read_state(int32 queue_id, TickState *state)
 {
-	bool		found;
-	bool		gone;
+	bool found;
+	bool gone;
 
 	do
 	{
-		Snapshot	snapshot = table_fresh_snapshot();
+		Snapshot snapshot = table_fresh_snapshot();
 
 		CHECK_FOR_INTERRUPTS();
 		found = read_state(queue_id, snapshot, state, &gone);
@@ -198,7 +198,7 @@ bool
 tick_check_state(const TickState *state, int elevel)
 {
 	const Tick *newest = &state->newest;
-	uint64		next;
+	uint64 next;
 
 	if (state->nticks == 0)
 		return true;
@@ -243,17 +243,15 @@ time_between(TimestampTz later, TimestampTz earlier)
 static bool
 is_at_least(Interval *a, Interval *b)
 {
-	return DatumGetBool(DirectFunctionCall2(interval_ge,
-											IntervalPGetDatum(a),
+	return DatumGetBool(DirectFunctionCall2(interval_ge, IntervalPGetDatum(a),
 											IntervalPGetDatum(b)));
 }
 
 static Interval *
 multiply(Interval *span, double factor)
 {
-	return DatumGetIntervalP(DirectFunctionCall2(interval_mul,
-												 IntervalPGetDatum(span),
-												 Float8GetDatum(factor)));
+	return DatumGetIntervalP(DirectFunctionCall2(
+		interval_mul, IntervalPGetDatum(span), Float8GetDatum(factor)));
 }
 
 /*
@@ -263,10 +261,10 @@ multiply(Interval *span, double factor)
 bool
 tick_is_due(const TickState *state)
 {
-	Queue		queue = state->queue;
+	Queue queue = state->queue;
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	int64		new_events;
-	Interval   *lag;
+	int64 new_events;
+	Interval *lag;
 
 	if (state->nticks == 0)
 		return true;
@@ -275,14 +273,15 @@ tick_is_due(const TickState *state)
 	new_events = state->event_seq - state->newest.event_seq;
 	if (new_events > 0)
 		return new_events >= queue.ticker_max_count ||
-			is_at_least(lag, &queue.ticker_max_lag);
+			   is_at_least(lag, &queue.ticker_max_lag);
 
 	if (state->nticks == 1)
 		return true;
 	return is_at_least(lag, multiply(&queue.ticker_max_lag, 0.5)) &&
-		(is_at_least(lag, multiply(time_between(state->newest.time,
-												state->before.time), 2)) ||
-		 is_at_least(lag, &queue.ticker_idle_period));
+		   (is_at_least(lag, multiply(time_between(state->newest.time,
+												   state->before.time),
+									  2)) ||
+			is_at_least(lag, &queue.ticker_idle_period));
 }
 
 /*
@@ -295,7 +294,7 @@ tick_is_due(const TickState *state)
 static bool
 lock_parent(const Queue *queue)
 {
-	Oid			parent = table_find_name(queue->data_pfx);
+	Oid parent = table_find_name(queue->data_pfx);
 
 	if (!OidIsValid(parent))
 		return false;
@@ -310,11 +309,10 @@ lock_parent(const Queue *queue)
  * has a tick with that id.
  */
 bool
-tick_insert_row(const Queue *queue, int64 id, TimestampTz time,
-				int64 event_seq)
+tick_insert_row(const Queue *queue, int64 id, TimestampTz time, int64 event_seq)
 {
 	TableWriter w;
-	Datum	   *values;
+	Datum *values;
 
 	if (!lock_parent(queue))
 		return false;
@@ -343,13 +341,12 @@ int64
 tick_insert(const TickState *state)
 {
 	const Queue *queue = &state->queue;
-	int64		id;
+	int64 id;
 
 	/* Before the sequence is used: it goes away together with the parent. */
 	if (!lock_parent(queue))
 		return 0;
-	id = nextval_internal(queue_sequence(queue, queue->tick_seq, NULL),
-						  false);
+	id = nextval_internal(queue_sequence(queue, queue->tick_seq, NULL), false);
 	tick_insert_row(queue, id, GetCurrentTransactionStartTimestamp(),
 					state->event_seq);
 	return id;

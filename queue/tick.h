@@ -18,24 +18,24 @@
 
 typedef struct Tick
 {
-	int64		id;
+	int64 id;
 	TimestampTz time;
 	TickSnapshot *snapshot;
-	int64		event_seq;
+	int64 event_seq;
 } Tick;
 
 /* A queue and its newest ticks, as one snapshot saw them. */
 typedef struct TickState
 {
-	Queue		queue;
-	int64		event_seq;		/* last_value of the event sequence, now */
-	int			nticks;			/* 0, 1 or 2: how many of these are there */
-	Tick		newest;
-	Tick		before;
+	Queue queue;
+	int64 event_seq; /* last_value of the event sequence, now */
+	int nticks;      /* 0, 1 or 2: how many of these are there */
+	Tick newest;
+	Tick before;
 } TickState;
 
-extern int	tick_find_newest(int32 queue_id, Snapshot snapshot, Tick *ticks,
-							 int max);
+extern int tick_find_newest(int32 queue_id, Snapshot snapshot, Tick *ticks,
+							int max);
 extern bool tick_find_id(int32 queue_id, int64 id, Snapshot snapshot,
 						 Tick *tick);
 extern bool tick_find_next(int32 queue_id, int64 id, Snapshot snapshot,

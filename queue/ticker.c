@@ -42,23 +42,23 @@ PG_FUNCTION_INFO_V1(pgq_tick_channel);
 typedef enum TickOutcome
 {
 	TICK_DONE,
-	TICK_NOT_NOW,				/* events wait */
-	TICK_IDLE					/* nothing to tick, or not ours to tick */
+	TICK_NOT_NOW, /* events wait */
+	TICK_IDLE     /* nothing to tick, or not ours to tick */
 } TickOutcome;
 
 /* Rule that pgq.tick() adds to the queue's own. */
 typedef enum TickReason
 {
 	REASON_DUE,
-	REASON_COMMIT				/* at once, if a consumer waits for events */
+	REASON_COMMIT /* at once, if a consumer waits for events */
 } TickReason;
 
 static bool
 find_by_name(text *name, Queue *queue)
 {
-	Snapshot	snapshot = table_fresh_snapshot();
-	bool		found = queue_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name),
-								   snapshot, queue);
+	Snapshot snapshot = table_fresh_snapshot();
+	bool found = queue_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name),
+							snapshot, queue);
 
 	UnregisterSnapshot(snapshot);
 	return found;
@@ -74,9 +74,9 @@ channel_name(int32 queue_id)
 static bool
 is_awaited(const TickState *state)
 {
-	Snapshot	snapshot = table_fresh_snapshot();
-	bool		awaited = batch_is_awaited(state->queue.id, state->newest.id,
-										   snapshot);
+	Snapshot snapshot = table_fresh_snapshot();
+	bool awaited = batch_is_awaited(state->queue.id, state->newest.id,
+									snapshot);
 
 	UnregisterSnapshot(snapshot);
 	return awaited;
@@ -86,7 +86,7 @@ is_awaited(const TickState *state)
 static TickOutcome
 judge(const TickState *state, TickReason reason)
 {
-	bool		events;
+	bool events;
 
 	if (state->queue.external_ticker || state->queue.ticker_paused)
 		return TICK_IDLE;
@@ -140,9 +140,9 @@ tick_queue(int32 id, TickReason reason, TickState *state, int64 *tick)
 Datum
 pgq_ticker_queue(PG_FUNCTION_ARGS)
 {
-	Queue		queue;
-	TickState	state;
-	int64		tick = 0;
+	Queue queue;
+	TickState state;
+	int64 tick = 0;
 
 	PreventCommandIfReadOnly("pgq.ticker()");
 	if (PG_ARGISNULL(0) || !find_by_name(PG_GETARG_TEXT_PP(0), &queue))
@@ -178,8 +178,8 @@ pgq_ticker_queue(PG_FUNCTION_ARGS)
 static void
 put_row(TableResult *result, const Queue *queue, int64 tick)
 {
-	Datum		values[3];
-	bool		nulls[3] = {false, tick == 0, false};
+	Datum values[3];
+	bool nulls[3] = {false, tick == 0, false};
 
 	values[0] = CStringGetTextDatum(queue->name);
 	values[1] = Int64GetDatum(tick);
@@ -191,20 +191,20 @@ put_row(TableResult *result, const Queue *queue, int64 tick)
 static int64
 tick_all(TableResult *result)
 {
-	Snapshot	snapshot = table_fresh_snapshot();
-	List	   *ids = queue_list_ids(snapshot);
+	Snapshot snapshot = table_fresh_snapshot();
+	List *ids = queue_list_ids(snapshot);
 	MemoryContext context;
 	MemoryContext old;
-	int64		ticked = 0;
-	ListCell   *lc;
+	int64 ticked = 0;
+	ListCell *lc;
 
 	UnregisterSnapshot(snapshot);
 	context = AllocSetContextCreate(CurrentMemoryContext, "pgq ticker",
 									ALLOCSET_DEFAULT_SIZES);
 	foreach(lc, ids)
 	{
-		TickState	state;
-		int64		tick;
+		TickState state;
+		int64 tick;
 
 		CHECK_FOR_INTERRUPTS();
 		old = MemoryContextSwitchTo(context);
@@ -248,14 +248,14 @@ pgq_tick_due(PG_FUNCTION_ARGS)
 static bool
 wait_for_transactions(ArrayType *xids)
 {
-	Datum	   *values;
-	bool	   *nulls;
-	int			n;
-	long		pause = 50;		/* microseconds */
-	instr_time	start;
+	Datum *values;
+	bool *nulls;
+	int n;
+	long pause = 50; /* microseconds */
+	instr_time start;
 
-	deconstruct_array(xids, XIDOID, sizeof(TransactionId), true,
-					  TYPALIGN_INT, &values, &nulls, &n);
+	deconstruct_array(xids, XIDOID, sizeof(TransactionId), true, TYPALIGN_INT,
+					  &values, &nulls, &n);
 	INSTR_TIME_SET_CURRENT(start);
 	for (int i = 0; i < n; i++)
 	{
@@ -263,7 +263,7 @@ wait_for_transactions(ArrayType *xids)
 			   TransactionIdIsNormal(DatumGetTransactionId(values[i])) &&
 			   TransactionIdIsInProgress(DatumGetTransactionId(values[i])))
 		{
-			instr_time	now;
+			instr_time now;
 
 			CHECK_FOR_INTERRUPTS();
 			INSTR_TIME_SET_CURRENT(now);
@@ -281,18 +281,18 @@ wait_for_transactions(ArrayType *xids)
 static List *
 find_named_queues(ArrayType *names)
 {
-	Snapshot	snapshot = table_fresh_snapshot();
-	List	   *ids = NIL;
-	Datum	   *values;
-	bool	   *nulls;
-	int			n;
+	Snapshot snapshot = table_fresh_snapshot();
+	List *ids = NIL;
+	Datum *values;
+	bool *nulls;
+	int n;
 
-	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &values,
-					  &nulls, &n);
+	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls,
+					  &n);
 	for (int i = 0; i < n; i++)
 	{
-		Queue		queue;
-		text	   *name;
+		Queue queue;
+		text *name;
 
 		if (nulls[i])
 			continue;
@@ -316,8 +316,8 @@ Datum
 pgq_tick(PG_FUNCTION_ARGS)
 {
 	TableResult result;
-	bool		ended;
-	ListCell   *lc;
+	bool ended;
+	ListCell *lc;
 
 	PreventCommandIfReadOnly("pgq.tick()");
 	table_begin_result(fcinfo, &result);
@@ -327,16 +327,18 @@ pgq_tick(PG_FUNCTION_ARGS)
 	ended = PG_ARGISNULL(1) || wait_for_transactions(PG_GETARG_ARRAYTYPE_P(1));
 	foreach(lc, find_named_queues(PG_GETARG_ARRAYTYPE_P(0)))
 	{
-		TickState	state;
-		int64		tick = 0;
+		TickState state;
+		int64 tick = 0;
 		TickOutcome outcome;
 
 		if (ended)
 			outcome = tick_queue(lfirst_int(lc), REASON_COMMIT, &state, &tick);
 		else
 			outcome = tick_read_state(lfirst_int(lc), &state) &&
-				!state.queue.external_ticker && !state.queue.ticker_paused ?
-				TICK_NOT_NOW : TICK_IDLE;
+							  !state.queue.external_ticker &&
+							  !state.queue.ticker_paused
+						  ? TICK_NOT_NOW
+						  : TICK_IDLE;
 		if (outcome != TICK_IDLE)
 			put_row(&result, &state.queue, tick);
 	}
@@ -347,7 +349,7 @@ pgq_tick(PG_FUNCTION_ARGS)
 static void
 raise_sequence(Oid seq, int64 value)
 {
-	int64		last;
+	int64 last;
 
 	if (table_sequence_value(seq, &last) && last < value)
 		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(seq),
@@ -361,18 +363,18 @@ raise_sequence(Oid seq, int64 value)
 Datum
 pgq_ticker_external(PG_FUNCTION_ARGS)
 {
-	Queue		queue;
-	bool		found;
+	Queue queue;
+	bool found;
 
 	PreventCommandIfReadOnly("pgq.ticker()");
 	found = !PG_ARGISNULL(0) && find_by_name(PG_GETARG_TEXT_PP(0), &queue);
 	if (found)
 	{
-		TickState	state;
+		TickState state;
 
 		tick_lock_queue(queue.id);
 		found = tick_read_state(queue.id, &state) &&
-			state.queue.external_ticker && !state.queue.ticker_paused;
+				state.queue.external_ticker && !state.queue.ticker_paused;
 	}
 	if (!found)
 		ereport(ERROR,
@@ -408,23 +410,21 @@ pgq_ticker_external(PG_FUNCTION_ARGS)
 Datum
 pgq_force_tick(PG_FUNCTION_ARGS)
 {
-	Queue		queue;
-	TickState	state;
+	Queue queue;
+	TickState state;
 
 	if (PG_ARGISNULL(0) || !find_by_name(PG_GETARG_TEXT_PP(0), &queue) ||
 		!tick_read_state(queue.id, &state))
 		PG_RETURN_NULL();
 
 	if (!state.queue.external_ticker && !state.queue.ticker_paused &&
-		!(state.nticks > 0 &&
-		  state.event_seq > state.newest.event_seq &&
+		!(state.nticks > 0 && state.event_seq > state.newest.event_seq &&
 		  state.event_seq - state.newest.event_seq >=
-		  state.queue.ticker_max_count))
+			  state.queue.ticker_max_count))
 	{
-		int64		more = 1000 +
-			2 * (int64) Max(state.queue.ticker_max_count, 0);
-		Oid			seq = queue_sequence(&queue, queue.event_seq, NULL);
-		int64		value = nextval_internal(seq, false);
+		int64 more = 1000 + 2 * (int64) Max(state.queue.ticker_max_count, 0);
+		Oid seq = queue_sequence(&queue, queue.event_seq, NULL);
+		int64 value = nextval_internal(seq, false);
 
 		if (!pg_add_s64_overflow(value, more, &value))
 			raise_sequence(seq, value);
@@ -438,8 +438,8 @@ pgq_force_tick(PG_FUNCTION_ARGS)
 Datum
 pgq_tick_channel(PG_FUNCTION_ARGS)
 {
-	text	   *name = PG_GETARG_TEXT_PP(0);
-	Queue		queue;
+	text *name = PG_GETARG_TEXT_PP(0);
+	Queue queue;
 
 	if (!find_by_name(name, &queue))
 		ereport(ERROR,
