@@ -150,4 +150,11 @@ compat_function_aclcheck(Oid funcid, Oid role)
 #define IS_TABLE_OWNER(relid, role) pg_class_ownercheck(relid, role)
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#define IS_SCHEMA_OWNER(oid, role) \
+	object_ownercheck(NamespaceRelationId, oid, role)
+#else
+#define IS_SCHEMA_OWNER(oid, role) pg_namespace_ownercheck(oid, role)
+#endif
+
 #endif /* PGQ_COMPAT_H */

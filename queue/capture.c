@@ -73,6 +73,24 @@ refuse_unknown_table(Oid relid)
 					errhint("pgq.get_capture_info() lists captured tables.")));
 }
 
+/*
+ * Raise an error unless the current user may write to queues.  "what" is what
+ * he wants to capture, for the message.
+ */
+void
+capture_require_writer(const char *what)
+{
+	if (has_role("pgq_writer") || has_role("pgq_admin"))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to capture %s", what),
+			 errdetail("Its changes go to a queue, so its owner must be "
+					   "allowed to write to queues."),
+			 errhint("Run \"GRANT pgq_writer TO %s\".",
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
 static void
 require_rights(Oid relid)
 {
@@ -80,16 +98,7 @@ require_rights(Oid relid)
 		refuse_unknown_table(relid);
 	if (!IS_TABLE_OWNER(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
-	if (!has_role("pgq_writer") && !has_role("pgq_admin"))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to capture table \"%s\"",
-						capture_table_name(relid)),
-				 errdetail("Its changes go to a queue, so its owner must be "
-						   "allowed to write to queues."),
-				 errhint("Run \"GRANT pgq_writer TO %s\".",
-						 quote_identifier(GetUserNameFromId(GetUserId(),
-															false)))));
+	capture_require_writer(psprintf("table \"%s\"", capture_table_name(relid)));
 }
 
 static void
@@ -141,6 +150,18 @@ lock_queue(const char *queue)
 	return result == TM_Ok;
 }
 
+/* Lock a queue's row as lock_queue() does; raise an error if there is none. */
+void
+capture_require_queue(const char *queue)
+{
+	if (!lock_queue(queue))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("queue \"%s\" does not exist", queue),
+				 errhint("Create it with pgq.create_queue(); "
+						 "pgq.get_queue_info() lists the queues.")));
+}
+
 static void
 raise_if(const CaptureProblem *problem)
 {
@@ -186,12 +207,7 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 						 "other way round.")));
 	require_slot();
 	capture_refuse_written(relid);
-	if (!lock_queue(queue))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("queue \"%s\" does not exist", queue),
-				 errhint("Create it with pgq.create_queue(); "
-						 "pgq.get_queue_info() lists the queues.")));
+	capture_require_queue(queue);
 
 	capture_lock_tree(relid);
 	/* the owner may have changed while we waited */

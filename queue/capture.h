@@ -39,6 +39,10 @@ typedef struct CaptureProblem
 	char *hint;
 } CaptureProblem;
 
+/* capture.c */
+extern void capture_require_writer(const char *what);
+extern void capture_require_queue(const char *queue);
+
 /* capture_check.c */
 extern char *capture_table_name(Oid relid);
 extern CaptureProblem *capture_check_kind(Oid relid);

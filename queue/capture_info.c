@@ -59,6 +59,8 @@ pgq__capture_problem(PG_FUNCTION_ARGS)
 	else
 	{
 		problem = capture_check_table(rel, args);
+		if (problem == NULL)
+			problem = capture_check_expressions(rel, args);
 		table_close(rel, AccessShareLock);
 	}
 	if (problem == NULL)

@@ -72,7 +72,12 @@ GRANT EXECUTE ON FUNCTION
 	pgq.logutriga(),
 	pgq.sqltriga(),
 	pgq.capture_table(text, regclass, text[]),
-	pgq.uncapture_table(text, regclass)
+	pgq.uncapture_table(text, regclass),
+	pgq.capture_schema(text, name, text[]),
+	pgq.uncapture_schema(text, name),
+	pgq._capture_schema_set(text, name, text[]),
+	pgq._capture_schema_unset(text, name),
+	pgq._capture_schema_tables(name)
 TO pgq_writer;
 
 -- Both see the state of capture and may wait for it.
@@ -131,3 +136,4 @@ GRANT SELECT, INSERT, UPDATE, DELETE
 -- Copied to the event tables of each queue.
 GRANT SELECT, INSERT, TRUNCATE ON pgq.event_template TO pgq_admin;
 GRANT SELECT ON pgq.slot, pgq.position TO pgq_admin;
+GRANT SELECT ON pgq.capture_schema TO pgq_reader, pgq_writer;

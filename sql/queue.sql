@@ -97,6 +97,7 @@ BEGIN
 			PERFORM pgq.unregister_consumer(x_queue_name, consumer);
 		END LOOP;
 		DELETE FROM pgq.capture WHERE cap_queue = x_queue_name;
+		DELETE FROM pgq.capture_schema WHERE cps_queue = x_queue_name;
 	ELSE
 		PERFORM FROM pgq.subscription WHERE sub_queue = q.queue_id;
 		IF FOUND THEN
@@ -105,11 +106,13 @@ BEGIN
 					HINT = 'Unregister the consumers first, or call pgq.drop_queue(queue, true).';
 		END IF;
 		-- Their changes would be thrown away without a word.
-		PERFORM FROM pgq.capture WHERE cap_queue = x_queue_name;
+		PERFORM FROM pgq.capture WHERE cap_queue = x_queue_name
+		UNION ALL
+		SELECT FROM pgq.capture_schema WHERE cps_queue = x_queue_name;
 		IF FOUND THEN
 			RAISE EXCEPTION 'cannot drop queue, tables are still captured into it'
 				USING ERRCODE = 'dependent_objects_still_exist',
-					HINT = 'Call pgq.uncapture_table() for these tables first, or pgq.drop_queue(queue, true).';
+					HINT = 'Call pgq.uncapture_table() or pgq.uncapture_schema() first, or pgq.drop_queue(queue, true).';
 		END IF;
 	END IF;
 

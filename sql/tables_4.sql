@@ -40,6 +40,16 @@ ALTER TABLE pgq.capture ALTER COLUMN cap_args SET STORAGE PLAIN;
 COMMENT ON TABLE pgq.capture IS
 	'Marks of captured tables; changed through capture_table only.';
 
+-- Rules of capture_schema: what new tables of a schema are captured with.
+CREATE TABLE pgq.capture_schema (
+	cps_schema  name NOT NULL,
+	cps_queue   text NOT NULL,
+	cps_args    text[] NOT NULL,
+	PRIMARY KEY (cps_schema, cps_queue)
+);
+COMMENT ON TABLE pgq.capture_schema IS
+	'Schemas whose tables are captured; changed through capture_schema only.';
+
 -- Queues that get the boundaries of captured transactions as events.
 CREATE TABLE pgq.capture_transaction (
 	ctx_queue   text PRIMARY KEY
@@ -113,6 +123,7 @@ SELECT pg_catalog.pg_extension_config_dump('pgq.subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.event_template', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.retry_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.capture_schema', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture_transaction', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.event_table', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.slot', '');

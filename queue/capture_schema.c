@@ -1,0 +1,153 @@
+/*-------------------------------------------------------------------------
+ *
+ * capture_schema.c
+ *		Rules that capture the tables of a schema, those made later too.
+ *
+ * A rule only says what to do when a table is made: each table has a mark of
+ * its own, and that is what counts.  Here are the rights to set a rule and the
+ * writing of pgq.capture_schema, on which nobody has grants; sql/capture_schema.sql
+ * has the rest.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+
+#include "event/compat.h"
+#include "queue/capture.h"
+#include "queue/slot.h"
+
+PG_FUNCTION_INFO_V1(pgq__capture_schema_set);
+PG_FUNCTION_INFO_V1(pgq__capture_schema_unset);
+
+/* Columns of pgq.capture_schema */
+#define RULE_SCHEMA 1
+#define RULE_QUEUE 2
+#define RULE_ARGS 3
+#define RULE_NATTS 3
+
+/* Raise an error unless the current user owns the schema and may capture. */
+static void
+require_schema_rights(Name schema)
+{
+	Oid oid = get_namespace_oid(NameStr(*schema), false);
+
+	if (oid == get_namespace_oid("pgq", true) || IsCatalogNamespace(oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("schema \"%s\" can't be captured", NameStr(*schema)),
+				 errhint("Capture schemas with tables of your own.")));
+	if (!IS_SCHEMA_OWNER(oid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_SCHEMA, NameStr(*schema));
+	capture_require_writer(psprintf("schema \"%s\"", NameStr(*schema)));
+}
+
+/*
+ * Open the rules.  The lock waits for those who make tables now, and makes
+ * those wait who come later: each sees the rule, or is seen by the caller.
+ */
+static Relation
+open_rules(void)
+{
+	return table_open(slot_table_oid("capture_schema"), ShareRowExclusiveLock);
+}
+
+static SysScanDesc
+begin_scan(Relation rel, Name schema, text *queue)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], RULE_SCHEMA, BTEqualStrategyNumber, F_NAMEEQ,
+				NameGetDatum(schema));
+	ScanKeyInit(&keys[1], RULE_QUEUE, BTEqualStrategyNumber, F_TEXTEQ,
+				PointerGetDatum(queue));
+	for (int i = 0; i < 2; i++)
+		keys[i].sk_collation =
+			TupleDescAttr(RelationGetDescr(rel), i)->attcollation;
+	return systable_beginscan(rel, slot_table_oid("capture_schema_pkey"), true,
+							  NULL, 2, keys);
+}
+
+/*
+ * pgq._capture_schema_set(i_queue text, i_schema name, i_args text[]) returns int
+ *
+ * Write a rule.  Returns 1 if it is new, 0 if it replaces one.
+ */
+Datum
+pgq__capture_schema_set(PG_FUNCTION_ARGS)
+{
+	text *queue = PG_GETARG_TEXT_PP(0);
+	Name schema = PG_GETARG_NAME(1);
+	ArrayType *args = PG_GETARG_ARRAYTYPE_P(2);
+	Relation rel;
+	SysScanDesc scan;
+	HeapTuple old;
+	HeapTuple tup;
+	bool is_new;
+	Datum values[RULE_NATTS];
+	bool nulls[RULE_NATTS] = {false, false, false};
+
+	require_schema_rights(schema);
+	(void) event_args_parse(args);
+	capture_require_queue(text_to_cstring(queue));
+
+	rel = open_rules();
+	scan = begin_scan(rel, schema, queue);
+	old = systable_getnext(scan);
+	is_new = !HeapTupleIsValid(old);
+	values[RULE_SCHEMA - 1] = NameGetDatum(schema);
+	values[RULE_QUEUE - 1] = PointerGetDatum(queue);
+	values[RULE_ARGS - 1] = PointerGetDatum(args);
+	tup = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	if (is_new)
+		CatalogTupleInsert(rel, tup);
+	else
+		CatalogTupleUpdate(rel, &old->t_self, tup);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	PG_RETURN_INT32(is_new ? 1 : 0);
+}
+
+/*
+ * pgq._capture_schema_unset(i_queue text, i_schema name) returns int
+ *
+ * Delete a rule.  Returns 1, or 0 if there was none.
+ */
+Datum
+pgq__capture_schema_unset(PG_FUNCTION_ARGS)
+{
+	text *queue = PG_GETARG_TEXT_PP(0);
+	Name schema = PG_GETARG_NAME(1);
+	Relation rel;
+	SysScanDesc scan;
+	HeapTuple tup;
+	int n = 0;
+
+	require_schema_rights(schema);
+	rel = open_rules();
+	scan = begin_scan(rel, schema, queue);
+	if (HeapTupleIsValid(tup = systable_getnext(scan)))
+	{
+		CatalogTupleDelete(rel, &tup->t_self);
+		n = 1;
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	PG_RETURN_INT32(n);
+}
