@@ -54,7 +54,8 @@ static const char look_sql[] =
 	" " POSITION_SQL "s.slot_name" POSITION_SQL_END ","
 	" r.slot_name is not null, r.active_pid, r.wal_status,"
 	" (select a.rolreplication or a.rolsuper from pg_catalog.pg_roles a"
-	" where a.rolname operator(pg_catalog.=) current_user)"
+	" where a.rolname operator(pg_catalog.=) current_user),"
+	" pg_catalog.current_setting('wal_level') operator(pg_catalog.=) 'logical'"
 	" from pgq.slot s left join pg_catalog.pg_replication_slots r"
 	" on r.slot_name operator(pg_catalog.=) s.slot_name::pg_catalog.name";
 
@@ -67,7 +68,8 @@ enum
 	LOOK_EXISTS,
 	LOOK_ACTIVE_PID,
 	LOOK_WAL_STATUS,
-	LOOK_MAY_REPLICATE
+	LOOK_MAY_REPLICATE,
+	LOOK_DECODES
 };
 
 static const char check_sql[] =
@@ -292,7 +294,11 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 						  &ingest->position))
 		stand_still(ingest, false, "pgq.position has no row for the slot");
 	else if (strcmp(PQgetvalue(res, 0, LOOK_EXISTS), "t") != 0)
-		stand_still(ingest, true, "the replication slot is missing");
+		stand_still(ingest, true,
+					strcmp(PQgetvalue(res, 0, LOOK_DECODES), "t") == 0
+						? "the replication slot is missing"
+						: "the replication slot is missing, and wal_level is "
+						  "not logical");
 	else if (strcmp(PQgetvalue(res, 0, LOOK_WAL_STATUS), "lost") == 0)
 		stand_still(ingest, true,
 					"the replication slot has lost WAL that it needs");
