@@ -91,8 +91,12 @@ capture_require_writer(const char *what)
 					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }
 
-static void
-require_rights(Oid relid)
+/*
+ * Raise an error unless the current user owns the table and may write to
+ * queues.
+ */
+void
+capture_require_rights(Oid relid)
 {
 	if (get_rel_name(relid) == NULL)
 		refuse_unknown_table(relid);
@@ -195,7 +199,7 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 
 	/* what can be told without waiting comes before the locks */
 	raise_if(capture_check_kind(relid));
-	require_rights(relid);
+	capture_require_rights(relid);
 	args = event_args_parse(array);
 	if (VARSIZE(array) + strlen(queue) > MAX_MARK_SIZE)
 		ereport(ERROR,
@@ -209,9 +213,9 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	capture_refuse_written(relid);
 	capture_require_queue(queue);
 
-	capture_lock_tree(relid);
+	capture_lock_tree(relid, ShareRowExclusiveLock);
 	/* the owner may have changed while we waited */
-	require_rights(relid);
+	capture_require_rights(relid);
 	rel = table_open(relid, NoLock);
 	raise_if(capture_check_table(rel, args));
 	raise_if(capture_check_expressions(rel, args));
@@ -246,10 +250,10 @@ pgq_uncapture_table(PG_FUNCTION_ARGS)
 		PG_RETURN_INT32(1);
 	}
 
-	require_rights(relid);
+	capture_require_rights(relid);
 	capture_refuse_written(relid);
 	(void) lock_queue(queue);
-	capture_lock_tree(relid);
-	require_rights(relid);
+	capture_lock_tree(relid, ShareRowExclusiveLock);
+	capture_require_rights(relid);
 	PG_RETURN_INT32(capture_mark_delete(relid, queue));
 }

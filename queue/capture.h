@@ -15,7 +15,9 @@
 #ifndef PGQ_CAPTURE_H
 #define PGQ_CAPTURE_H
 
+#include "fmgr.h"
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/array.h"
 #include "utils/relcache.h"
 
@@ -42,6 +44,8 @@ typedef struct CaptureProblem
 /* capture.c */
 extern void capture_require_writer(const char *what);
 extern void capture_require_queue(const char *queue);
+extern void capture_require_rights(Oid relid);
+extern Datum pgq_capture_table(PG_FUNCTION_ARGS);
 
 /* capture_check.c */
 extern char *capture_table_name(Oid relid);
@@ -55,7 +59,7 @@ extern List *capture_needed_columns(Relation rel, const EventArgs *args);
 
 /* capture_lock.c */
 extern void capture_refuse_written(Oid relid);
-extern void capture_lock_tree(Oid relid);
+extern void capture_lock_tree(Oid relid, LOCKMODE mode);
 
 /* capture_marks.c */
 extern List *capture_marks_read(void);

@@ -43,7 +43,6 @@
 #define FIRST_PAUSE_MS 50
 #define LAST_PAUSE_MS 400
 
-#define CAPTURE_LOCK ShareRowExclusiveLock
 
 static bool
 holds_lock(Oid relid, LOCKMODE mode)
@@ -117,7 +116,8 @@ milliseconds_until(TimestampTz then)
  * waiting_for is the table at which an error happened.
  */
 static void
-lock_tree_once(Oid relid, TimestampTz end, volatile Oid *waiting_for)
+lock_tree_once(Oid relid, LOCKMODE mode, TimestampTz end,
+			   volatile Oid *waiting_for)
 {
 	bool again = true;
 
@@ -130,11 +130,11 @@ lock_tree_once(Oid relid, TimestampTz end, volatile Oid *waiting_for)
 		{
 			Oid oid = lfirst_oid(lc);
 
-			if (holds_lock(oid, CAPTURE_LOCK))
+			if (holds_lock(oid, mode))
 				continue;
 			*waiting_for = oid;
 			LockTimeout = Max(1, milliseconds_until(end));
-			LockRelationOid(oid, CAPTURE_LOCK);
+			LockRelationOid(oid, mode);
 			again = true;
 		}
 	}
@@ -145,7 +145,7 @@ lock_tree_once(Oid relid, TimestampTz end, volatile Oid *waiting_for)
  * that it got.  Returns the table that could not be locked, or InvalidOid.
  */
 static Oid
-try_lock_tree(Oid relid, int wait_ms)
+try_lock_tree(Oid relid, LOCKMODE mode, int wait_ms)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -158,7 +158,7 @@ try_lock_tree(Oid relid, int wait_ms)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		lock_tree_once(relid, end, &waiting_for);
+		lock_tree_once(relid, mode, end, &waiting_for);
 		LockTimeout = saved_timeout;
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
@@ -187,13 +187,13 @@ try_lock_tree(Oid relid, int wait_ms)
 
 /*
  * Lock a table and all its partitions against writers until the end of the
- * transaction.
+ * transaction; mode is SHARE ROW EXCLUSIVE or stronger.
  *
  * Waits for lock_timeout if that is set, else 10 seconds, and raises
  * ERRCODE_LOCK_NOT_AVAILABLE then, holding no lock.
  */
 void
-capture_lock_tree(Oid relid)
+capture_lock_tree(Oid relid, LOCKMODE mode)
 {
 	int patience = LockTimeout > 0 ? LockTimeout : DEFAULT_PATIENCE_MS;
 	int pause = FIRST_PAUSE_MS;
@@ -203,7 +203,7 @@ capture_lock_tree(Oid relid)
 	for (;;)
 	{
 		int left = milliseconds_until(deadline);
-		Oid busy = try_lock_tree(relid, Min(ROUND_MS, left));
+		Oid busy = try_lock_tree(relid, mode, Min(ROUND_MS, left));
 
 		if (!OidIsValid(busy))
 			break;

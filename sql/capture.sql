@@ -34,6 +34,13 @@ COMMENT ON FUNCTION pgq.capture_table(text, regclass, text[]) IS
 	'Captures the changes of a table into a queue from the commit of this call on; returns 1, or 0 if it replaced the arguments of a capture.';
 
 
+CREATE OR REPLACE FUNCTION pgq.capture_trigger(i_table regclass, i_trigger name)
+RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_capture_trigger' LANGUAGE C;
+
+COMMENT ON FUNCTION pgq.capture_trigger(regclass, name) IS
+	'Replaces a trigger of PgQ by a capture with the same arguments, losing and doubling nothing; returns what capture_table returns.';
+
+
 CREATE OR REPLACE FUNCTION pgq.uncapture_table(i_queue text, i_table regclass)
 RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_uncapture_table' LANGUAGE C;
 

@@ -73,6 +73,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.sqltriga(),
 	pgq.capture_table(text, regclass, text[]),
 	pgq.uncapture_table(text, regclass),
+	pgq.capture_trigger(regclass, name),
 	pgq.capture_schema(text, name, text[]),
 	pgq.uncapture_schema(text, name),
 	pgq._capture_schema_set(text, name, text[]),
