@@ -22,8 +22,9 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
+#include "access/relation.h"
 #include "access/tableam.h"
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/memutils.h"
@@ -38,9 +39,9 @@ PG_FUNCTION_INFO_V1(pgq_find_batch_event);
 
 typedef struct Place
 {
-	int64		id;
-	int32		retry;			/* -1: never retried */
-	Oid			table;
+	int64 id;
+	int32 retry; /* -1: never retried */
+	Oid table;
 	ItemPointerData tid;
 } Place;
 
@@ -48,20 +49,20 @@ typedef struct Place
 typedef struct PlaceMap
 {
 	/* the batch; all of it, since ids start again in a restored database */
-	int64		batch_id;		/* -1: nothing is remembered */
-	int32		queue_id;
-	int32		sub_id;
-	int64		from_tick;
-	int64		to_tick;
+	int64 batch_id; /* -1: nothing is remembered */
+	int32 queue_id;
+	int32 sub_id;
+	int64 from_tick;
+	int64 to_tick;
 
 	/* events with ids from "low" to "high" are here, no others */
-	int64		low;
-	int64		high;
+	int64 low;
+	int64 high;
 
-	Place	   *places;			/* sorted, one for each id */
-	Size		nplaces;
-	Size		size;			/* of the array now, and at most */
-	Size		max_size;
+	Place *places; /* sorted, one for each id */
+	Size nplaces;
+	Size size; /* of the array now, and at most */
+	Size max_size;
 } PlaceMap;
 
 static PlaceMap map = {.batch_id = -1};
@@ -88,9 +89,8 @@ forget_places(void)
 	map.places = NULL;
 	map.nplaces = map.size = 0;
 	if (map_context == NULL)
-		map_context = AllocSetContextCreate(TopMemoryContext,
-											"pgq events of a batch",
-											ALLOCSET_DEFAULT_SIZES);
+		map_context = AllocSetContextCreate(
+			TopMemoryContext, "pgq events of a batch", ALLOCSET_DEFAULT_SIZES);
 	else
 		MemoryContextReset(map_context);
 }
@@ -99,7 +99,7 @@ forget_places(void)
 static void
 sort_places(void)
 {
-	Size		n = 0;
+	Size n = 0;
 
 	qsort(map.places, map.nplaces, sizeof(Place), compare_places);
 	for (Size i = 0; i < map.nplaces; i++)
@@ -125,8 +125,8 @@ drop_upper_half(void)
 static void
 add_place(const BatchEvent *event, void *arg)
 {
-	int64		id = DatumGetInt64(event->values[EV_ID]);
-	Place	   *place;
+	int64 id = DatumGetInt64(event->values[EV_ID]);
+	Place *place;
 
 	if (id < map.low || id > map.high)
 		return;
@@ -143,8 +143,9 @@ add_place(const BatchEvent *event, void *arg)
 	}
 	place = &map.places[map.nplaces++];
 	place->id = id;
-	place->retry = event->nulls[EV_RETRY] ? -1 :
-		DatumGetInt32(event->values[EV_RETRY]);
+	place->retry = event->nulls[EV_RETRY]
+					   ? -1
+					   : DatumGetInt32(event->values[EV_RETRY]);
 	place->table = RelationGetRelid(event->rel);
 	place->tid = *event->tid;
 }
@@ -187,30 +188,29 @@ remember_around(const Batch *batch, Snapshot snapshot, int64 id)
 static bool
 is_remembered(const Batch *batch, int64 id)
 {
-	return map.batch_id == batch->id &&
-		map.queue_id == batch->queue.id && map.sub_id == batch->sub_id &&
-		map.from_tick == batch->from.id && map.to_tick == batch->to.id &&
-		id >= map.low && id <= map.high;
+	return map.batch_id == batch->id && map.queue_id == batch->queue.id &&
+		   map.sub_id == batch->sub_id && map.from_tick == batch->from.id &&
+		   map.to_tick == batch->to.id && id >= map.low && id <= map.high;
 }
 
 /* The place of an event among those that are remembered, or NULL. */
 static const Place *
 find_place(int64 id)
 {
-	Size		low = 0;
-	Size		high = map.nplaces;
+	Size low = 0;
+	Size high = map.nplaces;
 
 	while (low < high)
 	{
-		Size		mid = low + (high - low) / 2;
+		Size mid = low + (high - low) / 2;
 
 		if (map.places[mid].id < id)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	return low < map.nplaces && map.places[low].id == id ?
-		&map.places[low] : NULL;
+	return low < map.nplaces && map.places[low].id == id ? &map.places[low]
+														 : NULL;
 }
 
 /*
@@ -221,13 +221,18 @@ static bool
 fetch_event(const Batch *batch, const Place *place, Snapshot snapshot,
 			TupleDesc tupdesc, Datum *event)
 {
-	Place		p = *place;
-	Relation	rel = try_table_open(p.table, AccessShareLock);
+	Place p = *place;
+	Relation rel = try_relation_open(p.table, AccessShareLock);
 	TupleTableSlot *slot;
-	bool		found = false;
+	bool found = false;
 
 	if (rel == NULL)
 		return false;
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+	{
+		relation_close(rel, AccessShareLock);
+		return false;
+	}
 	slot = table_slot_create(rel, NULL);
 	if (RelationGetDescr(rel)->natts >= EVENT_NCOLUMNS &&
 		ItemPointerGetBlockNumber(&p.tid) < RelationGetNumberOfBlocks(rel) &&
@@ -235,13 +240,13 @@ fetch_event(const Batch *batch, const Place *place, Snapshot snapshot,
 	{
 		slot_getallattrs(slot);
 		found = DatumGetInt64(slot->tts_values[EV_ID]) == p.id &&
-			batch_has_row(batch, slot->tts_values, slot->tts_isnull);
+				batch_has_row(batch, slot->tts_values, slot->tts_isnull);
 	}
 	if (found)
-		*event = HeapTupleGetDatum(heap_form_tuple(tupdesc, slot->tts_values,
-												   slot->tts_isnull));
+		*event = HeapTupleGetDatum(
+			heap_form_tuple(tupdesc, slot->tts_values, slot->tts_isnull));
 	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
+	relation_close(rel, NoLock);
 	return found;
 }
 
@@ -252,8 +257,7 @@ find_event(const Batch *batch, int64 id, Snapshot snapshot, TupleDesc tupdesc,
 {
 	const Place *place = find_place(id);
 
-	return place != NULL &&
-		fetch_event(batch, place, snapshot, tupdesc, event);
+	return place != NULL && fetch_event(batch, place, snapshot, tupdesc, event);
 }
 
 /*
@@ -265,12 +269,12 @@ find_event(const Batch *batch, int64 id, Snapshot snapshot, TupleDesc tupdesc,
 Datum
 pgq_find_batch_event(PG_FUNCTION_ARGS)
 {
-	int64		id = PG_GETARG_INT64(1);
-	Snapshot	snapshot = table_transaction_snapshot();
-	TupleDesc	tupdesc;
-	Batch		batch;
-	Datum		event;
-	bool		found = false;
+	int64 id = PG_GETARG_INT64(1);
+	Snapshot snapshot = table_transaction_snapshot();
+	TupleDesc tupdesc;
+	Batch batch;
+	Datum event;
+	bool found = false;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE ||
 		tupdesc->natts != EVENT_NCOLUMNS)
@@ -279,7 +283,7 @@ pgq_find_batch_event(PG_FUNCTION_ARGS)
 
 	if (batch_find(PG_GETARG_INT64(0), snapshot, &batch))
 	{
-		bool		remembered = is_remembered(&batch, id);
+		bool remembered = is_remembered(&batch, id);
 
 		if (!remembered)
 			remember_around(&batch, snapshot, id);
