@@ -39,19 +39,10 @@
 
 #include "event/compat.h"
 #include "event/frame.h"
+#include "queue/slot.h"
 #include "queue/target.h"
 
 PG_FUNCTION_INFO_V1(pgq_ingest);
-
-/* columns of pgq.position */
-#define POS_SLOT 1
-#define POS_LSN 2
-#define POS_TIME 3
-#define POS_EVENTS 4
-#define POS_NCOLUMNS 4
-
-/* columns of pgq.slot */
-#define SLOT_NAME 1
 
 /* A table's rows are written when there are so many of them, or so many bytes. */
 #define MAX_ROWS 1000
@@ -133,56 +124,6 @@ begin_ingest(void)
 	ingest_xid = GetTopFullTransactionId();
 }
 
-/* Is there a row for the slot in pgq.slot? */
-static bool
-slot_exists(const char *slot, Snapshot snapshot)
-{
-	Relation rel = table_open(queue_relation(QUEUE_SLOT_TABLE),
-							  AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	bool found;
-
-	table_key_text(&key, SLOT_NAME, slot, strlen(slot));
-	scan = systable_beginscan(rel, queue_relation(QUEUE_SLOT_PKEY), true,
-							  snapshot, 1, &key);
-	found = HeapTupleIsValid(systable_getnext(scan));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return found;
-}
-
-/* The newest position of a slot and its total of events. */
-static bool
-find_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn,
-			  int64 *events)
-{
-	Relation rel = table_open(queue_relation(QUEUE_POSITION_TABLE),
-							  AccessShareLock);
-	Relation index = index_open(queue_relation(QUEUE_POSITION_PKEY),
-								AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tup;
-
-	table_key_text(&key, POS_SLOT, slot, strlen(slot));
-	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
-	tup = systable_getnext_ordered(scan, BackwardScanDirection);
-	if (HeapTupleIsValid(tup))
-	{
-		bool isnull;
-
-		*lsn = DatumGetLSN(
-			heap_getattr(tup, POS_LSN, RelationGetDescr(rel), &isnull));
-		*events = DatumGetInt64(
-			heap_getattr(tup, POS_EVENTS, RelationGetDescr(rel), &isnull));
-	}
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
-	return HeapTupleIsValid(tup);
-}
-
 /*
  * Lock the slot's position against other callers and check that it is "from".
  * Returns the total of events at that position.
@@ -191,6 +132,7 @@ static int64
 check_position(const char *slot, XLogRecPtr from)
 {
 	Snapshot snapshot;
+	SlotRow *row;
 	XLogRecPtr lsn;
 	int64 events;
 
@@ -198,8 +140,9 @@ check_position(const char *slot, XLogRecPtr from)
 					   hash_bytes((const unsigned char *) slot, strlen(slot)),
 					   0, ExclusiveLock);
 	snapshot = table_fresh_snapshot();
-	if (!slot_exists(slot, snapshot) ||
-		!find_position(slot, snapshot, &lsn, &events))
+	row = slot_read_row(snapshot);
+	if (row == NULL || strcmp(row->name, slot) != 0 ||
+		!slot_read_position(slot, snapshot, &lsn, &events))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("slot \"%s\" does not feed queues of this database",
@@ -215,24 +158,6 @@ check_position(const char *slot, XLogRecPtr from)
 				 errdetail("Somebody else has ingested meanwhile."),
 				 errhint("Read the position again and start from there.")));
 	return events;
-}
-
-static void
-add_position(const char *slot, XLogRecPtr lsn, int64 events)
-{
-	TableWriter w;
-	Datum *values;
-
-	table_open_writer(&w, queue_relation(QUEUE_POSITION_TABLE),
-					  RowExclusiveLock);
-	values = w.slot->tts_values;
-	memset(w.slot->tts_isnull, false, POS_NCOLUMNS * sizeof(bool));
-	values[POS_SLOT - 1] = CStringGetTextDatum(slot);
-	values[POS_LSN - 1] = LSNGetDatum(lsn);
-	values[POS_TIME - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	values[POS_EVENTS - 1] = Int64GetDatum(events);
-	table_insert_row(&w);
-	table_close_writer(&w);
 }
 
 /* Write what has been gathered. */
@@ -441,7 +366,7 @@ pgq_ingest(PG_FUNCTION_ARGS)
 	ingest_pending += written;
 	if (to > from)
 	{
-		add_position(slot, to, total + ingest_pending);
+		slot_add_position(slot, to, total + ingest_pending);
 		ingest_pending = 0;
 	}
 	PG_RETURN_INT64(written);

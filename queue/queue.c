@@ -37,10 +37,7 @@ static const char *const relation_names[QUEUE_NRELATIONS] = {
 	[QUEUE_SUBSCRIPTION_PKEY] = "subscription_pkey",
 	[QUEUE_SUBSCRIPTION_BATCH_INDEX] = "subscription_batch_idx",
 	[QUEUE_BATCH_SEQUENCE] = "batch_id_seq",
-	[QUEUE_SLOT_TABLE] = "slot",
-	[QUEUE_SLOT_PKEY] = "slot_pkey",
 	[QUEUE_POSITION_TABLE] = "position",
-	[QUEUE_POSITION_PKEY] = "position_pkey",
 	[QUEUE_SECRET_TABLE] = "secret"};
 
 /* InvalidOid where not looked up since the last invalidation */

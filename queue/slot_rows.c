@@ -105,14 +105,15 @@ begin_position_scan(Relation rel, Relation index, const char *slot,
 }
 
 /*
- * The newest position of a slot.
+ * The newest position of a slot, and its total of events (events may be NULL).
  *
  * Reads the index backwards, so that old rows that can't be vacuumed yet
  * cost nothing.  snapshot: NULL for what is committed now.  Returns false if
  * there is none.
  */
 bool
-slot_read_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn)
+slot_read_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn,
+				   int64 *events)
 {
 	Oid relid = slot_table_oid("position");
 	Relation rel = table_open(relid, AccessShareLock);
@@ -128,11 +129,34 @@ slot_read_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn)
 
 		*lsn = DatumGetLSN(
 			heap_getattr(tup, POSITION_LSN, RelationGetDescr(rel), &isnull));
+		if (events)
+			*events = DatumGetInt64(heap_getattr(
+				tup, POSITION_EVENTS, RelationGetDescr(rel), &isnull));
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+/*
+ * Move the position of a slot: a new row, the old ones stay.  events is the
+ * new total.  The caller keeps others from doing the same.
+ */
+void
+slot_add_position(const char *slot, XLogRecPtr lsn, int64 events)
+{
+	Relation rel = table_open(slot_table_oid("position"), RowExclusiveLock);
+	Datum pos[POSITION_NATTS];
+	bool pos_nulls[POSITION_NATTS] = {false, false, false, false};
+
+	pos[POSITION_SLOT - 1] = CStringGetTextDatum(slot);
+	pos[POSITION_LSN - 1] = LSNGetDatum(lsn);
+	pos[POSITION_TIME - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	pos[POSITION_EVENTS - 1] = Int64GetDatum(events);
+	CatalogTupleInsert(rel,
+					   heap_form_tuple(RelationGetDescr(rel), pos, pos_nulls));
+	table_close(rel, NoLock);
 }
 
 /*
@@ -143,28 +167,18 @@ void
 slot_write_rows(const char *slot, XLogRecPtr lsn)
 {
 	Relation rel;
-	TimestampTz now = GetCurrentTimestamp();
 	Datum row[SLOT_NATTS] = {0};
 	bool row_nulls[SLOT_NATTS] = {false, false, false, true, true};
-	Datum pos[POSITION_NATTS];
-	bool pos_nulls[POSITION_NATTS] = {false, false, false, false};
 
 	row[SLOT_NAME - 1] = CStringGetTextDatum(slot);
-	row[SLOT_CREATED - 1] = TimestampTzGetDatum(now);
+	row[SLOT_CREATED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	row[SLOT_SYSID - 1] = Int64GetDatum((int64) GetSystemIdentifier());
 	rel = table_open(slot_table_oid("slot"), RowExclusiveLock);
 	CatalogTupleInsert(rel,
 					   heap_form_tuple(RelationGetDescr(rel), row, row_nulls));
 	table_close(rel, NoLock);
 
-	pos[POSITION_SLOT - 1] = CStringGetTextDatum(slot);
-	pos[POSITION_LSN - 1] = LSNGetDatum(lsn);
-	pos[POSITION_TIME - 1] = TimestampTzGetDatum(now);
-	pos[POSITION_EVENTS - 1] = Int64GetDatum(0);
-	rel = table_open(slot_table_oid("position"), RowExclusiveLock);
-	CatalogTupleInsert(rel,
-					   heap_form_tuple(RelationGetDescr(rel), pos, pos_nulls));
-	table_close(rel, NoLock);
+	slot_add_position(slot, lsn, 0);
 }
 
 static int

@@ -57,7 +57,7 @@ read_position(void)
 				 errmsg("ingest of slot \"%s\" stands still", row->name),
 				 errdetail("%s", row->problem),
 				 errhint("See pgq.get_slot_info().")));
-	slot_read_position(row->name, snapshot, &lsn);
+	slot_read_position(row->name, snapshot, &lsn, NULL);
 	UnregisterSnapshot(snapshot);
 	return lsn;
 }
