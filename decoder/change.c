@@ -141,6 +141,37 @@ mark_wants(const CaptureMark *mark, EventOp op, ReorderBufferTXN *txn)
 		!(mark->origin_none && txn->origin_id != InvalidRepOriginId);
 }
 
+/* Count rows that got less than their event, to be told at the commit. */
+static void
+note_warning(DecoderState *state, const CaptureMark *mark, char kind,
+			 int64 count)
+{
+	MemoryContext old;
+	DecoderWarning *w;
+	ListCell   *lc;
+
+	if (count == 0)
+		return;
+	foreach(lc, state->warnings)
+	{
+		w = lfirst(lc);
+		if (w->kind == kind && strcmp(w->queue, mark->queue) == 0 &&
+			strcmp(w->table, mark->plan->table.str) == 0)
+		{
+			w->count += count;
+			return;
+		}
+	}
+	old = MemoryContextSwitchTo(state->txn_cxt);
+	w = palloc(sizeof(DecoderWarning));
+	w->queue = pstrdup(mark->queue);
+	w->table = pstrdup(mark->plan->table.str);
+	w->kind = kind;
+	w->count = count;
+	state->warnings = lappend(state->warnings, w);
+	MemoryContextSwitchTo(old);
+}
+
 static void
 decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 				const CaptureMark *mark, EventOp op, const EventRow *oldrow,
@@ -148,14 +179,19 @@ decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 {
 	DecoderState *state = ctx->output_plugin_private;
 	Event		events[EVENT_BUILD_MAX];
+	EventPlan  *plan = mark->plan;
 	int			n;
 
-	n = event_build(mark->plan, &state->scratch, op,
+	plan->failures = 0;
+	plan->too_large = 0;
+	n = event_build(plan, &state->scratch, op,
 					map_row(mark, oldrow, &state->rows[ROW_MAPPED_OLD]),
 					map_row(mark, newrow, &state->rows[ROW_MAPPED_NEW]),
 					events);
 	for (int i = 0; i < n; i++)
 		boundary_send_event(ctx, txn, mark->queue, &events[i]);
+	note_warning(state, mark, FRAME_WARN_FAILED, plan->failures > 0);
+	note_warning(state, mark, FRAME_WARN_TOO_LARGE, plan->too_large);
 }
 
 /*

@@ -62,6 +62,15 @@ typedef struct CaptureEntry
 	uint64		touched_in;		/* last transaction that counted it */
 } CaptureEntry;
 
+/* Events of the transaction that are not what they should be. */
+typedef struct DecoderWarning
+{
+	char	   *queue;
+	char	   *table;
+	char		kind;			/* as in a W frame */
+	int64		count;
+} DecoderWarning;
+
 /* Rows that change.c takes apart: old and new, as stored and as mapped. */
 #define DECODER_ROWS 4
 
@@ -80,6 +89,7 @@ typedef struct DecoderState
 	/* the transaction that is being sent */
 	uint64		txn_serial;
 	int64		txn_events;
+	List	   *warnings;		/* of DecoderWarning, in txn_cxt */
 	int			ntouched;
 	int			maxtouched;
 	const char **touched;		/* queue names, in txn_cxt */

@@ -36,7 +36,6 @@ message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Size size,
 	const char *secret;
 	FrameReader reader;
 	EventField	name;
-	int32		nevents;
 
 	if (size < EVENT_SECRET_LEN)
 		return false;
@@ -46,11 +45,13 @@ message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Size size,
 
 	frame_read_init(&reader, message + EVENT_SECRET_LEN,
 					size - EVENT_SECRET_LEN);
-	while (frame_next_events(&reader, &name, &nevents))
+	while (frame_next(&reader) == FRAME_EVENTS)
 	{
-		char	   *queue = pnstrdup(name.str, name.len);
+		char	   *queue;
 		Event		event;
 
+		frame_read_queue(&reader, &name);
+		queue = pnstrdup(name.str, name.len);
 		while (frame_next_event(&reader, &event))
 			boundary_send_event(ctx, txn, queue, &event);
 	}

@@ -183,6 +183,7 @@ void
 output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	DecoderState *state = ctx->output_plugin_private;
+	ListCell   *lc;
 
 	if (!state->frames || (state->txn_events == 0 && state->ntouched == 0))
 		return;
@@ -190,6 +191,12 @@ output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	frame_close_events(&state->writer);
 	if (state->ntouched > 0)
 		frame_put_touched(ctx->out, state->ntouched, state->touched);
+	foreach(lc, state->warnings)
+	{
+		DecoderWarning *w = lfirst(lc);
+
+		frame_put_warning(ctx->out, w->queue, w->table, w->kind, w->count);
+	}
 	frame_put_commit(ctx->out, txn->end_lsn, TXN_COMMIT_TIME(txn), txn->xid,
 					 state->txn_events);
 	send_message(ctx, state, true);

@@ -116,6 +116,7 @@ pgq_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->maxtouched = 0;
 	state->touched = NULL;
 	state->open_queues = NIL;
+	state->warnings = NIL;
 	settings_pin_timezone();
 }
 

@@ -333,13 +333,14 @@ key_of_row(const EventPlan *plan, const EventRow *row)
 
 /* An event in place of one that is too large: its type, table and key. */
 static int
-build_too_large(const EventPlan *plan, EventScratch *scratch, EventOp op,
+build_too_large(EventPlan *plan, EventScratch *scratch, EventOp op,
 				const EventRow *oldrow, const EventRow *newrow, Event *events)
 {
 	static const char flag[] = "too large";
 	const EventRow *row = oldrow ? oldrow : newrow;
 	StringInfo	buf = &scratch->data[0];
 
+	plan->too_large++;
 	init_event(plan,
 			   op == EVENT_OP_INSERT ? plan->type_insert :
 			   op == EVENT_OP_UPDATE ? plan->type_update : plan->type_delete,

@@ -103,7 +103,10 @@ typedef struct EventPlan
 	EventExpr  *when;
 	EventExpr  *expr[EVENT_FIELDS];
 	bool		has_expr;		/* any of expr */
-	int64		failures;		/* rows on which an expression failed */
+
+	/* counted by event_build(), set to 0 by whoever reads them */
+	int64		failures;		/* expressions that failed */
+	int64		too_large;		/* events that came without their data */
 } EventPlan;
 
 /* Buffers that the fields of built events point into. */

@@ -127,6 +127,20 @@ frame_put_touched(StringInfo buf, int nqueues, const char *const *queues)
 	close_frame(buf, start);
 }
 
+/* A whole W frame. */
+void
+frame_put_warning(StringInfo buf, const char *queue, const char *table,
+				  char kind, int64 count)
+{
+	int			start = open_frame(buf, FRAME_WARNING);
+
+	put_string(buf, queue);
+	put_string(buf, table);
+	appendStringInfoCharMacro(buf, kind);
+	pq_sendint64(buf, count);
+	close_frame(buf, start);
+}
+
 /* A whole C frame. */
 void
 frame_put_commit(StringInfo buf, XLogRecPtr end_lsn, TimestampTz commit_time,
@@ -209,51 +223,59 @@ frame_read_init(FrameReader *r, const char *data, Size len)
 }
 
 /*
- * Go on to the next E frame, over T, C and M frames and whatever is left of
- * the E frame before.
+ * Go on to the next frame, over whatever is left of the one before.
  *
- * Returns false at the end of the input, else true with the queue's name and
- * number of events.
+ * Returns its tag, or 0 at the end of the input.
  */
-bool
-frame_next_events(FrameReader *r, EventField *queue, int32 *nevents)
+char
+frame_next(FrameReader *r)
 {
+	char		tag;
+	int32		len;
+
 	if (r->body_end)
 		r->ptr = r->body_end;
 	r->events_left = 0;
+	if (r->ptr == r->end)
+		return 0;
 
-	while (r->ptr < r->end)
-	{
-		char		tag = *r->ptr;
-		int32		len;
+	tag = *r->ptr;
+	if (tag != FRAME_EVENTS && tag != FRAME_TOUCHED && tag != FRAME_WARNING &&
+		tag != FRAME_COMMIT && tag != FRAME_MARKER)
+		malformed(r, "unknown kind of frame");
+	r->ptr++;
+	len = get_int32(r, r->end);
+	if (len < 0 || len > r->end - r->ptr)
+		malformed(r, "frame length out of range");
+	r->body_end = r->ptr + len;
+	return tag;
+}
 
-		if (tag != FRAME_EVENTS && tag != FRAME_TOUCHED &&
-			tag != FRAME_COMMIT && tag != FRAME_MARKER)
-			malformed(r, "unknown kind of frame");
-		r->ptr++;
-		len = get_int32(r, r->end);
-		if (len < 0 || len > r->end - r->ptr)
-			malformed(r, "frame length out of range");
-		r->body_end = r->ptr + len;
+/* The queue of the E frame that frame_next() has stopped at. */
+void
+frame_read_queue(FrameReader *r, EventField *queue)
+{
+	get_field(r, r->body_end, false, queue);
+	r->events_left = get_int32(r, r->body_end);
+	if (r->events_left <= 0 ||
+		r->events_left > (r->body_end - r->ptr) / FRAME_EVENT_MIN_LEN)
+		malformed(r, "number of events out of range");
+}
 
-		if (tag == FRAME_EVENTS)
-		{
-			get_field(r, r->body_end, false, queue);
-			*nevents = get_int32(r, r->body_end);
-			if (*nevents <= 0 ||
-				*nevents > (r->body_end - r->ptr) / FRAME_EVENT_MIN_LEN)
-				malformed(r, "number of events out of range");
-			r->events_left = *nevents;
-			return true;
-		}
-		r->ptr = r->body_end;
-	}
-	return false;
+/* The contents of the W frame that frame_next() has stopped at. */
+void
+frame_read_warning(FrameReader *r, FrameWarning *warning)
+{
+	get_field(r, r->body_end, false, &warning->queue);
+	get_field(r, r->body_end, false, &warning->table);
+	if (r->ptr == r->body_end)
+		malformed(r, "truncated warning");
+	warning->kind = *r->ptr++;
+	warning->count = get_int64(r, r->body_end);
 }
 
 /*
- * Next event of the E frame that frame_next_events() found; false behind the
- * last one.
+ * Next event of the E frame whose queue was read; false behind the last one.
  */
 bool
 frame_next_event(FrameReader *r, Event *event)

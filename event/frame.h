@@ -56,6 +56,8 @@ extern void frame_close_events(FrameWriter *w);
 extern Size frame_event_size(const Event *event);
 extern void frame_put_touched(StringInfo buf, int nqueues,
 							  const char *const *queues);
+extern void frame_put_warning(StringInfo buf, const char *queue,
+							  const char *table, char kind, int64 count);
 extern void frame_put_commit(StringInfo buf, XLogRecPtr end_lsn,
 							 TimestampTz commit_time, TransactionId xid,
 							 int64 nevents);
@@ -71,14 +73,23 @@ typedef struct FrameReader
 	const char *base;			/* start of the memory, for error messages */
 	const char *ptr;
 	const char *end;
-	/* the E frame that frame_next_events has stopped at */
+	/* the frame that frame_next has stopped at */
 	const char *body_end;
 	int32		events_left;
 } FrameReader;
 
+typedef struct FrameWarning
+{
+	EventField	queue;
+	EventField	table;
+	char		kind;
+	int64		count;
+} FrameWarning;
+
 extern void frame_read_init(FrameReader *r, const char *data, Size len);
-extern bool frame_next_events(FrameReader *r, EventField *queue,
-							  int32 *nevents);
+extern char frame_next(FrameReader *r);
+extern void frame_read_queue(FrameReader *r, EventField *queue);
+extern void frame_read_warning(FrameReader *r, FrameWarning *warning);
 extern bool frame_next_event(FrameReader *r, Event *event);
 
 #endif /* PGQ_FRAME_H */

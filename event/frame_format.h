@@ -35,6 +35,16 @@
  *			int32	length of its name
  *			bytes	name
  *
+ * 'W', events of the transaction that are not what they should be
+ *
+ *		int32	length of the queue's name
+ *		bytes	queue's name
+ *		int32	length of the captured table's name
+ *		bytes	schema.table
+ *		byte	'F': an expression failed and its field is NULL
+ *				'L': the event was too large and has its key only
+ *		int64	number of events
+ *
  * 'C', end of a source transaction.  Everything since the last C belongs to
  * it.  A transaction that touches no queue sends nothing at all, not even C.
  *
@@ -63,6 +73,11 @@
 #define FRAME_TOUCHED 'T'
 #define FRAME_COMMIT 'C'
 #define FRAME_MARKER 'M'
+#define FRAME_WARNING 'W'
+
+/* kinds of W frames */
+#define FRAME_WARN_FAILED 'F'
+#define FRAME_WARN_TOO_LARGE 'L'
 
 /* tag and body length */
 #define FRAME_HEADER_LEN 5

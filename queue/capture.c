@@ -222,6 +222,7 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	table_close(rel, NoLock);
 
 	is_new = capture_mark_write(relid, queue, array);
+	capture_trouble_clear(relid, queue);
 	PG_RETURN_INT32(is_new ? 1 : 0);
 }
 

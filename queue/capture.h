@@ -23,6 +23,7 @@
 
 #include "event/args.h"
 #include "event/compat.h"
+#include "event/frame.h"
 
 /* A row of pgq.capture */
 typedef struct CaptureRow
@@ -66,5 +67,9 @@ extern List *capture_marks_read(void);
 extern bool capture_mark_write(Oid relid, const char *queue, ArrayType *args);
 extern int capture_mark_delete(Oid relid, const char *queue);
 extern void capture_invalidate(void);
+
+/* capture_trouble.c */
+extern void capture_trouble_add(const FrameWarning *warning);
+extern void capture_trouble_clear(Oid relid, const char *queue);
 
 #endif /* PGQ_CAPTURE_H */

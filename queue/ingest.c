@@ -39,6 +39,7 @@
 
 #include "event/compat.h"
 #include "event/frame.h"
+#include "queue/capture.h"
 #include "queue/slot.h"
 #include "queue/target.h"
 
@@ -295,31 +296,49 @@ find_batch(List **batches, const EventField *queue)
 	return batch;
 }
 
-/* Write the events of all frames; returns how many. */
+/* Write the events of one E frame; returns how many. */
+static int64
+write_events(FrameReader *reader, List **batches)
+{
+	EventField queue;
+	Event event;
+	RowBatch *batch;
+	int64 written = 0;
+
+	frame_read_queue(reader, &queue);
+	batch = find_batch(batches, &queue);
+	while (frame_next_event(reader, &event))
+	{
+		/* Events of a queue that has been dropped go nowhere. */
+		if (batch == NULL)
+			continue;
+		add_event(batch, &event);
+		written++;
+	}
+	return written;
+}
+
+/* Write what all frames hold; returns the number of events. */
 static int64
 write_frames(const char *frames, Size len)
 {
 	FrameReader reader;
-	EventField queue;
-	int32 nevents;
+	FrameWarning warning;
 	List *batches = NIL;
 	ListCell *lc;
 	int64 written = 0;
+	char tag;
 
 	frame_read_init(&reader, frames, len);
-	while (frame_next_events(&reader, &queue, &nevents))
+	while ((tag = frame_next(&reader)) != 0)
 	{
-		RowBatch *batch = find_batch(&batches, &queue);
-		Event event;
-
 		CHECK_FOR_INTERRUPTS();
-		while (frame_next_event(&reader, &event))
+		if (tag == FRAME_EVENTS)
+			written += write_events(&reader, &batches);
+		else if (tag == FRAME_WARNING)
 		{
-			/* Events of a queue that has been dropped go nowhere. */
-			if (batch == NULL)
-				continue;
-			add_event(batch, &event);
-			written++;
+			frame_read_warning(&reader, &warning);
+			capture_trouble_add(&warning);
 		}
 	}
 	foreach(lc, batches)

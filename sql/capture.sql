@@ -208,6 +208,7 @@ DECLARE
 	slot record;
 	table_problem text;
 	relid regclass;
+	trouble record;
 BEGIN
 	SELECT * INTO slot FROM pgq.get_slot_info();
 
@@ -252,6 +253,24 @@ BEGIN
 				warnings := warnings || slot.problem;
 			END IF;
 		END IF;
+
+		FOR trouble IN
+			SELECT t.* FROM pgq.capture_trouble t
+				 JOIN pg_class c ON c.oid = relid
+				 JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE t.ctr_queue = get_capture_info.queue_name
+			  AND t.ctr_table = n.nspname || '.' || c.relname
+			ORDER BY t.ctr_kind
+		LOOP
+			IF trouble.ctr_kind = 'L' THEN
+				state := 'broken';
+				warnings := warnings || format('%s events were too large and have their key only, the last one at %s.',
+					trouble.ctr_count, trouble.ctr_last);
+			ELSE
+				warnings := warnings || format('An expression failed on %s rows, the last time at %s; its field is NULL there.',
+					trouble.ctr_count, trouble.ctr_last);
+			END IF;
+		END LOOP;
 		RETURN NEXT;
 	END LOOP;
 END;

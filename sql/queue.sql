@@ -122,6 +122,7 @@ BEGIN
 	END LOOP;
 	EXECUTE 'DROP TABLE ' || pgq.quote_fqname(q.queue_data_pfx);
 	DELETE FROM pgq.event_table WHERE evt_queue = x_queue_name;
+	DELETE FROM pgq.capture_trouble WHERE ctr_queue = x_queue_name;
 	DELETE FROM pgq.capture_transaction WHERE ctx_queue = x_queue_name;
 	PERFORM pgq._invalidate_capture();
 

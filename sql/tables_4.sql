@@ -58,6 +58,20 @@ ALTER TABLE pgq.capture_transaction ALTER COLUMN ctx_queue SET STORAGE PLAIN;
 COMMENT ON TABLE pgq.capture_transaction IS
 	'Queues that get begin and commit of captured transactions; changed through capture_transactions only.';
 
+-- Captured rows whose events lack something, counted by ingest.
+CREATE TABLE pgq.capture_trouble (
+	ctr_queue   text NOT NULL,
+	ctr_table   text NOT NULL,
+	ctr_kind    text NOT NULL,
+	ctr_count   int8 NOT NULL,
+	ctr_last    timestamptz NOT NULL,
+	PRIMARY KEY (ctr_queue, ctr_table, ctr_kind)
+);
+COMMENT ON TABLE pgq.capture_trouble IS
+	'Counts captured rows whose events lack something; see get_capture_info.';
+COMMENT ON COLUMN pgq.capture_trouble.ctr_kind IS
+	'F: an expression failed and its field is NULL; L: the event was too large and has its key only.';
+
 -- Event tables, so that the plugin can tell which queues a transaction fed
 -- from SQL.
 CREATE TABLE pgq.event_table (
@@ -125,6 +139,7 @@ SELECT pg_catalog.pg_extension_config_dump('pgq.retry_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture_schema', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture_transaction', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.capture_trouble', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.event_table', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.slot', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.position', '');

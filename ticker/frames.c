@@ -50,7 +50,8 @@ frames_peek(const char *data, size_t len, Frame *frame)
 		return FRAME_PARTIAL;
 	frame->tag = data[0];
 	if (frame->tag != FRAME_EVENTS && frame->tag != FRAME_TOUCHED &&
-		frame->tag != FRAME_COMMIT && frame->tag != FRAME_MARKER)
+		frame->tag != FRAME_WARNING && frame->tag != FRAME_COMMIT &&
+		frame->tag != FRAME_MARKER)
 		return FRAME_BAD;
 	if (len < FRAME_HEADER_LEN)
 		return FRAME_PARTIAL;

@@ -247,6 +247,9 @@ gather_put(Gather *g, const char *data, size_t len, const char **error)
 			end_transaction(g, &commit);
 			continue;
 		}
+		/* warnings come beside events and are pgq.ingest()'s to read */
+		if (frame.tag == FRAME_WARNING)
+			continue;
 		if (!frames_get_queues(&frame, add_queue, &g->queues))
 		{
 			*error = "malformed E or T frame";

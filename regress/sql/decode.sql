@@ -278,6 +278,24 @@ SELECT pgq.insert_event('dec_url', 'type', 'data') > 0 AS inserted;
 SELECT encode(substring(data FROM 1 FOR 21), 'escape') AS head, length(data)
 FROM pg_logical_slot_peek_binary_changes('regress_decode', NULL, NULL, 'format', 'frames', 'proto_version', '1');
 
+-- rows on which an expression failed are counted, when their events are ingested
+SELECT count(*) AS left_over FROM dec_events();
+INSERT INTO dec_expr VALUES (1, 'a', 'b', 0), (2, 'a', 'b', 1), (3, 'a', 'b', 0);
+CREATE FUNCTION dec_ingest() RETURNS bigint LANGUAGE sql AS $$
+    SELECT pgq.ingest('regress_decode', (SELECT max(pos_lsn) FROM pgq.position), pg_current_wal_insert_lsn(), f.frames)
+    FROM (SELECT string_agg(data, '' ORDER BY n) AS frames
+          FROM pg_logical_slot_get_binary_changes('regress_decode', NULL, NULL, 'format', 'frames') WITH ORDINALITY AS c(lsn, xid, data, n)) f
+$$;
+SELECT dec_ingest();
+SELECT table_name, state, regexp_replace(array_to_string(warnings, ' '), ' at [^;]*;', ' at TIME;') AS warnings
+FROM pgq.get_capture_info('dec_json') WHERE table_name LIKE '%expr';
+INSERT INTO dec_expr VALUES (4, 'a', 'b', 0);
+SELECT dec_ingest();
+SELECT ctr_queue, ctr_table, ctr_kind, ctr_count FROM pgq.capture_trouble;
+SELECT pgq.capture_table('dec_json', 'dec_expr');
+SELECT count(*) FROM pgq.capture_trouble;
+DROP FUNCTION dec_ingest;
+
 -- bad options
 SELECT 1 FROM pg_logical_slot_peek_changes('regress_decode', NULL, NULL, 'format', 'csv');
 SELECT 1 FROM pg_logical_slot_peek_changes('regress_decode', NULL, NULL, 'proto_version', '2');
