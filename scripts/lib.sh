@@ -96,12 +96,12 @@ build_and_install() {
     local want
     want=$("$pg_config" --version; "$pg_config" --bindir)
     if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
-        make -s -C "$top" PG_CONFIG="$pg_config" with_llvm=no clean
+        make -s -C "$top" PG_CONFIG="$pg_config" clean
         printf '%s\n' "$want" > "$stamp"
     fi
-    make -s -C "$top" -j2 PG_CONFIG="$pg_config" with_llvm=no all || return 1
+    make -s -C "$top" -j2 PG_CONFIG="$pg_config" all || return 1
     tree_pg_config=$("$top/scripts/private-tree" "$tree" "$pg_config") \
         || return 1
-    make -s -C "$top" PG_CONFIG="$tree_pg_config" with_llvm=no install \
+    make -s -C "$top" PG_CONFIG="$tree_pg_config" install \
         >/dev/null
 }
