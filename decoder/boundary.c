@@ -66,7 +66,7 @@ static void
 send_boundary(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			  const char *queue, const char *type, int64 nevents)
 {
-	Event		event;
+	Event		event = {0};
 
 	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
 		event.field[i].len = -1;
