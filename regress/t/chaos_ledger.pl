@@ -1,0 +1,182 @@
+# Whatever dies, and when: each committed change is in each target queue
+# exactly once, in the order of the commits, a transaction's whole in one
+# batch; what was rolled back never is; and a batch id that a consumer saw
+# always has the same contents.
+#
+# scripts/chaos runs this for longer: PGQ_CHAOS_SECONDS, PGQ_CHAOS_SEED.
+
+use strict;
+use warnings;
+
+use PgqTest;
+use PgqProxy;
+use PgqLedger;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $seconds = $ENV{PGQ_CHAOS_SECONDS} // 25;
+my $seed = $ENV{PGQ_CHAOS_SEED} // int(time() * 1000) % 1000000;
+
+$PgqTest::patience = 60;
+srand($seed);
+note("seed $seed, $seconds seconds");
+
+my $node = new_server('main', conf => q{
+wal_sender_timeout = 2s
+max_connections = 80
+logical_decoding_work_mem = 64kB
+checkpoint_timeout = 30s
+restart_after_crash = on
+});
+my $db = new_database($node, 'shop');
+sql($node, $db, ledger_schema());
+sql($node, $db, q{
+	select pgq.create_queue('away');
+	select pgq.capture_table('away', 't3'::regclass);
+});
+
+# a consumer that keeps up and one that makes rotation wait
+my $connstr = $node->connstr($db);
+my %file;
+foreach my $queue (@PgqLedger::queues)
+{
+	foreach my $consumer ('fast', 'slow')
+	{
+		$file{$queue}{$consumer} =
+		  PostgreSQL::Test::Utils::tempdir() . "/$queue.$consumer";
+		sql($node, $db, "select pgq.register_consumer('$queue', '$consumer')");
+	}
+	sql($node, $db, "select pgq.set_queue_config('$queue', 'rotation_period',
+		'1 second')");
+}
+
+my $proxy_dir = PostgreSQL::Test::Utils::tempdir_short();
+my $proxy = PgqProxy->new($node->host, $node->port, $proxy_dir);
+my %ini = (
+	base_connstr => "host=$proxy_dir port=" . $node->port,
+	database_list => $db,
+	maint_period => 1,
+	ingest_max_bytes => '64kB',
+	ingest_memory => '256kB');
+my @pgqd = map { start_pgqd($node, %ini) } 1 .. 2;
+
+foreach my $queue (@PgqLedger::queues)
+{
+	start_consumer($connstr, $queue, 'fast', $file{$queue}{fast}, 0.5);
+	start_consumer($connstr, $queue, 'slow', $file{$queue}{slow}, 4);
+}
+start_writer($connstr, $_, $_ % 2, 0.02, 0) foreach 0 .. 3;
+start_writer($connstr, 4, 2, 0.2, 4000);
+start_preparer($connstr, 5, 3);
+
+sub a_pgqd { return $pgqd[ rand @pgqd ] }
+
+# The process id of a server process, by what its session is called.
+sub backend
+{
+	my ($like) = @_;
+	my ($rc, $out) = $node->psql('postgres',
+		"select pid from pg_stat_activity where application_name like '$like'
+		order by random() limit 1");
+
+	return $rc == 0 && $out =~ /^\d+$/ ? $out : 0;
+}
+
+sub terminate
+{
+	my ($like) = @_;
+	my $pid = backend($like);
+
+	kill('TERM', $pid) if $pid;
+	return $pid;
+}
+
+my @dumps;
+my %faults = (
+	'kill -9 pgqd' => [ 4, sub { my $d = a_pgqd(); $d->kill9; sleep(rand); $d->start; } ],
+	'stop and start pgqd' => [ 1, sub { my $d = a_pgqd(); $d->stop; $d->start; } ],
+	'pgqd hangs longer than wal_sender_timeout' => [ 1, sub {
+		my $d = a_pgqd();
+		$d->signal('STOP');
+		sleep(2.5 + rand);
+		$d->signal('CONT');
+	} ],
+	'pgqd hangs shortly' => [ 2, sub {
+		my $d = a_pgqd();
+		$d->signal('STOP');
+		sleep(rand);
+		$d->signal('CONT');
+	} ],
+	'terminate walsender' => [ 2, sub { terminate('pgqd/stream') } ],
+	'terminate ingest' => [ 2, sub { terminate('pgqd/ingest') } ],
+	'terminate ticker' => [ 2, sub { terminate('pgqd/tick') } ],
+	'terminate maintenance' => [ 1, sub { terminate('pgqd/maint') } ],
+	'crash by a killed backend' => [ 1, sub {
+		my $pid = backend('pgqd/%');
+		kill('KILL', $pid) if $pid;
+		sleep(0.5);
+	} ],
+	'immediate stop' => [ 2, sub {
+		$node->stop('immediate');
+		sleep(rand);
+		$node->start;
+	} ],
+	'fast restart' => [ 1, sub { $node->restart } ],
+	'cut connections in mid-message' => [ 4, sub { $proxy->cut } ],
+	'connections stall' => [ 1, sub { $proxy->stall; sleep(3) } ],
+	'drop and create a queue' => [ 2, sub {
+		$node->psql($db, q{select pgq.drop_queue('away', true)});
+		sleep(0.2 * rand);
+		$node->psql($db, q{select pgq.create_queue('away')});
+	} ],
+	'pg_dump' => [ 1, sub {
+		my $pid = fork() // die;
+		if (!$pid)
+		{
+			open(STDOUT, '>', '/dev/null');
+			open(STDERR, '>&', \*STDOUT);
+			exec('pg_dump', $connstr) or POSIX::_exit(1);
+		}
+		push @dumps, $pid;
+	} ],
+	'checkpoint' => [ 1, sub { $node->psql('postgres', 'checkpoint') } ],
+);
+my @deck = map { ($_) x $faults{$_}[0] } sort keys %faults;
+my %done;
+my $end = time() + $seconds;
+
+while (time() < $end)
+{
+	my $name = $deck[ rand @deck ];
+
+	sleep(0.2 + rand() * 1.5);
+	note(sprintf('%5.1f s before the end: %s', $end - time(), $name));
+	$done{$name}++;
+	$faults{$name}[1]->();
+	$node->poll_query_until('postgres', 'select true') or die 'no server';
+}
+
+stop_helpers();
+waitpid($_, 0) foreach @dumps;
+wait_ingest($node, $db);
+note("$_: $done{$_}") foreach sort keys %done;
+
+my ($want, $transactions) = ledger_expected($connstr);
+cmp_ok($transactions, '>', 100, "$transactions transactions were committed");
+foreach my $queue (@PgqLedger::queues)
+{
+	foreach my $consumer ('fast', 'slow')
+	{
+		drain($connstr, $queue, $consumer, $file{$queue}{$consumer});
+		my ($wrong, $events, $batches, $again) =
+		  ledger_check($file{$queue}{$consumer}, $want->{$queue});
+		is(join("\n", @$wrong[ 0 .. ($#$wrong > 9 ? 9 : $#$wrong) ]),
+			'', "$queue, $consumer: $events events in $batches batches, "
+			  . "$again read again");
+	}
+}
+is($_->stop, 0, 'pgqd ends cleanly') foreach @pgqd;
+$proxy->stop;
+
+done_testing();
