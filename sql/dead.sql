@@ -61,7 +61,7 @@ COMMENT ON FUNCTION pgq._add_dead_event(
 CREATE OR REPLACE FUNCTION pgq._retry_reason(i_retries int4)
 RETURNS text AS $$
 BEGIN
-	RETURN format('retried %s times, queue_max_retries allows no more',
+	RETURN format('retries done: %s, queue_max_retries allows no more',
 				  coalesce(i_retries, 0));
 END;
 $$ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp;
