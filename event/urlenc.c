@@ -73,7 +73,11 @@ event_urlenc_row(const EventPlan *plan, const EventRow *row, bool keys_only,
 		if (!first)
 			appendStringInfoCharMacro(buf, '&');
 		first = false;
-		appendBinaryStringInfo(buf, col->label, col->label_len);
+		/* the labels of the sql format are quoted identifiers */
+		if (plan->format == EVENT_FORMAT_SQL)
+			event_urlenc_string(buf, col->name, strlen(col->name));
+		else
+			appendBinaryStringInfo(buf, col->label, col->label_len);
 		if (row->isnull[col->index])
 			continue;
 		appendStringInfoCharMacro(buf, '=');

@@ -49,6 +49,7 @@ typedef struct TriggerState
 	TriggerExpr *when;
 	TriggerExpr *expr[EVENT_FIELDS];
 	bool		has_expr;
+	bool		quote_all;		/* quote_all_identifiers that the plan is for */
 } TriggerState;
 
 typedef struct TriggerKey
@@ -137,7 +138,9 @@ make_state(TriggerData *tg, EventFormat format)
 	state->args = event_args_parse_trigger(trigger->tgnargs - 1,
 										   trigger->tgargs + 1, format);
 	state->plan = event_plan_make(tg->tg_relation, state->args);
-	state->desc = CreateTupleDescCopy(RelationGetDescr(tg->tg_relation));
+	/* with the values of columns that are newer than a row */
+	state->desc = CreateTupleDescCopyConstr(RelationGetDescr(tg->tg_relation));
+	state->quote_all = quote_all_identifiers;
 	if (state->args->when)
 		state->when = trigger_expr_make(state->args->when);
 	for (int i = 0; i < EVENT_FIELDS; i++)
@@ -174,6 +177,7 @@ acquire_state(TriggerData *tg, EventFormat format)
 		entry->key = key;
 	}
 	if (!entry->valid || !entry->state ||
+		entry->state->quote_all != quote_all_identifiers ||
 		entry->relid != RelationGetRelid(tg->tg_relation))
 	{
 		if (entry->state)
@@ -253,10 +257,18 @@ check_truncate(const TriggerState *state)
 			   hint);
 }
 
-/* Whether pkey= or the table names any key; "pkey=" names none. */
+/*
+ * Whether pkey= or the table names any key; "pkey=" names none.  In the formats
+ * that only print pkey=, any name will do; the sql format would name no row.
+ */
 static bool
 has_usable_key(const TriggerState *state)
 {
+	const EventArgs *args = state->args;
+
+	if (state->plan->format != EVENT_FORMAT_SQL && args->has_pkey)
+		return list_length(args->pkey) > 1 ||
+			*(char *) linitial(args->pkey) != '\0';
 	for (int i = 0; i < state->plan->ncolumns; i++)
 		if (state->plan->columns[i].is_key)
 			return true;
@@ -313,20 +325,14 @@ key_equal(const EventColumn *col, Oid collation, Datum a, Datum b)
 }
 
 static void
-check_key(const TriggerState *state, const TriggerRows *rows, EventOp op)
+check_key_change(const TriggerState *state, const TriggerRows *rows)
 {
 	for (int i = 0; i < state->plan->ncolumns; i++)
 	{
 		const EventColumn *col = &state->plan->columns[i];
 		int			at = col->index;
 
-		if (!col->is_key)
-			continue;
-		if (state->plan->format == EVENT_FORMAT_SQL && rows->oldrow.isnull[at])
-			refuse(ERRCODE_NULL_VALUE_NOT_ALLOWED,
-				   "logtriga: Unexpected NULL key value",
-				   "Name columns that are NOT NULL in pkey=.");
-		if (op != EVENT_OP_UPDATE ||
+		if (!col->is_key ||
 			event_value_same(col, &rows->oldrow, &rows->newrow))
 			continue;
 		if (rows->oldrow.isnull[at] || rows->newrow.isnull[at] ||
@@ -335,6 +341,25 @@ check_key(const TriggerState *state, const TriggerRows *rows, EventOp op)
 			refuse(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION,
 				   "primary key update not allowed",
 				   "Delete the row and insert it again, or capture the table instead of using a trigger.");
+	}
+}
+
+/* The row of an UPDATE or DELETE must be found again by its key. */
+static void
+check_key(const TriggerState *state, const TriggerRows *rows, EventOp op)
+{
+	if (op == EVENT_OP_UPDATE)
+		check_key_change(state, rows);
+	if (state->plan->format != EVENT_FORMAT_SQL)
+		return;
+	for (int i = 0; i < state->plan->ncolumns; i++)
+	{
+		const EventColumn *col = &state->plan->columns[i];
+
+		if (col->is_key && rows->oldrow.isnull[col->index])
+			refuse(ERRCODE_NULL_VALUE_NOT_ALLOWED,
+				   "logtriga: Unexpected NULL key value",
+				   "Name columns that are NOT NULL in pkey=.");
 	}
 }
 
