@@ -13,7 +13,8 @@ use File::Copy qw(copy);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(fetch_packages pgq35_tree add_pgq4 pgq35_package);
+our @EXPORT = qw(fetch_packages pgq35_tree add_pgq4 pgq35_package
+  wal2json_tree);
 
 # pgq35_package(): the name of the package that has PgQ 3 for our server.
 sub pgq35_package
@@ -77,17 +78,38 @@ sub ours
 		glob(pg_config_of(undef, 'sharedir') . '/extension/pgq[.-]*'));
 }
 
+# copy_tree(): a copy of the tests' installation that the tests may change: its
+# root, and the folder above bin/ in it.
+sub copy_tree
+{
+	my $tree = PostgreSQL::Test::Utils::tempdir() . '/tree';
+	my ($inside) = pg_config_of(undef, 'bindir') =~ /^\Q$ENV{PGQ_TREE}\E(.*)\/bin$/;
+
+	system('cp', '-a', $ENV{PGQ_TREE}, $tree) == 0 or die 'cp failed';
+	return ($tree, "$tree$inside");
+}
+
+# wal2json_tree(): a copy of the tests' installation with the output plugin
+# wal2json, to be given to new_server as install_path. Ends the test as skipped
+# without the package.
+sub wal2json_tree
+{
+	my ($version) = `pg_config --version` =~ /^PostgreSQL (\d+)/;
+	my $unpacked = fetch_packages("postgresql-$version-wal2json");
+	my (undef, $prefix) = copy_tree();
+
+	place($prefix, glob("$unpacked/usr/lib/postgresql/*/lib/*.so"));
+	return $prefix;
+}
+
 # pgq35_tree(): a copy of the tests' installation with PgQ 3.5 instead of ours,
 # to be given to new_server as install_path. Ends the test as skipped without
 # the package.
 sub pgq35_tree
 {
 	my $unpacked = fetch_packages(pgq35_package());
-	my $tree = PostgreSQL::Test::Utils::tempdir() . '/tree';
-	my ($inside) = pg_config_of(undef, 'bindir') =~ /^\Q$ENV{PGQ_TREE}\E(.*)\/bin$/;
-	my $prefix = "$tree$inside";
+	my ($tree, $prefix) = copy_tree();
 
-	system('cp', '-a', $ENV{PGQ_TREE}, $tree) == 0 or die 'cp failed';
 	unlink map { s/^\Q$ENV{PGQ_TREE}\E/$tree/r } ours();
 	place($prefix,
 		glob("$unpacked/usr/lib/postgresql/*/lib/*.so"),
