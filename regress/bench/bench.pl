@@ -249,7 +249,7 @@ sub bench_latency
 					printf "%.3f\n", 1000 * ($now - timegm($6, $5, $4, $3, $2 - 1, $1) - ($7 // 0));
 				}
 			}, 'pgqadm', '-d', $ours->connstr('latency'), 'consume', 'q', 'c',
-			'--timeout', $smoke ? 1 : 5
+			'--timeout', 4
 		], \undef, \$out, \$err);
 		sleep 1;
 		load_stop(load_start($ours, 'latency',
