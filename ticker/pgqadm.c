@@ -35,8 +35,10 @@ static const Command commands[] = {
 	{"install", 0, 0, admin_install, "", "create the extension pgq", "install"},
 	{"ticker", 0, 0, admin_ticker, "",
 	 "run pgqd: ticks, ingest, retries, maintenance", "ticker"},
-	{"status", 0, 0, admin_status, "",
+	{"status", 0, 0, admin_status, "[--json]",
 	 "show queues, consumers, captured tables, slot", "status"},
+	{"doctor", 0, 0, admin_doctor, "[--json]",
+	 "check the whole chain, say what to do", "doctor"},
 	{"create", 1, 1, admin_create, "QUEUE", "create a queue", "create orders"},
 	{"drop", 1, 1, admin_drop, "QUEUE", "drop a queue that has no consumers",
 	 "drop orders"},
@@ -51,7 +53,7 @@ static const Command commands[] = {
 	 "capture orders public.item ignore=seen_at"},
 	{"uncapture", 2, 2, admin_uncapture, "QUEUE TABLE", "stop sending them",
 	 "uncapture orders public.item"},
-	{"slot", 1, 2, admin_slot, "create|drop|status [SLOT]",
+	{"slot", 1, 2, admin_slot, "create|drop [SLOT], or status [--json]",
 	 "the slot that captured changes come from", "slot create"},
 	{"consume", 2, 2, admin_consume, "QUEUE CONSUMER [OPTION ...]",
 	 "print events as JSON lines, or pipe them",
@@ -69,7 +71,8 @@ enum LongOption
 	OPT_COUNT,
 	OPT_EXEC,
 	OPT_TIMEOUT,
-	OPT_FIELDS
+	OPT_FIELDS,
+	OPT_JSON
 };
 
 static const struct option long_options[] = {
@@ -92,6 +95,7 @@ static const struct option long_options[] = {
 	{"exec", required_argument, NULL, OPT_EXEC},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"fields", required_argument, NULL, OPT_FIELDS},
+	{"json", no_argument, NULL, OPT_JSON},
 	{NULL, 0, NULL, 0}};
 
 /* ---- talking to the user ---- */
@@ -174,9 +178,9 @@ drop_notice(void *arg, const PGresult *res)
 		fprintf(stderr, "notice: %s\n", text);
 }
 
-/* libpq ends its messages by a newline. */
-static int
-message_length(const char *text)
+/* Bytes of a message of libpq without the newline that ends it. */
+int
+admin_message_length(const char *text)
 {
 	size_t len = strlen(text);
 
@@ -200,7 +204,12 @@ admin_connect(Admin *a)
 	{
 		const char *text = PQerrorMessage(a->conn);
 
-		admin_fail(NULL, "%.*s", message_length(text), text);
+		if (a->no_connect != 0)
+		{
+			admin_warn("%.*s", admin_message_length(text), text);
+			exit(a->no_connect);
+		}
+		admin_fail(NULL, "%.*s", admin_message_length(text), text);
 	}
 	PQsetNoticeReceiver(a->conn, drop_notice, a);
 }
@@ -238,9 +247,9 @@ admin_query(Admin *a, const char *hint, const char *sql, int nparams,
 	else if (strcmp(sqlstate ? sqlstate : "", "3F000") == 0)
 		hint = "Command \"install\" creates the extension pgq.";
 	if (detail != NULL)
-		admin_fail(hint, "%.*s\ndetail: %s", message_length(primary), primary,
-				   detail);
-	admin_fail(hint, "%.*s", message_length(primary), primary);
+		admin_fail(hint, "%.*s\ndetail: %s", admin_message_length(primary),
+				   primary, detail);
+	admin_fail(hint, "%.*s", admin_message_length(primary), primary);
 }
 
 /* As admin_query; returns the integer in the first column, 0 for NULL. */
@@ -267,6 +276,18 @@ admin_has_function(Admin *a, const char *signature)
 
 /* ---- the command line ---- */
 
+static const char consume_help[] =
+	"  --register            register the consumer if it is not yet\n"
+	"  --once                what is there now, then end\n"
+	"  --count N             end with the batch that brings the Nth event\n"
+	"  --timeout S           end when no event came for S seconds\n"
+	"  --exec CMD            pipe each batch to sh -c CMD; it is finished\n"
+	"                        only if CMD exits with status 0\n"
+	"  --fields A,B          print these fields only\n";
+
+static const char json_help[] =
+	"  --json                print one JSON object, for scripts\n";
+
 static void
 print_help(void)
 {
@@ -279,7 +300,7 @@ print_help(void)
 	for (const Command *cmd = commands; cmd->name; cmd++)
 		printf("  %s%s%s\n      %s\n      pgqadm -d shop %s\n", cmd->name,
 			   cmd->args[0] ? " " : "", cmd->args, cmd->help, cmd->example);
-	puts(
+	printf(
 		"\n"
 		"database:\n"
 		"  CONFIG.ini            ini file with a section [pgqadm]\n"
@@ -290,13 +311,10 @@ print_help(void)
 		"  ini file (*.ini), an option or nothing follows it.\n"
 		"\n"
 		"consume:\n"
-		"  --register            register the consumer if it is not yet\n"
-		"  --once                what is there now, then end\n"
-		"  --count N             end with the batch that brings the Nth event\n"
-		"  --timeout S           end when no event came for S seconds\n"
-		"  --exec CMD            pipe each batch to sh -c CMD; it is finished\n"
-		"                        only if CMD exits with status 0\n"
-		"  --fields A,B          print these fields only\n"
+		"%s"
+		"\n"
+		"status, doctor, slot status:\n"
+		"%s"
 		"\n"
 		"running ticker, by the pid file in CONFIG.ini:\n"
 		"  -r, --reload          read the ini file again (SIGHUP)\n"
@@ -309,7 +327,8 @@ print_help(void)
 		"  -v, --verbose         notices too\n"
 		"  --ini                 print a sample CONFIG.ini\n"
 		"  -V, --version         print the version\n"
-		"  --help                this text");
+		"  --help                this text; behind a command, about that one\n",
+		consume_help, json_help);
 }
 
 static bool
@@ -351,7 +370,32 @@ typedef struct Words
 	const char *user;
 	const char *signal;       /* "-r", "-s" or "-k" */
 	const char *consume_only; /* an option that only consume knows */
+	bool help;
 } Words;
+
+/* --help: about the command that was named, if one was. */
+static void
+print_help_about(const Words *w)
+{
+	const Command *cmd = NULL;
+
+	for (int i = 0; i < w->nargs && i < 2 && cmd == NULL; i++)
+		cmd = find_command(w->args[i]);
+	if (cmd == NULL)
+		print_help();
+	else
+	{
+		printf("usage: pgqadm CONFIG.ini|-d DBNAME %s%s%s\n\n%s\n\n"
+			   "example:\n  pgqadm -d shop %s\n",
+			   cmd->name, cmd->args[0] ? " " : "", cmd->args, cmd->help,
+			   cmd->example);
+		if (cmd->run == admin_consume)
+			printf("\noptions:\n%s", consume_help);
+		if (strstr(cmd->args, "--json"))
+			printf("\noptions:\n%s", json_help);
+	}
+	exit(0);
+}
 
 static void
 read_option(Admin *a, Words *w, int opt, int argc, char **argv)
@@ -427,6 +471,9 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			a->fields = optarg;
 			w->consume_only = "fields";
 			break;
+		case OPT_JSON:
+			a->json = true;
+			break;
 		case 'V':
 			puts("pgqadm version " PGQADM_VERSION);
 			exit(0);
@@ -434,8 +481,8 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			ini_print_sample(stdout, "pgqadm", pgqadm_ini_keys);
 			exit(0);
 		case OPT_HELP:
-			print_help();
-			exit(0);
+			w->help = true;
+			break;
 		case ':':
 			admin_fail(NULL, "option \"%s\" needs a value", argv[optind - 1]);
 		default:
@@ -489,6 +536,9 @@ main(int argc, char **argv)
 	while (optind < argc)
 		w.args[w.nargs++] = argv[optind++];
 
+	if (w.help)
+		print_help_about(&w);
+
 	/* The first word is CONFIG.ini unless the database is named otherwise. */
 	by_options = w.dbname || w.host || w.port || w.user ||
 				 getenv("PGDATABASE") || getenv("PGSERVICE");
@@ -525,6 +575,8 @@ main(int argc, char **argv)
 	if (w.consume_only && cmd->run != admin_consume)
 		admin_fail(NULL, "option --%s belongs to command \"consume\"",
 				   w.consume_only);
+	if (admin.json && strstr(cmd->args, "--json") == NULL)
+		admin_fail(NULL, "command \"%s\" has no option --json", cmd->name);
 	if (admin.daemon && cmd->run != admin_ticker)
 		admin_fail(NULL, "option -d or --daemon belongs to command "
 						 "\"ticker\"");

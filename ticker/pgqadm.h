@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <libpq-fe.h>
 
@@ -31,6 +32,8 @@ typedef struct Admin
 	const char *config; /* ini file or NULL */
 	char *conninfo;     /* libpq's; may hold a password: never shown */
 	PGconn *conn;       /* made by admin_connect() */
+	bool json;          /* --json, for commands that know it */
+	int no_connect;     /* exit status if the server can't be reached */
 
 	/* options of consume */
 	bool do_register;
@@ -50,6 +53,7 @@ extern void admin_fail(const char *hint, const char *fmt, ...) ADMIN_NORETURN
 extern void admin_warn(const char *fmt, ...) ADMIN_PRINTF(1, 2);
 extern void admin_say(const Admin *a, const char *fmt, ...) ADMIN_PRINTF(2, 3);
 extern void admin_connect(Admin *a);
+extern int admin_message_length(const char *text);
 extern PGresult *admin_query(Admin *a, const char *hint, const char *sql,
 							 int nparams, const char *const *params);
 extern int admin_query_int(Admin *a, const char *hint, const char *sql,
@@ -57,6 +61,9 @@ extern int admin_query_int(Admin *a, const char *hint, const char *sql,
 extern bool admin_has_function(Admin *a, const char *signature);
 extern void admin_print_padded(const char *text, int width);
 extern void admin_close_stdout(void);
+
+/* pgqadm_json.c */
+extern void admin_write_json(FILE *out, const char *text);
 
 /* pgqadm_setup.c: the connect string, installing, running pgqd. */
 extern char *admin_make_conninfo(const char *db, const char *host,
@@ -75,6 +82,10 @@ extern void admin_config(Admin *a, int argc, char **argv);
 /* pgqadm_status.c */
 extern void admin_status(Admin *a, int argc, char **argv);
 extern void admin_print_slots(Admin *a);
+extern void admin_print_slots_json(Admin *a);
+
+/* pgqadm_doctor.c */
+extern void admin_doctor(Admin *a, int argc, char **argv);
 
 /* pgqadm_capture.c */
 extern void admin_capture(Admin *a, int argc, char **argv);

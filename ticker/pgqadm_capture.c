@@ -98,6 +98,8 @@ admin_slot(Admin *a, int argc, char **argv)
 		strcmp(argv[0], "status") != 0)
 		admin_fail("There are create, drop and status.",
 				   "unknown command: slot %s", argv[0]);
+	if (a->json && strcmp(argv[0], "status") != 0)
+		admin_fail(NULL, "command \"slot %s\" has no option --json", argv[0]);
 	require_capture(a);
 
 	if (strcmp(argv[0], "create") == 0)
@@ -116,6 +118,8 @@ admin_slot(Admin *a, int argc, char **argv)
 	}
 	else if (slot != NULL)
 		admin_fail(NULL, "usage: pgqadm ... slot status");
+	else if (a->json)
+		admin_print_slots_json(a);
 	else
 		admin_print_slots(a);
 }

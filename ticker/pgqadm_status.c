@@ -153,12 +153,85 @@ admin_print_slots(Admin *a)
 	PQclear(res);
 }
 
+/* ---- JSON ---- */
+
+#define EPOCH(col) "extract(epoch from " col ")::float8"
+
+/* The keys are documented: they may become more, but keep their meaning. */
+#define QUEUES_JSON                                                                                                                                   \
+	"'queues', (select coalesce(json_agg(json_build_object("                                                                                          \
+	"'queue', queue_name, 'tables', queue_ntables, 'rotation_period_s', " EPOCH("queue_rotation_period") ", 'rotated_s_ago', " EPOCH(                 \
+		"now() - queue_switch_time") ", 'ticker_max_count', "                                                                                         \
+									 "queue_ticker_max_count, 'ticker_max_lag_s', " EPOCH("queue_ticker_max_lag") ", 'ticker_idle_period_s', " EPOCH( \
+										 "queue_ticker_idle_period") ", 'ticker_paused', "                                                            \
+																	 "queue_ticker_paused, 'external_ticker', queue_external_ticker, "                \
+																	 "'last_tick', last_tick_id, 'tick_age_s', " EPOCH(                               \
+																		 "ticker_lag") ", 'events_per_s', ev_per_sec, 'new_events', ev_new)), '[]') " \
+																					   "from pgq.get_queue_info())"
+
+#define CONSUMERS_JSON                                                                                      \
+	"'consumers', (select coalesce(json_agg(json_build_object("                                             \
+	"'queue', queue_name, 'consumer', consumer_name, 'lag_s', " EPOCH("lag") ", 'last_seen_s_ago', " EPOCH( \
+		"last_seen") ", 'last_tick', last_tick, "                                                           \
+					 "'batch', current_batch, 'next_tick', next_tick, 'pending_events', "                   \
+					 "pending_events)), '[]') from pgq.get_consumer_info())"
+
+#define CAPTURES_JSON                                                          \
+	"'captures', (select coalesce(json_agg(json_build_object("                 \
+	"'queue', queue_name, 'table', table_name, 'arguments', arguments, "       \
+	"'replica_identity', replica_identity, 'state', state, "                   \
+	"'warnings', warnings)), '[]') from pgq.get_capture_info(null))"
+
+#define SLOTS_JSON                                                                                  \
+	"'slots', (select coalesce(json_agg(json_build_object("                                         \
+	"'slot', slot_name, 'active', active, 'wal_status', wal_status, "                               \
+	"'lag_bytes', lag_bytes, 'lag_s', " EPOCH(                                                      \
+		"coalesce(lag_time, '0')") ", 'position', \"position\", 'events', events, 'state', state, " \
+								   "'problem', problem)), '[]') from pgq.get_slot_info())"
+
+static void
+print_json(Admin *a, const char *sql)
+{
+	PGresult *res;
+
+	PQclear(admin_query(a, NULL,
+						"select pg_catalog.set_config('search_path', "
+						"'pg_catalog, pg_temp', false)",
+						0, NULL));
+	res = admin_query(a, NULL, sql, 0, NULL);
+	puts(PQgetvalue(res, 0, 0));
+	PQclear(res);
+}
+
+/* slot status --json */
+void
+admin_print_slots_json(Admin *a)
+{
+	print_json(a, "select json_build_object(" SLOTS_JSON ")");
+}
+
+#define VERSIONS_JSON                                                          \
+	"'database', current_database(), 'server_version', "                       \
+	"current_setting('server_version'), 'pgq_version', pgq.version()"
+
 /* status */
 void
 admin_status(Admin *a, int argc, char **argv)
 {
 	PGresult *res;
+	bool can_capture;
 
+	admin_connect(a);
+	can_capture = admin_has_function(a, "pgq.get_capture_info(text)");
+	if (a->json)
+	{
+		print_json(a, can_capture ? "select json_build_object(" VERSIONS_JSON
+									", " QUEUES_JSON ", " CONSUMERS_JSON
+									", " CAPTURES_JSON ", " SLOTS_JSON ")"
+								  : "select json_build_object(" VERSIONS_JSON
+									", " QUEUES_JSON ", " CONSUMERS_JSON ")");
+		return;
+	}
 	res = admin_query(a, NULL,
 					  "select pg_catalog.current_setting("
 					  "'server_version'), pgq.version()",
@@ -168,7 +241,7 @@ admin_status(Admin *a, int argc, char **argv)
 	PQclear(res);
 	print_queues(a);
 	print_consumers(a);
-	if (admin_has_function(a, "pgq.get_capture_info(text)"))
+	if (can_capture)
 	{
 		print_captures(a);
 		admin_print_slots(a);

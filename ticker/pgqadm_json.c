@@ -1,0 +1,74 @@
+/*-------------------------------------------------------------------------
+ *
+ * pgqadm_json.c
+ *		pgqadm: text as a string of JSON.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+
+#include "ticker/pgqadm.h"
+
+/*
+ * Bytes of the UTF-8 character at p, 0 if it is none.  Only a database in
+ * SQL_ASCII can send such a thing.
+ */
+static int
+utf8_length(const unsigned char *p)
+{
+	int len = p[0] < 0x80   ? 1
+			  : p[0] < 0xC2 ? 0
+			  : p[0] < 0xE0 ? 2
+			  : p[0] < 0xF0 ? 3
+			  : p[0] < 0xF5 ? 4
+							: 0;
+
+	for (int i = 1; i < len; i++)
+		if ((p[i] & 0xC0) != 0x80)
+			return 0;
+	if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||
+		(p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
+		return 0;
+	return len;
+}
+
+/* Writes text, which is UTF-8, as a string of JSON; NULL is null. */
+void
+admin_write_json(FILE *out, const char *text)
+{
+	const unsigned char *p = (const unsigned char *) text;
+	int len;
+
+	if (text == NULL)
+	{
+		fputs("null", out);
+		return;
+	}
+	putc('"', out);
+	for (; *p; p += len)
+	{
+		len = utf8_length(p);
+		if (len > 1)
+			fwrite(p, 1, len, out);
+		else if (len == 0)
+		{
+			fputs("\\ufffd", out);
+			len = 1;
+		}
+		else if (*p == '"' || *p == '\\')
+			fprintf(out, "\\%c", *p);
+		else if (*p == '\n')
+			fputs("\\n", out);
+		else if (*p == '\t')
+			fputs("\\t", out);
+		else if (*p == '\r')
+			fputs("\\r", out);
+		else if (*p < 0x20)
+			fprintf(out, "\\u%04x", *p);
+		else
+			putc(*p, out);
+	}
+	putc('"', out);
+}
