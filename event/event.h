@@ -58,6 +58,7 @@ typedef struct EventColumn
 	 */
 	int			magic;
 	bool		generated;
+	bool		comparable;		/* the type has an equality */
 	char	   *label;			/* the name as the format writes it */
 	int			label_len;
 } EventColumn;

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 #include "event/event.h"
 #include "event/relation.h"
@@ -98,6 +99,8 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 		list_has_name(args->ignore, col->name) ||
 		(args->columns != NIL && !list_has_name(args->columns, col->name));
 	col->generated = att->attgenerated != '\0';
+	col->comparable = OidIsValid(lookup_type_cache(att->atttypid,
+												   TYPECACHE_EQ_OPR)->eq_opr);
 	set_label(col, args->format);
 }
 

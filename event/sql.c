@@ -81,7 +81,15 @@ sql_condition(const EventPlan *plan, const EventRow *row, StringInfo buf)
 		if (!first)
 			appendBinaryStringInfo(buf, " and ", 5);
 		first = false;
-		sql_pair(col, row, " is null", buf);
+		/* json, xml and the like can only be compared as text */
+		if (!col->comparable && !row->isnull[col->index])
+		{
+			appendBinaryStringInfo(buf, col->label, col->label_len);
+			appendStringInfoString(buf, "::text=");
+			sql_literal(col, row->values[col->index], buf);
+		}
+		else
+			sql_pair(col, row, " is null", buf);
 	}
 }
 
