@@ -70,6 +70,10 @@ static const char ingest_sql[] =
 static const char wal_end_sql[] =
 	"select pg_catalog.pg_current_wal_insert_lsn()";
 
+static const char sync_sql[] =
+	"select coalesce(r.sync_state in ('sync', 'quorum'), false)"
+	" from pg_catalog.pg_stat_replication r where r.pid = $1";
+
 /* Forget what came from the stream, and what is being written. */
 void
 ingest_drop_all(Ingest *ingest)
@@ -399,6 +403,42 @@ note_touched(Names *queues, uint32_t xid, void *arg)
 	tick_feed(ingest->tick, queues, &xids);
 }
 
+static void
+take_sync(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+	char pid[16];
+	const char *values[1] = {pid};
+	int waiting;
+
+	if (conn_failed(res) || PQntuples(res) != 1)
+		return;
+	waiting = tick_set_local(ingest->tick,
+							 strcmp(PQgetvalue(res, 0, 0), "t") == 0);
+	if (waiting == 0)
+		return;
+
+	/* its tick is committed here already; only the wait is cancelled */
+	snprintf(pid, sizeof(pid), "%d", waiting);
+	conn_send(conn, "select pg_catalog.pg_cancel_backend($1::int4)", 1, values,
+			  NULL, NULL, NULL, NULL);
+}
+
+/* Find out whether our walsender counts as a synchronous standby. */
+void
+ingest_ask_sync(Ingest *ingest)
+{
+	char pid[16];
+	const char *values[1] = {pid};
+
+	/* an error in a large transaction would spoil it */
+	if (ingest->in_large)
+		return;
+	snprintf(pid, sizeof(pid), "%d", stream_get_pid(ingest->stream));
+	conn_send(ingest->conn, sync_sql, 1, values, NULL, NULL, take_sync,
+			  ingest);
+}
+
 /* Let the position follow the WAL, so that the server may forget it. */
 static void
 handle_idle(evutil_socket_t fd, short what, void *arg)
@@ -406,8 +446,10 @@ handle_idle(evutil_socket_t fd, short what, void *arg)
 	Ingest *ingest = arg;
 	const Gather *g = &ingest->gather;
 
-	if (ingest->state != INGEST_RUNNING || ingest->group ||
-		!gather_is_idle(g) || g->reached <= ingest->position)
+	if (ingest->state != INGEST_RUNNING)
+		return;
+	ingest_ask_sync(ingest);
+	if (ingest->group || !gather_is_idle(g) || g->reached <= ingest->position)
 		return;
 	if (g->reached_by_commit <= ingest->position &&
 		g->reached < ingest->own_wal_end + IDLE_WAL)

@@ -93,6 +93,7 @@ extern void ingest_drop_all(Ingest *ingest);
 extern void ingest_add_confirm(Ingest *ingest, uint64_t position,
 							   uint64_t wal_end);
 extern void ingest_pump(Ingest *ingest);
+extern void ingest_ask_sync(Ingest *ingest);
 
 /* ingest_start.c */
 extern const ConnHooks ingest_conn_hooks;
