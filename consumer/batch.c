@@ -26,6 +26,16 @@
 #define FIRST_PAGE_ROWS 100
 #define PAGE_ROWS 1000
 
+#define MERGE_EVENTS "500"
+
+static const char next_batch_sql[] =
+	"select b.id, case when not b.merged then "
+	"pg_catalog.set_config('synchronous_commit', 'off', true) end "
+	"from (select coalesce(m.batch_id, pgq.next_batch($1::text, $2::text)) "
+	"as id, m.batch_id is not null as merged "
+	"from pgq.next_batch_custom($1::text, $2::text, null, " MERGE_EVENTS
+	", null) m) b";
+
 #define EVENT_COLUMNS                                                          \
 	"ev_id, ev_time, ev_txid, ev_retry, ev_type, "                             \
 	"ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4"
@@ -115,14 +125,14 @@ pgq_next_batch(PgqConsumer *c)
 		return c->status;
 
 	/*
-	 * Losing this commit in a crash only means that the batch is made again,
-	 * so it need not wait for the disk.
+	 * Ticks come as fast as the fastest consumer takes them.  One that is
+	 * MERGE_EVENTS behind gets so many at once, or it would never catch up.
+	 *
+	 * Losing the commit of a batch of one tick in a crash only means that the
+	 * same batch is made again, so it need not wait for the disk.  A merged
+	 * one might come back with more in it, so it does.
 	 */
-	res = libpgq_query(c,
-					   "select pgq.next_batch($1::text, $2::text), "
-					   "pg_catalog.set_config('synchronous_commit', 'off', "
-					   "true)",
-					   2, names);
+	res = libpgq_query(c, next_batch_sql, 2, names);
 	if (res == NULL)
 		return c->status;
 	if (PQgetisnull(res, 0, 0))

@@ -35,6 +35,9 @@
  * pgq_connection() between pgq_next_batch() and pgq_finish().  It is then in
  * the transaction that finishes the batch, and both happen or neither.
  *
+ * A batch is what came between two ticks; a consumer that is far behind gets
+ * some hundred events at once.
+ *
  * Lost connections are made again by pgq_next_batch() and pgq_wait(), after
  * pauses that grow from 0.2 s to 15 s.  The library never prints, never exits
  * and installs no signal handler.  A PgqConsumer belongs to one thread at a
