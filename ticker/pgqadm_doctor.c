@@ -173,8 +173,8 @@ report_failure(Visit *v, const DoctorCheck *check, const PGresult *res)
 		admin_fail(NULL, "out of memory");
 	print_finding(v, check->name, denied ? DOCTOR_WARNING : DOCTOR_PROBLEM,
 				  problem,
-				  denied ? "Run doctor as the role of pgqd, a member of "
-						   "pgq_admin, or as a superuser."
+				  denied ? "Run doctor as a superuser, or give this role "
+						   "pgq_admin and pg_monitor."
 						 : "See the server's log; the other findings may tell "
 						   "the cause.",
 				  NULL);

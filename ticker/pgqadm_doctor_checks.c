@@ -111,14 +111,20 @@ const DoctorCheck doctor_checks[] = {
 	{"plugin list", NEED_SERVER, DOCTOR_CAPTURE_PROBLEM,
 	 /*
 	  * A quoted name may hold commas: someone put the whole list in quotes.
-	  * To split at them sets that right.
+	  * To split at them sets that right.  Who may not read the setting asks
+	  * only if no slot is there to show that all is well.
 	  */
-	 "with s as (select current_setting('output_plugin_libraries', true) v),"
+	 "with s as (select case when"
+	 " pg_has_role('pg_read_all_settings', 'usage')"
+	 " or not exists (select from pg_replication_slots where active"
+	 " and plugin = 'pgq') then"
+	 " current_setting('output_plugin_libraries', true) end as v),"
 	 " allowed as (select btrim(m[1], E' \\t\\n\"') as name"
 	 " from s, regexp_matches(s.v, '\"[^\"]*\"|[^,\"]+', 'g') m)"
 	 " select s.v, (select coalesce(string_agg(quote_ident(w) || ', ', ''"
-	 " order by n), '') from regexp_split_to_table(s.v, '[\\s,\"]+')"
-	 " with ordinality as t (w, n) where w not in ('', 'pgq'))"
+	 " order by n), '') from (select btrim(p, E' \\t\\n\"') as w, n"
+	 " from string_to_table(s.v, ',') with ordinality as t (p, n)) as t"
+	 " where w not in ('', 'pgq'))"
 	 " from s where s.v is not null and not exists"
 	 " (select from allowed where name = 'pgq')",
 	 "output_plugin_libraries is \"{1}\": the server refuses our output plugin",
@@ -312,7 +318,8 @@ const DoctorCheck doctor_checks[] = {
 	 "select queue_name, quote_literal(queue_name) from pgq.queue"
 	 " where queue_disable_insert",
 	 "queue \"{1}\" refuses events from SQL", "Let them in:",
-	 "SELECT pgq.set_queue_config({2}, 'disable_insert', 'false');"},
+	 "UPDATE pgq.queue SET queue_disable_insert = false"
+	 " WHERE queue_name = {2};"},
 
 	{"rotation", NEED_PGQ, DOCTOR_PROBLEM,
 	 "select queue_name, " AGE(
