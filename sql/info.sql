@@ -23,9 +23,11 @@ RETURNS SETOF record AS $$
 		   q.queue_ticker_max_count, q.queue_ticker_max_lag,
 		   q.queue_ticker_idle_period,
 		   now() - top.tick_time,
-		   (top.tick_event_seq - past.tick_event_seq)
-		   / nullif(extract(epoch FROM top.tick_time - past.tick_time)::float8,
-					0),
+		   -- not NULL while there is one tick: PgQ 3's clients can't print it
+		   CASE WHEN top.tick_time > past.tick_time
+				THEN (top.tick_event_seq - past.tick_event_seq)
+					/ extract(epoch FROM top.tick_time - past.tick_time)::float8
+				WHEN top.tick_id IS NOT NULL THEN 0 END,
 		   pgq.seq_getval(q.queue_event_seq) - top.tick_event_seq,
 		   top.tick_id
 	FROM pgq.queue q
@@ -86,7 +88,9 @@ RETURNS SETOF record AS $$
 		   now() - done.tick_time,
 		   now() - s.sub_active,
 		   s.sub_last_tick, s.sub_batch, s.sub_next_tick,
-		   top.tick_event_seq - done.tick_event_seq
+		   -- an idle sub-consumer has no position of its own
+		   CASE WHEN s.sub_last_tick IS NULL THEN 0
+				ELSE top.tick_event_seq - done.tick_event_seq END
 	FROM pgq.queue q
 		 JOIN pgq.subscription s ON s.sub_queue = q.queue_id
 		 JOIN pgq.consumer c ON c.co_id = s.sub_consumer
