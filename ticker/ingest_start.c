@@ -424,6 +424,7 @@ ingest_handle_end(StreamEnd end, const char *sqlstate, const char *why,
 				  void *arg)
 {
 	Ingest *ingest = arg;
+	size_t len;
 	char *text;
 
 	switch (end)
@@ -452,7 +453,12 @@ ingest_handle_end(StreamEnd end, const char *sqlstate, const char *why,
 			}
 			break;
 	}
-	if (asprintf(&text, "%s%s", why, refusal_hint(ingest, sqlstate, why)) < 0)
+	/* libpq's own messages end in a newline */
+	len = strlen(why);
+	while (len > 0 && why[len - 1] == '\n')
+		len--;
+	if (asprintf(&text, "%.*s%s", (int) len, why,
+				 refusal_hint(ingest, sqlstate, why)) < 0)
 		abort();
 	stand_still(ingest, false, text);
 	free(text);
