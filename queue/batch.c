@@ -373,7 +373,12 @@ find_next_tick(int32 queue_id, const Tick *prev, const BatchWish *wish,
 											IntervalPGetDatum(wish->min_lag)));
 }
 
-/* Write an opened batch into the row that is locked in "w". */
+/*
+ * Write an opened batch into the row that is locked in "w".
+ *
+ * Its commit is flushed, whatever synchronous_commit says: after a crash the
+ * same id must not be given to other events.
+ */
 static int64
 open_batch(TableWriter *w, const Tick *next)
 {
@@ -387,6 +392,7 @@ open_batch(TableWriter *w, const Tick *next)
 		GetCurrentTransactionStartTimestamp());
 	nulls[SUB_BATCH - 1] = nulls[SUB_NEXT_TICK - 1] = false;
 	table_update_row(w);
+	ForceSyncCommit();
 	return id;
 }
 

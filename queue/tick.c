@@ -305,6 +305,9 @@ lock_parent(const Queue *queue)
 /*
  * Add a tick with the snapshot of this moment; the tick lock must be held.
  *
+ * Its commit is flushed, whatever synchronous_commit says: after a crash a
+ * batch id must not come back with another tick, so with other events.
+ *
  * Returns false if the queue was dropped meanwhile.  Raises 23505 if the queue
  * has a tick with that id.
  */
@@ -327,6 +330,7 @@ tick_insert_row(const Queue *queue, int64 id, TimestampTz time, int64 event_seq)
 	values[TICK_EVENT_SEQ - 1] = Int64GetDatum(event_seq);
 	table_insert_row(&w);
 	table_close_writer(&w);
+	ForceSyncCommit();
 
 	/* The next queue function of the same statement must see it. */
 	CommandCounterIncrement();

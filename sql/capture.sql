@@ -135,15 +135,17 @@ DECLARE
 	wal_end pg_lsn;
 	sysid int8;
 	row_problem text;
+	missing_from pg_lsn;
 	found_slot bool;
+	sync_state text;
 	pos_at timestamptz;
 	sent pg_lsn;
 BEGIN
 	wal_end := CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
 					ELSE pg_current_wal_lsn() END;
 
-	SELECT s.slot_name, s.slot_sysid, s.slot_problem
-	INTO slot_name, sysid, row_problem FROM pgq.slot s;
+	SELECT s.slot_name, s.slot_sysid, s.slot_problem, s.slot_problem_lsn
+	INTO slot_name, sysid, row_problem, missing_from FROM pgq.slot s;
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
@@ -153,7 +155,8 @@ BEGIN
 	FROM pgq.position p WHERE p.pos_slot = get_slot_info.slot_name
 	ORDER BY p.pos_lsn DESC LIMIT 1;
 
-	SELECT r.active, r.wal_status, w.sent_lsn INTO active, wal_status, sent
+	SELECT r.active, r.wal_status, w.sent_lsn, w.sync_state
+	INTO active, wal_status, sent, sync_state
 	FROM pg_replication_slots r
 	LEFT JOIN pg_stat_replication w ON w.pid = r.active_pid
 	WHERE r.slot_name = get_slot_info.slot_name
@@ -185,8 +188,13 @@ BEGIN
 		problem := 'Nobody reads the slot: is pgqd running?';
 	ELSE
 		state := 'ok';
+		IF sync_state IN ('sync', 'quorum') THEN
+			problem := 'Commits wait for pgqd: synchronous_standby_names counts it as a standby; name the standbys there.';
+		END IF;
 	END IF;
-	problem := coalesce(row_problem, problem);
+	problem := coalesce(row_problem
+		|| coalesce('; changes are missing from ' || missing_from
+			|| ', "pgqadm resync" starts anew', ''), problem);
 	RETURN NEXT;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;

@@ -36,6 +36,10 @@
  * Whatever the role's, the database's or the server's defaults are, a session
  * must be able to write, see the latest rows, and wait as long as it takes.
  * Not all of these settings exist on every server that can be ticked.
+ *
+ * Commits are flushed here but wait for no standby: our own walsender may
+ * count as one, and it would wait for us.  A consumer's commit, which comes
+ * later in the WAL, waits for what the tick did not.
  */
 static const char session_settings[] =
 	"select pg_catalog.set_config(s.name, v.value, false)"
@@ -44,7 +48,7 @@ static const char session_settings[] =
 	" ('default_transaction_read_only', 'off'),"
 	" ('default_transaction_deferrable', 'off'),"
 	" ('statement_timeout', '0'), ('lock_timeout', '0'),"
-	" ('transaction_timeout', '0'),"
+	" ('transaction_timeout', '0'), ('synchronous_commit', 'local'),"
 	" ('idle_in_transaction_session_timeout', '0'),"
 	" ('idle_session_timeout', '0'),"
 	" ('client_encoding', pg_catalog.getdatabaseencoding()::text))"
@@ -266,13 +270,17 @@ conn_open(Conn *conn)
 {
 	char name[64];
 	const char *base = conn->config->base_connstr;
-	/* The first three give way to the same keys in base_connstr. */
+	/*
+	 * The first four give way to the same keys in base_connstr.  Keepalives
+	 * are not sent while there is unanswered data: then the last one counts.
+	 */
 	const char *keywords[] = {"keepalives_idle", "keepalives_interval",
-							  "keepalives_count", "dbname", "dbname",
+							  "keepalives_count", "tcp_user_timeout",
+							  "dbname", "dbname",
 							  "application_name",
 							  conn->replication ? "replication" : NULL, NULL};
-	const char *values[] = {"60", "10", "6", base ? base : "", conn->dbname,
-							name, "database", NULL};
+	const char *values[] = {"60", "10", "6", "120000", base ? base : "",
+							conn->dbname, name, "database", NULL};
 	struct timeval tv;
 
 	conn_close(conn);

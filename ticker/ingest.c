@@ -45,6 +45,9 @@
 /* Seconds between moves of the position of a database without events. */
 #define IDLE_PERIOD 10.0
 
+/* The same where commits wait for it. */
+#define SYNCHRONOUS_PERIOD 1.0
+
 /*
  * Bytes of WAL that are nobody's work: our own ticks, checkpoints and
  * snapshots of running transactions.  A position is not moved for less, or
@@ -403,25 +406,35 @@ note_touched(Names *queues, uint32_t xid, void *arg)
 	tick_feed(ingest->tick, queues, &xids);
 }
 
+/*
+ * The server counts our walsender as a synchronous standby, or no longer:
+ * every commit waits until the position is past it.  That is slow, but it must
+ * not be for ever.
+ */
+static void
+set_synchronous(Ingest *ingest, bool synchronous)
+{
+	struct timeval tv = conn_timeval(synchronous ? SYNCHRONOUS_PERIOD
+												 : IDLE_PERIOD);
+
+	if (ingest->synchronous == synchronous)
+		return;
+	ingest->synchronous = synchronous;
+	if (synchronous)
+		log_warning("[%s]: synchronous_standby_names counts pgqd's stream as "
+					"a synchronous standby, so commits wait for ingest: name "
+					"the standbys there, do not use '*'", ingest->dbname);
+	else
+		log_info("[%s]: pgqd's stream no longer counts as a synchronous "
+				 "standby", ingest->dbname);
+	event_add(ingest->idle, &tv);
+}
+
 static void
 take_sync(Conn *conn, const PGresult *res, void *arg)
 {
-	Ingest *ingest = arg;
-	char pid[16];
-	const char *values[1] = {pid};
-	int waiting;
-
-	if (conn_failed(res) || PQntuples(res) != 1)
-		return;
-	waiting = tick_set_local(ingest->tick,
-							 strcmp(PQgetvalue(res, 0, 0), "t") == 0);
-	if (waiting == 0)
-		return;
-
-	/* its tick is committed here already; only the wait is cancelled */
-	snprintf(pid, sizeof(pid), "%d", waiting);
-	conn_send(conn, "select pg_catalog.pg_cancel_backend($1::int4)", 1, values,
-			  NULL, NULL, NULL, NULL);
+	if (!conn_failed(res) && PQntuples(res) == 1)
+		set_synchronous(arg, strcmp(PQgetvalue(res, 0, 0), "t") == 0);
 }
 
 /* Find out whether our walsender counts as a synchronous standby. */
@@ -451,7 +464,7 @@ handle_idle(evutil_socket_t fd, short what, void *arg)
 	ingest_ask_sync(ingest);
 	if (ingest->group || !gather_is_idle(g) || g->reached <= ingest->position)
 		return;
-	if (g->reached_by_commit <= ingest->position &&
+	if (!ingest->synchronous && g->reached_by_commit <= ingest->position &&
 		g->reached < ingest->own_wal_end + IDLE_WAL)
 		return;
 	gather_mark(&ingest->gather, g->reached);

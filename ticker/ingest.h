@@ -58,6 +58,7 @@ typedef struct Ingest
 	IngestState state;
 	struct event *timer;		/* ends INGEST_PAUSED */
 	struct event *idle;			/* time to let the position follow */
+	bool synchronous;			/* commits of the server wait for us */
 
 	char *slot;
 	uint64_t position;			/* as pgq.position has it */

@@ -9,7 +9,8 @@
  *	CONNECTING	connected					LOOKING
  *	LOOKING		no slot						OFF
  *				slot is read by another		PAUSED		"stands by"
- *				slot missing or lost		PAUSED		"stands still", problem
+ *				slot missing, lost, or not	PAUSED		"stands still", problem
+ *				of this database or system
  *				slot and position found		OPENING
  *	OPENING		stream started				CHECKING
  *				refused, not our system		PAUSED		problem
@@ -22,8 +23,8 @@
  * nobody else can move the slot.
  *
  * A problem is written to pgq.slot for people to see, and looked at again
- * after check_period.  Changes that are missing stay missing: the cause goes
- * away only when someone gives the slot a new position.
+ * soon.  Changes that are missing stay missing: the cause goes away only when
+ * someone gives the slot a new position.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -40,6 +41,9 @@
 /* Longest pause between looks whether another's stream has ended, seconds. */
 #define STAND_BY_PAUSE 2.0
 
+/* Seconds until a problem is looked at again, if check_period is longer. */
+#define STILL_PERIOD 5.0
+
 /* A connection that lasted so long was a good one, in seconds. */
 #define GOOD_AGE 30.0
 
@@ -52,7 +56,11 @@
 static const char look_sql[] =
 	"select s.slot_name, s.slot_sysid, s.slot_problem,"
 	" " POSITION_SQL "s.slot_name" POSITION_SQL_END ","
-	" r.slot_name is not null, r.active_pid, r.wal_status,"
+	" r.slot_name is not null,"
+	" (r.plugin operator(pg_catalog.=) 'pgq' and r.database"
+	" operator(pg_catalog.=) pg_catalog.current_database()) is true,"
+	" s.slot_sysid operator(pg_catalog.=) (select c.system_identifier"
+	" from pg_catalog.pg_control_system() c), r.active_pid, r.wal_status,"
 	" (select a.rolreplication or a.rolsuper from pg_catalog.pg_roles a"
 	" where a.rolname operator(pg_catalog.=) current_user),"
 	" pg_catalog.current_setting('wal_level') operator(pg_catalog.=) 'logical'"
@@ -66,6 +74,8 @@ enum
 	LOOK_PROBLEM,
 	LOOK_POSITION,
 	LOOK_EXISTS,
+	LOOK_OURS,
+	LOOK_SAME_SYSTEM,
 	LOOK_ACTIVE_PID,
 	LOOK_WAL_STATUS,
 	LOOK_MAY_REPLICATE,
@@ -84,6 +94,20 @@ enum
 	CHECK_CONFIRMED,
 	CHECK_WAL_END
 };
+
+/*
+ * Who holds the lock of pgq.ingest() while we have the stream is a session of
+ * a pgqd that hangs or is gone: its transaction will fail, but not before the
+ * server notices, which can take hours.
+ */
+static const char fence_sql[] =
+	"select pg_catalog.pg_terminate_backend(l.pid) from pg_catalog.pg_locks l"
+	" where l.locktype operator(pg_catalog.=) 'object' and l.granted"
+	" and l.classid operator(pg_catalog.=) 'pgq.position'::pg_catalog.regclass"
+	" and l.database operator(pg_catalog.=) (select d.oid"
+	" from pg_catalog.pg_database d"
+	" where d.datname operator(pg_catalog.=) pg_catalog.current_database())"
+	" and l.pid operator(pg_catalog.<>) pg_catalog.pg_backend_pid()";
 
 static const char problem_sql[] =
 	"select pgq.ingest_problem($1, $2, $3::pg_lsn)";
@@ -187,6 +211,14 @@ conn_was_lost(Conn *conn, const char *why, void *arg)
 const ConnHooks ingest_conn_hooks = {conn_became_ready, conn_was_lost, NULL};
 
 static void
+rest(Ingest *ingest)
+{
+	double pause = ingest->config->check_period;
+
+	ingest_pause(ingest, pause < STILL_PERIOD ? pause : STILL_PERIOD);
+}
+
+static void
 problem_recorded(Conn *conn, const PGresult *res, void *arg)
 {
 	Ingest *ingest = arg;
@@ -194,7 +226,7 @@ problem_recorded(Conn *conn, const PGresult *res, void *arg)
 	if (conn_failed(res))
 		log_warning("[%s]: could not record the problem: %s", ingest->dbname,
 					PQresultErrorMessage(res));
-	ingest_pause(ingest, ingest->config->check_period);
+	rest(ingest);
 }
 
 /*
@@ -220,7 +252,7 @@ stand_still(Ingest *ingest, bool missing, const char *problem)
 	if (!conn_is_ready(ingest->conn) ||
 		(ingest->recorded_problem &&
 		 strcmp(ingest->recorded_problem, problem) == 0))
-		ingest_pause(ingest, ingest->config->check_period);
+		rest(ingest);
 	else
 	{
 		ingest->state = INGEST_PAUSED;
@@ -293,12 +325,20 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 	if (!stream_parse_lsn(PQgetvalue(res, 0, LOOK_POSITION),
 						  &ingest->position))
 		stand_still(ingest, false, "pgq.position has no row for the slot");
+	else if (strcmp(PQgetvalue(res, 0, LOOK_SAME_SYSTEM), "t") != 0)
+		stand_still(ingest, true,
+					"the position is of another server: this database was "
+					"restored here");
 	else if (strcmp(PQgetvalue(res, 0, LOOK_EXISTS), "t") != 0)
 		stand_still(ingest, true,
 					strcmp(PQgetvalue(res, 0, LOOK_DECODES), "t") == 0
 						? "the replication slot is missing"
 						: "the replication slot is missing, and wal_level is "
 						  "not logical");
+	else if (strcmp(PQgetvalue(res, 0, LOOK_OURS), "t") != 0)
+		stand_still(ingest, true,
+					"the replication slot of that name is of another database "
+					"or another plugin");
 	else if (strcmp(PQgetvalue(res, 0, LOOK_WAL_STATUS), "lost") == 0)
 		stand_still(ingest, true,
 					"the replication slot has lost WAL that it needs");
@@ -392,6 +432,20 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 	ingest_pump(ingest);
 }
 
+static void
+take_fenced(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+
+	if (conn_failed(res))
+		log_warning("[%s]: could not end another pgqd's session, which holds "
+					"up ingest: %s", ingest->dbname,
+					PQresultErrorMessage(res));
+	else if (PQntuples(res) > 0)
+		log_info("[%s]: ended another pgqd's session, which held up ingest",
+				 ingest->dbname);
+}
+
 /* The stream has started: is it the slot that the position belongs to? */
 void
 ingest_check_slot(Ingest *ingest)
@@ -399,7 +453,9 @@ ingest_check_slot(Ingest *ingest)
 	const char *values[1] = {ingest->slot};
 
 	ingest->state = INGEST_CHECKING;
-	if (!conn_send(ingest->conn, check_sql, 1, values, NULL, NULL, take_check,
+	if (!conn_send(ingest->conn, fence_sql, 0, NULL, NULL, NULL, take_fenced,
+				   ingest) ||
+		!conn_send(ingest->conn, check_sql, 1, values, NULL, NULL, take_check,
 				   ingest))
 		ingest_restart(ingest);
 }

@@ -58,13 +58,10 @@ struct Tick
 	Xids asked_xids;
 	double asked_at;
 	bool period_running;
-	bool local;					/* commits must not wait for standbys */
 
 	Trouble trouble;
 	Trouble notify_trouble;
 };
-
-static const char set_local_sql[] = "set synchronous_commit = local";
 
 static void ask(Tick *tick);
 
@@ -323,8 +320,6 @@ tick_run_period(Tick *tick, int major)
 void
 tick_resume(Tick *tick)
 {
-	if (tick->local)
-		conn_send(tick->conn, set_local_sql, 0, NULL, NULL, NULL, NULL, NULL);
 	ask(tick);
 }
 
@@ -338,35 +333,4 @@ tick_interrupt(Tick *tick)
 	names_merge(&tick->fresh, &tick->waiting);
 	xids_merge(&tick->xids, &tick->asked_xids);
 	event_del(tick->again);
-}
-
-/*
- * Does our own walsender count as a synchronous standby?  Then a tick's commit
- * would wait for a confirmation that only comes after more ingest, and must
- * be local.
- *
- * Returns the process id of the ticker's session if it may be waiting for the
- * standby right now, else 0.
- */
-int
-tick_set_local(Tick *tick, bool local)
-{
-	bool busy = conn_is_busy(tick->conn);
-
-	if (tick->local == local)
-		return 0;
-	tick->local = local;
-	if (local)
-		log_warning("[%s]: pgqd's own walsender counts as a synchronous "
-					"standby, so that commits wait for it: leave "
-					"\"pgqd/stream\" out of synchronous_standby_names",
-					tick->dbname);
-	else
-		log_info("[%s]: pgqd's own walsender is no synchronous standby any "
-				 "more", tick->dbname);
-	if (!conn_send(tick->conn,
-				   local ? set_local_sql : "reset synchronous_commit", 0,
-				   NULL, NULL, NULL, NULL, NULL))
-		return 0;
-	return busy && local ? PQbackendPID(conn_get_pg(tick->conn)) : 0;
 }

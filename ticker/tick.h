@@ -10,8 +10,6 @@
 #ifndef PGQD_TICK_H
 #define PGQD_TICK_H
 
-#include <stdbool.h>
-
 #include <event2/event.h>
 
 #include "config.h"
@@ -28,6 +26,5 @@ extern void tick_feed(Tick *tick, Names *queues, Xids *xids);
 extern void tick_run_period(Tick *tick, int major);
 extern void tick_resume(Tick *tick);
 extern void tick_interrupt(Tick *tick);
-extern int tick_set_local(Tick *tick, bool local);
 
 #endif /* PGQD_TICK_H */
