@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * slot.c
- *		pgq.start_capture and pgq.stop_capture: make and drop the slot.
+ *		pgq.start_capture and pgq.stop_capture: make and drop the slot;
+ *		pgq._renew_slot: replace one that has lost changes.
  *
  * The slot itself is made and dropped by the server's own functions with the
  * invoker's rights, so the server decides who may; the rows beside it are
@@ -14,12 +15,14 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "replication/slot.h"
 #include "storage/lmgr.h"
@@ -33,6 +36,7 @@
 
 PG_FUNCTION_INFO_V1(pgq_start_capture);
 PG_FUNCTION_INFO_V1(pgq_stop_capture);
+PG_FUNCTION_INFO_V1(pgq__renew_slot);
 
 /* What the server knows of a replication slot. */
 typedef struct ServerSlot
@@ -360,4 +364,86 @@ pgq_stop_capture(PG_FUNCTION_ARGS)
 		result = 1;
 	}
 	PG_RETURN_INT32(result);
+}
+
+/*
+ * Raise unless changes are missing: what is well must not be thrown away.
+ */
+static void
+check_broken(const SlotRow *row, bool exists, const ServerSlot *found)
+{
+	if (row == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("capture is not started in this database"),
+				 errhint("Call pgq.start_capture() first.")));
+	if (row->sysid == GetSystemIdentifier() && exists && found->ours &&
+		!found->lost && row->problem_lsn == InvalidXLogRecPtr)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("slot \"%s\" has lost no changes", row->name),
+				 row->problem ? errdetail("%s", row->problem) : 0,
+				 errhint("pgq.get_slot_info() tells its state.")));
+}
+
+/*
+ * pgq._renew_slot(i_slot text, OUT slot text, OUT from_lsn pg_lsn,
+ * OUT to_lsn pg_lsn)
+ *
+ * Replace a slot that has lost changes by a new one with the name i_slot, or
+ * with its own name for NULL.  Returns the new name, the position where changes
+ * begin to miss, and where they go on.
+ */
+Datum
+pgq__renew_slot(PG_FUNCTION_ARGS)
+{
+	SlotRow *row;
+	char *slot;
+	ServerSlot found;
+	bool exists;
+	XLogRecPtr from = InvalidXLogRecPtr;
+	XLogRecPtr to;
+	int64 events;
+	TupleDesc desc;
+	Datum values[3];
+	bool nulls[3] = {false, false, false};
+
+	PreventCommandDuringRecovery("pgq.resync_capture()");
+	slot_require_logical_wal();
+	require_plugin_allowed();
+	LockRelationOid(slot_table_oid("slot"), ShareRowExclusiveLock);
+	row = slot_read_row(NULL);
+	exists = row && find_server_slot(row->name, &found);
+	check_broken(row, exists, &found);
+	slot = slot_name_argument(fcinfo, row);
+	slot_read_position(row->name, NULL, &from, &events);
+
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("a slot can't be made in a transaction that has "
+						"written"),
+				 errhint("Call pgq.resync_capture() in a transaction of its "
+						 "own.")));
+	if (exists && found.ours)
+	{
+		/* raises if it is being read just now */
+		run_slot_query(drop_slot_query, row->name);
+		SPI_finish();
+	}
+	if (find_server_slot(slot, &found))
+		refuse_foreign_slot(slot, &found);
+	to = create_server_slot(slot);
+
+	slot_delete_rows(row->name);
+	slot_write_rows(slot, to);
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = CStringGetTextDatum(slot);
+	values[1] = LSNGetDatum(from);
+	nulls[1] = from == InvalidXLogRecPtr;
+	values[2] = LSNGetDatum(to);
+	PG_RETURN_DATUM(HeapTupleGetDatum(
+		heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

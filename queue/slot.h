@@ -23,6 +23,7 @@ typedef struct SlotRow
 	char *name;
 	uint64 sysid;  /* system identifier of the source */
 	char *problem; /* NULL: ingest is well */
+	XLogRecPtr problem_lsn; /* from where changes are missing, if any are */
 } SlotRow;
 
 extern Oid slot_table_oid(const char *name);

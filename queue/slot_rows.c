@@ -34,6 +34,7 @@
 #define SLOT_CREATED 2
 #define SLOT_SYSID 3
 #define SLOT_PROBLEM 4
+#define SLOT_PROBLEM_LSN 5
 #define SLOT_NATTS 5
 
 /* Columns of pgq.position, and of its primary key */
@@ -85,6 +86,8 @@ slot_read_row(Snapshot snapshot)
 		row->sysid = DatumGetInt64(values[SLOT_SYSID - 1]);
 		if (!nulls[SLOT_PROBLEM - 1])
 			row->problem = TextDatumGetCString(values[SLOT_PROBLEM - 1]);
+		if (!nulls[SLOT_PROBLEM_LSN - 1])
+			row->problem_lsn = DatumGetLSN(values[SLOT_PROBLEM_LSN - 1]);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -16,6 +16,59 @@ COMMENT ON FUNCTION pgq.stop_capture(text) IS
 	'Drops the replication slot with its position; returns 1, or 0 if there was none.';
 
 
+CREATE FUNCTION pgq._renew_slot(
+	i_slot text, OUT slot text, OUT from_lsn pg_lsn, OUT to_lsn pg_lsn)
+AS 'MODULE_PATHNAME', 'pgq__renew_slot' LANGUAGE C;
+
+COMMENT ON FUNCTION pgq._renew_slot(text) IS
+	'Replaces a slot that has lost changes; pgq.resync_capture() also tells consumers.';
+
+
+CREATE FUNCTION pgq._tell_resync(i_slot text, i_from pg_lsn, i_to pg_lsn)
+RETURNS int4 AS $$
+DECLARE
+	queue text;
+	tables text[];
+	n int4 := 0;
+BEGIN
+	FOR queue, tables IN
+		SELECT c.cap_queue, array_agg(DISTINCT n.nspname || '.' || r.relname)
+		FROM pgq.capture c
+			JOIN pg_class r ON r.oid = c.cap_relid
+			JOIN pg_namespace n ON n.oid = r.relnamespace
+		WHERE c.cap_queue IN (SELECT q.queue_name FROM pgq.queue q)
+		GROUP BY c.cap_queue ORDER BY c.cap_queue
+	LOOP
+		PERFORM pgq.insert_event_raw(queue, NULL, now(), NULL, NULL,
+			'pgq.resync', json_build_object('slot', i_slot, 'from', i_from,
+				'to', i_to, 'tables', tables, 'copied', false)::text,
+			NULL, NULL, NULL, NULL);
+		n := n + 1;
+	END LOOP;
+	RETURN n;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._tell_resync(text, pg_lsn, pg_lsn) IS
+	'Puts an event of type pgq.resync into every queue that tables are captured into; returns how many.';
+
+
+-- The invoker's rights make the slot: the server decides who may.
+CREATE FUNCTION pgq.resync_capture(
+	i_slot text DEFAULT NULL,
+	OUT slot text, OUT from_lsn pg_lsn, OUT to_lsn pg_lsn, OUT queues int4)
+AS $$
+BEGIN
+	SELECT r.slot, r.from_lsn, r.to_lsn INTO slot, from_lsn, to_lsn
+	FROM pgq._renew_slot(i_slot) r;
+	queues := pgq._tell_resync(slot, from_lsn, to_lsn);
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq.resync_capture(text) IS
+	'Goes on with a new slot after changes were lost, and puts an event pgq.resync into the queues; rows that are there now are not copied.';
+
+
 CREATE OR REPLACE FUNCTION pgq.wait_ingest(
 	i_lsn pg_lsn, i_timeout interval DEFAULT '10 seconds')
 RETURNS bool AS 'MODULE_PATHNAME', 'pgq_wait_ingest' LANGUAGE C;

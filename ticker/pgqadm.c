@@ -55,6 +55,9 @@ static const Command commands[] = {
 	 "uncapture orders public.item"},
 	{"slot", 1, 2, admin_slot, "create|drop [SLOT], or status [--json]",
 	 "the slot that captured changes come from", "slot create"},
+	{"resync", 0, 1, admin_resync, "--without-copy [SLOT]",
+	 "go on with a new slot after changes were lost",
+	 "resync --without-copy"},
 	{"consume", 2, 2, admin_consume, "QUEUE CONSUMER [OPTION ...]",
 	 "print events as JSON lines, or pipe them",
 	 "consume orders mailer --register --exec 'mail -s news me@shop'"},
@@ -72,7 +75,8 @@ enum LongOption
 	OPT_EXEC,
 	OPT_TIMEOUT,
 	OPT_FIELDS,
-	OPT_JSON
+	OPT_JSON,
+	OPT_WITHOUT_COPY
 };
 
 static const struct option long_options[] = {
@@ -96,6 +100,7 @@ static const struct option long_options[] = {
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"fields", required_argument, NULL, OPT_FIELDS},
 	{"json", no_argument, NULL, OPT_JSON},
+	{"without-copy", no_argument, NULL, OPT_WITHOUT_COPY},
 	{NULL, 0, NULL, 0}};
 
 /* ---- talking to the user ---- */
@@ -477,6 +482,9 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 		case 'V':
 			puts("pgqadm version " PGQADM_VERSION);
 			exit(0);
+		case OPT_WITHOUT_COPY:
+			a->without_copy = true;
+			break;
 		case OPT_INI:
 			ini_print_sample(stdout, "pgqadm", pgqadm_ini_keys);
 			exit(0);
@@ -577,6 +585,9 @@ main(int argc, char **argv)
 				   w.consume_only);
 	if (admin.json && strstr(cmd->args, "--json") == NULL)
 		admin_fail(NULL, "command \"%s\" has no option --json", cmd->name);
+	if (admin.without_copy && cmd->run != admin_resync)
+		admin_fail(NULL, "option --without-copy belongs to command "
+						 "\"resync\"");
 	if (admin.daemon && cmd->run != admin_ticker)
 		admin_fail(NULL, "option -d or --daemon belongs to command "
 						 "\"ticker\"");

@@ -35,6 +35,8 @@ typedef struct Admin
 	bool json;          /* --json, for commands that know it */
 	int no_connect;     /* exit status if the server can't be reached */
 
+	bool without_copy; /* --without-copy, for the command resync */
+
 	/* options of consume */
 	bool do_register;
 	bool once;
@@ -90,6 +92,7 @@ extern void admin_doctor(Admin *a, int argc, char **argv);
 /* pgqadm_capture.c */
 extern void admin_capture(Admin *a, int argc, char **argv);
 extern void admin_uncapture(Admin *a, int argc, char **argv);
+extern void admin_resync(Admin *a, int argc, char **argv);
 extern void admin_slot(Admin *a, int argc, char **argv);
 
 /* pgqadm_consume.c */
