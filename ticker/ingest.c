@@ -421,12 +421,13 @@ set_synchronous(Ingest *ingest, bool synchronous)
 		return;
 	ingest->synchronous = synchronous;
 	if (synchronous)
-		log_warning("[%s]: synchronous_standby_names counts pgqd's stream as "
-					"a synchronous standby, so commits wait for ingest: name "
-					"the standbys there, do not use '*'", ingest->dbname);
+		log_warning("[%s]: pgqd's own walsender counts as a synchronous "
+					"standby, so that commits wait for ingest: name the "
+					"standbys in synchronous_standby_names, do not use '*'",
+					ingest->dbname);
 	else
-		log_info("[%s]: pgqd's stream no longer counts as a synchronous "
-				 "standby", ingest->dbname);
+		log_info("[%s]: pgqd's own walsender is no synchronous standby any "
+				 "more", ingest->dbname);
 	event_add(ingest->idle, &tv);
 }
 
