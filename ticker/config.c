@@ -50,6 +50,9 @@ static const IniKey keys[] = {
 	KEY(stats_period, INI_SECONDS, "30", "Seconds between lines of counts."),
 	KEY(connection_lifetime, INI_SECONDS, "3600",
 		"Seconds after which the ticker's connection is made anew."),
+	KEY(http_listen, INI_STRING, NULL,
+		"Serve /metrics, /health and / there, for example 127.0.0.1:9187;"
+		" empty: nowhere."),
 	KEY(ingest, INI_BOOL, "1",
 		"Write the changes of captured tables from the WAL into queues."),
 	KEY(ingest_max_bytes, INI_BYTES, "4MB",

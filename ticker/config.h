@@ -39,6 +39,8 @@ typedef struct Config
 	double stats_period;
 	double connection_lifetime;
 
+	char *http_listen; /* address:port, NULL: no HTTP server */
+
 	bool ingest;
 	size_t ingest_max_bytes; /* of one ingest transaction's frames */
 	size_t ingest_memory;    /* of frames held, for each database */

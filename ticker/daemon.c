@@ -17,6 +17,8 @@
  *					a group is committed: tick its queues	(tick.c)
  *				every check_period: is pgq still there, is the problem gone?
  *			every stats_period: log what was done
+ *				with http_listen: sample the queues' state		(sample.c)
+ *			an HTTP request: answer from what is known		(http.c, report.h)
  *			SIGHUP: read config again, open the log file anew
  *			SIGINT: begin nothing new, leave when what is under way is done
  *			SIGTERM: leave
@@ -41,7 +43,9 @@
 
 #include "conn.h"
 #include "database.h"
+#include "http.h"
 #include "log.h"
+#include "report.h"
 #include "service.h"
 #include "stats.h"
 #include "trouble.h"
@@ -57,7 +61,9 @@ typedef struct Daemon
 	Config *config;
 	const char *config_file;
 	struct event_base *base;
-	Stats stats;
+	Stats gone;					/* of databases that are no more */
+	Stats logged;				/* of all, at the last line of counts */
+	Http *http;					/* NULL: none */
 
 	Conn *conn;					/* to ask for databases */
 	struct event *check;
@@ -91,7 +97,20 @@ add_database(Daemon *d, const char *name)
 		abort();
 	log_debug("[%s]: begins", name);
 	d->databases[d->ndatabases++] =
-		database_create(d->base, d->config, name, &d->stats);
+		database_create(d->base, d->config, name);
+}
+
+/* sum += stats * sign, counter by counter */
+static void
+add_stats(Stats *sum, const Stats *stats, int sign)
+{
+	sum->ticks += sign * stats->ticks;
+	sum->maint += sign * stats->maint;
+	sum->retry += sign * stats->retry;
+	sum->groups += sign * stats->groups;
+	sum->events += sign * stats->events;
+	sum->bytes += sign * stats->bytes;
+	sum->discarded += sign * stats->discarded;
 }
 
 /* Stop with the databases that are not among "names". */
@@ -113,6 +132,7 @@ drop_databases(Daemon *d, char *const *names, int nnames)
 		{
 			log_info("[%s]: is gone or no longer wanted",
 					 database_get_name(db));
+			add_stats(&d->gone, database_get_stats(db), 1);
 			database_free(db);
 		}
 	}
@@ -197,9 +217,17 @@ static void
 handle_stats(evutil_socket_t fd, short what, void *arg)
 {
 	Daemon *d = arg;
-	const Stats *s = &d->stats;
+	Stats total = d->gone;
+	Stats news;
+	const Stats *s = &news;
 	int ingesting = 0;
 	char line[200];
+
+	for (int i = 0; i < d->ndatabases; i++)
+		add_stats(&total, database_get_stats(d->databases[i]), 1);
+	news = total;
+	add_stats(&news, &d->logged, -1);
+	d->logged = total;
 
 	snprintf(line, sizeof(line),
 			 "{ticks: %" PRIu64 ", maint: %" PRIu64 ", retry: %" PRIu64
@@ -221,13 +249,58 @@ handle_stats(evutil_socket_t fd, short what, void *arg)
 			 " events in %g s", d->ndatabases, ingesting, s->events,
 			 d->config->stats_period);
 	service_notify_status(line);
-	memset(&d->stats, 0, sizeof(d->stats));
 }
 
 static void
 handle_watchdog(evutil_socket_t fd, short what, void *arg)
 {
 	service_notify_alive();
+}
+
+/* Answer one HTTP request; see HttpHandler. */
+static char *
+answer_http(const char *path, const char **type, int *status, void *arg)
+{
+	Daemon *d = arg;
+
+	if (strcmp(path, "/metrics") == 0)
+	{
+		*type = "text/plain; version=0.0.4; charset=utf-8";
+		return report_metrics(d->databases, d->ndatabases);
+	}
+	if (strcmp(path, "/health") == 0)
+	{
+		*type = "text/plain; charset=utf-8";
+		return report_health(d->config, d->databases, d->ndatabases, status);
+	}
+	if (strcmp(path, "/") == 0)
+	{
+		*type = "text/html; charset=utf-8";
+		return report_page(d->config, d->databases, d->ndatabases);
+	}
+	return NULL;
+}
+
+/* The HTTP server as the configuration has it; without it all else goes on. */
+static void
+open_http(Daemon *d)
+{
+	char *error;
+
+	http_free(d->http);
+	d->http = NULL;
+	if (d->config->http_listen == NULL)
+		return;
+	d->http = http_create(d->base, d->config->http_listen, answer_http, d,
+						  &error);
+	if (d->http)
+		log_info("serves http://%s/", d->config->http_listen);
+	else
+	{
+		log_error("could not serve http_listen = %s: %s",
+				  d->config->http_listen, error);
+		free(error);
+	}
 }
 
 /* Read the file again; keep what we have if it is wrong. */
@@ -238,6 +311,7 @@ reload(Daemon *d)
 	Config old = *d->config;
 	char *error;
 	bool moved;
+	bool http_moved;
 
 	if (!config_load(&fresh, d->config_file, &error))
 	{
@@ -249,6 +323,8 @@ reload(Daemon *d)
 	*d->config = fresh;
 	moved = strcmp(old.base_connstr ? old.base_connstr : "",
 				   fresh.base_connstr ? fresh.base_connstr : "") != 0;
+	http_moved = strcmp(old.http_listen ? old.http_listen : "",
+						fresh.http_listen ? fresh.http_listen : "") != 0;
 
 	if (fresh.pidfile == NULL || old.pidfile == NULL ||
 		strcmp(fresh.pidfile, old.pidfile) != 0)
@@ -268,6 +344,8 @@ reload(Daemon *d)
 				   d->config->syslog_facility);
 	for (int i = 0; i < d->ndatabases; i++)
 		database_reload(d->databases[i], moved);
+	if (http_moved)
+		open_http(d);
 	event_active(d->check, EV_TIMEOUT, 0);
 }
 
@@ -371,6 +449,7 @@ daemon_run(Config *config, const char *config_file)
 	if (d.check == NULL)
 		abort();
 	event_active(d.check, EV_TIMEOUT, 0);
+	open_http(&d);
 	service_notify_ready();
 
 	while (!event_base_got_break(d.base) && !(d.stopping && is_done(&d)))
@@ -386,6 +465,7 @@ daemon_run(Config *config, const char *config_file)
 	}
 
 	service_notify_stopping();
+	http_free(d.http);
 	free_databases(&d);
 	conn_free(d.conn);
 	event_free(d.check);

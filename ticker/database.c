@@ -54,6 +54,8 @@ struct Database
 	Maint *maint;
 	Maint *retry;
 	Ingest *ingest;
+	Sample *sample;
+	Stats stats;
 
 	bool ticking;
 	bool no_pgq;				/* that was logged */
@@ -76,6 +78,7 @@ stop_work(Database *db)
 	maint_stop(db->maint);
 	maint_stop(db->retry);
 	ingest_stop(db->ingest);
+	sample_stop(db->sample);
 }
 
 static void
@@ -165,6 +168,7 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 	arm(db->check, db->config->check_period);
 	maint_start(db->maint, db->major);
 	maint_start(db->retry, db->major);
+	sample_start(db->sample, db->major);
 	if (db->ticking && event_pending(db->period, EV_TIMEOUT, NULL))
 		return;
 	db->ticking = true;
@@ -238,7 +242,7 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 /* Begin to look after a database; the name is copied. */
 Database *
 database_create(struct event_base *base, const Config *config,
-				const char *name, Stats *stats)
+				const char *name)
 {
 	Database *db = calloc(1, sizeof(Database));
 
@@ -247,10 +251,11 @@ database_create(struct event_base *base, const Config *config,
 	db->config = config;
 	db->name = strdup(name);
 	db->conn = conn_create(base, config, name, "tick", false, &hooks, db);
-	db->tick = tick_create(base, config, name, db->conn, stats);
-	db->maint = maint_create(base, config, name, MAINT_OPERATIONS, stats);
-	db->retry = maint_create(base, config, name, MAINT_RETRY, stats);
-	db->ingest = ingest_create(base, config, name, db->tick, stats);
+	db->tick = tick_create(base, config, name, db->conn, &db->stats);
+	db->maint = maint_create(base, config, name, MAINT_OPERATIONS, &db->stats);
+	db->retry = maint_create(base, config, name, MAINT_RETRY, &db->stats);
+	db->ingest = ingest_create(base, config, name, db->tick, &db->stats);
+	db->sample = sample_create(base, config, name, &db->stats);
 	db->period = event_new(base, -1, 0, handle_period, db);
 	db->check = event_new(base, -1, 0, handle_check, db);
 	if (db->name == NULL || db->period == NULL || db->check == NULL)
@@ -269,6 +274,7 @@ database_free(Database *db)
 	maint_free(db->maint);
 	maint_free(db->retry);
 	ingest_free(db->ingest);
+	sample_free(db->sample);
 	conn_close(db->conn);
 	tick_free(db->tick);
 	conn_free(db->conn);
@@ -332,4 +338,58 @@ database_get_state(const Database *db)
 	if (!db->ticking)
 		return db->no_pgq ? "no pgq" : "not connected";
 	return ingest_get_state(db->ingest);
+}
+
+/* Is the extension there, as far as we know? */
+bool
+database_has_pgq(const Database *db)
+{
+	return !db->no_pgq;
+}
+
+/* Do ticks go on? */
+bool
+database_is_connected(const Database *db)
+{
+	return db->ticking;
+}
+
+/* Is the slot being read? */
+bool
+database_is_ingesting(const Database *db)
+{
+	return db->ingest->state == INGEST_RUNNING;
+}
+
+/* What was done for it; the struct is the object's. */
+const Stats *
+database_get_stats(const Database *db)
+{
+	return &db->stats;
+}
+
+/* The state of its queues, as sampled last; the object's. */
+const Sample *
+database_get_sample(const Database *db)
+{
+	return db->sample;
+}
+
+/*
+ * What is wrong now: up to DATABASE_TROUBLES texts, which are valid until the
+ * event loop goes on.  Returns their number.
+ */
+int
+database_get_troubles(const Database *db, const char **texts)
+{
+	const char *all[DATABASE_TROUBLES] = {
+		db->trouble.text, tick_get_trouble(db->tick),
+		ingest_get_trouble(db->ingest), maint_get_trouble(db->maint),
+		maint_get_trouble(db->retry)};
+	int n = 0;
+
+	for (int i = 0; i < DATABASE_TROUBLES; i++)
+		if (all[i])
+			texts[n++] = all[i];
+	return n;
 }

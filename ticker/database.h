@@ -15,18 +15,27 @@
 #include <event2/event.h>
 
 #include "config.h"
+#include "sample.h"
 #include "stats.h"
 
 typedef struct Database Database;
 
 extern Database *database_create(struct event_base *base,
-								 const Config *config, const char *name,
-								 Stats *stats);
+								 const Config *config, const char *name);
 extern void database_free(Database *db);
 extern const char *database_get_name(const Database *db);
 extern void database_reload(Database *db, bool reconnect);
 extern void database_quiesce(Database *db);
 extern bool database_is_busy(const Database *db);
 extern const char *database_get_state(const Database *db);
+extern bool database_has_pgq(const Database *db);
+extern bool database_is_connected(const Database *db);
+extern bool database_is_ingesting(const Database *db);
+extern const Stats *database_get_stats(const Database *db);
+extern const Sample *database_get_sample(const Database *db);
+extern int database_get_troubles(const Database *db, const char **texts);
+
+/* Most texts that database_get_troubles() finds. */
+#define DATABASE_TROUBLES 5
 
 #endif /* PGQD_DATABASE_H */

@@ -359,6 +359,7 @@ take_data(const char *data, size_t len, void *arg)
 	Ingest *ingest = arg;
 	const char *error;
 
+	ingest->stats->heard_at = conn_clock();
 	if (gather_put(&ingest->gather, data, len, &error))
 		return true;
 	trouble_report(&ingest->trouble, ingest->dbname,
@@ -374,6 +375,7 @@ note_passed(uint64_t lsn, void *arg)
 {
 	Ingest *ingest = arg;
 
+	ingest->stats->heard_at = conn_clock();
 	gather_pass(&ingest->gather, lsn);
 }
 
@@ -555,4 +557,11 @@ ingest_get_state(const Ingest *ingest)
 				   : ingest->recorded_problem ? "ingest stands still"
 											  : "ingest starts";
 	}
+}
+
+/* What is wrong with it, NULL: nothing.  The text is the object's. */
+const char *
+ingest_get_trouble(const Ingest *ingest)
+{
+	return ingest->trouble.text;
 }

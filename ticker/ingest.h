@@ -90,6 +90,7 @@ extern void ingest_free(Ingest *ingest);
 extern bool ingest_is_off(const Ingest *ingest);
 extern bool ingest_is_busy(const Ingest *ingest);
 extern const char *ingest_get_state(const Ingest *ingest);
+extern const char *ingest_get_trouble(const Ingest *ingest);
 extern void ingest_drop_all(Ingest *ingest);
 extern void ingest_add_confirm(Ingest *ingest, uint64_t position,
 							   uint64_t wal_end);

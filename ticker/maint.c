@@ -352,3 +352,10 @@ maint_is_busy(const Maint *maint)
 {
 	return maint->running && conn_is_busy(maint->conn);
 }
+
+/* What is wrong with it, NULL: nothing.  The text is the object's. */
+const char *
+maint_get_trouble(const Maint *maint)
+{
+	return maint->trouble.text;
+}

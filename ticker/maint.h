@@ -31,5 +31,6 @@ extern void maint_free(Maint *maint);
 extern void maint_start(Maint *maint, int major);
 extern void maint_stop(Maint *maint);
 extern bool maint_is_busy(const Maint *maint);
+extern const char *maint_get_trouble(const Maint *maint);
 
 #endif /* PGQD_MAINT_H */

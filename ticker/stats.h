@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stats.h
- *		What pgqd counts between two lines of counts.
+ *		What pgqd has counted for one database since it began with it.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -21,6 +21,10 @@ typedef struct Stats
 	uint64_t events;			/* written by them */
 	uint64_t bytes;				/* of frames */
 	uint64_t discarded;			/* events of queues that are not there */
+
+	/* by conn_clock(); 0: never */
+	double ticked_at;			/* a ticker run was done */
+	double heard_at;			/* the slot's stream said something */
 } Stats;
 
 #endif /* PGQD_STATS_H */

@@ -295,6 +295,7 @@ take_period_answer(Conn *conn, const PGresult *res, void *arg)
 	}
 	trouble_clear(&tick->trouble, tick->dbname, "ticker works again");
 	tick->stats->ticks++;
+	tick->stats->ticked_at = conn_clock();
 	if (PQnfields(res) == 3)
 		notify_ticks(tick, res);
 }
@@ -333,4 +334,11 @@ tick_interrupt(Tick *tick)
 	names_merge(&tick->fresh, &tick->waiting);
 	xids_merge(&tick->xids, &tick->asked_xids);
 	event_del(tick->again);
+}
+
+/* What is wrong with it, NULL: nothing.  The text is the object's. */
+const char *
+tick_get_trouble(const Tick *tick)
+{
+	return tick->trouble.text;
 }

@@ -26,5 +26,6 @@ extern void tick_feed(Tick *tick, Names *queues, Xids *xids);
 extern void tick_run_period(Tick *tick, int major);
 extern void tick_resume(Tick *tick);
 extern void tick_interrupt(Tick *tick);
+extern const char *tick_get_trouble(const Tick *tick);
 
 #endif /* PGQD_TICK_H */

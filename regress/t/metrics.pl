@@ -1,0 +1,202 @@
+
+# /metrics is in Prometheus' format to the letter and tells the truth; /health
+# turns red and green again; / needs nothing from elsewhere.
+
+use strict;
+use warnings;
+
+use PgqTest;
+use HTTP::Tiny;
+use IO::Socket::INET;
+use Test::More;
+
+my $node = new_server('main');
+my $db = new_database($node, 'shop');
+my $odd = q{a "queue" \ with <odd> & name};
+my $port = PostgreSQL::Test::Cluster::get_free_port();
+my $http = HTTP::Tiny->new(timeout => 20);
+
+sub get
+{
+	my ($path) = @_;
+	return $http->get("http://127.0.0.1:$port$path");
+}
+
+sql($node, $db, q{
+	create table t (id int primary key, n int);
+	select pgq.create_queue('q');
+	select pgq.register_consumer('q', 'c');
+	select pgq.capture_table('q', 't'::regclass);
+});
+sql($node, $db, "select pgq.create_queue(\$\$$odd\$\$)");
+
+my $pgqd = start_pgqd($node, http_listen => "127.0.0.1:$port",
+	ticker_period => 0.2, stats_period => 0.3);
+$pgqd->wait_log(qr/serves http|without libmicrohttpd/);
+plan skip_all => 'pgqd was built without libmicrohttpd'
+  if $pgqd->text =~ /without libmicrohttpd/;
+wait_for('health', sub { get('/health')->{status} == 200 });
+is(get('/health')->{content}, "ok\n", 'all is well');
+
+sql($node, $db, 'insert into t select g, g from generate_series(1, 123) g');
+wait_ingest($node, $db);
+
+# metrics(): { name => { labels => value } }; fails on a line that is not in
+# the format, and on values apart from their metric's head.
+sub metrics
+{
+	my ($response) = @_;
+	my (%value, %type, %seen, $current);
+	my $name = qr/[a-zA-Z_:][a-zA-Z0-9_:]*/;
+	my $label = qr/[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\"n])*"/;
+	my $bad = 0;
+
+	my $text = $response->{content};
+	like($text, qr/\n\z/, 'ends with a newline');
+	foreach my $line (split(/\n/, $text))
+	{
+		if ($line =~ /^# HELP ($name) \S.*$/)
+		{
+			$bad++, diag("twice: $1") if $seen{$1}++;
+			$current = $1;
+		}
+		elsif ($line =~ /^# TYPE ($name) (counter|gauge)$/)
+		{
+			my ($metric, $type) = ($1, $2);
+
+			$bad++, diag("not after its HELP: $line") if $metric ne $current;
+			$bad++, diag("a counter's name ends in _total: $line")
+			  if ($type eq 'counter') != ($metric =~ /_total$/);
+			$type{$metric} = $type;
+		}
+		elsif ($line =~
+			/^($name)(?:\{($label(?:,$label)*)\})? (-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)$/)
+		{
+			$bad++, diag("not below its head: $line")
+			  if $1 ne $current || !$type{$1};
+			$bad++, diag("twice: $line") if exists $value{$1}{ $2 // '' };
+			$value{$1}{ $2 // '' } = $3;
+		}
+		else
+		{
+			$bad++;
+			diag("not in the format: $line");
+		}
+	}
+	is($bad, 0, 'every line is in the format');
+	return \%value;
+}
+
+my $shop = 'database="shop"';
+wait_for('a sample of it',
+	sub { get('/metrics')->{content} =~ /^pgq_slot_active\{.*\} 1$/m });
+my $response = get('/metrics');
+is($response->{headers}{'content-type'},
+	'text/plain; version=0.0.4; charset=utf-8', 'content type');
+my $m = metrics($response);
+is($m->{pgqd_ingest_events_total}{$shop}, 123, 'events');
+ok($m->{pgqd_ingest_bytes_total}{$shop} > 123, 'bytes');
+ok($m->{pgqd_ingest_groups_total}{$shop} >= 1, 'groups');
+ok($m->{pgqd_ticks_total}{$shop} > 0, 'ticks');
+is($m->{pgqd_database_up}{$shop}, 1, 'up');
+is($m->{pgqd_database_up}{'database="postgres"'}, 0, 'a database without PgQ');
+is($m->{pgqd_database_state}{"$shop,state=\"ingest runs\""}, 1, 'state');
+is($m->{pgq_slot_active}{"$shop,slot=\"pgq_shop\""}, 1, 'slot');
+is($m->{pgq_slot_broken}{"$shop,slot=\"pgq_shop\""}, 0, 'slot is well');
+(my $escaped = $odd) =~ s/([\\"])/\\$1/g;
+ok(exists $m->{pgq_queue_tick_age_seconds}{"$shop,queue=\"$escaped\""},
+	'a queue with an odd name');
+wait_for(
+	'pending events',
+	sub {
+		my $now = get('/metrics')->{content};
+		return $now =~
+		  /^pgq_consumer_pending_events\{$shop,queue="q",consumer="c"\} (\d+)$/m
+		  && $1 >= 122;    # about
+	});
+pass('pending events of a consumer');
+
+sql($node, $db, 'insert into t select g, g from generate_series(200, 209) g');
+wait_ingest($node, $db);
+wait_for('counters that go on', sub {
+	get('/metrics')->{content} =~ /^pgqd_ingest_events_total\{$shop\} 133$/m });
+$pgqd->wait_log(qr/events: 10,/);
+pass('lines of counts tell what is new');
+
+# the page
+
+wait_for('curves', sub { get('/')->{content} =~ /<polyline/ });
+my $page = get('/')->{content};
+like($page, qr/<h2>shop<\/h2>/, 'the database');
+like($page, qr/a &quot;queue&quot; \\ with &lt;odd&gt; &amp; name/,
+	'text is escaped');
+unlike($page, qr/<odd>/, 'everywhere');
+unlike($page, qr/(?:src|href)="(?!\/(?:metrics|health)")|url\(|<script/,
+	'no assets from elsewhere');
+like(get('/')->{headers}{'content-security-policy'}, qr/default-src 'none'/,
+	'nor are any allowed');
+
+# what is not there
+
+is(get('/none')->{status}, 404, 'no such page');
+is($http->post("http://127.0.0.1:$port/", { content => 'x' x 100000 })
+	  ->{status}, 405, 'nothing but GET');
+is($http->head("http://127.0.0.1:$port/metrics")->{status}, 200, 'HEAD');
+{
+	# 50 that say nothing: more than it lets in
+	my @idle = map {
+		IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port)
+	} 1 .. 50;
+	my $before = sql($node, $db, 'select max(tick_id) from pgq.tick');
+
+	$idle[0]->print("GARBAGE\r\n\r\n") if $idle[0];
+	sql($node, $db, 'insert into t values (1000, 1)');
+	wait_ingest($node, $db);
+	wait_for('ticks', sub {
+		sql($node, $db, 'select max(tick_id) from pgq.tick') > $before });
+	pass('idle clients do not disturb the work');
+}
+wait_for('answers again', sub { get('/health')->{status} == 200 });
+
+# health
+
+sql($node, $db, q{alter function pgq.tick_due() rename to tick_due_away});
+wait_for('red without ticks', sub { get('/health')->{status} == 503 });
+like(get('/health')->{content}, qr/^\[shop\]: ticker failed: .*tick_due/m,
+	'with the reason');
+sql($node, $db, q{alter function pgq.tick_due_away() rename to tick_due});
+wait_for('green again', sub { get('/health')->{status} == 200 });
+
+sql($node, $db, q{select pg_terminate_backend(active_pid)
+	from pg_replication_slots});
+wait_for('slot to be free', sub {
+	eval { sql($node, $db, q{select pg_drop_replication_slot('pgq_shop')}); 1 };
+});
+wait_for('red without slot', sub {
+	my $r = get('/health');
+	$r->{status} == 503 && $r->{content} =~ /\[shop\]: .*slot is missing/ });
+pass('red without slot');
+like(get('/')->{content}, qr/class="fault">\[shop\]: /, 'the page says so too');
+wait_for('slot broken', sub {
+	get('/metrics')->{content} =~
+	  /^pgq_slot_broken\{$shop,slot="pgq_shop"\} 1$/m });
+
+$node->stop;
+wait_for('red without server', sub {
+	get('/health')->{content} =~ /^\[shop\]: connection: /m });
+is(get('/metrics')->{status}, 200, 'metrics without server');
+metrics(get('/metrics'));
+$node->start;
+is($pgqd->stop, 0, 'pgqd ends cleanly');
+
+# an address that is taken
+
+my $taken = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1',
+	LocalPort => 0);
+$pgqd = start_pgqd($node, http_listen => '127.0.0.1:' . $taken->sockport);
+$pgqd->wait_log(qr/could not serve http_listen = .*: Address already in use/);
+$pgqd->wait_log(qr/pgq version ok/);
+pass('it works without, and says why');
+is($pgqd->stop, 0, 'pgqd ends cleanly');
+
+done_testing();

@@ -1,0 +1,135 @@
+/*-------------------------------------------------------------------------
+ *
+ * health.c
+ *		/health: is every database fine, and did ticks and bytes move lately?
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+#include "report.h"
+
+/* Seconds that a ticker run may take. */
+#define TICK_PATIENCE 10.0
+
+/* A server says something at least every 30 s (half of wal_sender_timeout). */
+#define STREAM_PATIENCE 90.0
+
+/* Bytes that may be on their way while the stream is silent. */
+#define STREAM_SLACK (1024.0 * 1024.0)
+
+/* Where the faults of one database go. */
+typedef struct Faults
+{
+	FILE *out;
+	const char *name; /* of the database */
+	int count;
+} Faults;
+
+static void add_fault(Faults *faults, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void
+add_fault(Faults *faults, const char *fmt, ...)
+{
+	va_list args;
+
+	fprintf(faults->out, "[%s]: ", faults->name);
+	va_start(args, fmt);
+	vfprintf(faults->out, fmt, args);
+	va_end(args);
+	putc('\n', faults->out);
+	faults->count++;
+}
+
+static void
+check_slot(Faults *faults, const Database *db, const PGresult *slots, int row)
+{
+	const char *lag = PQgetvalue(slots, row, PQfnumber(slots, "lag_bytes"));
+	const char *broken = PQgetvalue(slots, row, PQfnumber(slots, "broken"));
+	double silence = conn_clock() - database_get_stats(db)->heard_at;
+
+	/* ingest itself has said so already, unless it is another pgqd's */
+	if (*broken == '1' && faults->count == 0)
+		add_fault(faults, "slot \"%s\": %s", PQgetvalue(slots, row, 0),
+				  PQgetvalue(slots, row, PQfnumber(slots, "problem")));
+	if (database_is_ingesting(db) && silence > STREAM_PATIENCE &&
+		strtod(lag, NULL) > STREAM_SLACK)
+		add_fault(faults,
+				  "nothing came from the slot for %.0f s, which is %s "
+				  "bytes behind",
+				  silence, lag);
+}
+
+/*
+ * Write one line for each fault of a database, led by its name.  Returns
+ * their number.
+ */
+int
+report_faults(FILE *out, const Config *config, const Database *db)
+{
+	Faults faults = {out, database_get_name(db), 0};
+	const Stats *stats = database_get_stats(db);
+	const Sample *sample = database_get_sample(db);
+	const char *troubles[DATABASE_TROUBLES];
+	double silence = conn_clock() - stats->ticked_at;
+	int ntroubles = database_get_troubles(db, troubles);
+
+	if (!database_has_pgq(db))
+	{
+		/* of those that were found by themselves, not all have PgQ */
+		if (config->databases[0])
+			add_fault(&faults, "the extension pgq is not there");
+		return faults.count;
+	}
+	for (int i = 0; i < ntroubles; i++)
+		add_fault(&faults, "%.*s", (int) strcspn(troubles[i], "\n"),
+				  troubles[i]);
+
+	if (!database_is_connected(db))
+	{
+		if (ntroubles == 0)
+			add_fault(&faults, "not connected");
+		return faults.count;
+	}
+	if (stats->ticked_at == 0)
+		add_fault(&faults, "no ticker run yet");
+	else if (silence > TICK_PATIENCE + 5 * config->ticker_period)
+		add_fault(&faults, "no ticker run for %.0f s", silence);
+	for (int row = 0; sample->slots && row < PQntuples(sample->slots); row++)
+		check_slot(&faults, db, sample->slots, row);
+	return faults.count;
+}
+
+/* See report.h. */
+char *
+report_health(const Config *config, Database *const *databases, int n,
+			  int *status)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int faults = 0;
+
+	if (out == NULL)
+		abort();
+	for (int i = 0; i < n; i++)
+		faults += report_faults(out, config, databases[i]);
+	if (n == 0)
+	{
+		faults++;
+		fputs("no database is known yet\n", out);
+	}
+	if (faults > 0)
+		*status = 503;
+	else
+		fprintf(out, "ok\n");
+	if (fclose(out) != 0)
+		abort();
+	return text;
+}

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.h
+ *		A small HTTP server inside the event loop.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQD_HTTP_H
+#define PGQD_HTTP_H
+
+#include <event2/event.h>
+
+typedef struct Http Http;
+
+/*
+ * Makes the body for a path, malloc'd, NULL: there is no such page.  *type is
+ * to be set to a constant string; *status is 200 unless it is changed.
+ */
+typedef char *(*HttpHandler)(const char *path, const char **type, int *status,
+							 void *arg);
+
+extern Http *http_create(struct event_base *base, const char *listen,
+						 HttpHandler handler, void *arg, char **error);
+extern void http_free(Http *http);
+
+#endif /* PGQD_HTTP_H */

@@ -1,0 +1,248 @@
+/*-------------------------------------------------------------------------
+ *
+ * metrics.c
+ *		/metrics: what pgqd knows, in the text format of Prometheus.
+ *
+ * The format wants all values of a metric in one piece, so each metric goes
+ * over all databases.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+#include "report.h"
+
+/* A member of Stats. */
+typedef struct Counter
+{
+	const char *name;
+	const char *help;
+	size_t offset;
+} Counter;
+
+static const Counter counters[] = {
+	{"pgqd_ticks_total", "Ticker runs, and ticks by commit.",
+	 offsetof(Stats, ticks)},
+	{"pgqd_maintenance_total", "Maintenance functions run.",
+	 offsetof(Stats, maint)},
+	{"pgqd_retried_events_total", "Retry events moved back into queues.",
+	 offsetof(Stats, retry)},
+	{"pgqd_ingest_groups_total", "Ingest transactions.",
+	 offsetof(Stats, groups)},
+	{"pgqd_ingest_events_total", "Events written by ingest.",
+	 offsetof(Stats, events)},
+	{"pgqd_ingest_bytes_total", "Bytes of frames read from the slot.",
+	 offsetof(Stats, bytes)},
+	{"pgqd_discarded_events_total", "Events of queues that do not exist.",
+	 offsetof(Stats, discarded)}};
+
+/* Which result of a sample a gauge is in; how many columns name its row. */
+typedef enum GaugeSource
+{
+	FROM_QUEUES,
+	FROM_CONSUMERS,
+	FROM_SLOTS
+} GaugeSource;
+
+typedef struct Gauge
+{
+	const char *name;
+	const char *help;
+	GaugeSource source;
+	const char *column;
+} Gauge;
+
+static const Gauge gauges[] = {
+	{"pgq_queue_last_tick", "Id of the newest tick.", FROM_QUEUES, "last_tick"},
+	{"pgq_queue_tick_age_seconds", "Age of the newest tick.", FROM_QUEUES,
+	 "tick_age"},
+	{"pgq_queue_new_events", "Events since the newest tick.", FROM_QUEUES,
+	 "new_events"},
+	{"pgq_queue_events_per_second", "Events a second over the last ticks.",
+	 FROM_QUEUES, "events_per_second"},
+	{"pgq_queue_rotation_age_seconds", "Time since the last rotation.",
+	 FROM_QUEUES, "rotation_age"},
+	{"pgq_queue_rotation_period_seconds", "Setting rotation_period.",
+	 FROM_QUEUES, "rotation_period"},
+	{"pgq_consumer_lag_seconds", "Age of the last tick that is finished.",
+	 FROM_CONSUMERS, "lag"},
+	{"pgq_consumer_last_seen_seconds", "Time since the consumer's last call.",
+	 FROM_CONSUMERS, "last_seen"},
+	{"pgq_consumer_pending_events", "Events up to the newest tick, about.",
+	 FROM_CONSUMERS, "pending_events"},
+	{"pgq_slot_active", "Is the slot being read?", FROM_SLOTS, "active"},
+	{"pgq_slot_broken", "Are changes missing, or does ingest stand still?",
+	 FROM_SLOTS, "broken"},
+	{"pgq_slot_lag_bytes", "WAL that is not in the queues yet.", FROM_SLOTS,
+	 "lag_bytes"},
+	{"pgq_slot_lag_seconds", "Age of the slot's position.", FROM_SLOTS, "lag"}};
+
+/* Labels of a row, in the order of the first columns. */
+static const char *const queue_labels[] = {"queue", NULL};
+static const char *const consumer_labels[] = {"queue", "consumer", NULL};
+static const char *const slot_labels[] = {"slot", NULL};
+
+static void
+print_head(FILE *out, const char *name, const char *type, const char *help)
+{
+	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* label="value", with the value escaped as the format wants it. */
+static void
+print_label(FILE *out, const char *lead, const char *label, const char *value)
+{
+	fprintf(out, "%s%s=\"", lead, label);
+	for (; *value; value++)
+	{
+		if (*value == '\\' || *value == '"')
+			putc('\\', out);
+		if (*value == '\n')
+			fputs("\\n", out);
+		else
+			putc(*value, out);
+	}
+	putc('"', out);
+}
+
+/* name{database="..."; the caller goes on with more labels, or "} value" */
+static void
+begin_line(FILE *out, const char *name, const Database *db)
+{
+	fputs(name, out);
+	print_label(out, "{", "database", database_get_name(db));
+}
+
+static void
+print_gauge(FILE *out, const Gauge *gauge, const Database *db)
+{
+	const Sample *sample = database_get_sample(db);
+	const PGresult *res = gauge->source == FROM_QUEUES      ? sample->queues
+						  : gauge->source == FROM_CONSUMERS ? sample->consumers
+															: sample->slots;
+	const char *const *labels = gauge->source == FROM_QUEUES ? queue_labels
+								: gauge->source == FROM_CONSUMERS
+									? consumer_labels
+									: slot_labels;
+	int col = res ? PQfnumber(res, gauge->column) : -1;
+
+	for (int row = 0; col >= 0 && row < PQntuples(res); row++)
+	{
+		if (PQgetisnull(res, row, col))
+			continue;
+		begin_line(out, gauge->name, db);
+		for (int i = 0; labels[i]; i++)
+			print_label(out, ",", labels[i], PQgetvalue(res, row, i));
+		fprintf(out, "} %s\n", PQgetvalue(res, row, col));
+	}
+}
+
+static void
+print_daemon(FILE *out, Database *const *dbs, int n)
+{
+	print_head(out, "pgqd_info", "gauge", "Version of pgqd.");
+	fprintf(out, "pgqd_info{version=\"%s\"} 1\n", PGQD_VERSION);
+
+	print_head(out, "pgqd_database_up", "gauge",
+			   "Is pgqd connected, and the extension there?");
+	for (int i = 0; i < n; i++)
+	{
+		begin_line(out, "pgqd_database_up", dbs[i]);
+		fprintf(out, "} %d\n", database_is_connected(dbs[i]));
+	}
+
+	print_head(out, "pgqd_database_state", "gauge",
+			   "1 for the state that the database is in.");
+	for (int i = 0; i < n; i++)
+	{
+		begin_line(out, "pgqd_database_state", dbs[i]);
+		print_label(out, ",", "state", database_get_state(dbs[i]));
+		fputs("} 1\n", out);
+	}
+
+	print_head(out, "pgqd_database_troubles", "gauge",
+			   "Kinds of work that fail just now; the log says why.");
+	for (int i = 0; i < n; i++)
+	{
+		const char *texts[DATABASE_TROUBLES];
+
+		begin_line(out, "pgqd_database_troubles", dbs[i]);
+		fprintf(out, "} %d\n", database_get_troubles(dbs[i], texts));
+	}
+}
+
+static void
+print_ages(FILE *out, Database *const *dbs, int n)
+{
+	double now = conn_clock();
+
+	print_head(out, "pgqd_ticker_age_seconds", "gauge",
+			   "Time since the last ticker run over all queues.");
+	for (int i = 0; i < n; i++)
+		if (database_get_stats(dbs[i])->ticked_at > 0)
+		{
+			begin_line(out, "pgqd_ticker_age_seconds", dbs[i]);
+			fprintf(out, "} %.3f\n",
+					now - database_get_stats(dbs[i])->ticked_at);
+		}
+
+	print_head(out, "pgqd_stream_age_seconds", "gauge",
+			   "Time since the slot's stream said something.");
+	for (int i = 0; i < n; i++)
+		if (database_is_ingesting(dbs[i]))
+		{
+			begin_line(out, "pgqd_stream_age_seconds", dbs[i]);
+			fprintf(out, "} %.3f\n",
+					now - database_get_stats(dbs[i])->heard_at);
+		}
+
+	print_head(out, "pgqd_sample_age_seconds", "gauge",
+			   "Age of the values of queues, consumers and slots below.");
+	for (int i = 0; i < n; i++)
+		if (database_get_sample(dbs[i])->at > 0)
+		{
+			begin_line(out, "pgqd_sample_age_seconds", dbs[i]);
+			fprintf(out, "} %.3f\n", now - database_get_sample(dbs[i])->at);
+		}
+}
+
+/* See report.h. */
+char *
+report_metrics(Database *const *dbs, int n)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (out == NULL)
+		abort();
+	print_daemon(out, dbs, n);
+	for (size_t c = 0; c < sizeof(counters) / sizeof(Counter); c++)
+	{
+		print_head(out, counters[c].name, "counter", counters[c].help);
+		for (int i = 0; i < n; i++)
+		{
+			const char *stats = (const char *) database_get_stats(dbs[i]);
+
+			begin_line(out, counters[c].name, dbs[i]);
+			fprintf(out, "} %" PRIu64 "\n",
+					*(const uint64_t *) (stats + counters[c].offset));
+		}
+	}
+	print_ages(out, dbs, n);
+	for (size_t g = 0; g < sizeof(gauges) / sizeof(Gauge); g++)
+	{
+		print_head(out, gauges[g].name, "gauge", gauges[g].help);
+		for (int i = 0; i < n; i++)
+			print_gauge(out, &gauges[g], dbs[i]);
+	}
+	if (fclose(out) != 0)
+		abort();
+	return text;
+}

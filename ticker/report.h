@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * report.h
+ *		What pgqd tells of itself by HTTP.
+ *
+ * Each function returns malloc'd UTF-8 text, made from what is known already:
+ * no query is sent.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQD_REPORT_H
+#define PGQD_REPORT_H
+
+#include <stdio.h>
+
+#include "config.h"
+#include "database.h"
+
+/* metrics.c: Prometheus' text format */
+extern char *report_metrics(Database *const *databases, int n);
+
+/* health.c: one line a fault; *status becomes 503 if there is one */
+extern char *report_health(const Config *config, Database *const *databases,
+						   int n, int *status);
+extern int report_faults(FILE *out, const Config *config, const Database *db);
+
+/* page.c: a page for people */
+extern char *report_page(const Config *config, Database *const *databases,
+						 int n);
+
+#endif /* PGQD_REPORT_H */

@@ -1,0 +1,247 @@
+/*-------------------------------------------------------------------------
+ *
+ * sample.c
+ *		The state of a database's queues, read every stats_period.
+ *
+ * The connection is opened for each look and closed after it: looks are rare,
+ * and databases may be many.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sample.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+#include "trouble.h"
+
+#define EPOCH(col) "extract(epoch from " col ")::float8 as "
+
+static const char queues_sql[] =
+	"select queue_name, last_tick_id as last_tick, ev_new as new_events,"
+	" ev_per_sec as events_per_second," EPOCH("ticker_lag") "tick_age," EPOCH(
+		"pg_catalog.now() - queue_switch_time") "rotation_age," EPOCH("queue_rotation_period") "rotation_period"
+																							   " from pgq.get_queue_info()";
+
+static const char consumers_sql[] = "select queue_name, consumer_name," EPOCH(
+	"lag") "lag," EPOCH("last_seen") "last_seen, pending_events"
+									 " from pgq.get_consumer_info()";
+
+static const char slots_sql[] =
+	"select slot_name, active::int as active, lag_bytes," EPOCH(
+		"coalesce(lag_time, '0')") "lag, events, state, problem,"
+								   " (state in ('missing', 'lost', 'problem'))::int as broken"
+								   " from pgq.get_slot_info()";
+
+typedef struct SampleWork
+{
+	const Config *config;
+	char *dbname;
+	const Stats *stats;
+	Conn *conn;
+	struct event *timer;
+	int major;
+	Trouble trouble;
+} SampleWork;
+
+static void
+sleep_until_next(Sample *sample)
+{
+	struct timeval tv = conn_timeval(sample->work->config->stats_period);
+
+	conn_close(sample->work->conn);
+	event_add(sample->work->timer, &tv);
+}
+
+/* Largest number in a column; 0 if there is none. */
+static double
+find_largest(const PGresult *res, const char *column)
+{
+	double largest = 0;
+	int col = res ? PQfnumber(res, column) : -1;
+
+	for (int row = 0; col >= 0 && row < PQntuples(res); row++)
+	{
+		double value = strtod(PQgetvalue(res, row, col), NULL);
+
+		if (value > largest)
+			largest = value;
+	}
+	return largest;
+}
+
+/* The look is done: one more point of the curves. */
+static void
+add_point(Sample *sample)
+{
+	SamplePoint *point;
+
+	if (sample->npoints == SAMPLE_POINTS)
+		memmove(sample->points, sample->points + 1,
+				--sample->npoints * sizeof(SamplePoint));
+	point = &sample->points[sample->npoints++];
+	point->at = sample->at = conn_clock();
+	point->events = sample->work->stats->events;
+	point->slot_lag = find_largest(sample->slots, "lag_bytes");
+	point->consumer_lag = find_largest(sample->consumers, "lag");
+}
+
+/* Puts a copy of the result in its place; false if the query failed. */
+static bool
+keep(Sample *sample, PGresult **place, const PGresult *res)
+{
+	SampleWork *work = sample->work;
+
+	if (conn_failed(res))
+	{
+		trouble_report(&work->trouble, work->dbname,
+					   "could not read the queues' state: %s",
+					   PQresultErrorMessage(res));
+		return false;
+	}
+	PQclear(*place);
+	*place = PQcopyResult(res, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
+	if (*place == NULL)
+		abort();
+	return true;
+}
+
+static void
+finish(Sample *sample)
+{
+	trouble_clear(&sample->work->trouble, sample->work->dbname, NULL);
+	add_point(sample);
+	sleep_until_next(sample);
+}
+
+static void
+take_slots(Conn *conn, const PGresult *res, void *arg)
+{
+	Sample *sample = arg;
+
+	if (keep(sample, &sample->slots, res))
+		finish(sample);
+	else
+		sleep_until_next(sample);
+}
+
+static void
+take_consumers(Conn *conn, const PGresult *res, void *arg)
+{
+	Sample *sample = arg;
+
+	if (!keep(sample, &sample->consumers, res))
+		sleep_until_next(sample);
+	else if (sample->work->major >= 4)
+		conn_send(conn, slots_sql, 0, NULL, NULL, NULL, take_slots, sample);
+	else
+		finish(sample);
+}
+
+static void
+take_queues(Conn *conn, const PGresult *res, void *arg)
+{
+	Sample *sample = arg;
+
+	if (keep(sample, &sample->queues, res))
+		conn_send(conn, consumers_sql, 0, NULL, NULL, NULL, take_consumers,
+				  sample);
+	else
+		sleep_until_next(sample);
+}
+
+static void
+became_ready(Conn *conn, void *arg)
+{
+	conn_send(conn, queues_sql, 0, NULL, NULL, NULL, take_queues, arg);
+}
+
+static void
+was_lost(Conn *conn, const char *why, void *arg)
+{
+	Sample *sample = arg;
+	SampleWork *work = sample->work;
+
+	trouble_report(&work->trouble, work->dbname, "sample: connection: %s", why);
+	sleep_until_next(sample);
+}
+
+static const ConnHooks hooks = {became_ready, was_lost, NULL};
+
+static void
+handle_timer(evutil_socket_t fd, short what, void *arg)
+{
+	Sample *sample = arg;
+
+	if (sample->work->config->http_listen)
+		conn_open(sample->work->conn);
+	else
+		sleep_until_next(sample);
+}
+
+/* Make it, asleep until sample_start().  stats are the database's. */
+Sample *
+sample_create(struct event_base *base, const Config *config, const char *dbname,
+			  const Stats *stats)
+{
+	Sample *sample = calloc(1, sizeof(Sample));
+	SampleWork *work = calloc(1, sizeof(SampleWork));
+
+	if (sample == NULL || work == NULL)
+		abort();
+	sample->work = work;
+	work->config = config;
+	work->dbname = strdup(dbname);
+	work->stats = stats;
+	work->conn = conn_create(base, config, dbname, "sample", false, &hooks,
+							 sample);
+	work->timer = event_new(base, -1, 0, handle_timer, sample);
+	if (work->dbname == NULL || work->timer == NULL)
+		abort();
+	return sample;
+}
+
+/* Stop and free. */
+void
+sample_free(Sample *sample)
+{
+	SampleWork *work = sample->work;
+
+	sample_stop(sample);
+	event_free(work->timer);
+	conn_free(work->conn);
+	trouble_clear(&work->trouble, work->dbname, NULL);
+	free(work->dbname);
+	free(work);
+	free(sample);
+}
+
+/* Look now and from now on, unless it was started before. */
+void
+sample_start(Sample *sample, int major)
+{
+	SampleWork *work = sample->work;
+
+	work->major = major;
+	if (conn_is_ready(work->conn) || conn_is_busy(work->conn) ||
+		event_pending(work->timer, EV_TIMEOUT, NULL) ||
+		work->config->http_listen == NULL)
+		return;
+	handle_timer(-1, 0, sample);
+}
+
+/* Stop, and forget what was seen, but for the curves. */
+void
+sample_stop(Sample *sample)
+{
+	event_del(sample->work->timer);
+	conn_close(sample->work->conn);
+	PQclear(sample->queues);
+	PQclear(sample->consumers);
+	PQclear(sample->slots);
+	sample->queues = sample->consumers = sample->slots = NULL;
+	sample->at = 0;
+}

@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ *
+ * sample.h
+ *		The state of a database's queues, read every stats_period.
+ *
+ * Only while http_listen is set; it has a connection of its own, so that
+ * ticks never wait for it.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQD_SAMPLE_H
+#define PGQD_SAMPLE_H
+
+#include <stdbool.h>
+
+#include <event2/event.h>
+#include <libpq-fe.h>
+
+#include "config.h"
+#include "stats.h"
+
+/* Points of the curves, oldest first. */
+#define SAMPLE_POINTS 240
+
+typedef struct SamplePoint
+{
+	double at;           /* conn_clock() */
+	double events;       /* ingested since pgqd began */
+	double slot_lag;     /* bytes */
+	double consumer_lag; /* seconds, of the one farthest behind */
+} SamplePoint;
+
+/* Results of the last look, NULL before the first. */
+typedef struct Sample
+{
+	double at;        /* conn_clock() of it */
+	PGresult *queues; /* columns as in sample.c's queries */
+	PGresult *consumers;
+	PGresult *slots; /* NULL before PgQ 4 */
+	SamplePoint points[SAMPLE_POINTS];
+	int npoints;
+
+	/* how it is made */
+	struct SampleWork *work;
+} Sample;
+
+extern Sample *sample_create(struct event_base *base, const Config *config,
+							 const char *dbname, const Stats *stats);
+extern void sample_free(Sample *sample);
+extern void sample_start(Sample *sample, int major);
+extern void sample_stop(Sample *sample);
+
+#endif /* PGQD_SAMPLE_H */
