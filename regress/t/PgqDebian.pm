@@ -14,6 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(fetch_packages pgq35_tree add_pgq4 pgq35_package
+  pgq35_version
   wal2json_tree);
 
 # pgq35_package(): the name of the package that has PgQ 3 for our server.
@@ -117,6 +118,16 @@ sub pgq35_tree
 	system('cp', '-a', glob("$unpacked/usr/share/postgresql/*/contrib"),
 		"$tree/contrib") == 0 or die 'cp failed';
 	return $prefix;
+}
+
+# pgq35_version(PREFIX): which 3.5 that is, by the script that creates it.
+sub pgq35_version
+{
+	my ($prefix) = @_;
+	my ($version) = map { /\/pgq--(3\.5[\d.]*)\.sql$/ }
+	  glob(pg_config_of($prefix, 'sharedir') . '/extension/pgq--3.5*.sql');
+
+	return $version // die 'no script that creates PgQ 3.5';
 }
 
 # add_pgq4(PREFIX): installs PgQ 4 over the PgQ 3.5 that is there.

@@ -13,6 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $prefix = pgq35_tree();
+my $v35 = pgq35_version($prefix);
 add_pgq4($prefix);
 my $node = new_server('upgrade', install_path => $prefix);
 
@@ -99,7 +100,7 @@ sub old_database
 	my ($db, $version) = @_;
 
 	sql($node, 'postgres', "create database \"$db\"");
-	sql($node, $db, "create extension pgq version '3.5'");
+	sql($node, $db, "create extension pgq version '$v35'");
 	sql($node, $db,
 		"update pg_extension set extversion = '$version' where extname = 'pgq'");
 	sql(
@@ -267,14 +268,14 @@ like(
 	$err,
 	qr/queue "q" uses relations of other names.*HINT:  Rename them to pgq\.event_1_/s,
 	'a queue with tables elsewhere is refused with a way out');
-is(sql($node, 'odd', 'select pgq.version()'), '3.5', 'and nothing is changed');
+is(sql($node, 'odd', 'select pgq.version()'), $v35, 'and nothing is changed');
 
 # The administrator who upgrades need not be the one who installed.
 sql($node, 'postgres', 'create database owned; ');
-sql($node, 'owned', q{
+sql($node, 'owned', qq{
 	create role boss superuser;
 	set session authorization boss;
-	create extension pgq version '3.5';
+	create extension pgq version '$v35';
 	reset session authorization;
 	alter role boss nosuperuser;
 	alter extension pgq update});
