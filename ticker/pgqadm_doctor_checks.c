@@ -38,12 +38,10 @@
 /* Time without its fraction. */
 #define AGE(since) "date_trunc('second', clock_timestamp() - " since ")::text"
 
-#define RESTART_CAPTURE                                                        \
-	"SELECT pgq.stop_capture({1});\nSELECT pgq.start_capture({1});"
+#define RESYNC "SELECT pgq.resync_capture({1});"
 #define CHANGES_LOST                                                           \
-	"Changes are missing from the queues, and consumers must be brought up to" \
-	" date by other means. To go on without them, stop pgqd if the slot is"    \
-	" in use, and start capture again:"
+	"Changes are missing from the queues. To go on without them, as pgqadm"    \
+	" resync does; consumers get an event pgq.resync:"
 
 const DoctorCheck doctor_checks[] = {
 	{"server", NEED_SERVER, DOCTOR_PROBLEM,
@@ -173,12 +171,12 @@ const DoctorCheck doctor_checks[] = {
 	{"slot", NEED_SLOT, DOCTOR_PROBLEM,
 	 "select quote_literal(slot_name), slot_name, problem"
 	 " from pgq.get_slot_info() where state in ('missing', 'lost')",
-	 "slot \"{2}\": {3}", CHANGES_LOST, RESTART_CAPTURE},
+	 "slot \"{2}\": {3}", CHANGES_LOST, RESYNC},
 	{"slot", NEED_SLOT, DOCTOR_PROBLEM,
 	 "select quote_literal(s.slot_name), s.slot_name, s.slot_problem,"
 	 " s.slot_problem_lsn from pgq.slot s join pgq.get_slot_info() i"
 	 " on i.state = 'problem' where s.slot_problem_lsn is not null",
-	 "ingest stands still at {4}: {3}", CHANGES_LOST, RESTART_CAPTURE},
+	 "ingest stands still at {4}: {3}", CHANGES_LOST, RESYNC},
 	{"slot", NEED_SLOT, DOCTOR_PROBLEM,
 	 "select s.slot_problem from pgq.slot s join pgq.get_slot_info() i"
 	 " on i.state = 'problem' where s.slot_problem_lsn is null",

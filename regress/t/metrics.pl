@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use FindBin;
 use PgqTest;
 use HTTP::Tiny;
 use IO::Socket::INET;
@@ -106,6 +107,16 @@ is($m->{pgq_slot_broken}{"$shop,slot=\"pgq_shop\""}, 0, 'slot is well');
 (my $escaped = $odd) =~ s/([\\"])/\\$1/g;
 ok(exists $m->{pgq_queue_tick_age_seconds}{"$shop,queue=\"$escaped\""},
 	'a queue with an odd name');
+{
+	# the manual has the same metrics; those of ages come and go
+	my $doc = slurp("$FindBin::RealBin/../../doc/pgqd.md");
+	my %documented = map { $_ => 1 } $doc =~ /`(pgqd?_[a-z_]*[a-z])`/g;
+
+	is(join(' ', grep { !$documented{$_} } sort keys %$m), '',
+		'pgqd.md has all metrics');
+	delete @documented{ $response->{content} =~ /^# HELP (\S+)/mg, 'pgq_admin' };
+	is(join(' ', sort keys %documented), '', 'and no others');
+}
 wait_for(
 	'pending events',
 	sub {
