@@ -68,7 +68,7 @@ typedef struct Query
 	struct Query *next;
 	ConnAnswer answer;
 	void *arg;
-	PGresult *res;				/* last result, or the first error */
+	PGresult *res; /* last result, or the first error */
 } Query;
 
 struct Conn
@@ -76,7 +76,7 @@ struct Conn
 	struct event_base *base;
 	const Config *config;
 	char *dbname;
-	char *job;					/* names the session: pgqd/<job> */
+	char *job; /* names the session: pgqd/<job> */
 	bool replication;
 	const ConnHooks *hooks;
 	void *arg;
@@ -87,13 +87,13 @@ struct Conn
 	short io_what;
 	int io_fd;
 	bool want_read;
-	struct event *timer;		/* time to open, or to give up connecting */
+	struct event *timer; /* time to open, or to give up connecting */
 	double opened_at;
-	double pause;				/* last pause of conn_back_off() */
-	char *fatal;				/* the server's last words */
-	char *start_error;			/* connecting failed before it began */
+	double pause;      /* last pause of conn_back_off() */
+	char *fatal;       /* the server's last words */
+	char *start_error; /* connecting failed before it began */
 
-	Query *first;				/* unanswered, oldest first */
+	Query *first; /* unanswered, oldest first */
 	Query *last;
 
 	/*
@@ -252,7 +252,8 @@ static void
 receive_notice(void *arg, const PGresult *res)
 {
 	Conn *conn = arg;
-	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *severity = PQresultErrorField(res,
+											  PG_DIAG_SEVERITY_NONLOCALIZED);
 	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
 	log_debug("[%s]: %s: %s", conn->dbname, conn->job, text ? text : "");
@@ -274,13 +275,18 @@ conn_open(Conn *conn)
 	 * The first four give way to the same keys in base_connstr.  Keepalives
 	 * are not sent while there is unanswered data: then the last one counts.
 	 */
-	const char *keywords[] = {"keepalives_idle", "keepalives_interval",
-							  "keepalives_count", "tcp_user_timeout",
-							  "dbname", "dbname",
+	const char *keywords[] = {"keepalives_idle",
+							  "keepalives_interval",
+							  "keepalives_count",
+							  "tcp_user_timeout",
+							  "dbname",
+							  "dbname",
 							  "application_name",
-							  conn->replication ? "replication" : NULL, NULL};
-	const char *values[] = {"60", "10", "6", "120000", base ? base : "",
-							conn->dbname, name, "database", NULL};
+							  conn->replication ? "replication" : NULL,
+							  NULL};
+	const char *values[] = {
+		"60",         "10", "6",        "120000", base ? base : "",
+		conn->dbname, name, "database", NULL};
 	struct timeval tv;
 
 	conn_close(conn);
@@ -351,8 +357,7 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 static void
 update_io(Conn *conn, bool want_write)
 {
-	set_io(conn, (conn->want_read ? EV_READ : 0) |
-					 (want_write ? EV_WRITE : 0));
+	set_io(conn, (conn->want_read ? EV_READ : 0) | (want_write ? EV_WRITE : 0));
 }
 
 /* Send what libpq holds, and go on when the socket takes more. */
@@ -388,9 +393,8 @@ conn_want_read(Conn *conn, bool on)
 }
 
 static bool
-send_query(Conn *conn, const char *sql, int nparams,
-		   const char *const *values, const int *lengths, const int *formats,
-		   ConnAnswer answer, void *arg)
+send_query(Conn *conn, const char *sql, int nparams, const char *const *values,
+		   const int *lengths, const int *formats, ConnAnswer answer, void *arg)
 {
 	Query *query;
 	int ok;

@@ -42,8 +42,8 @@ typedef struct ConnHooks
 typedef void (*ConnAnswer)(Conn *conn, const PGresult *res, void *arg);
 
 extern Conn *conn_create(struct event_base *base, const Config *config,
-						 const char *dbname, const char *job,
-						 bool replication, const ConnHooks *hooks, void *arg);
+						 const char *dbname, const char *job, bool replication,
+						 const ConnHooks *hooks, void *arg);
 extern void conn_free(Conn *conn);
 extern void conn_open(Conn *conn);
 extern void conn_open_later(Conn *conn, double seconds);

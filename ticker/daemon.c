@@ -61,11 +61,11 @@ typedef struct Daemon
 	Config *config;
 	const char *config_file;
 	struct event_base *base;
-	Stats gone;					/* of databases that are no more */
-	Stats logged;				/* of all, at the last line of counts */
-	Http *http;					/* NULL: none */
+	Stats gone;   /* of databases that are no more */
+	Stats logged; /* of all, at the last line of counts */
+	Http *http;   /* NULL: none */
 
-	Conn *conn;					/* to ask for databases */
+	Conn *conn; /* to ask for databases */
 	struct event *check;
 	Trouble trouble;
 
@@ -73,7 +73,7 @@ typedef struct Daemon
 	int ndatabases;
 
 	bool stopping;
-	double stop_at;				/* patience ends */
+	double stop_at; /* patience ends */
 	int exit_code;
 } Daemon;
 
@@ -91,26 +91,25 @@ add_database(Daemon *d, const char *name)
 	for (int i = 0; i < d->ndatabases; i++)
 		if (strcmp(database_get_name(d->databases[i]), name) == 0)
 			return;
-	d->databases =
-		realloc(d->databases, (d->ndatabases + 1) * sizeof(Database *));
+	d->databases = realloc(d->databases,
+						   (d->ndatabases + 1) * sizeof(Database *));
 	if (d->databases == NULL)
 		abort();
 	log_debug("[%s]: begins", name);
-	d->databases[d->ndatabases++] =
-		database_create(d->base, d->config, name);
+	d->databases[d->ndatabases++] = database_create(d->base, d->config, name);
 }
 
-/* sum += stats * sign, counter by counter */
+/* sum += stats, counter by counter */
 static void
-add_stats(Stats *sum, const Stats *stats, int sign)
+add_stats(Stats *sum, const Stats *stats)
 {
-	sum->ticks += sign * stats->ticks;
-	sum->maint += sign * stats->maint;
-	sum->retry += sign * stats->retry;
-	sum->groups += sign * stats->groups;
-	sum->events += sign * stats->events;
-	sum->bytes += sign * stats->bytes;
-	sum->discarded += sign * stats->discarded;
+	sum->ticks += stats->ticks;
+	sum->maint += stats->maint;
+	sum->retry += stats->retry;
+	sum->groups += stats->groups;
+	sum->events += stats->events;
+	sum->bytes += stats->bytes;
+	sum->discarded += stats->discarded;
 }
 
 /* Stop with the databases that are not among "names". */
@@ -132,7 +131,7 @@ drop_databases(Daemon *d, char *const *names, int nnames)
 		{
 			log_info("[%s]: is gone or no longer wanted",
 					 database_get_name(db));
-			add_stats(&d->gone, database_get_stats(db), 1);
+			add_stats(&d->gone, database_get_stats(db));
 			database_free(db);
 		}
 	}
@@ -190,8 +189,8 @@ was_lost(Conn *conn, const char *why, void *arg)
 
 	trouble_report(&d->trouble, d->config->initial_database, "connection: %s",
 				   why);
-	arm(d->check, pause < d->config->check_period ? pause
-												  : d->config->check_period);
+	arm(d->check,
+		pause < d->config->check_period ? pause : d->config->check_period);
 }
 
 static const ConnHooks hooks = {became_ready, was_lost, NULL};
@@ -218,24 +217,24 @@ handle_stats(evutil_socket_t fd, short what, void *arg)
 {
 	Daemon *d = arg;
 	Stats total = d->gone;
-	Stats news;
-	const Stats *s = &news;
+	const Stats *last = &d->logged;
+	uint64_t events;
 	int ingesting = 0;
 	char line[200];
 
 	for (int i = 0; i < d->ndatabases; i++)
-		add_stats(&total, database_get_stats(d->databases[i]), 1);
-	news = total;
-	add_stats(&news, &d->logged, -1);
-	d->logged = total;
+		add_stats(&total, database_get_stats(d->databases[i]));
+	events = total.events - last->events;
 
 	snprintf(line, sizeof(line),
 			 "{ticks: %" PRIu64 ", maint: %" PRIu64 ", retry: %" PRIu64
 			 ", groups: %" PRIu64 ", events: %" PRIu64 ", bytes: %" PRIu64
 			 ", discarded: %" PRIu64 "}",
-			 s->ticks, s->maint, s->retry, s->groups, s->events, s->bytes,
-			 s->discarded);
+			 total.ticks - last->ticks, total.maint - last->maint,
+			 total.retry - last->retry, total.groups - last->groups, events,
+			 total.bytes - last->bytes, total.discarded - last->discarded);
 	log_info("%s", line);
+	d->logged = total;
 
 	for (int i = 0; i < d->ndatabases; i++)
 	{
@@ -245,9 +244,9 @@ handle_stats(evutil_socket_t fd, short what, void *arg)
 		if (strcmp(state, "ingest runs") == 0)
 			ingesting++;
 	}
-	snprintf(line, sizeof(line), "%d databases, %d with ingest, %" PRIu64
-			 " events in %g s", d->ndatabases, ingesting, s->events,
-			 d->config->stats_period);
+	snprintf(line, sizeof(line),
+			 "%d databases, %d with ingest, %" PRIu64 " events in %g s",
+			 d->ndatabases, ingesting, events, d->config->stats_period);
 	service_notify_status(line);
 }
 

@@ -49,7 +49,7 @@ struct Database
 	const Config *config;
 	char *name;
 
-	Conn *conn;					/* for ticks and looks */
+	Conn *conn; /* for ticks and looks */
 	Tick *tick;
 	Maint *maint;
 	Maint *retry;
@@ -58,9 +58,9 @@ struct Database
 	Stats stats;
 
 	bool ticking;
-	bool no_pgq;				/* that was logged */
-	int major;					/* of the extension's version */
-	char *version;				/* that was logged last */
+	bool no_pgq;   /* that was logged */
+	int major;     /* of the extension's version */
+	char *version; /* that was logged last */
 	struct event *period;
 	struct event *check;
 	bool asking_slot;
@@ -241,8 +241,7 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 
 /* Begin to look after a database; the name is copied. */
 Database *
-database_create(struct event_base *base, const Config *config,
-				const char *name)
+database_create(struct event_base *base, const Config *config, const char *name)
 {
 	Database *db = calloc(1, sizeof(Database));
 

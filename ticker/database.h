@@ -20,8 +20,8 @@
 
 typedef struct Database Database;
 
-extern Database *database_create(struct event_base *base,
-								 const Config *config, const char *name);
+extern Database *database_create(struct event_base *base, const Config *config,
+								 const char *name);
 extern void database_free(Database *db);
 extern const char *database_get_name(const Database *db);
 extern void database_reload(Database *db, bool reconnect);

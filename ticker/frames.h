@@ -22,13 +22,13 @@ typedef struct Frame
 	char tag;
 	const char *body;
 	size_t body_len;
-	size_t len;					/* header and body */
+	size_t len; /* header and body */
 } Frame;
 
 typedef struct FrameCommit
 {
 	uint64_t end_lsn;
-	int64_t time;				/* microseconds since 2000-01-01 UTC */
+	int64_t time; /* microseconds since 2000-01-01 UTC */
 	uint32_t xid;
 	int64_t nevents;
 } FrameCommit;
@@ -36,8 +36,8 @@ typedef struct FrameCommit
 typedef enum FramePeek
 {
 	FRAME_WHOLE,
-	FRAME_PARTIAL,				/* more bytes must come first */
-	FRAME_BAD					/* not the format that we speak */
+	FRAME_PARTIAL, /* more bytes must come first */
+	FRAME_BAD      /* not the format that we speak */
 } FramePeek;
 
 extern FramePeek frames_peek(const char *data, size_t len, Frame *frame);

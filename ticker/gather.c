@@ -49,8 +49,8 @@ bytes_clear(Bytes *b)
 void
 gather_reset(Gather *g)
 {
-	Gather empty = {.max_bytes = g->max_bytes, .touched = g->touched,
-					.arg = g->arg};
+	Gather empty = {
+		.max_bytes = g->max_bytes, .touched = g->touched, .arg = g->arg};
 	Group *group;
 
 	while ((group = gather_take(g)) != NULL)

@@ -30,9 +30,9 @@ typedef struct Bytes
 
 typedef enum GroupKind
 {
-	GROUP_WHOLE,				/* whole transactions only */
-	GROUP_PART,					/* of one large transaction, not its end */
-	GROUP_LAST					/* the end of a large transaction */
+	GROUP_WHOLE, /* whole transactions only */
+	GROUP_PART,  /* of one large transaction, not its end */
+	GROUP_LAST   /* the end of a large transaction */
 } GroupKind;
 
 typedef struct Group
@@ -40,26 +40,26 @@ typedef struct Group
 	struct Group *next;
 	GroupKind kind;
 	Bytes frames;
-	uint64_t end_lsn;			/* position after it; none for a part */
-	int64_t nevents;			/* that the C frames speak of */
-	Names queues;				/* fed by it */
-	Xids xids;					/* of its source transactions */
+	uint64_t end_lsn; /* position after it; none for a part */
+	int64_t nevents;  /* that the C frames speak of */
+	Names queues;     /* fed by it */
+	Xids xids;        /* of its source transactions */
 } Group;
 
 typedef struct Gather
 {
-	size_t max_bytes;			/* of a group, if transactions allow it */
+	size_t max_bytes; /* of a group, if transactions allow it */
 
 	/* the transaction that is arriving */
 	Bytes in;
-	size_t walked;				/* whole frames of it */
+	size_t walked; /* whole frames of it */
 	Names queues;
-	bool has_events;			/* some E frame has come */
-	bool in_parts;				/* some of it went into parts */
+	bool has_events; /* some E frame has come */
+	bool in_parts;   /* some of it went into parts */
 
-	Group *first;				/* oldest */
+	Group *first; /* oldest */
 	Group *last;
-	size_t bytes;				/* in all groups, and arriving */
+	size_t bytes; /* in all groups, and arriving */
 
 	/*
 	 * All transactions that committed before this LSN are in groups or were

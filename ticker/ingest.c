@@ -138,7 +138,8 @@ count_discarded(Ingest *ingest, int64_t n)
 		now - ingest->discard_logged_at < DISCARD_LOG_PERIOD)
 		return;
 	log_warning("[%s]: discarded %" PRId64 " events of queues that do not "
-				"exist", ingest->dbname, ingest->discarded);
+				"exist",
+				ingest->dbname, ingest->discarded);
 	ingest->discarded = 0;
 	ingest->discard_logged_at = now;
 }
@@ -295,8 +296,8 @@ send_group(Ingest *ingest)
 	if (group->kind == GROUP_PART)
 	{
 		if (!ingest->in_large)
-			conn_send(ingest->conn, "begin", 0, NULL, NULL, NULL,
-					  take_nothing, ingest);
+			conn_send(ingest->conn, "begin", 0, NULL, NULL, NULL, take_nothing,
+					  ingest);
 		ingest->in_large = true;
 		send_ingest(ingest, group, ingest->position);
 		return;
@@ -348,9 +349,8 @@ ingest_pump(Ingest *ingest)
 		   (ingest->group ? ingest->group->frames.len : 0);
 
 	/* a frame that is longer than the limit must come in nevertheless */
-	stream_pause(ingest->stream,
-				 held > ingest->config->ingest_memory &&
-					 (ingest->group || ingest->gather.first));
+	stream_pause(ingest->stream, held > ingest->config->ingest_memory &&
+									 (ingest->group || ingest->gather.first));
 }
 
 static bool
@@ -429,7 +429,8 @@ set_synchronous(Ingest *ingest, bool synchronous)
 					ingest->dbname);
 	else
 		log_info("[%s]: pgqd's own walsender is no synchronous standby any "
-				 "more", ingest->dbname);
+				 "more",
+				 ingest->dbname);
 	event_add(ingest->idle, &tv);
 }
 
@@ -451,8 +452,7 @@ ingest_ask_sync(Ingest *ingest)
 	if (ingest->in_large)
 		return;
 	snprintf(pid, sizeof(pid), "%d", stream_get_pid(ingest->stream));
-	conn_send(ingest->conn, sync_sql, 1, values, NULL, NULL, take_sync,
-			  ingest);
+	conn_send(ingest->conn, sync_sql, 1, values, NULL, NULL, take_sync, ingest);
 }
 
 /* Let the position follow the WAL, so that the server may forget it. */
@@ -482,8 +482,8 @@ static const StreamHooks stream_hooks = {note_started, take_data, note_passed,
  * queues were fed.
  */
 Ingest *
-ingest_create(struct event_base *base, const Config *config,
-			  const char *dbname, Tick *tick, Stats *stats)
+ingest_create(struct event_base *base, const Config *config, const char *dbname,
+			  Tick *tick, Stats *stats)
 {
 	Ingest *ingest = calloc(1, sizeof(Ingest));
 	struct timeval tv = conn_timeval(IDLE_PERIOD);
@@ -498,12 +498,10 @@ ingest_create(struct event_base *base, const Config *config,
 	ingest->gather.arg = ingest;
 	ingest->conn = conn_create(base, config, dbname, "ingest", false,
 							   &ingest_conn_hooks, ingest);
-	ingest->stream = stream_create(base, config, dbname, &stream_hooks,
-								   ingest);
+	ingest->stream = stream_create(base, config, dbname, &stream_hooks, ingest);
 	ingest->timer = event_new(base, -1, 0, ingest_end_pause, ingest);
 	ingest->idle = event_new(base, -1, EV_PERSIST, handle_idle, ingest);
-	if (ingest->dbname == NULL || ingest->timer == NULL ||
-		ingest->idle == NULL)
+	if (ingest->dbname == NULL || ingest->timer == NULL || ingest->idle == NULL)
 		abort();
 	event_add(ingest->idle, &tv);
 	return ingest;
@@ -553,7 +551,7 @@ ingest_get_state(const Ingest *ingest)
 		case INGEST_RUNNING:
 			return "ingest runs";
 		default:
-			return ingest->standing_by ? "ingest stands by"
+			return ingest->standing_by        ? "ingest stands by"
 				   : ingest->recorded_problem ? "ingest stands still"
 											  : "ingest starts";
 	}

@@ -56,31 +56,31 @@ typedef struct Ingest
 	Conn *conn;
 	Stream *stream;
 	IngestState state;
-	struct event *timer;		/* ends INGEST_PAUSED */
-	struct event *idle;			/* time to let the position follow */
-	bool synchronous;			/* commits of the server wait for us */
+	struct event *timer; /* ends INGEST_PAUSED */
+	struct event *idle;  /* time to let the position follow */
+	bool synchronous;    /* commits of the server wait for us */
 
 	char *slot;
-	uint64_t position;			/* as pgq.position has it */
-	bool may_replicate;			/* our role has the right */
-	char *recorded_problem;		/* what pgq.slot says, NULL: none */
-	bool standing_by;			/* someone else reads the slot */
+	uint64_t position;      /* as pgq.position has it */
+	bool may_replicate;     /* our role has the right */
+	char *recorded_problem; /* what pgq.slot says, NULL: none */
+	bool standing_by;       /* someone else reads the slot */
 
 	Gather gather;
-	Group *group;				/* being written, NULL: none */
-	bool in_large;				/* BEGIN was sent for a large transaction */
-	Names large_queues;			/* fed by its parts so far */
-	int64_t large_events;		/* written by them */
+	Group *group;         /* being written, NULL: none */
+	bool in_large;        /* BEGIN was sent for a large transaction */
+	Names large_queues;   /* fed by its parts so far */
+	int64_t large_events; /* written by them */
 
 	/* positions that may not be confirmed yet, oldest first */
 	Confirm confirms[MAX_CONFIRMS];
 	int nconfirms;
-	uint64_t own_wal_end;		/* where our last commit's WAL ended */
+	uint64_t own_wal_end; /* where our last commit's WAL ended */
 
 	Trouble trouble;
 	Trouble wait_trouble;
 	double discard_logged_at;
-	int64_t discarded;			/* since that was logged */
+	int64_t discarded; /* since that was logged */
 } Ingest;
 
 /* ingest.c */

@@ -47,8 +47,8 @@
 /* A connection that lasted so long was a good one, in seconds. */
 #define GOOD_AGE 30.0
 
-#define POSITION_SQL \
-	"(select p.pos_lsn from pgq.position p" \
+#define POSITION_SQL                                                           \
+	"(select p.pos_lsn from pgq.position p"                                    \
 	" where p.pos_slot operator(pg_catalog.=) "
 
 #define POSITION_SQL_END " order by p.pos_lsn desc limit 1)"
@@ -149,8 +149,7 @@ ingest_pause(Ingest *ingest, double seconds)
 void
 ingest_restart(Ingest *ingest)
 {
-	if (ingest->state == INGEST_RUNNING &&
-		conn_age(ingest->conn) > GOOD_AGE)
+	if (ingest->state == INGEST_RUNNING && conn_age(ingest->conn) > GOOD_AGE)
 		conn_reset_back_off(ingest->conn);
 	ingest_pause(ingest, conn_back_off(ingest->conn));
 }
@@ -282,13 +281,14 @@ stand_by(Ingest *ingest, const char *pid)
 				 pid);
 		ingest->state = INGEST_PAUSED;
 		conn_send(ingest->conn,
-				  "select pg_catalog.pg_terminate_backend($1::int4)", 1,
-				  values, NULL, NULL, termination_sent, ingest);
+				  "select pg_catalog.pg_terminate_backend($1::int4)", 1, values,
+				  NULL, NULL, termination_sent, ingest);
 		return;
 	}
 	if (!ingest->standing_by)
 		log_info("[%s]: slot \"%s\" is active for PID %s: stands by to take "
-				 "over", ingest->dbname, ingest->slot, pid);
+				 "over",
+				 ingest->dbname, ingest->slot, pid);
 	ingest->standing_by = true;
 	sleep_for(ingest, pause < STAND_BY_PAUSE ? pause : STAND_BY_PAUSE);
 }
@@ -318,12 +318,11 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 	ingest->recorded_problem = PQgetisnull(res, 0, LOOK_PROBLEM)
 								   ? NULL
 								   : strdup(PQgetvalue(res, 0, LOOK_PROBLEM));
-	ingest->may_replicate =
-		strcmp(PQgetvalue(res, 0, LOOK_MAY_REPLICATE), "t") == 0;
+	ingest->may_replicate = strcmp(PQgetvalue(res, 0, LOOK_MAY_REPLICATE),
+								   "t") == 0;
 	ingest->position = 0;
 
-	if (!stream_parse_lsn(PQgetvalue(res, 0, LOOK_POSITION),
-						  &ingest->position))
+	if (!stream_parse_lsn(PQgetvalue(res, 0, LOOK_POSITION), &ingest->position))
 		stand_still(ingest, false, "pgq.position has no row for the slot");
 	else if (strcmp(PQgetvalue(res, 0, LOOK_SAME_SYSTEM), "t") != 0)
 		stand_still(ingest, true,
@@ -389,15 +388,16 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 						  &ingest->own_wal_end))
 	{
 		trouble_report(&ingest->trouble, ingest->dbname,
-					   "ingest: could not check slot \"%s\": %s",
-					   ingest->slot, PQresultErrorMessage(res));
+					   "ingest: could not check slot \"%s\": %s", ingest->slot,
+					   PQresultErrorMessage(res));
 		ingest_restart(ingest);
 		return;
 	}
 	if (position != ingest->position)
 	{
 		log_info("[%s]: position moved while slot \"%s\" was opened: ingest "
-				 "starts again", ingest->dbname, ingest->slot);
+				 "starts again",
+				 ingest->dbname, ingest->slot);
 		ingest_restart(ingest);
 		return;
 	}
@@ -423,8 +423,8 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 		ingest->recorded_problem = NULL;
 	}
 	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
-	log_info("[%s]: ingest reads slot \"%s\" from " LSN_FORMAT,
-			 ingest->dbname, ingest->slot, LSN_ARGS(position));
+	log_info("[%s]: ingest reads slot \"%s\" from " LSN_FORMAT, ingest->dbname,
+			 ingest->slot, LSN_ARGS(position));
 	ingest->standing_by = false;
 	ingest->state = INGEST_RUNNING;
 	ingest->stats->heard_at = conn_clock();
@@ -440,8 +440,8 @@ take_fenced(Conn *conn, const PGresult *res, void *arg)
 
 	if (conn_failed(res))
 		log_warning("[%s]: could not end another pgqd's session, which holds "
-					"up ingest: %s", ingest->dbname,
-					PQresultErrorMessage(res));
+					"up ingest: %s",
+					ingest->dbname, PQresultErrorMessage(res));
 	else if (PQntuples(res) > 0)
 		log_info("[%s]: ended another pgqd's session, which held up ingest",
 				 ingest->dbname);
@@ -465,7 +465,8 @@ ingest_check_slot(Ingest *ingest)
 static const char *
 refusal_hint(const Ingest *ingest, const char *sqlstate, const char *why)
 {
-	if (strstr(why, "output_plugin_libraries") || strcmp(sqlstate, "58P01") == 0)
+	if (strstr(why, "output_plugin_libraries") ||
+		strcmp(sqlstate, "58P01") == 0)
 		return "; install PgQ's library, and add pgq to "
 			   "output_plugin_libraries where the server has that setting";
 	if (strstr(why, "wal_level"))

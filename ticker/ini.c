@@ -30,16 +30,16 @@ typedef struct IniReader
 	FILE *fp;
 	const char *section;
 	const IniKey *keys;
-	char **raw;					/* text of each key, NULL: not in the file */
-	int *key_line;				/* the line where it stands */
+	char **raw;    /* text of each key, NULL: not in the file */
+	int *key_line; /* the line where it stands */
 	bool section_seen;
-	char *error;				/* first error, malloc'd */
+	char *error; /* first error, malloc'd */
 
 	/* the line being handed over in pieces */
 	char *line;
 	size_t line_size;
-	char *rest;					/* what is left of it, NULL: read another */
-	bool piece;					/* the last piece was not a line's first */
+	char *rest; /* what is left of it, NULL: read another */
+	bool piece; /* the last piece was not a line's first */
 	int lineno;
 	int last_key;
 
@@ -103,7 +103,7 @@ static char *
 read_line(char *buf, int size, void *stream)
 {
 	IniReader *r = stream;
-	size_t room = size - 3;		/* blank in front, newline behind */
+	size_t room = size - 3; /* blank in front, newline behind */
 	size_t n;
 	char *out = buf;
 
@@ -182,8 +182,8 @@ handle_pair(void *user, const char *section, const char *name,
 	if (r->raw[key] && key == r->last_key &&
 		(r->piece || isblank((unsigned char) r->line[0])))
 	{
-		char *whole = format_text("%s%s%s", r->raw[key],
-								  r->piece ? "" : " ", value);
+		char *whole = format_text("%s%s%s", r->raw[key], r->piece ? "" : " ",
+								  value);
 
 		free(r->raw[key]);
 		r->raw[key] = whole;
@@ -227,11 +227,10 @@ interpolate(IniReader *r, const char *text, int depth)
 		if (key < 0 || depth > 8)
 		{
 			if (!r->error)
-				r->error = format_text("%s: %.*s in section [%s] %s", r->file,
-									   (int) (close + 2 - open), open,
-									   r->section,
-									   key < 0 ? "names no key of it"
-											   : "refers to itself");
+				r->error = format_text(
+					"%s: %.*s in section [%s] %s", r->file,
+					(int) (close + 2 - open), open, r->section,
+					key < 0 ? "names no key of it" : "refers to itself");
 			free(out);
 			return NULL;
 		}
@@ -241,8 +240,7 @@ interpolate(IniReader *r, const char *text, int depth)
 			free(out);
 			return NULL;
 		}
-		longer = format_text("%s%.*s%s", out, (int) (open - text), text,
-							 inner);
+		longer = format_text("%s%.*s%s", out, (int) (open - text), text, inner);
 		free(inner);
 		free(out);
 		out = longer;
@@ -301,7 +299,10 @@ parse_bytes(const char *text, size_t *value)
 	{
 		const char *unit;
 		double factor;
-	} units[] = {{"", 1}, {"B", 1}, {"kB", 1024}, {"MB", 1048576.0},
+	} units[] = {{"", 1},
+				 {"B", 1},
+				 {"kB", 1024},
+				 {"MB", 1048576.0},
 				 {"GB", 1073741824.0}};
 	size_t len = strspn(text, "0123456789.");
 	char *digits = strndup(text, len);
@@ -327,8 +328,8 @@ parse_bytes(const char *text, size_t *value)
 static bool
 parse_bool(const char *text, bool *value)
 {
-	static const char *const words[] = {"0", "1", "no", "yes", "off", "on",
-										"false", "true"};
+	static const char *const words[] = {"0",   "1",  "no",    "yes",
+										"off", "on", "false", "true"};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 	{
@@ -368,8 +369,7 @@ store_value(const IniKey *key, const char *text, void *config)
 			return ini_parse_number(text, member) ? NULL
 												  : "a number of seconds";
 		case INI_BYTES:
-			return parse_bytes(text, member) ? NULL
-											 : "a size like 4MB";
+			return parse_bytes(text, member) ? NULL : "a size like 4MB";
 		case INI_IGNORED:
 			break;
 	}
@@ -395,8 +395,9 @@ store_all(IniReader *r, void *config)
 		wanted = store_value(key, value, config);
 		if (wanted)
 			r->error = format_text("%s:%d: value \"%s\" of key \"%s\" must "
-								   "be %s", r->file, r->key_line[i], value,
-								   key->name, wanted);
+								   "be %s",
+								   r->file, r->key_line[i], value, key->name,
+								   wanted);
 		free(value);
 	}
 	return r->error == NULL;
@@ -417,8 +418,8 @@ bool
 ini_load(const char *file, const char *section, const IniKey *keys,
 		 void *config, char **error)
 {
-	IniReader r = {.file = file, .section = section, .keys = keys,
-				   .last_key = -1};
+	IniReader r = {
+		.file = file, .section = section, .keys = keys, .last_key = -1};
 	int nkeys = 0;
 	int bad;
 

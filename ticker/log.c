@@ -26,8 +26,8 @@ static const struct
 	const char *name;
 	int priority;
 } levels[] = {
-	{"DEBUG", LOG_DEBUG}, {"LOG", LOG_INFO}, {"WARNING", LOG_WARNING},
-	{"ERROR", LOG_ERR}, {"FATAL", LOG_CRIT},
+	{"DEBUG", LOG_DEBUG}, {"LOG", LOG_INFO},   {"WARNING", LOG_WARNING},
+	{"ERROR", LOG_ERR},   {"FATAL", LOG_CRIT},
 };
 
 static const struct
@@ -35,20 +35,20 @@ static const struct
 	const char *name;
 	int facility;
 } facilities[] = {
-	{"auth", LOG_AUTH}, {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON},
-	{"daemon", LOG_DAEMON}, {"ftp", LOG_FTP}, {"kern", LOG_KERN},
-	{"local0", LOG_LOCAL0}, {"local1", LOG_LOCAL1}, {"local2", LOG_LOCAL2},
-	{"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4}, {"local5", LOG_LOCAL5},
-	{"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7}, {"lpr", LOG_LPR},
-	{"mail", LOG_MAIL}, {"news", LOG_NEWS}, {"syslog", LOG_SYSLOG},
-	{"user", LOG_USER}, {"uucp", LOG_UUCP},
+	{"auth", LOG_AUTH},     {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON},
+	{"daemon", LOG_DAEMON}, {"ftp", LOG_FTP},           {"kern", LOG_KERN},
+	{"local0", LOG_LOCAL0}, {"local1", LOG_LOCAL1},     {"local2", LOG_LOCAL2},
+	{"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4},     {"local5", LOG_LOCAL5},
+	{"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7},     {"lpr", LOG_LPR},
+	{"mail", LOG_MAIL},     {"news", LOG_NEWS},         {"syslog", LOG_SYSLOG},
+	{"user", LOG_USER},     {"uucp", LOG_UUCP},
 };
 
 static LogLevel lowest_level = LEVEL_INFO;
 static bool console = true;
 static char *file_path;
 static FILE *file;
-static char *syslog_ident;		/* openlog() keeps the pointer; NULL: off */
+static char *syslog_ident; /* openlog() keeps the pointer; NULL: off */
 
 /* Write messages of this level and above only. */
 void
@@ -245,7 +245,7 @@ log_mask_conninfo(const char *conninfo)
 	while (*p)
 	{
 		size_t name = strncasecmp(p, "sslpassword", 11) == 0 ? 11
-					  : strncasecmp(p, "password", 8) == 0	 ? 8
+					  : strncasecmp(p, "password", 8) == 0   ? 8
 															 : 0;
 		size_t eq = name + (uri ? 0 : strspn(p + name, " \t"));
 

@@ -17,7 +17,7 @@
 typedef enum LogLevel
 {
 	LEVEL_DEBUG,
-	LEVEL_INFO,					/* printed as LOG */
+	LEVEL_INFO, /* printed as LOG */
 	LEVEL_WARNING,
 	LEVEL_ERROR,
 	LEVEL_FATAL

@@ -43,19 +43,19 @@ enum
 };
 
 static const struct option long_options[] = {
-	{"help", no_argument, NULL, 'h'},	{"version", no_argument, NULL, 'V'},
+	{"help", no_argument, NULL, 'h'},    {"version", no_argument, NULL, 'V'},
 	{"verbose", no_argument, NULL, 'v'}, {"quiet", no_argument, NULL, 'q'},
-	{"daemon", no_argument, NULL, 'd'},	{"stop", no_argument, NULL, 's'},
-	{"kill", no_argument, NULL, 'k'},	{"reload", no_argument, NULL, 'r'},
+	{"daemon", no_argument, NULL, 'd'},  {"stop", no_argument, NULL, 's'},
+	{"kill", no_argument, NULL, 'k'},    {"reload", no_argument, NULL, 'r'},
 	{"ini", no_argument, NULL, OPT_INI}, {NULL, 0, NULL, 0}};
 
 /*
  * Settings of these variables would change how values look in the stream, or
  * which database is meant.
  */
-static const char *const unwanted_env[] = {"PGTZ", "PGDATESTYLE", "PGGEQO",
-										   "PGCLIENTENCODING", "PGDATABASE",
-										   "PGAPPNAME"};
+static const char *const unwanted_env[] = {"PGTZ",       "PGDATESTYLE",
+										   "PGGEQO",     "PGCLIENTENCODING",
+										   "PGDATABASE", "PGAPPNAME"};
 
 /* Read the process id in the pidfile; 0 if there is none. */
 static pid_t

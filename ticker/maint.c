@@ -43,7 +43,7 @@ static const char retry_sql[] = "select * from pgq.maint_retry_events()";
 typedef struct Operation
 {
 	char *func;
-	char *arg;					/* or NULL */
+	char *arg; /* or NULL */
 } Operation;
 
 struct Maint
@@ -55,8 +55,8 @@ struct Maint
 	Conn *conn;
 	struct event *timer;
 	int major;
-	bool running;				/* in a cycle */
-	bool old_list;				/* there is no pgq.maint_operations() */
+	bool running;  /* in a cycle */
+	bool old_list; /* there is no pgq.maint_operations() */
 
 	Operation *ops;
 	int nops;
@@ -174,8 +174,7 @@ run_next(Maint *maint)
 		const char *values[1] = {op->arg};
 		char *name = vacuum && op->arg == NULL
 						 ? NULL
-						 : quote_name(maint->conn,
-									  vacuum ? op->arg : op->func);
+						 : quote_name(maint->conn, vacuum ? op->arg : op->func);
 		char *sql;
 		int len;
 
@@ -218,8 +217,8 @@ take_list(Conn *conn, const PGresult *res, void *arg)
 					  maint);
 			return;
 		}
-		trouble_report(&maint->trouble, maint->dbname,
-					   "maintenance failed: %s", PQresultErrorMessage(res));
+		trouble_report(&maint->trouble, maint->dbname, "maintenance failed: %s",
+					   PQresultErrorMessage(res));
 		end_cycle(maint, false);
 		return;
 	}
@@ -288,8 +287,8 @@ begin_cycle(evutil_socket_t fd, short what, void *arg)
 
 /* Make the cycle of a database; it sleeps until maint_start(). */
 Maint *
-maint_create(struct event_base *base, const Config *config,
-			 const char *dbname, MaintKind kind, Stats *stats)
+maint_create(struct event_base *base, const Config *config, const char *dbname,
+			 MaintKind kind, Stats *stats)
 {
 	Maint *maint = calloc(1, sizeof(Maint));
 

@@ -21,8 +21,8 @@ typedef struct Maint Maint;
 
 typedef enum MaintKind
 {
-	MAINT_OPERATIONS,			/* pgq.maint_operations(), each maint_period */
-	MAINT_RETRY					/* retry events, each retry_period */
+	MAINT_OPERATIONS, /* pgq.maint_operations(), each maint_period */
+	MAINT_RETRY       /* retry events, each retry_period */
 } MaintKind;
 
 extern Maint *maint_create(struct event_base *base, const Config *config,

@@ -17,11 +17,11 @@
 /* All zero is an empty set. */
 typedef struct Names
 {
-	char **names;				/* in no order; count of them, malloc'd */
+	char **names; /* in no order; count of them, malloc'd */
 	size_t count;
 	size_t room;
-	uint32_t *slots;			/* hash table: index into names + 1, 0 = free */
-	size_t nslots;				/* a power of two, or 0 */
+	uint32_t *slots; /* hash table: index into names + 1, 0 = free */
+	size_t nslots;   /* a power of two, or 0 */
 } Names;
 
 /* All zero is an empty list. */

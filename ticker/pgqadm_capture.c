@@ -100,9 +100,8 @@ admin_uncapture(Admin *a, int argc, char **argv)
 void
 admin_resync(Admin *a, int argc, char **argv)
 {
-	static const char sql[] =
-		"select slot, from_lsn, to_lsn, queues "
-		"from pgq.resync_capture($1::text)";
+	static const char sql[] = "select slot, from_lsn, to_lsn, queues "
+							  "from pgq.resync_capture($1::text)";
 	const char *slot = argc > 0 ? argv[0] : NULL;
 	PGresult *res;
 

@@ -14,17 +14,17 @@
 
 typedef struct Stats
 {
-	uint64_t ticks;				/* ticker runs, and ticks by commit */
-	uint64_t maint;				/* maintenance functions run */
-	uint64_t retry;				/* retry events moved */
-	uint64_t groups;			/* ingest transactions */
-	uint64_t events;			/* written by them */
-	uint64_t bytes;				/* of frames */
-	uint64_t discarded;			/* events of queues that are not there */
+	uint64_t ticks;     /* ticker runs, and ticks by commit */
+	uint64_t maint;     /* maintenance functions run */
+	uint64_t retry;     /* retry events moved */
+	uint64_t groups;    /* ingest transactions */
+	uint64_t events;    /* written by them */
+	uint64_t bytes;     /* of frames */
+	uint64_t discarded; /* events of queues that are not there */
 
 	/* by conn_clock(); 0: never */
-	double ticked_at;			/* a ticker run was done */
-	double heard_at;			/* the slot's stream said something */
+	double ticked_at; /* a ticker run was done */
+	double heard_at;  /* the slot's stream said something */
 } Stats;
 
 #endif /* PGQD_STATS_H */

@@ -61,12 +61,12 @@ struct Stream
 	uint64_t position;
 	char *sysid;
 
-	unsigned serial;			/* goes up when opened or closed */
-	uint64_t confirmed;			/* 0: nothing may be confirmed yet */
+	unsigned serial;    /* goes up when opened or closed */
+	uint64_t confirmed; /* 0: nothing may be confirmed yet */
 	uint64_t confirmed_sent;
-	int quiet_periods;			/* since we last said something */
+	int quiet_periods; /* since we last said something */
 	bool paused;
-	int pid;					/* of the walsender; 0 before the first */
+	int pid; /* of the walsender; 0 before the first */
 };
 
 static void conn_became_ready(Conn *conn, void *arg);
@@ -93,8 +93,8 @@ stream_parse_lsn(const char *text, uint64_t *lsn)
 
 /* Make a closed stream; hooks must outlive it, arg is handed to them. */
 Stream *
-stream_create(struct event_base *base, const Config *config,
-			  const char *dbname, const StreamHooks *hooks, void *arg)
+stream_create(struct event_base *base, const Config *config, const char *dbname,
+			  const StreamHooks *hooks, void *arg)
 {
 	Stream *stream = calloc(1, sizeof(Stream));
 
@@ -156,10 +156,9 @@ stream_close(Stream *stream)
 }
 
 static void
-end_stream(Stream *stream, StreamEnd end, const char *sqlstate,
-		   const char *why)
+end_stream(Stream *stream, StreamEnd end, const char *sqlstate, const char *why)
 {
-	char *copy = strdup(why);	/* it may belong to the connection */
+	char *copy = strdup(why); /* it may belong to the connection */
 
 	if (copy == NULL)
 		abort();
@@ -279,8 +278,8 @@ send_feedback(Stream *stream)
 	frames_put_uint64(msg + 1, stream->confirmed);
 	frames_put_uint64(msg + 9, stream->confirmed);
 	frames_put_uint64(msg + 17, stream->confirmed);
-	frames_put_uint64(msg + 25, (now.tv_sec - POSTGRES_EPOCH) * 1000000LL +
-									now.tv_usec);
+	frames_put_uint64(msg + 25,
+					  (now.tv_sec - POSTGRES_EPOCH) * 1000000LL + now.tv_usec);
 	msg[33] = 0;
 	/* 0: no room in the socket now; the timer tries again */
 	if (PQputCopyData(pg, msg, sizeof(msg)) == 1)

@@ -22,10 +22,10 @@ typedef struct Stream Stream;
 
 typedef enum StreamEnd
 {
-	STREAM_BROKEN,				/* could not connect, or lost */
-	STREAM_REFUSED,				/* the server does not start it: sqlstate */
-	STREAM_OTHER_SYSTEM,		/* not the cluster that the position is of */
-	STREAM_BEHIND				/* the server's WAL ends before the position */
+	STREAM_BROKEN,       /* could not connect, or lost */
+	STREAM_REFUSED,      /* the server does not start it: sqlstate */
+	STREAM_OTHER_SYSTEM, /* not the cluster that the position is of */
+	STREAM_BEHIND        /* the server's WAL ends before the position */
 } StreamEnd;
 
 typedef struct StreamHooks

@@ -44,16 +44,16 @@ struct Tick
 {
 	const Config *config;
 	char *dbname;
-	Conn *conn;					/* not ours */
+	Conn *conn; /* not ours */
 	Stats *stats;
-	struct event *again;		/* time to ask about the waiting queues */
+	struct event *again; /* time to ask about the waiting queues */
 	double pause;
 
 	Names fresh;
 	Names waiting;
-	Xids xids;					/* of what fed them */
+	Xids xids; /* of what fed them */
 
-	bool asking;				/* pgq.tick() is under way */
+	bool asking; /* pgq.tick() is under way */
 	Names asked;
 	Xids asked_xids;
 	double asked_at;
@@ -249,11 +249,10 @@ ask(Tick *tick)
 	values[0] = names_to_array(&tick->asked);
 	values[1] = xids_to_array(&tick->asked_xids);
 	tick->asked_at = conn_clock();
-	tick->asking =
-		conn_send(tick->conn,
-				  "select queue_name, tick_id, channel"
-				  " from pgq.tick($1::text[], $2::xid[])",
-				  2, values, NULL, NULL, take_answer, tick);
+	tick->asking = conn_send(tick->conn,
+							 "select queue_name, tick_id, channel"
+							 " from pgq.tick($1::text[], $2::xid[])",
+							 2, values, NULL, NULL, take_answer, tick);
 	free((char *) values[0]);
 	free((char *) values[1]);
 }
@@ -309,12 +308,12 @@ tick_run_period(Tick *tick, int major)
 {
 	if (tick->period_running)
 		return;
-	tick->period_running =
-		conn_send(tick->conn,
-				  major >= 4 ? "select queue_name, tick_id, channel"
-							   " from pgq.tick_due()"
-							 : "select pgq.ticker()",
-				  0, NULL, NULL, NULL, take_period_answer, tick);
+	tick->period_running = conn_send(
+		tick->conn,
+		major >= 4 ? "select queue_name, tick_id, channel"
+					 " from pgq.tick_due()"
+				   : "select pgq.ticker()",
+		0, NULL, NULL, NULL, take_period_answer, tick);
 }
 
 /* The connection is ready: ask what gathered without it. */

@@ -15,7 +15,7 @@
 /* All zero: no trouble. */
 typedef struct Trouble
 {
-	char *text;					/* what was logged last, NULL: all is well */
+	char *text; /* what was logged last, NULL: all is well */
 	double logged_at;
 } Trouble;
 
