@@ -21,18 +21,18 @@
 /* A queue that is between begin and commit now; in the txn context. */
 typedef struct OpenQueue
 {
-	char	   *name;
-	int64		nevents;
+	char *name;
+	int64 nevents;
 } OpenQueue;
 
 static OpenQueue *
 find_open(DecoderState *state, const char *queue)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, state->open_queues)
 	{
-		OpenQueue  *open = lfirst(lc);
+		OpenQueue *open = lfirst(lc);
 
 		if (strcmp(open->name, queue) == 0)
 			return open;
@@ -48,7 +48,7 @@ static char *
 describe(ReorderBufferTXN *txn, int64 nevents)
 {
 	StringInfoData buf;
-	char		time[MAXDATELEN + 1];
+	char time[MAXDATELEN + 1];
 
 	JsonEncodeDateTime(time, TimestampTzGetDatum(TXN_COMMIT_TIME(txn)),
 					   TIMESTAMPTZOID, NULL);
@@ -66,7 +66,7 @@ static void
 send_boundary(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			  const char *queue, const char *type, int64 nevents)
 {
-	Event		event = {0};
+	Event event = {0};
 
 	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
 		event.field[i].len = -1;
@@ -83,7 +83,7 @@ open_queue(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 {
 	DecoderState *state = ctx->output_plugin_private;
 	MemoryContext old = MemoryContextSwitchTo(state->txn_cxt);
-	OpenQueue  *open = palloc0(sizeof(OpenQueue));
+	OpenQueue *open = palloc0(sizeof(OpenQueue));
 
 	open->name = pstrdup(queue);
 	state->open_queues = lappend(state->open_queues, open);
@@ -101,7 +101,7 @@ boundary_send_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 					const char *queue, const Event *event)
 {
 	DecoderState *state = ctx->output_plugin_private;
-	OpenQueue  *open = NULL;
+	OpenQueue *open = NULL;
 
 	if (capture_cache_has_boundaries() || state->open_queues != NIL)
 	{
@@ -119,11 +119,11 @@ void
 boundary_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	DecoderState *state = ctx->output_plugin_private;
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, state->open_queues)
 	{
-		OpenQueue  *open = lfirst(lc);
+		OpenQueue *open = lfirst(lc);
 
 		send_boundary(ctx, txn, open->name, "pgq.commit", open->nevents);
 	}

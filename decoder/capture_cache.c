@@ -51,10 +51,10 @@ static HTAB *cache = NULL;
  * are looked up again after any invalidation as long as they are not known,
  * since a mark could have come with them.
  */
-static Oid	capture_relid = InvalidOid;
-static Oid	event_table_relid = InvalidOid;
-static Oid	secret_relid = InvalidOid;
-static Oid	boundary_relid = InvalidOid;
+static Oid capture_relid = InvalidOid;
+static Oid event_table_relid = InvalidOid;
+static Oid secret_relid = InvalidOid;
+static Oid boundary_relid = InvalidOid;
 static bool relids_known = false;
 
 static char secret[EVENT_SECRET_LEN];
@@ -110,7 +110,7 @@ schema_changed(Datum arg, int cacheid, uint32 hashvalue)
 void
 capture_cache_init(void)
 {
-	HASHCTL		ctl = {0};
+	HASHCTL ctl = {0};
 
 	if (cache)
 	{
@@ -134,11 +134,11 @@ capture_cache_init(void)
 static Oid
 find_own_table(const char *name)
 {
-	Oid			schema = get_namespace_oid("pgq", true);
-	Oid			extension = get_extension_oid("pgq", true);
-	Oid			relid;
-	Relation	rel;
-	bool		is_catalog;
+	Oid schema = get_namespace_oid("pgq", true);
+	Oid extension = get_extension_oid("pgq", true);
+	Oid relid;
+	Relation rel;
+	bool is_catalog;
 
 	if (!OidIsValid(schema) || !OidIsValid(extension))
 		return InvalidOid;
@@ -173,7 +173,7 @@ static SysScanDesc
 scan_own_table(Oid own_relid, AttrNumber column, Oid relid, Relation *rel)
 {
 	ScanKeyData key;
-	Oid			index;
+	Oid index;
 
 	*rel = table_open(own_relid, AccessShareLock);
 	(void) RelationGetIndexList(*rel);
@@ -203,7 +203,7 @@ has_mark_for(CaptureEntry *entry, const char *queue)
 static int *
 map_columns(TupleDesc marked, TupleDesc changed)
 {
-	int		   *map = palloc(marked->natts * sizeof(int));
+	int *map = palloc(marked->natts * sizeof(int));
 
 	for (int i = 0; i < marked->natts; i++)
 	{
@@ -227,7 +227,7 @@ add_mark(CaptureEntry *entry, Relation rel, Relation marked, char *queue,
 		 ArrayType *args_array)
 {
 	CaptureMark *mark;
-	EventArgs  *args = event_args_parse(args_array);
+	EventArgs *args = event_args_parse(args_array);
 
 	if (entry->marks)
 		entry->marks = repalloc(entry->marks,
@@ -252,19 +252,19 @@ add_mark(CaptureEntry *entry, Relation rel, Relation marked, char *queue,
 static void
 load_marks_of(CaptureEntry *entry, Relation rel, Oid relid)
 {
-	Relation	capture;
-	Relation	marked = NULL;
-	HeapTuple	tup;
+	Relation capture;
+	Relation marked = NULL;
+	HeapTuple tup;
 	SysScanDesc scan = scan_own_table(capture_relid, CAPTURE_RELID, relid,
 									  &capture);
-	TupleDesc	desc = RelationGetDescr(capture);
+	TupleDesc desc = RelationGetDescr(capture);
 
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
-		bool		isnull;
-		char	   *queue = TextDatumGetCString(heap_getattr(tup, CAPTURE_QUEUE,
-															 desc, &isnull));
-		Datum		args = heap_getattr(tup, CAPTURE_ARGS, desc, &isnull);
+		bool isnull;
+		char *queue = TextDatumGetCString(
+			heap_getattr(tup, CAPTURE_QUEUE, desc, &isnull));
+		Datum args = heap_getattr(tup, CAPTURE_ARGS, desc, &isnull);
 
 		if (has_mark_for(entry, queue))
 			continue;
@@ -283,7 +283,7 @@ load_marks_of(CaptureEntry *entry, Relation rel, Oid relid)
 static void
 watch_ancestor(Oid relid)
 {
-	bool		found;
+	bool found;
 	CaptureEntry *entry = hash_search(cache, &relid, HASH_ENTER, &found);
 
 	if (!found)
@@ -297,7 +297,7 @@ watch_ancestor(Oid relid)
 static void
 load_marks(CaptureEntry *entry, Relation rel)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	load_marks_of(entry, rel, RelationGetRelid(rel));
 	if (rel->rd_rel->relispartition)
@@ -317,16 +317,16 @@ load_marks(CaptureEntry *entry, Relation rel)
 static void
 load_event_table(CaptureEntry *entry, Oid relid)
 {
-	Relation	event_table;
-	HeapTuple	tup;
+	Relation event_table;
+	HeapTuple tup;
 	SysScanDesc scan = scan_own_table(event_table_relid, EVENT_TABLE_RELID,
 									  relid, &event_table);
 
 	if (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
-		bool		isnull;
-		Datum		queue = heap_getattr(tup, EVENT_TABLE_QUEUE,
-										 RelationGetDescr(event_table), &isnull);
+		bool isnull;
+		Datum queue = heap_getattr(tup, EVENT_TABLE_QUEUE,
+								   RelationGetDescr(event_table), &isnull);
 
 		entry->touched_queue = TextDatumGetCString(queue);
 	}
@@ -350,9 +350,11 @@ load_entry(CaptureEntry *entry, Relation rel)
 	if (OidIsValid(capture_relid))
 	{
 		/* tables that nobody cares for shall not cost a context each */
-		MemoryContext work = entry->cxt ? entry->cxt :
-			AllocSetContextCreate(CacheMemoryContext, "pgq captured table",
-								  ALLOCSET_SMALL_SIZES);
+		MemoryContext work = entry->cxt
+								 ? entry->cxt
+								 : AllocSetContextCreate(CacheMemoryContext,
+														 "pgq captured table",
+														 ALLOCSET_SMALL_SIZES);
 
 		entry->cxt = work;
 		old = MemoryContextSwitchTo(work);
@@ -376,8 +378,8 @@ load_entry(CaptureEntry *entry, Relation rel)
 CaptureEntry *
 capture_cache_get(Relation rel)
 {
-	Oid			relid = RelationGetRelid(rel);
-	bool		found;
+	Oid relid = RelationGetRelid(rel);
+	bool found;
 	CaptureEntry *entry = hash_search(cache, &relid, HASH_ENTER, &found);
 
 	if (!found)
@@ -413,7 +415,7 @@ capture_cache_secret(void)
 	find_own_tables();
 	if (!secret_known && OidIsValid(secret_relid))
 	{
-		Relation	rel = table_open(secret_relid, AccessShareLock);
+		Relation rel = table_open(secret_relid, AccessShareLock);
 
 		secret_known = event_secret_read(rel, secret);
 		table_close(rel, AccessShareLock);
@@ -424,15 +426,14 @@ capture_cache_secret(void)
 static void
 load_boundaries(void)
 {
-	Relation	rel;
+	Relation rel;
 	SysScanDesc scan;
-	HeapTuple	tup;
+	HeapTuple tup;
 	MemoryContext old;
 
 	if (!boundary_cxt)
-		boundary_cxt = AllocSetContextCreate(CacheMemoryContext,
-											 "pgq transaction queues",
-											 ALLOCSET_SMALL_SIZES);
+		boundary_cxt = AllocSetContextCreate(
+			CacheMemoryContext, "pgq transaction queues", ALLOCSET_SMALL_SIZES);
 	boundary_queues = NIL;
 	MemoryContextReset(boundary_cxt);
 	boundaries_known = true;
@@ -444,9 +445,9 @@ load_boundaries(void)
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
-		bool		isnull;
-		Datum		queue = heap_getattr(tup, CAPTURE_TRANSACTION_QUEUE,
-										 RelationGetDescr(rel), &isnull);
+		bool isnull;
+		Datum queue = heap_getattr(tup, CAPTURE_TRANSACTION_QUEUE,
+								   RelationGetDescr(rel), &isnull);
 
 		boundary_queues = lappend(boundary_queues, TextDatumGetCString(queue));
 	}
@@ -471,7 +472,7 @@ capture_cache_has_boundaries(void)
 bool
 capture_cache_wants_boundaries(const char *queue)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (capture_cache_has_boundaries())
 		foreach(lc, boundary_queues)

@@ -30,7 +30,7 @@ size_rows(LogicalDecodingContext *ctx, DecoderState *state, int natts)
 		return;
 	for (int i = 0; i < DECODER_ROWS; i++)
 	{
-		EventRow   *row = &state->rows[i];
+		EventRow *row = &state->rows[i];
 
 		if (row->values)
 		{
@@ -53,7 +53,7 @@ static EventRow *
 unpack_new(DecoderState *state, TupleDesc desc, HeapTuple tuple,
 		   const EventRow *oldrow)
 {
-	EventRow   *row = &state->rows[ROW_NEW];
+	EventRow *row = &state->rows[ROW_NEW];
 
 	heap_deform_tuple(tuple, desc, row->values, row->isnull);
 	memset(row->absent, 0, desc->natts * sizeof(bool));
@@ -82,14 +82,15 @@ static EventRow *
 unpack_old(DecoderState *state, TupleDesc desc, HeapTuple tuple,
 		   const CaptureEntry *entry)
 {
-	EventRow   *row = &state->rows[ROW_OLD];
+	EventRow *row = &state->rows[ROW_OLD];
 
 	heap_deform_tuple(tuple, desc, row->values, row->isnull);
 	row->complete = entry->identity_full;
 	for (int i = 0; i < desc->natts; i++)
 		row->absent[i] = !entry->identity_full &&
-			!bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber,
-						   entry->identity);
+						 !bms_is_member(i + 1 -
+											FirstLowInvalidHeapAttributeNumber,
+										entry->identity);
 	return row;
 }
 
@@ -102,7 +103,7 @@ map_row(const CaptureMark *mark, const EventRow *row, EventRow *mapped)
 	mapped->complete = row->complete;
 	for (int i = 0; i < mark->natts; i++)
 	{
-		int			from = mark->attrmap[i];
+		int from = mark->attrmap[i];
 
 		mapped->values[i] = from < 0 ? (Datum) 0 : row->values[from];
 		mapped->isnull[i] = from < 0 ? true : row->isnull[from];
@@ -123,22 +124,23 @@ note_touched(DecoderState *state, CaptureEntry *entry)
 			return;
 	if (state->ntouched == state->maxtouched)
 	{
-		int			max = Max(8, state->maxtouched * 2);
+		int max = Max(8, state->maxtouched * 2);
 
-		state->touched = state->touched ?
-			repalloc(state->touched, max * sizeof(char *)) :
-			MemoryContextAlloc(state->txn_cxt, max * sizeof(char *));
+		state->touched = state->touched
+							 ? repalloc(state->touched, max * sizeof(char *))
+							 : MemoryContextAlloc(state->txn_cxt,
+												  max * sizeof(char *));
 		state->maxtouched = max;
 	}
-	state->touched[state->ntouched++] =
-		MemoryContextStrdup(state->txn_cxt, entry->touched_queue);
+	state->touched[state->ntouched++] = MemoryContextStrdup(
+		state->txn_cxt, entry->touched_queue);
 }
 
 static bool
 mark_wants(const CaptureMark *mark, EventOp op, ReorderBufferTXN *txn)
 {
 	return (mark->plan->ops & op) != 0 &&
-		!(mark->origin_none && txn->origin_id != InvalidRepOriginId);
+		   !(mark->origin_none && txn->origin_id != InvalidRepOriginId);
 }
 
 /* Count rows that got less than their event, to be told at the commit. */
@@ -148,7 +150,7 @@ note_warning(DecoderState *state, const CaptureMark *mark, char kind,
 {
 	MemoryContext old;
 	DecoderWarning *w;
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (count == 0)
 		return;
@@ -178,9 +180,9 @@ decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 				const EventRow *newrow)
 {
 	DecoderState *state = ctx->output_plugin_private;
-	Event		events[EVENT_BUILD_MAX];
-	EventPlan  *plan = mark->plan;
-	int			n;
+	Event events[EVENT_BUILD_MAX];
+	EventPlan *plan = mark->plan;
+	int n;
 
 	plan->failures = 0;
 	plan->too_large = 0;
@@ -199,22 +201,21 @@ decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
  * the order of the statements.
  */
 void
-change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-			  Relation rel, ReorderBufferChange *change)
+change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel,
+			  ReorderBufferChange *change)
 {
 	DecoderState *state = ctx->output_plugin_private;
 	CaptureEntry *entry = capture_cache_get(rel);
-	TupleDesc	desc = RelationGetDescr(rel);
-	HeapTuple	oldtuple = NULL;
-	HeapTuple	newtuple = NULL;
-	EventRow   *oldrow = NULL;
-	EventRow   *newrow = NULL;
-	EventOp		op;
-	int			width = desc->natts;
-	bool		wanted = false;
+	TupleDesc desc = RelationGetDescr(rel);
+	HeapTuple oldtuple = NULL;
+	HeapTuple newtuple = NULL;
+	EventRow *oldrow = NULL;
+	EventRow *newrow = NULL;
+	EventOp op;
+	int width = desc->natts;
+	bool wanted = false;
 
-	if (entry->touched_queue &&
-		change->action == REORDER_BUFFER_CHANGE_INSERT)
+	if (entry->touched_queue && change->action == REORDER_BUFFER_CHANGE_INSERT)
 		note_touched(state, entry);
 
 	switch (change->action)
@@ -279,7 +280,7 @@ is_among(Oid relid, int nrels, Relation rels[])
 static bool
 is_covered(Relation rel, int nrels, Relation rels[])
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (!rel->rd_rel->relispartition)
 		return false;
@@ -297,8 +298,8 @@ static void
 name_partition(Relation rel, EventFormat format, Event *event)
 {
 	static const char flag[] = "partition";
-	EventArgs	args = {.format = format,.ops = EVENT_OPS_ALL};
-	EventPlan  *plan = event_plan_make(rel, &args);
+	EventArgs args = {.format = format, .ops = EVENT_OPS_ALL};
+	EventPlan *plan = event_plan_make(rel, &args);
 
 	event->field[EVENT_TYPE] = plan->type_truncate;
 	event->field[EVENT_EXTRA1] = plan->table;
@@ -323,7 +324,7 @@ change_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		for (int j = 0; j < entry->nmarks; j++)
 		{
 			CaptureMark *mark = &entry->marks[j];
-			Event		event;
+			Event event;
 
 			if (!mark_wants(mark, EVENT_OP_TRUNCATE, txn))
 				continue;

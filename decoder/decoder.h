@@ -27,48 +27,48 @@
 /* One mark that covers a table. */
 typedef struct CaptureMark
 {
-	char	   *queue;
-	bool		origin_none;
-	Oid			marked_relid;	/* the table, or an ancestor of it */
-	EventPlan  *plan;			/* of the marked table */
+	char *queue;
+	bool origin_none;
+	Oid marked_relid; /* the table, or an ancestor of it */
+	EventPlan *plan;  /* of the marked table */
 
 	/*
 	 * The marked table may have other column numbers than the changed one:
 	 * for each of its natts columns the index in the changed table, or -1 for
 	 * dropped ones.
 	 */
-	int		   *attrmap;
-	int			natts;
+	int *attrmap;
+	int natts;
 } CaptureMark;
 
 /* What the plugin knows of a table; made again after an invalidation. */
 typedef struct CaptureEntry
 {
-	Oid			relid;			/* hash key, must be first */
-	bool		valid;
+	Oid relid; /* hash key, must be first */
+	bool valid;
 
 	/*
 	 * Entries of descendants were made with this table's name and columns:
 	 * when it changes, all are made again.
 	 */
-	bool		is_ancestor;
+	bool is_ancestor;
 
-	MemoryContext cxt;			/* owns all below */
-	int			nmarks;
+	MemoryContext cxt; /* owns all below */
+	int nmarks;
 	CaptureMark *marks;
-	bool		identity_full;
-	Bitmapset  *identity;		/* columns of old rows, if not full */
-	char	   *touched_queue;	/* an event table: the queue it belongs to */
-	uint64		touched_in;		/* last transaction that counted it */
+	bool identity_full;
+	Bitmapset *identity; /* columns of old rows, if not full */
+	char *touched_queue; /* an event table: the queue it belongs to */
+	uint64 touched_in;   /* last transaction that counted it */
 } CaptureEntry;
 
 /* Events of the transaction that are not what they should be. */
 typedef struct DecoderWarning
 {
-	char	   *queue;
-	char	   *table;
-	char		kind;			/* as in a W frame */
-	int64		count;
+	char *queue;
+	char *table;
+	char kind; /* as in a W frame */
+	int64 count;
 } DecoderWarning;
 
 /* Rows that change.c takes apart: old and new, as stored and as mapped. */
@@ -76,30 +76,30 @@ typedef struct DecoderWarning
 
 typedef struct DecoderState
 {
-	bool		frames;			/* format: frames, else text */
+	bool frames; /* format: frames, else text */
 
-	MemoryContext change_cxt;	/* reset after every change */
-	MemoryContext txn_cxt;		/* reset after every transaction */
+	MemoryContext change_cxt; /* reset after every change */
+	MemoryContext txn_cxt;    /* reset after every transaction */
 
 	/* change.c: working space, grown to the widest table */
 	EventScratch scratch;
-	EventRow	rows[DECODER_ROWS];
-	int			row_size;
+	EventRow rows[DECODER_ROWS];
+	int row_size;
 
 	/* the transaction that is being sent */
-	uint64		txn_serial;
-	int64		txn_events;
-	List	   *warnings;		/* of DecoderWarning, in txn_cxt */
-	int			ntouched;
-	int			maxtouched;
-	const char **touched;		/* queue names, in txn_cxt */
-	int			quiet_changes;	/* since the last sign of life */
-	List	   *open_queues;	/* boundary.c: between begin and commit */
+	uint64 txn_serial;
+	int64 txn_events;
+	List *warnings; /* of DecoderWarning, in txn_cxt */
+	int ntouched;
+	int maxtouched;
+	const char **touched; /* queue names, in txn_cxt */
+	int quiet_changes;    /* since the last sign of life */
+	List *open_queues;    /* boundary.c: between begin and commit */
 
 	/* output.c: the message that is being filled */
-	bool		writing;
+	bool writing;
 	FrameWriter writer;
-	StringInfoData open_queue;	/* name of the open E frame's queue */
+	StringInfoData open_queue; /* name of the open E frame's queue */
 } DecoderState;
 
 /* capture_cache.c */
@@ -124,8 +124,7 @@ extern bool message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 extern void boundary_send_event(LogicalDecodingContext *ctx,
 								ReorderBufferTXN *txn, const char *queue,
 								const Event *event);
-extern void boundary_commit(LogicalDecodingContext *ctx,
-							ReorderBufferTXN *txn);
+extern void boundary_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
 
 /* output.c */
 extern void output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,

@@ -35,7 +35,7 @@ message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Size size,
 {
 	const char *secret;
 	FrameReader reader;
-	EventField	name;
+	EventField name;
 
 	if (size < EVENT_SECRET_LEN)
 		return false;
@@ -47,8 +47,8 @@ message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Size size,
 					size - EVENT_SECRET_LEN);
 	while (frame_next(&reader) == FRAME_EVENTS)
 	{
-		char	   *queue;
-		Event		event;
+		char *queue;
+		Event event;
 
 		frame_read_queue(&reader, &name);
 		queue = pnstrdup(name.str, name.len);

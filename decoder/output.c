@@ -50,7 +50,7 @@ put_bytes(LogicalDecodingContext *ctx, DecoderState *state, const void *data,
 
 	while (len > 0)
 	{
-		Size		part;
+		Size part;
 
 		if (ctx->out->len >= FLUSH_SIZE)
 			send_message(ctx, state, false);
@@ -65,7 +65,7 @@ put_bytes(LogicalDecodingContext *ctx, DecoderState *state, const void *data,
 static void
 put_int32(LogicalDecodingContext *ctx, DecoderState *state, int32 value)
 {
-	uint32		net = pg_hton32((uint32) value);
+	uint32 net = pg_hton32((uint32) value);
 
 	put_bytes(ctx, state, &net, sizeof(net));
 }
@@ -75,10 +75,10 @@ static void
 send_large_event(LogicalDecodingContext *ctx, DecoderState *state,
 				 const char *queue, const Event *event)
 {
-	char		tag = FRAME_EVENTS;
-	int			queue_len = strlen(queue);
-	Size		body = 4 + queue_len + 4 + frame_event_size(event);
-	uint64		net_time = pg_hton64((uint64) event->time);
+	char tag = FRAME_EVENTS;
+	int queue_len = strlen(queue);
+	Size body = 4 + queue_len + 4 + frame_event_size(event);
+	uint64 net_time = pg_hton64((uint64) event->time);
 
 	if (state->writing)
 		send_message(ctx, state, false);
@@ -138,10 +138,9 @@ send_event_text(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 				const char *queue, const Event *event)
 {
 	static const char *const names[FRAME_EVENT_FIELDS] = {
-		"ev_type", "ev_data", "ev_extra1", "ev_extra2", "ev_extra3",
-		"ev_extra4"
-	};
-	char		time[MAXDATELEN + 1];
+		"ev_type",   "ev_data",   "ev_extra1",
+		"ev_extra2", "ev_extra3", "ev_extra4"};
+	char time[MAXDATELEN + 1];
 
 	OutputPluginPrepareWrite(ctx, true);
 	appendStringInfoString(ctx->out, "{\"queue\":");
@@ -166,7 +165,7 @@ output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			 const char *queue, const Event *event)
 {
 	DecoderState *state = ctx->output_plugin_private;
-	Event		timed = *event;
+	Event timed = *event;
 
 	timed.time = TXN_COMMIT_TIME(txn);
 	state->txn_events++;
@@ -183,7 +182,7 @@ void
 output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	DecoderState *state = ctx->output_plugin_private;
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (!state->frames || (state->txn_events == 0 && state->ntouched == 0))
 		return;

@@ -32,11 +32,11 @@ extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
 static void
 parse_options(DecoderState *state, List *options)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, options)
 	{
-		DefElem    *opt = lfirst_node(DefElem, lc);
+		DefElem *opt = lfirst_node(DefElem, lc);
 		const char *value = opt->arg ? strVal(opt->arg) : "";
 
 		if (strcmp(opt->defname, "format") == 0)
@@ -70,8 +70,7 @@ parse_options(DecoderState *state, List *options)
 
 /* Read the options, set up memory; no catalogue may be read here. */
 static void
-pgq_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt,
-			bool is_init)
+pgq_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 {
 	DecoderState *state = palloc0(sizeof(DecoderState));
 
@@ -86,8 +85,8 @@ pgq_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt,
 	state->writer.start = -1;
 	ctx->output_plugin_private = state;
 
-	opt->output_type = state->frames ? OUTPUT_PLUGIN_BINARY_OUTPUT :
-		OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
+	opt->output_type = state->frames ? OUTPUT_PLUGIN_BINARY_OUTPUT
+									 : OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
 	opt->receive_rewrites = false;
 
 	if (!is_init)
@@ -179,9 +178,9 @@ pgq_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
  * it is ours.
  */
 static void
-pgq_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-			XLogRecPtr lsn, bool transactional, const char *prefix,
-			Size size, const char *message)
+pgq_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
+			bool transactional, const char *prefix, Size size,
+			const char *message)
 {
 	DecoderState *state = ctx->output_plugin_private;
 

@@ -33,17 +33,14 @@ static const struct
 {
 	const char *name;
 	const char *value;
-}			pinned[] = {
-	{"datestyle", "ISO, MDY"},
-	{"intervalstyle", "postgres"},
-	{"extra_float_digits", "1"},
-	{"bytea_output", "hex"},
-	{"quote_all_identifiers", "off"},
-	{"search_path", ""},
+} pinned[] = {
+	{"datestyle", "ISO, MDY"},        {"intervalstyle", "postgres"},
+	{"extra_float_digits", "1"},      {"bytea_output", "hex"},
+	{"quote_all_identifiers", "off"}, {"search_path", ""},
 };
 
 /* GUC nesting level to end at shutdown, 0 in a walsender */
-static int	nest_level = 0;
+static int nest_level = 0;
 
 /* the database's time zone has been looked up since the start */
 static bool timezone_pinned = false;
@@ -61,14 +58,14 @@ static char *
 find_timezone(ArrayType *settings)
 {
 	static const char name[] = "timezone=";
-	Datum	   *elems;
-	int			n;
+	Datum *elems;
+	int n;
 
-	deconstruct_array(settings, TEXTOID, -1, false, TYPALIGN_INT,
-					  &elems, NULL, &n);
+	deconstruct_array(settings, TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL,
+					  &n);
 	for (int i = 0; i < n; i++)
 	{
-		char	   *setting = TextDatumGetCString(elems[i]);
+		char *setting = TextDatumGetCString(elems[i]);
 
 		if (pg_strncasecmp(setting, name, strlen(name)) == 0)
 			return setting + strlen(name);
@@ -84,23 +81,22 @@ static const char *
 database_timezone(void)
 {
 	const char *result = NULL;
-	Relation	rel = table_open(DbRoleSettingRelationId, AccessShareLock);
+	Relation rel = table_open(DbRoleSettingRelationId, AccessShareLock);
 	ScanKeyData key[2];
 	SysScanDesc scan;
-	HeapTuple	tup;
+	HeapTuple tup;
 
 	ScanKeyInit(&key[0], Anum_pg_db_role_setting_setdatabase,
 				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(MyDatabaseId));
-	ScanKeyInit(&key[1], Anum_pg_db_role_setting_setrole,
-				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(InvalidOid));
+	ScanKeyInit(&key[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(InvalidOid));
 	scan = systable_beginscan(rel, DbRoleSettingDatidRolidIndexId, true, NULL,
 							  2, key);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
-		bool		isnull;
-		Datum		settings = heap_getattr(tup,
-											Anum_pg_db_role_setting_setconfig,
-											RelationGetDescr(rel), &isnull);
+		bool isnull;
+		Datum settings = heap_getattr(tup, Anum_pg_db_role_setting_setconfig,
+									  RelationGetDescr(rel), &isnull);
 
 		if (!isnull)
 			result = find_timezone(DatumGetArrayTypePCopy(settings));
@@ -117,7 +113,7 @@ database_timezone(void)
 void
 settings_pin(void)
 {
-	bool		in_sql = IsTransactionState();
+	bool in_sql = IsTransactionState();
 
 	timezone_pinned = false;
 	nest_level = in_sql ? NewGUCNestLevel() : 0;
@@ -138,7 +134,7 @@ settings_pin(void)
 void
 settings_pin_timezone(void)
 {
-	pg_tz	   *tz;
+	pg_tz *tz;
 
 	if (timezone_pinned)
 		return;

@@ -17,35 +17,26 @@
 typedef struct NamedValue
 {
 	const char *name;
-	int			value;
+	int value;
 } NamedValue;
 
-static const NamedValue formats[] = {
-	{"json", EVENT_FORMAT_JSON},
-	{"urlenc", EVENT_FORMAT_URLENC},
-	{"sql", EVENT_FORMAT_SQL},
-	{NULL, 0}
-};
+static const NamedValue formats[] = {{"json", EVENT_FORMAT_JSON},
+									 {"urlenc", EVENT_FORMAT_URLENC},
+									 {"sql", EVENT_FORMAT_SQL},
+									 {NULL, 0}};
 
-static const NamedValue operations[] = {
-	{"insert", EVENT_OP_INSERT},
-	{"update", EVENT_OP_UPDATE},
-	{"delete", EVENT_OP_DELETE},
-	{"truncate", EVENT_OP_TRUNCATE},
-	{NULL, 0}
-};
+static const NamedValue operations[] = {{"insert", EVENT_OP_INSERT},
+										{"update", EVENT_OP_UPDATE},
+										{"delete", EVENT_OP_DELETE},
+										{"truncate", EVENT_OP_TRUNCATE},
+										{NULL, 0}};
 
-static const NamedValue origins[] = {
-	{"any", false},
-	{"none", true},
-	{NULL, 0}
-};
+static const NamedValue origins[] = {{"any", false}, {"none", true}, {NULL, 0}};
 
 /* in the order of EventArgs.expr, then when= */
 static const char *const expressions[EVENT_FIELDS + 1] = {
-	"ev_type", "ev_data", "ev_extra1", "ev_extra2", "ev_extra3", "ev_extra4",
-	"when"
-};
+	"ev_type",   "ev_data",   "ev_extra1", "ev_extra2",
+	"ev_extra3", "ev_extra4", "when"};
 
 static int
 lookup_value(const NamedValue *table, const char *option, const char *value,
@@ -60,7 +51,7 @@ lookup_value(const NamedValue *table, const char *option, const char *value,
 			 errmsg("invalid value \"%s\" for capture argument \"%s\"",
 					value, option),
 			 errhint("Valid values are %s.", choices)));
-	return 0;					/* keep compiler quiet */
+	return 0; /* keep compiler quiet */
 }
 
 /*
@@ -70,7 +61,7 @@ lookup_value(const NamedValue *table, const char *option, const char *value,
 char *
 event_args_column_name(const char *word)
 {
-	int			len;
+	int len;
 
 	while (isspace((unsigned char) *word))
 		word++;
@@ -84,12 +75,12 @@ event_args_column_name(const char *word)
 static List *
 split_words(const char *text, bool trim, bool keep_empty)
 {
-	List	   *words = NIL;
+	List *words = NIL;
 
 	for (;;)
 	{
 		const char *comma = strchr(text, ',');
-		char	   *word = comma ? pnstrdup(text, comma - text) : pstrdup(text);
+		char *word = comma ? pnstrdup(text, comma - text) : pstrdup(text);
 
 		if (trim)
 			word = event_args_column_name(word);
@@ -104,13 +95,14 @@ split_words(const char *text, bool trim, bool keep_empty)
 static int
 parse_ops(const char *value)
 {
-	List	   *words = split_words(value, true, false);
-	int			ops = 0;
-	ListCell   *lc;
+	List *words = split_words(value, true, false);
+	int ops = 0;
+	ListCell *lc;
 
 	foreach(lc, words)
-		ops |= lookup_value(operations, "ops", lfirst(lc),
-							"insert, update, delete and truncate, separated by commas");
+		ops |= lookup_value(
+			operations, "ops", lfirst(lc),
+			"insert, update, delete and truncate, separated by commas");
 	if (ops == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -132,7 +124,7 @@ refuse_unsupported(const char *arg, const char *hint)
 static const char *
 value_of(const char *arg, const char *name)
 {
-	size_t		len = strlen(name);
+	size_t len = strlen(name);
 
 	if (strncmp(arg, name, len) == 0 && arg[len] == '=')
 		return arg + len + 1;
@@ -204,13 +196,13 @@ parse_capture_arg(EventArgs *args, const char *arg)
 		args->columns = split_words(value, true, false);
 	else if (strcmp(arg, "SKIP") == 0)
 		refuse_unsupported(arg, "A capture sees a change after its commit and "
-						   "can't suppress it. Use a trigger for that.");
+								"can't suppress it. Use a trigger for that.");
 	else if (strcmp(arg, "deny") == 0)
 		refuse_unsupported(arg, "A capture sees a change after its commit and "
-						   "can't refuse it. Use a trigger for that.");
+								"can't refuse it. Use a trigger for that.");
 	else if (strcmp(arg, "copy") == 0)
 		refuse_unsupported(arg, "Capture the table without it, and copy its "
-						   "present rows by hand.");
+								"present rows by hand.");
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -251,10 +243,10 @@ parse_trigger_arg(EventArgs *args, const char *arg)
 EventArgs *
 event_args_parse(ArrayType *array)
 {
-	EventArgs  *args = palloc0(sizeof(EventArgs));
-	Datum	   *elems;
-	bool	   *nulls;
-	int			nelems;
+	EventArgs *args = palloc0(sizeof(EventArgs));
+	Datum *elems;
+	bool *nulls;
+	int nelems;
 
 	args->format = EVENT_FORMAT_JSON;
 	args->ops = EVENT_OPS_ALL;
@@ -285,7 +277,7 @@ event_args_parse(ArrayType *array)
 EventArgs *
 event_args_parse_trigger(int nargs, char **words, EventFormat format)
 {
-	EventArgs  *args = palloc0(sizeof(EventArgs));
+	EventArgs *args = palloc0(sizeof(EventArgs));
 
 	args->format = format;
 	args->ops = EVENT_OPS_ALL;

@@ -42,27 +42,27 @@ typedef enum EventOp
 typedef struct EventArgs
 {
 	EventFormat format;
-	int			ops;			/* EventOp bits */
-	bool		backup;			/* old row into ev_extra2 */
-	bool		origin_none;	/* not what replication applied here */
+	int ops;          /* EventOp bits */
+	bool backup;      /* old row into ev_extra2 */
+	bool origin_none; /* not what replication applied here */
 
-	char	   *when;			/* SQL expressions, NULL where not given */
-	char	   *expr[EVENT_FIELDS]; /* ev_type, ev_data, ev_extra1 .. 4 */
+	char *when;               /* SQL expressions, NULL where not given */
+	char *expr[EVENT_FIELDS]; /* ev_type, ev_data, ev_extra1 .. 4 */
 
 	/* a trigger's only */
-	bool		is_trigger;
-	bool		skip;			/* suppress the change of the row */
-	bool		deny;			/* refuse it */
+	bool is_trigger;
+	bool skip; /* suppress the change of the row */
+	bool deny; /* refuse it */
 
 	/*
 	 * Lists of char *.  ignore and columns are trimmed of blanks; pkey is
 	 * kept word for word, since that is how ev_type shows it: use
 	 * event_args_column_name() to find the column.
 	 */
-	List	   *ignore;
-	List	   *columns;		/* NIL: all */
-	List	   *pkey;
-	bool		has_pkey;		/* pkey= was given, though maybe empty */
+	List *ignore;
+	List *columns; /* NIL: all */
+	List *pkey;
+	bool has_pkey; /* pkey= was given, though maybe empty */
 } EventArgs;
 
 extern EventArgs *event_args_parse(ArrayType *array);

@@ -132,7 +132,7 @@ static bool
 only_ignored_changed(const EventPlan *plan, const EventRow *oldrow,
 					 const EventRow *newrow)
 {
-	bool		ignored_changed = false;
+	bool ignored_changed = false;
 
 	if (!plan->has_ignore || !oldrow || !oldrow->complete)
 		return false;
@@ -155,7 +155,7 @@ put_expressions(EventPlan *plan, const EventRow *row, Event *event)
 {
 	for (int i = 0; i < EVENT_FIELDS; i++)
 	{
-		bool		failed;
+		bool failed;
 
 		if (!plan->expr[i])
 			continue;
@@ -168,8 +168,8 @@ put_expressions(EventPlan *plan, const EventRow *row, Event *event)
 static bool
 is_wanted(EventPlan *plan, const EventRow *row)
 {
-	bool		failed;
-	bool		wanted = event_expr_condition(plan->when, row, &failed);
+	bool failed;
+	bool wanted = event_expr_condition(plan->when, row, &failed);
 
 	plan->failures += failed;
 	return wanted;
@@ -200,9 +200,9 @@ static int
 build_update(const EventPlan *plan, EventScratch *scratch,
 			 const EventRow *oldrow, const EventRow *newrow, Event *events)
 {
-	bool		new_key = oldrow && plan->has_key && !plan->is_trigger &&
-		key_changed(plan, oldrow, newrow);
-	bool		is_sql = plan->format == EVENT_FORMAT_SQL;
+	bool new_key = oldrow && plan->has_key && !plan->is_trigger &&
+				   key_changed(plan, oldrow, newrow);
+	bool is_sql = plan->format == EVENT_FORMAT_SQL;
 
 	if (only_ignored_changed(plan, oldrow, newrow))
 		return 0;
@@ -257,7 +257,7 @@ static int
 build(EventPlan *plan, EventScratch *scratch, EventOp op,
 	  const EventRow *oldrow, const EventRow *newrow, Event *events)
 {
-	int			n = 1;
+	int n = 1;
 
 	if (plan->when && !is_wanted(plan, newrow ? newrow : oldrow))
 		return 0;
@@ -298,7 +298,7 @@ build(EventPlan *plan, EventScratch *scratch, EventOp op,
 static Size
 row_size(const EventPlan *plan, const EventRow *row)
 {
-	Size		size = 0;
+	Size size = 0;
 
 	if (!row)
 		return 0;
@@ -317,9 +317,8 @@ row_size(const EventPlan *plan, const EventRow *row)
 static EventRow *
 key_of_row(const EventPlan *plan, const EventRow *row)
 {
-	EventRow   *key = palloc(sizeof(EventRow));
-	int			n = plan->ncolumns ?
-		plan->columns[plan->ncolumns - 1].index + 1 : 0;
+	EventRow *key = palloc(sizeof(EventRow));
+	int n = plan->ncolumns ? plan->columns[plan->ncolumns - 1].index + 1 : 0;
 
 	*key = *row;
 	key->complete = false;
@@ -338,12 +337,13 @@ build_too_large(EventPlan *plan, EventScratch *scratch, EventOp op,
 {
 	static const char flag[] = "too large";
 	const EventRow *row = oldrow ? oldrow : newrow;
-	StringInfo	buf = &scratch->data[0];
+	StringInfo buf = &scratch->data[0];
 
 	plan->too_large++;
 	init_event(plan,
-			   op == EVENT_OP_INSERT ? plan->type_insert :
-			   op == EVENT_OP_UPDATE ? plan->type_update : plan->type_delete,
+			   op == EVENT_OP_INSERT   ? plan->type_insert
+			   : op == EVENT_OP_UPDATE ? plan->type_update
+									   : plan->type_delete,
 			   &events[0]);
 	resetStringInfo(buf);
 	put_row(plan, key_of_row(plan, row), true, buf);
@@ -386,7 +386,7 @@ event_build(EventPlan *plan, EventScratch *scratch, EventOp op,
 	}
 	PG_CATCH();
 	{
-		int			code = geterrcode();
+		int code = geterrcode();
 
 		/* "invalid memory alloc request size" comes as an internal error */
 		if (code != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
@@ -410,8 +410,7 @@ void
 event_build_truncate(const EventPlan *plan, Event *event)
 {
 	init_event(plan, plan->type_truncate, event);
-	event->field[EVENT_DATA].str =
-		plan->format == EVENT_FORMAT_JSON ? "{}" : "";
-	event->field[EVENT_DATA].len =
-		plan->format == EVENT_FORMAT_JSON ? 2 : 0;
+	event->field[EVENT_DATA].str = plan->format == EVENT_FORMAT_JSON ? "{}"
+																	 : "";
+	event->field[EVENT_DATA].len = plan->format == EVENT_FORMAT_JSON ? 2 : 0;
 }

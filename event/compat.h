@@ -151,7 +151,7 @@ compat_function_aclcheck(Oid funcid, Oid role)
 #endif
 
 #if PG_VERSION_NUM >= 160000
-#define IS_SCHEMA_OWNER(oid, role) \
+#define IS_SCHEMA_OWNER(oid, role)                                             \
 	object_ownercheck(NamespaceRelationId, oid, role)
 #else
 #define IS_SCHEMA_OWNER(oid, role) pg_namespace_ownercheck(oid, role)

@@ -29,8 +29,8 @@
 /* How the text of a value is made. */
 typedef enum ValueKind
 {
-	VALUE_OUTPUT,				/* by the type's output function */
-	VALUE_VARLENA,				/* the text is the value's own bytes */
+	VALUE_OUTPUT,  /* by the type's output function */
+	VALUE_VARLENA, /* the text is the value's own bytes */
 	VALUE_BOOL,
 	VALUE_INT2,
 	VALUE_INT4,
@@ -42,25 +42,25 @@ typedef enum ValueKind
 
 typedef struct EventColumn
 {
-	int			index;			/* into EventRow's arrays */
-	char	   *name;
-	Oid			typid;
-	int16		typlen;
-	bool		typbyval;
-	ValueKind	kind;
-	FmgrInfo	output;			/* for all kinds but VARLENA, BOOL, INTx */
-	bool		is_key;
-	bool		ignored;		/* by ignore= or columns=, or magic */
+	int index; /* into EventRow's arrays */
+	char *name;
+	Oid typid;
+	int16 typlen;
+	bool typbyval;
+	ValueKind kind;
+	FmgrInfo output; /* for all kinds but VARLENA, BOOL, INTx */
+	bool is_key;
+	bool ignored; /* by ignore= or columns=, or magic */
 
 	/*
 	 * A column named _pgq_ev_type and so on gives that field of the event its
 	 * value and is in no data: the EventFieldNo, else -1.
 	 */
-	int			magic;
-	bool		generated;
-	bool		comparable;		/* the type has an equality */
-	char	   *label;			/* the name as the format writes it */
-	int			label_len;
+	int magic;
+	bool generated;
+	bool comparable; /* the type has an equality */
+	char *label;     /* the name as the format writes it */
+	int label_len;
 } EventColumn;
 
 /*
@@ -70,44 +70,44 @@ typedef struct EventColumn
  */
 typedef struct EventRow
 {
-	Datum	   *values;
-	bool	   *isnull;
-	bool	   *absent;
-	bool		complete;		/* nothing is absent */
+	Datum *values;
+	bool *isnull;
+	bool *absent;
+	bool complete; /* nothing is absent */
 } EventRow;
 
 typedef struct EventPlan
 {
 	EventFormat format;
-	int			ops;
-	bool		backup;
-	bool		has_ignore;
-	bool		has_key;
-	bool		has_magic;
+	int ops;
+	bool backup;
+	bool has_ignore;
+	bool has_key;
+	bool has_magic;
 
 	/*
 	 * A trigger refuses a change of the key, but by the type's equality; what
 	 * it lets pass is an update.
 	 */
-	bool		is_trigger;
-	int			ncolumns;		/* without dropped ones */
-	EventColumn *columns;		/* in the order of the table */
-	EventField	type_insert;
-	EventField	type_update;
-	EventField	type_delete;
-	EventField	type_truncate;
-	EventField	table;			/* schema.table, for ev_extra1 */
+	bool is_trigger;
+	int ncolumns;         /* without dropped ones */
+	EventColumn *columns; /* in the order of the table */
+	EventField type_insert;
+	EventField type_update;
+	EventField type_delete;
+	EventField type_truncate;
+	EventField table; /* schema.table, for ev_extra1 */
 	/* for the sql format: "(c1,c2) values (" */
-	char	   *insert_head;
+	char *insert_head;
 
 	/* a capture's expressions; a trigger has its own, which may query */
-	EventExpr  *when;
-	EventExpr  *expr[EVENT_FIELDS];
-	bool		has_expr;		/* any of expr */
+	EventExpr *when;
+	EventExpr *expr[EVENT_FIELDS];
+	bool has_expr; /* any of expr */
 
 	/* counted by event_build(), set to 0 by whoever reads them */
-	int64		failures;		/* expressions that failed */
-	int64		too_large;		/* events that came without their data */
+	int64 failures;  /* expressions that failed */
+	int64 too_large; /* events that came without their data */
 } EventPlan;
 
 /* Buffers that the fields of built events point into. */
@@ -126,9 +126,9 @@ extern EventPlan *event_plan_make(Relation rel, const EventArgs *args);
 
 /* build.c */
 extern void event_scratch_init(EventScratch *scratch);
-extern int	event_build(EventPlan *plan, EventScratch *scratch,
-						EventOp op, const EventRow *oldrow,
-						const EventRow *newrow, Event *events);
+extern int event_build(EventPlan *plan, EventScratch *scratch, EventOp op,
+					   const EventRow *oldrow, const EventRow *newrow,
+					   Event *events);
 extern void event_build_truncate(const EventPlan *plan, Event *event);
 
 /* value.c */

@@ -41,10 +41,10 @@
 
 struct EventExpr
 {
-	ExprState  *state;
+	ExprState *state;
 	ExprContext *econtext;
 	TupleTableSlot *slot;
-	FmgrInfo	output;			/* of the result's type */
+	FmgrInfo output; /* of the result's type */
 };
 
 /* What the messages about an expression say of it. */
@@ -52,7 +52,7 @@ typedef struct ExprSource
 {
 	const char *option;
 	const char *text;
-	TupleDesc	desc;
+	TupleDesc desc;
 } ExprSource;
 
 static void
@@ -90,14 +90,14 @@ resolve_column(ParseState *pstate, ColumnRef *cref)
 			 errmsg("column \"%s\" in capture argument \"%s=%s\" does not exist",
 					name, source->option, source->text),
 			 errhint("Names with upper-case letters need double quotes.")));
-	return NULL;				/* keep compiler quiet */
+	return NULL; /* keep compiler quiet */
 }
 
 static bool
 is_foreign_function(Oid function, void *context)
 {
 	return function >= FirstNormalObjectId ||
-		func_volatile(function) != PROVOLATILE_IMMUTABLE;
+		   func_volatile(function) != PROVOLATILE_IMMUTABLE;
 }
 
 static bool
@@ -150,7 +150,7 @@ check_node(Node *node, void *context)
 		return expression_tree_walker(node, check_node, context);
 	if (check_functions_in_node(node, is_foreign_function, NULL))
 		refuse(source, "A function, operator or cast in it is not immutable or "
-			   "not built in.");
+					   "not built in.");
 	if (IsA(node, OpExpr) && ((OpExpr *) node)->opno >= FirstNormalObjectId)
 		refuse(source, "An operator in it is not built in.");
 	if (exprType(node) >= FirstNormalObjectId)
@@ -165,10 +165,10 @@ check_node(Node *node, void *context)
 static Node *
 parse_source(const ExprSource *source)
 {
-	List	   *raw = raw_parser(psprintf("SELECT %s", source->text),
-								 RAW_PARSE_DEFAULT);
+	List *raw = raw_parser(psprintf("SELECT %s", source->text),
+						   RAW_PARSE_DEFAULT);
 	SelectStmt *select;
-	SelectStmt	bare;
+	SelectStmt bare;
 
 	if (list_length(raw) != 1 ||
 		!IsA(linitial_node(RawStmt, raw)->stmt, SelectStmt))
@@ -193,12 +193,13 @@ static Node *
 analyze(const ExprSource *source, bool is_condition)
 {
 	ParseState *pstate = make_parsestate(NULL);
-	Node	   *node = parse_source(source);
+	Node *node = parse_source(source);
 
 	pstate->p_pre_columnref_hook = resolve_column;
 	pstate->p_ref_hook_state = (void *) source;
 	node = transformExpr(pstate, node, EXPR_KIND_SELECT_TARGET);
-	if (pstate->p_hasAggs || pstate->p_hasWindowFuncs || pstate->p_hasTargetSRFs)
+	if (pstate->p_hasAggs || pstate->p_hasWindowFuncs ||
+		pstate->p_hasTargetSRFs)
 		refuse(source, "It must give one value a row.");
 	if (is_condition)
 		node = coerce_to_boolean(pstate, node, "when");
@@ -222,14 +223,14 @@ EventExpr *
 event_expr_make(Relation rel, const char *option, const char *source,
 				bool is_condition)
 {
-	EventExpr  *expr = palloc0(sizeof(EventExpr));
-	ExprSource	about = {option, source, RelationGetDescr(rel)};
-	EState	   *estate = CreateExecutorState();
+	EventExpr *expr = palloc0(sizeof(EventExpr));
+	ExprSource about = {option, source, RelationGetDescr(rel)};
+	EState *estate = CreateExecutorState();
 	MemoryContext old;
-	Node	   *node;
-	int			nest_level = NewGUCNestLevel();
-	Oid			output;
-	bool		isvarlena;
+	Node *node;
+	int nest_level = NewGUCNestLevel();
+	Oid output;
+	bool isvarlena;
 
 	(void) set_config_option("search_path", "", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -237,8 +238,8 @@ event_expr_make(Relation rel, const char *option, const char *source,
 	node = analyze(&about, is_condition);
 	expr->state = ExecPrepareExpr((Expr *) node, estate);
 	expr->econtext = CreateExprContext(estate);
-	expr->slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(rel)),
-										  &TTSOpsVirtual);
+	expr->slot = MakeSingleTupleTableSlot(
+		CreateTupleDescCopy(RelationGetDescr(rel)), &TTSOpsVirtual);
 	expr->econtext->ecxt_scantuple = expr->slot;
 	MemoryContextSwitchTo(old);
 	AtEOXact_GUC(false, nest_level);
@@ -275,20 +276,20 @@ static char *
 try_evaluate(EventExpr *expr, const EventRow *row, bool *failed)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	char	   *volatile result = NULL;
+	char *volatile result = NULL;
 
 	*failed = false;
 	PG_TRY();
 	{
-		bool		isnull;
-		Datum		value = evaluate(expr, row, &isnull);
+		bool isnull;
+		Datum value = evaluate(expr, row, &isnull);
 
 		if (!isnull)
 			result = OutputFunctionCall(&expr->output, value);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData *error;
 
 		MemoryContextSwitchTo(cxt);
 		error = CopyErrorData();
@@ -312,7 +313,7 @@ try_evaluate(EventExpr *expr, const EventRow *row, bool *failed)
 bool
 event_expr_condition(EventExpr *expr, const EventRow *row, bool *failed)
 {
-	char	   *text = try_evaluate(expr, row, failed);
+	char *text = try_evaluate(expr, row, failed);
 
 	return text == NULL || text[0] != 'f';
 }
@@ -324,7 +325,7 @@ event_expr_condition(EventExpr *expr, const EventRow *row, bool *failed)
 EventField
 event_expr_text(EventExpr *expr, const EventRow *row, bool *failed)
 {
-	EventField	field;
+	EventField field;
 
 	field.str = try_evaluate(expr, row, failed);
 	field.len = field.str ? (int) strlen(field.str) : -1;

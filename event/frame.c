@@ -20,7 +20,7 @@
 static void
 patch_int32(StringInfo buf, int at, int32 value)
 {
-	uint32		net = pg_hton32((uint32) value);
+	uint32 net = pg_hton32((uint32) value);
 
 	memcpy(buf->data + at, &net, sizeof(net));
 }
@@ -28,7 +28,7 @@ patch_int32(StringInfo buf, int at, int32 value)
 static void
 put_string(StringInfo buf, const char *str)
 {
-	int			len = strlen(str);
+	int len = strlen(str);
 
 	pq_sendint32(buf, len);
 	appendBinaryStringInfo(buf, str, len);
@@ -38,7 +38,7 @@ put_string(StringInfo buf, const char *str)
 static int
 open_frame(StringInfo buf, char tag)
 {
-	int			start = buf->len;
+	int start = buf->len;
 
 	appendStringInfoCharMacro(buf, tag);
 	pq_sendint32(buf, 0);
@@ -72,7 +72,7 @@ frame_open_events(FrameWriter *w, const char *queue)
 Size
 frame_event_size(const Event *event)
 {
-	Size		size = FRAME_EVENT_MIN_LEN;
+	Size size = FRAME_EVENT_MIN_LEN;
 
 	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
 		if (event->field[i].len > 0)
@@ -84,7 +84,7 @@ frame_event_size(const Event *event)
 void
 frame_put_event(FrameWriter *w, const Event *event)
 {
-	StringInfo	buf = w->buf;
+	StringInfo buf = w->buf;
 
 	Assert(w->start >= 0);
 	enlargeStringInfo(buf, frame_event_size(event));
@@ -119,7 +119,7 @@ frame_close_events(FrameWriter *w)
 void
 frame_put_touched(StringInfo buf, int nqueues, const char *const *queues)
 {
-	int			start = open_frame(buf, FRAME_TOUCHED);
+	int start = open_frame(buf, FRAME_TOUCHED);
 
 	pq_sendint32(buf, nqueues);
 	for (int i = 0; i < nqueues; i++)
@@ -132,7 +132,7 @@ void
 frame_put_warning(StringInfo buf, const char *queue, const char *table,
 				  char kind, int64 count)
 {
-	int			start = open_frame(buf, FRAME_WARNING);
+	int start = open_frame(buf, FRAME_WARNING);
 
 	put_string(buf, queue);
 	put_string(buf, table);
@@ -146,7 +146,7 @@ void
 frame_put_commit(StringInfo buf, XLogRecPtr end_lsn, TimestampTz commit_time,
 				 TransactionId xid, int64 nevents)
 {
-	int			start = open_frame(buf, FRAME_COMMIT);
+	int start = open_frame(buf, FRAME_COMMIT);
 
 	pq_sendint64(buf, end_lsn);
 	pq_sendint64(buf, commit_time);
@@ -159,7 +159,7 @@ frame_put_commit(StringInfo buf, XLogRecPtr end_lsn, TimestampTz commit_time,
 void
 frame_put_marker(StringInfo buf, XLogRecPtr lsn)
 {
-	int			start = open_frame(buf, FRAME_MARKER);
+	int start = open_frame(buf, FRAME_MARKER);
 
 	pq_sendint64(buf, lsn);
 	close_frame(buf, start);
@@ -178,7 +178,7 @@ malformed(const FrameReader *r, const char *what)
 static int32
 get_int32(FrameReader *r, const char *end)
 {
-	uint32		net;
+	uint32 net;
 
 	if (end - r->ptr < (ptrdiff_t) sizeof(net))
 		malformed(r, "truncated integer");
@@ -190,7 +190,7 @@ get_int32(FrameReader *r, const char *end)
 static int64
 get_int64(FrameReader *r, const char *end)
 {
-	uint64		net;
+	uint64 net;
 
 	if (end - r->ptr < (ptrdiff_t) sizeof(net))
 		malformed(r, "truncated integer");
@@ -202,7 +202,7 @@ get_int64(FrameReader *r, const char *end)
 static void
 get_field(FrameReader *r, const char *end, bool null_ok, EventField *field)
 {
-	int32		len = get_int32(r, end);
+	int32 len = get_int32(r, end);
 
 	if (len < (null_ok ? -1 : 0) || len > end - r->ptr)
 		malformed(r, "string length out of range");
@@ -230,8 +230,8 @@ frame_read_init(FrameReader *r, const char *data, Size len)
 char
 frame_next(FrameReader *r)
 {
-	char		tag;
-	int32		len;
+	char tag;
+	int32 len;
 
 	if (r->body_end)
 		r->ptr = r->body_end;

@@ -32,22 +32,22 @@ typedef enum EventFieldNo
 typedef struct EventField
 {
 	const char *str;
-	int			len;
+	int len;
 } EventField;
 
 typedef struct Event
 {
 	TimestampTz time;
-	EventField	field[FRAME_EVENT_FIELDS];
+	EventField field[FRAME_EVENT_FIELDS];
 } Event;
 
 /* An E frame that is being written; begins at offset "start" of the buffer. */
 typedef struct FrameWriter
 {
-	StringInfo	buf;
-	int			start;			/* -1: no E frame is open */
-	int			count_at;		/* offset of the event count */
-	int32		count;
+	StringInfo buf;
+	int start;    /* -1: no E frame is open */
+	int count_at; /* offset of the event count */
+	int32 count;
 } FrameWriter;
 
 extern void frame_open_events(FrameWriter *w, const char *queue);
@@ -70,20 +70,20 @@ extern void frame_put_marker(StringInfo buf, XLogRecPtr lsn);
  */
 typedef struct FrameReader
 {
-	const char *base;			/* start of the memory, for error messages */
+	const char *base; /* start of the memory, for error messages */
 	const char *ptr;
 	const char *end;
 	/* the frame that frame_next has stopped at */
 	const char *body_end;
-	int32		events_left;
+	int32 events_left;
 } FrameReader;
 
 typedef struct FrameWarning
 {
-	EventField	queue;
-	EventField	table;
-	char		kind;
-	int64		count;
+	EventField queue;
+	EventField table;
+	char kind;
+	int64 count;
 } FrameWarning;
 
 extern void frame_read_init(FrameReader *r, const char *data, Size len);

@@ -18,10 +18,9 @@
 
 /* What follows the backslash; 'u' means \u00xx, 0 that none is needed. */
 static const char json_escape[256] = {
-	'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'b', 't', 'n', 'u', 'f', 'r', 'u', 'u',
-	'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u',
-	['"'] = '"',['\\'] = '\\'
-};
+	'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'b',         't',          'n', 'u',
+	'f', 'r', 'u', 'u', 'u', 'u', 'u', 'u', 'u',         'u',          'u', 'u',
+	'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', ['"'] = '"', ['\\'] = '\\'};
 
 /*
  * Append a JSON string in quotes.  All server encodings keep ASCII bytes for
@@ -36,7 +35,7 @@ event_json_string(StringInfo buf, const char *str, int len)
 	appendStringInfoCharMacro(buf, '"');
 	for (; str < end; str++)
 	{
-		char		esc = json_escape[(unsigned char) *str];
+		char esc = json_escape[(unsigned char) *str];
 
 		if (likely(!esc))
 			continue;
@@ -57,9 +56,9 @@ event_json_string(StringInfo buf, const char *str, int len)
 static void
 json_value(const EventColumn *col, Datum value, StringInfo buf)
 {
-	char		local[Max(EVENT_VALUE_BUFLEN, MAXDATELEN + 1)];
+	char local[Max(EVENT_VALUE_BUFLEN, MAXDATELEN + 1)];
 	const char *str;
-	int			len;
+	int len;
 
 	switch (col->kind)
 	{
@@ -96,7 +95,7 @@ void
 event_json_row(const EventPlan *plan, const EventRow *row, bool keys_only,
 			   StringInfo buf)
 {
-	char		lead = '{';
+	char lead = '{';
 
 	for (int i = 0; i < plan->ncolumns; i++)
 	{

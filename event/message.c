@@ -26,14 +26,14 @@ event_secret_read(Relation rel, char *secret)
 {
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0,
 										  NULL);
-	HeapTuple	tup = systable_getnext(scan);
-	bool		found = false;
+	HeapTuple tup = systable_getnext(scan);
+	bool found = false;
 
 	if (HeapTupleIsValid(tup))
 	{
-		bool		isnull;
-		Datum		value = heap_getattr(tup, 1, RelationGetDescr(rel), &isnull);
-		bytea	   *bytes = isnull ? NULL : DatumGetByteaPP(value);
+		bool isnull;
+		Datum value = heap_getattr(tup, 1, RelationGetDescr(rel), &isnull);
+		bytea *bytes = isnull ? NULL : DatumGetByteaPP(value);
 
 		if (bytes && VARSIZE_ANY_EXHDR(bytes) == EVENT_SECRET_LEN)
 		{

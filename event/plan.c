@@ -23,7 +23,7 @@
 static bool
 list_has_name(List *names, const char *name)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, names)
 		if (strcmp(lfirst(lc), name) == 0)
@@ -63,8 +63,7 @@ magic_field(const char *name, bool is_trigger)
 {
 	static const char prefix[] = "_pgq_ev_";
 	static const char *const fields[EVENT_FIELDS] = {
-		"type", "data", "extra1", "extra2", "extra3", "extra4"
-	};
+		"type", "data", "extra1", "extra2", "extra3", "extra4"};
 
 	if (strncmp(name, prefix, strlen(prefix)) != 0)
 		return -1;
@@ -83,8 +82,8 @@ magic_field(const char *name, bool is_trigger)
 static void
 set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 {
-	Oid			output;
-	bool		isvarlena;
+	Oid output;
+	bool isvarlena;
 
 	col->index = att->attnum - 1;
 	col->name = pstrdup(NameStr(att->attname));
@@ -95,12 +94,12 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 	getTypeOutputInfo(att->atttypid, &output, &isvarlena);
 	fmgr_info(output, &col->output);
 	col->magic = magic_field(col->name, args->is_trigger);
-	col->ignored = col->magic >= 0 ||
-		list_has_name(args->ignore, col->name) ||
-		(args->columns != NIL && !list_has_name(args->columns, col->name));
+	col->ignored = col->magic >= 0 || list_has_name(args->ignore, col->name) ||
+				   (args->columns != NIL &&
+					!list_has_name(args->columns, col->name));
 	col->generated = att->attgenerated != '\0';
-	col->comparable = OidIsValid(lookup_type_cache(att->atttypid,
-												   TYPECACHE_EQ_OPR)->eq_opr);
+	col->comparable = OidIsValid(
+		lookup_type_cache(att->atttypid, TYPECACHE_EQ_OPR)->eq_opr);
 	set_label(col, args->format);
 }
 
@@ -108,22 +107,22 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 static List *
 key_names(Relation rel, const EventArgs *args)
 {
-	List	   *names = NIL;
-	ListCell   *lc;
+	List *names = NIL;
+	ListCell *lc;
 
 	if (args->has_pkey)
 		return args->pkey;
 	foreach(lc, event_relation_primary_key(rel))
-		names = lappend(names,
-						NameStr(TupleDescAttr(RelationGetDescr(rel),
-											  lfirst_int(lc) - 1)->attname));
+		names = lappend(names, NameStr(TupleDescAttr(RelationGetDescr(rel),
+													 lfirst_int(lc) - 1)
+										   ->attname));
 	return names;
 }
 
 static EventField
 field_of(StringInfo buf)
 {
-	EventField	field = {buf->data, buf->len};
+	EventField field = {buf->data, buf->len};
 
 	return field;
 }
@@ -133,8 +132,8 @@ static EventField
 json_type(const char *op, const char *schema, const char *table, List *keys)
 {
 	StringInfoData buf;
-	ListCell   *lc;
-	bool		first = true;
+	ListCell *lc;
+	bool first = true;
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "{\"op\":\"%s\",\"table\":[", op);
@@ -158,8 +157,8 @@ static EventField
 short_type(char op, bool with_keys, List *keys)
 {
 	StringInfoData buf;
-	ListCell   *lc;
-	char		lead = ':';
+	ListCell *lc;
+	char lead = ':';
 
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, op);
@@ -178,7 +177,7 @@ short_type(char op, bool with_keys, List *keys)
 static void
 set_types(EventPlan *plan, const char *schema, const char *table, List *keys)
 {
-	bool		with_keys = plan->format == EVENT_FORMAT_URLENC;
+	bool with_keys = plan->format == EVENT_FORMAT_URLENC;
 
 	if (plan->format == EVENT_FORMAT_JSON)
 	{
@@ -200,7 +199,7 @@ static void
 set_insert_head(EventPlan *plan)
 {
 	StringInfoData buf;
-	bool		first = true;
+	bool first = true;
 
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, '(');
@@ -242,7 +241,7 @@ static bool
 has_stored_value(Form_pg_attribute att)
 {
 	return !att->attisdropped &&
-		(att->attgenerated == '\0' || att->attgenerated == 's');
+		   (att->attgenerated == '\0' || att->attgenerated == 's');
 }
 
 /*
@@ -256,11 +255,11 @@ has_stored_value(Form_pg_attribute att)
 EventPlan *
 event_plan_make(Relation rel, const EventArgs *args)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	EventPlan  *plan = palloc0(sizeof(EventPlan));
-	char	   *schema = get_namespace_name(RelationGetNamespace(rel));
-	char	   *table = RelationGetRelationName(rel);
-	List	   *key = event_relation_key(rel, args);
+	TupleDesc desc = RelationGetDescr(rel);
+	EventPlan *plan = palloc0(sizeof(EventPlan));
+	char *schema = get_namespace_name(RelationGetNamespace(rel));
+	char *table = RelationGetRelationName(rel);
+	List *key = event_relation_key(rel, args);
 	StringInfoData name;
 
 	plan->format = args->format;

@@ -29,14 +29,14 @@
 List *
 event_relation_primary_key(Relation rel)
 {
-	List	   *key = NIL;
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
+	List *key = NIL;
+	List *indexes = RelationGetIndexList(rel);
+	ListCell *lc;
 
 	foreach(lc, indexes)
 	{
-		HeapTuple	tup = SearchSysCache1(INDEXRELID,
-										  ObjectIdGetDatum(lfirst_oid(lc)));
+		HeapTuple tup = SearchSysCache1(INDEXRELID,
+										ObjectIdGetDatum(lfirst_oid(lc)));
 		Form_pg_index index;
 
 		if (!HeapTupleIsValid(tup))
@@ -63,17 +63,17 @@ event_relation_primary_key(Relation rel)
 List *
 event_relation_key(Relation rel, const EventArgs *args)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	List	   *key = NIL;
-	ListCell   *lc;
+	TupleDesc desc = RelationGetDescr(rel);
+	List *key = NIL;
+	ListCell *lc;
 
 	if (!args->has_pkey)
 		return event_relation_primary_key(rel);
 
 	foreach(lc, args->pkey)
 	{
-		char	   *name = event_args_column_name(lfirst(lc));
-		int			attnum = 0;
+		char *name = event_args_column_name(lfirst(lc));
+		int attnum = 0;
 
 		for (int i = 0; i < desc->natts; i++)
 		{

@@ -19,8 +19,8 @@
 static void
 sql_literal(const EventColumn *col, Datum value, StringInfo buf)
 {
-	char		local[EVENT_VALUE_BUFLEN];
-	int			len;
+	char local[EVENT_VALUE_BUFLEN];
+	int len;
 	const char *str = event_value_text(col, value, local, &len);
 	const char *end = str + len;
 	const char *plain = str;
@@ -70,7 +70,7 @@ sql_names_row(const EventPlan *plan, const EventColumn *col)
 static void
 sql_condition(const EventPlan *plan, const EventRow *row, StringInfo buf)
 {
-	bool		first = true;
+	bool first = true;
 
 	for (int i = 0; i < plan->ncolumns; i++)
 	{
@@ -97,7 +97,7 @@ sql_condition(const EventPlan *plan, const EventRow *row, StringInfo buf)
 void
 event_sql_insert(const EventPlan *plan, const EventRow *row, StringInfo buf)
 {
-	bool		first = true;
+	bool first = true;
 
 	appendStringInfoString(buf, plan->insert_head);
 	for (int i = 0; i < plan->ncolumns; i++)
@@ -131,7 +131,7 @@ event_sql_update(const EventPlan *plan, const EventRow *oldrow,
 {
 	const EventRow *keyrow = oldrow ? oldrow : newrow;
 	const EventColumn *fallback = NULL;
-	bool		first = true;
+	bool first = true;
 
 	for (int i = 0; i < plan->ncolumns; i++)
 	{
@@ -142,8 +142,7 @@ event_sql_update(const EventPlan *plan, const EventRow *oldrow,
 			fallback = col;
 		if (col->ignored || col->generated || newrow->absent[col->index])
 			continue;
-		if (oldrow && oldrow->complete &&
-			event_value_same(col, oldrow, newrow))
+		if (oldrow && oldrow->complete && event_value_same(col, oldrow, newrow))
 			continue;
 		if (!first)
 			appendStringInfoCharMacro(buf, ',');

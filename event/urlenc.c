@@ -16,7 +16,7 @@ static inline bool
 is_unreserved(unsigned char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-		(c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+		   (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
 }
 
 /*
@@ -58,14 +58,14 @@ void
 event_urlenc_row(const EventPlan *plan, const EventRow *row, bool keys_only,
 				 StringInfo buf)
 {
-	bool		first = true;
+	bool first = true;
 
 	for (int i = 0; i < plan->ncolumns; i++)
 	{
 		const EventColumn *col = &plan->columns[i];
-		char		local[EVENT_VALUE_BUFLEN];
+		char local[EVENT_VALUE_BUFLEN];
 		const char *str;
-		int			len;
+		int len;
 
 		if ((keys_only ? !col->is_key : col->ignored) ||
 			row->absent[col->index])

@@ -61,17 +61,17 @@ event_value_kind(Oid typid)
 const char *
 event_value_text(const EventColumn *col, Datum value, char *buf, int *len)
 {
-	char	   *str;
+	char *str;
 
 	switch (col->kind)
 	{
 		case VALUE_VARLENA:
-			{
-				struct varlena *text = PG_DETOAST_DATUM_PACKED(value);
+		{
+			struct varlena *text = PG_DETOAST_DATUM_PACKED(value);
 
-				*len = VARSIZE_ANY_EXHDR(text);
-				return VARDATA_ANY(text);
-			}
+			*len = VARSIZE_ANY_EXHDR(text);
+			return VARDATA_ANY(text);
+		}
 		case VALUE_BOOL:
 			*len = 1;
 			return DatumGetBool(value) ? "t" : "f";
@@ -105,7 +105,7 @@ event_value_text(const EventColumn *col, Datum value, char *buf, int *len)
 bool
 event_value_same(const EventColumn *col, const EventRow *a, const EventRow *b)
 {
-	int			i = col->index;
+	int i = col->index;
 
 	if (a->absent[i] || b->absent[i])
 		return true;

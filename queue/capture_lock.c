@@ -43,7 +43,6 @@
 #define FIRST_PAUSE_MS 50
 #define LAST_PAUSE_MS 400
 
-
 static bool
 holds_lock(Oid relid, LOCKMODE mode)
 {

@@ -53,9 +53,7 @@ static const char *
 format_of(Oid function)
 {
 	static const char *const formats[][2] = {
-		{"jsontriga", "json"},
-		{"logutriga", "urlenc"},
-		{"sqltriga", "sql"}};
+		{"jsontriga", "json"}, {"logutriga", "urlenc"}, {"sqltriga", "sql"}};
 	char *name = get_func_name(function);
 	char *schema = get_namespace_name(get_func_namespace(function));
 
@@ -149,8 +147,8 @@ text_array_datum(List *words)
 
 	foreach(lc, words)
 		elems[n++] = CStringGetTextDatum(lfirst(lc));
-	return PointerGetDatum(construct_array(elems, n, TEXTOID, -1, false,
-										   TYPALIGN_INT));
+	return PointerGetDatum(
+		construct_array(elems, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 /* The arguments of a mark, without ops=; *ops gets those. */

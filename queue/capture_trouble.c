@@ -51,8 +51,8 @@ begin_scan(Relation rel, Datum queue, Datum table, const char *kind)
 	for (int i = 0; i < 3; i++)
 		keys[i].sk_collation =
 			TupleDescAttr(RelationGetDescr(rel), i)->attcollation;
-	return systable_beginscan(rel, slot_table_oid("capture_trouble_pkey"),
-							  true, NULL, kind ? 3 : 2, keys);
+	return systable_beginscan(rel, slot_table_oid("capture_trouble_pkey"), true,
+							  NULL, kind ? 3 : 2, keys);
 }
 
 /*
@@ -75,26 +75,26 @@ capture_trouble_add(const FrameWarning *warning)
 		cstring_to_text_with_len(warning->queue.str, warning->queue.len));
 	values[TROUBLE_TABLE - 1] = PointerGetDatum(
 		cstring_to_text_with_len(warning->table.str, warning->table.len));
-	scan = begin_scan(rel, values[TROUBLE_QUEUE - 1],
-					  values[TROUBLE_TABLE - 1], kind);
+	scan = begin_scan(rel, values[TROUBLE_QUEUE - 1], values[TROUBLE_TABLE - 1],
+					  kind);
 	old = systable_getnext(scan);
 	if (HeapTupleIsValid(old))
 	{
 		bool isnull;
 
-		count += DatumGetInt64(heap_getattr(old, TROUBLE_COUNT,
-											RelationGetDescr(rel), &isnull));
+		count += DatumGetInt64(
+			heap_getattr(old, TROUBLE_COUNT, RelationGetDescr(rel), &isnull));
 	}
 	values[TROUBLE_KIND - 1] = CStringGetTextDatum(kind);
 	values[TROUBLE_COUNT - 1] = Int64GetDatum(count);
 	values[TROUBLE_LAST - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	if (HeapTupleIsValid(old))
-		CatalogTupleUpdate(rel, &old->t_self,
-						   heap_form_tuple(RelationGetDescr(rel), values,
-										   nulls));
+		CatalogTupleUpdate(
+			rel, &old->t_self,
+			heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	else
-		CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values,
-												nulls));
+		CatalogTupleInsert(
+			rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 }

@@ -42,8 +42,8 @@ static void
 get_ready(void)
 {
 	FullTransactionId xid = GetTopFullTransactionId();
-	Relation	rel;
-	bool		found;
+	Relation rel;
+	bool found;
 
 	if (FullTransactionIdEquals(ready_xid, xid))
 		return;
@@ -70,7 +70,7 @@ get_ready(void)
 static Target *
 find_target(text *name)
 {
-	Target	   *target;
+	Target *target;
 
 	PreventCommandIfReadOnly("pgq.emit_event()");
 	get_ready();
@@ -91,7 +91,7 @@ static void
 emit(const Target *target, const Event *event)
 {
 	StringInfoData buf;
-	FrameWriter w = {.buf = &buf,.start = -1};
+	FrameWriter w = {.buf = &buf, .start = -1};
 
 	if (frame_event_size(event) > FRAME_MAX_BODY - 1024)
 		ereport(ERROR,
@@ -109,11 +109,11 @@ emit(const Target *target, const Event *event)
 static EventField
 field_of(Datum value, bool isnull)
 {
-	EventField	field = {NULL, -1};
+	EventField field = {NULL, -1};
 
 	if (!isnull)
 	{
-		text	   *t = DatumGetTextPP(value);
+		text *t = DatumGetTextPP(value);
 
 		field.str = VARDATA_ANY(t);
 		field.len = VARSIZE_ANY_EXHDR(t);
@@ -136,8 +136,8 @@ refuse_null_queue(FunctionCallInfo fcinfo)
 Datum
 pgq_emit_event(PG_FUNCTION_ARGS)
 {
-	Target	   *target;
-	Event		event;
+	Target *target;
+	Event event;
 
 	refuse_null_queue(fcinfo);
 	target = find_target(PG_GETARG_TEXT_PP(0));
@@ -155,11 +155,11 @@ pgq_emit_event(PG_FUNCTION_ARGS)
 Datum
 pgq_emit_events(PG_FUNCTION_ARGS)
 {
-	Target	   *target;
-	Datum	   *values[2];
-	bool	   *nulls[2];
-	int			n[2];
-	Event		event = {0};
+	Target *target;
+	Datum *values[2];
+	bool *nulls[2];
+	int n[2];
+	Event event = {0};
 
 	refuse_null_queue(fcinfo);
 	for (int i = 0; i < 2; i++)

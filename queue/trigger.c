@@ -40,37 +40,37 @@ PG_FUNCTION_INFO_V1(pgq_sqltriga);
  */
 typedef struct TriggerState
 {
-	MemoryContext cxt;			/* owns this and all below */
-	int			users;
-	bool		stale;
-	EventArgs  *args;
-	EventPlan  *plan;
-	TupleDesc	desc;
+	MemoryContext cxt; /* owns this and all below */
+	int users;
+	bool stale;
+	EventArgs *args;
+	EventPlan *plan;
+	TupleDesc desc;
 	TriggerExpr *when;
 	TriggerExpr *expr[EVENT_FIELDS];
-	bool		has_expr;
-	bool		quote_all;		/* quote_all_identifiers that the plan is for */
+	bool has_expr;
+	bool quote_all; /* quote_all_identifiers that the plan is for */
 } TriggerState;
 
 typedef struct TriggerKey
 {
-	Oid			trigger;
+	Oid trigger;
 	EventFormat format;
 } TriggerKey;
 
 typedef struct TriggerEntry
 {
-	TriggerKey	key;			/* must be first */
-	Oid			relid;
-	bool		valid;
+	TriggerKey key; /* must be first */
+	Oid relid;
+	bool valid;
 	TriggerState *state;
 } TriggerEntry;
 
 /* The rows of one firing. */
 typedef struct TriggerRows
 {
-	EventRow	oldrow;
-	EventRow	newrow;
+	EventRow oldrow;
+	EventRow newrow;
 } TriggerRows;
 
 static HTAB *triggers = NULL;
@@ -97,7 +97,7 @@ schema_changed(Datum arg, int cacheid, uint32 hashvalue)
 static void
 make_cache(void)
 {
-	HASHCTL		ctl = {0};
+	HASHCTL ctl = {0};
 
 	ctl.keysize = sizeof(TriggerKey);
 	ctl.entrysize = sizeof(TriggerEntry);
@@ -127,10 +127,9 @@ release_state(TriggerState *state)
 static TriggerState *
 make_state(TriggerData *tg, EventFormat format)
 {
-	Trigger    *trigger = tg->tg_trigger;
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext,
-											  "pgq trigger",
-											  ALLOCSET_SMALL_SIZES);
+	Trigger *trigger = tg->tg_trigger;
+	MemoryContext cxt = AllocSetContextCreate(
+		CurrentMemoryContext, "pgq trigger", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	TriggerState *state = palloc0(sizeof(TriggerState));
 
@@ -164,9 +163,9 @@ make_state(TriggerData *tg, EventFormat format)
 static TriggerState *
 acquire_state(TriggerData *tg, EventFormat format)
 {
-	TriggerKey	key = {tg->tg_trigger->tgoid, format};
+	TriggerKey key = {tg->tg_trigger->tgoid, format};
 	TriggerEntry *entry;
-	bool		found;
+	bool found;
 
 	if (!triggers)
 		make_cache();
@@ -238,7 +237,8 @@ check_firing(const TriggerData *tg, EventOp op)
 static void
 check_truncate(const TriggerState *state)
 {
-	static const char hint[] = "Make a trigger of its own for TRUNCATE, without that argument.";
+	static const char hint[] =
+		"Make a trigger of its own for TRUNCATE, without that argument.";
 	const EventArgs *args = state->args;
 
 	if (args->ignore != NIL)
@@ -268,7 +268,7 @@ has_usable_key(const TriggerState *state)
 
 	if (state->plan->format != EVENT_FORMAT_SQL && args->has_pkey)
 		return list_length(args->pkey) > 1 ||
-			*(char *) linitial(args->pkey) != '\0';
+			   *(char *) linitial(args->pkey) != '\0';
 	for (int i = 0; i < state->plan->ncolumns; i++)
 		if (state->plan->columns[i].is_key)
 			return true;
@@ -278,17 +278,18 @@ has_usable_key(const TriggerState *state)
 static void
 check_arguments(const TriggerData *tg, const TriggerState *state, EventOp op)
 {
-	static const char *const names[] = {
-		[EVENT_OP_INSERT] = "INSERT",[EVENT_OP_UPDATE] = "UPDATE",
-		[EVENT_OP_DELETE] = "DELETE",[EVENT_OP_TRUNCATE] = "TRUNCATE"
-	};
+	static const char *const names[] = {[EVENT_OP_INSERT] = "INSERT",
+										[EVENT_OP_UPDATE] = "UPDATE",
+										[EVENT_OP_DELETE] = "DELETE",
+										[EVENT_OP_TRUNCATE] = "TRUNCATE"};
 
 	if (op == EVENT_OP_TRUNCATE)
 		check_truncate(state);
 	else if (op != EVENT_OP_INSERT && !has_usable_key(state))
-		refuse(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-			   "Update/Delete on table without pkey",
-			   "Add a primary key to the table, or the argument pkey= to the trigger.");
+		refuse(
+			ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+			"Update/Delete on table without pkey",
+			"Add a primary key to the table, or the argument pkey= to the trigger.");
 	if (state->args->skip && TRIGGER_FIRED_AFTER(tg->tg_event))
 		refuse(ERRCODE_INVALID_PARAMETER_VALUE,
 			   "SKIP does not work in AFTER trigger.",
@@ -320,8 +321,8 @@ key_equal(const EventColumn *col, Oid collation, Datum a, Datum b)
 
 	if (!OidIsValid(type->eq_opr_finfo.fn_oid))
 		return false;
-	return DatumGetBool(FunctionCall2Coll(&type->eq_opr_finfo, collation,
-										  a, b));
+	return DatumGetBool(
+		FunctionCall2Coll(&type->eq_opr_finfo, collation, a, b));
 }
 
 static void
@@ -330,17 +331,17 @@ check_key_change(const TriggerState *state, const TriggerRows *rows)
 	for (int i = 0; i < state->plan->ncolumns; i++)
 	{
 		const EventColumn *col = &state->plan->columns[i];
-		int			at = col->index;
+		int at = col->index;
 
-		if (!col->is_key ||
-			event_value_same(col, &rows->oldrow, &rows->newrow))
+		if (!col->is_key || event_value_same(col, &rows->oldrow, &rows->newrow))
 			continue;
 		if (rows->oldrow.isnull[at] || rows->newrow.isnull[at] ||
 			!key_equal(col, TupleDescAttr(state->desc, at)->attcollation,
 					   rows->oldrow.values[at], rows->newrow.values[at]))
-			refuse(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION,
-				   "primary key update not allowed",
-				   "Delete the row and insert it again, or capture the table instead of using a trigger.");
+			refuse(
+				ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION,
+				"primary key update not allowed",
+				"Delete the row and insert it again, or capture the table instead of using a trigger.");
 	}
 }
 
@@ -376,8 +377,10 @@ insert_built(const char *queue, const Event *event)
 		const EventField *field = &event->field[i];
 
 		args[i + 1].isnull = field->len < 0;
-		args[i + 1].value = field->len < 0 ? (Datum) 0 :
-			PointerGetDatum(cstring_to_text_with_len(field->str, field->len));
+		args[i + 1].value = field->len < 0
+								? (Datum) 0
+								: PointerGetDatum(cstring_to_text_with_len(
+									  field->str, field->len));
 	}
 	insert_event(args);
 }
@@ -387,25 +390,23 @@ insert_built(const char *queue, const Event *event)
  * DELETE; the condition comes first, so that it can guard the others.
  */
 static void
-write_row_event(TriggerData *tg, TriggerState *state, const TriggerRows *rows, EventOp op)
+write_row_event(TriggerData *tg, TriggerState *state, const TriggerRows *rows,
+				EventOp op)
 {
-	const EventRow *row = op == EVENT_OP_DELETE ? &rows->oldrow :
-		&rows->newrow;
-	bool		use_spi = state->has_expr || state->when;
+	const EventRow *row = op == EVENT_OP_DELETE ? &rows->oldrow : &rows->newrow;
+	bool use_spi = state->has_expr || state->when;
 	EventScratch scratch;
-	Event		events[EVENT_BUILD_MAX];
-	int			n;
+	Event events[EVENT_BUILD_MAX];
+	int n;
 
 	event_scratch_init(&scratch);
 	if (use_spi)
 		SPI_connect();
-	if (!state->when ||
-		trigger_expr_condition(state->when, state->desc, row))
+	if (!state->when || trigger_expr_condition(state->when, state->desc, row))
 	{
 		n = event_build(state->plan, &scratch, op,
 						op == EVENT_OP_INSERT ? NULL : &rows->oldrow,
-						op == EVENT_OP_DELETE ? NULL : &rows->newrow,
-						events);
+						op == EVENT_OP_DELETE ? NULL : &rows->newrow, events);
 		for (int i = 0; i < EVENT_FIELDS && n > 0; i++)
 			if (state->expr[i])
 				events[0].field[i] = trigger_expr_text(state->expr[i],
@@ -420,7 +421,7 @@ write_row_event(TriggerData *tg, TriggerState *state, const TriggerRows *rows, E
 static void
 write_truncate_event(TriggerData *tg, TriggerState *state)
 {
-	Event		event;
+	Event event;
 
 	event_build_truncate(state->plan, &event);
 	insert_built(tg->tg_trigger->tgargs[0], &event);
@@ -450,10 +451,10 @@ fire(FunctionCallInfo fcinfo, EventFormat format, const char *name)
 	TriggerData *tg = (TriggerData *) fcinfo->context;
 	TriggerState *state;
 	TriggerRows rows;
-	EventOp		op;
+	EventOp op;
 	MemoryContext work;
 	MemoryContext old;
-	bool		skip;
+	bool skip;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,

@@ -52,7 +52,7 @@ trigger_expr_free(TriggerExpr *expr)
 static AttrNumber
 find_column(TupleDesc desc, const char *name)
 {
-	AttrNumber	similar = 0;
+	AttrNumber similar = 0;
 
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -72,10 +72,10 @@ find_column(TupleDesc desc, const char *name)
 static Node *
 resolve_column(ParseState *pstate, ColumnRef *cref)
 {
-	TupleDesc	desc = pstate->p_ref_hook_state;
+	TupleDesc desc = pstate->p_ref_hook_state;
 	Form_pg_attribute att;
-	AttrNumber	attnum;
-	Param	   *param;
+	AttrNumber attnum;
+	Param *param;
 
 	if (list_length(cref->fields) != 1 || !IsA(linitial(cref->fields), String))
 		return NULL;
@@ -104,8 +104,8 @@ setup_parser(ParseState *pstate, void *arg)
 static void
 prepare(TriggerExpr *expr, TupleDesc desc)
 {
-	char	   *sql = psprintf("select %s", expr->source);
-	SPIPlanPtr	plan = SPI_prepare_params(sql, setup_parser, desc, 0);
+	char *sql = psprintf("select %s", expr->source);
+	SPIPlanPtr plan = SPI_prepare_params(sql, setup_parser, desc, 0);
 
 	if (!plan)
 		elog(ERROR, "could not prepare \"%s\": %s", sql,
@@ -119,7 +119,7 @@ static void
 evaluate(TriggerExpr *expr, TupleDesc desc, const EventRow *row)
 {
 	ParamListInfo params = makeParamList(desc->natts);
-	int			rc;
+	int rc;
 
 	if (!expr->plan)
 		prepare(expr, desc);
@@ -150,9 +150,9 @@ evaluate(TriggerExpr *expr, TupleDesc desc, const EventRow *row)
 bool
 trigger_expr_condition(TriggerExpr *expr, TupleDesc desc, const EventRow *row)
 {
-	Oid			type;
-	Datum		value;
-	bool		isnull;
+	Oid type;
+	Datum value;
+	bool isnull;
 
 	evaluate(expr, desc, row);
 	type = SPI_gettypeid(SPI_tuptable->tupdesc, 1);
@@ -177,7 +177,7 @@ trigger_expr_condition(TriggerExpr *expr, TupleDesc desc, const EventRow *row)
 EventField
 trigger_expr_text(TriggerExpr *expr, TupleDesc desc, const EventRow *row)
 {
-	EventField	field;
+	EventField field;
 
 	evaluate(expr, desc, row);
 	field.str = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);

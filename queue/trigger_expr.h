@@ -18,8 +18,8 @@
 /* An expression and its plan, which lives until trigger_expr_free(). */
 typedef struct TriggerExpr
 {
-	char	   *source;
-	SPIPlanPtr	plan;
+	char *source;
+	SPIPlanPtr plan;
 } TriggerExpr;
 
 extern TriggerExpr *trigger_expr_make(char *source);
