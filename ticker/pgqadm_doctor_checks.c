@@ -169,8 +169,13 @@ const DoctorCheck doctor_checks[] = {
 	 "Make the slot; changes made before are not captured:",
 	 "SELECT pgq.start_capture();"},
 	{"slot", NEED_SLOT, DOCTOR_PROBLEM,
-	 "select quote_literal(slot_name), slot_name, problem"
-	 " from pgq.get_slot_info() where state in ('missing', 'lost')",
+	 /* a copy of a database must not take the slot of the original */
+	 "select quote_literal(case when exists (select from pg_replication_slots r"
+	 " where r.slot_name = i.slot_name and r.database is distinct from"
+	 " current_database()) then left('pgq_' || regexp_replace(lower("
+	 "current_database()), '[^a-z0-9_]', '_', 'g'), 63) else i.slot_name end),"
+	 " i.slot_name, i.problem from pgq.get_slot_info() i"
+	 " where i.state in ('missing', 'lost')",
 	 "slot \"{2}\": {3}", CHANGES_LOST, RESYNC},
 	{"slot", NEED_SLOT, DOCTOR_PROBLEM,
 	 "select quote_literal(s.slot_name), s.slot_name, s.slot_problem,"
