@@ -3,7 +3,7 @@
 # a random stream of statements on a random schema.
 #
 # SEEDS=200 or SEEDS=17-17 in the environment says which seeds to run; the
-# default is 1-200. A seed that fails leaves its scripts in the test's folder
+# default is 1-40. A seed that fails leaves its scripts in the test's folder
 # of logs.
 
 use strict;
@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my ($first, $last) = ($ENV{SEEDS} // '1-200') =~ /^(?:(\d+)-)?(\d+)$/
+my ($first, $last) = ($ENV{SEEDS} // '1-40') =~ /^(?:(\d+)-)?(\d+)$/
   or die "SEEDS is not a number, nor two with a dash between\n";
 $first //= 1;
 my $pgqd_every = 20;
