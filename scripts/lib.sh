@@ -20,7 +20,9 @@ find_pg_config() {
                command -v pg_config)
     fi
     for c in $list; do
-        if [ -x "$("$c" --bindir)/postgres" ] && [ -f "$("$c" --pgxs)" ]; then
+        # Debian's client package brings PGXS, but not the headers.
+        if [ -x "$("$c" --bindir)/postgres" ] && [ -f "$("$c" --pgxs)" ] \
+            && [ -f "$("$c" --includedir-server)/postgres.h" ]; then
             printf '%s\n' "$("$c" --bindir)/pg_config"
             return 0
         fi
