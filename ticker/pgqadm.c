@@ -19,6 +19,7 @@
 #include "ticker/ini.h"
 #include "ticker/pgqadm.h"
 #include "ticker/pgqadm_ini.h"
+#include "ticker/pgqadm_progress.h"
 
 typedef struct Command
 {
@@ -57,6 +58,9 @@ static const Command commands[] = {
 	 "the slot that captured changes come from", "slot create"},
 	{"resync", 0, 1, admin_resync, "--without-copy [SLOT]",
 	 "go on with a new slot after changes were lost", "resync --without-copy"},
+	{"drain", 0, 0, admin_drain, "[--consumers] [--timeout S]",
+	 "wait until what is committed is in the queues, or consumed",
+	 "drain --consumers --timeout 600"},
 	{"consume", 2, 2, admin_consume, "QUEUE CONSUMER [OPTION ...]",
 	 "print events as JSON lines, or pipe them",
 	 "consume orders mailer --register --exec 'mail -s news me@shop'"},
@@ -75,7 +79,8 @@ enum LongOption
 	OPT_TIMEOUT,
 	OPT_FIELDS,
 	OPT_JSON,
-	OPT_WITHOUT_COPY
+	OPT_WITHOUT_COPY,
+	OPT_CONSUMERS
 };
 
 static const struct option long_options[] = {
@@ -100,6 +105,7 @@ static const struct option long_options[] = {
 	{"fields", required_argument, NULL, OPT_FIELDS},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"without-copy", no_argument, NULL, OPT_WITHOUT_COPY},
+	{"consumers", no_argument, NULL, OPT_CONSUMERS},
 	{NULL, 0, NULL, 0}};
 
 /* ---- talking to the user ---- */
@@ -111,6 +117,7 @@ admin_fail(const char *hint, const char *fmt, ...)
 	va_list args;
 
 	fflush(stdout);
+	progress_clear();
 	fputs("pgqadm: ", stderr);
 	va_start(args, fmt);
 	vfprintf(stderr, fmt, args);
@@ -127,6 +134,7 @@ admin_warn(const char *fmt, ...)
 {
 	va_list args;
 
+	progress_clear();
 	fputs("pgqadm: ", stderr);
 	va_start(args, fmt);
 	vfprintf(stderr, fmt, args);
@@ -142,6 +150,7 @@ admin_say(const Admin *a, const char *fmt, ...)
 
 	if (a->quiet)
 		return;
+	progress_clear();
 	va_start(args, fmt);
 	vfprintf(stderr, fmt, args);
 	va_end(args);
@@ -289,6 +298,10 @@ static const char consume_help[] =
 	"                        only if CMD exits with status 0\n"
 	"  --fields A,B          print these fields only\n";
 
+static const char drain_help[] =
+	"  --consumers           wait for every consumer too\n"
+	"  --timeout S           give up after S seconds\n";
+
 static const char json_help[] =
 	"  --json                print one JSON object, for scripts\n";
 
@@ -317,6 +330,9 @@ print_help(void)
 		"consume:\n"
 		"%s"
 		"\n"
+		"drain:\n"
+		"%s"
+		"\n"
 		"status, doctor, slot status:\n"
 		"%s"
 		"\n"
@@ -332,7 +348,7 @@ print_help(void)
 		"  --ini                 print a sample CONFIG.ini\n"
 		"  -V, --version         print the version\n"
 		"  --help                this text; behind a command, about that one\n",
-		consume_help, json_help);
+		consume_help, drain_help, json_help);
 }
 
 static bool
@@ -395,6 +411,8 @@ print_help_about(const Words *w)
 			   cmd->example);
 		if (cmd->run == admin_consume)
 			printf("\noptions:\n%s", consume_help);
+		if (cmd->run == admin_drain)
+			printf("\noptions:\n%s", drain_help);
 		if (strstr(cmd->args, "--json"))
 			printf("\noptions:\n%s", json_help);
 	}
@@ -465,7 +483,9 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			break;
 		case OPT_TIMEOUT:
 			a->timeout = number_or_fail("timeout", optarg);
-			w->consume_only = "timeout";
+			break;
+		case OPT_CONSUMERS:
+			a->consumers = true;
 			break;
 		case OPT_EXEC:
 			a->exec = optarg;
@@ -587,6 +607,12 @@ main(int argc, char **argv)
 	if (admin.without_copy && cmd->run != admin_resync)
 		admin_fail(NULL, "option --without-copy belongs to command "
 						 "\"resync\"");
+	if (admin.timeout > 0 && strstr(cmd->args, "--timeout") == NULL &&
+		cmd->run != admin_consume)
+		admin_fail(NULL, "option --timeout belongs to commands \"consume\" "
+						 "and \"drain\"");
+	if (admin.consumers && cmd->run != admin_drain)
+		admin_fail(NULL, "option --consumers belongs to command \"drain\"");
 	if (admin.daemon && cmd->run != admin_ticker)
 		admin_fail(NULL, "option -d or --daemon belongs to command "
 						 "\"ticker\"");

@@ -36,12 +36,13 @@ typedef struct Admin
 	int no_connect;     /* exit status if the server can't be reached */
 
 	bool without_copy; /* --without-copy, for the command resync */
+	bool consumers;    /* --consumers, for the command drain */
 
 	/* options of consume */
 	bool do_register;
 	bool once;
 	long count;     /* 0 = no limit */
-	double timeout; /* seconds, 0 = none */
+	double timeout; /* seconds, 0 = none; drain has it too */
 	const char *exec;
 	const char *fields;
 } Admin;
@@ -94,6 +95,9 @@ extern void admin_capture(Admin *a, int argc, char **argv);
 extern void admin_uncapture(Admin *a, int argc, char **argv);
 extern void admin_resync(Admin *a, int argc, char **argv);
 extern void admin_slot(Admin *a, int argc, char **argv);
+
+/* pgqadm_drain.c */
+extern void admin_drain(Admin *a, int argc, char **argv);
 
 /* pgqadm_consume.c */
 extern void admin_consume(Admin *a, int argc, char **argv);

@@ -82,6 +82,10 @@ fails('usage: pgqadm ... drop QUEUE', @db, 'drop', 'a', 'b');
 fails('option --once belongs to command "consume"', @db, '--once', 'status');
 fails('option --count needs a number above 0, not "many"',
 	@db, 'consume', 'q', 'c', '--count', 'many');
+fails('option --timeout belongs to commands "consume" and "drain"',
+	@db, '--timeout', 3, 'status');
+fails('option --consumers belongs to command "drain"',
+	@db, '--consumers', 'status');
 fails('option -d or --daemon belongs to command "ticker"',
 	$ini, '-d', 'status');
 fails("could not open config file \"$tmp/none.ini\": No such file or directory",
