@@ -212,6 +212,26 @@ get_field(FrameReader *r, const char *end, bool null_ok, EventField *field)
 		r->ptr += len;
 }
 
+/*
+ * The size of the frame that begins at "data", of which "len" bytes are there:
+ * more than "len" if it is not whole, and FRAME_HEADER_LEN while that is not.
+ */
+Size
+frame_size(const char *data, Size len)
+{
+	FrameReader r;
+	int32 body_len;
+
+	if (len < FRAME_HEADER_LEN)
+		return FRAME_HEADER_LEN;
+	frame_read_init(&r, data, len);
+	r.ptr++;
+	body_len = get_int32(&r, r.end);
+	if (body_len < 0 || body_len > FRAME_MAX_BODY)
+		malformed(&r, "frame length out of range");
+	return FRAME_HEADER_LEN + (Size) body_len;
+}
+
 /* Walk over "len" bytes at "data", which must outlive the reader. */
 void
 frame_read_init(FrameReader *r, const char *data, Size len)

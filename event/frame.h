@@ -86,6 +86,7 @@ typedef struct FrameWarning
 	int64 count;
 } FrameWarning;
 
+extern Size frame_size(const char *data, Size len);
 extern void frame_read_init(FrameReader *r, const char *data, Size len);
 extern char frame_next(FrameReader *r);
 extern void frame_read_queue(FrameReader *r, EventField *queue);

@@ -71,6 +71,9 @@ static bool ingest_tagged = false;
 static RepOriginId ingest_old_origin;
 static int64 ingest_pending;
 
+/* A frame whose end comes with a later call of the transaction, or NULL. */
+static StringInfo ingest_rest;
+
 /* Transaction callback: take the tag off again. */
 static void
 end_ingest(XactEvent event, void *arg)
@@ -120,6 +123,7 @@ begin_ingest(void)
 	}
 	ingest_old_origin = replorigin_session_origin;
 	ingest_pending = 0;
+	ingest_rest = NULL;
 	ingest_tagged = true;
 	replorigin_session_origin = DoNotReplicateId;
 	ingest_xid = GetTopFullTransactionId();
@@ -346,6 +350,76 @@ write_frames(const char *frames, Size len)
 	return written;
 }
 
+/* How many of the bytes are whole frames. */
+static Size
+count_whole(const char *data, Size len)
+{
+	Size whole = 0;
+	Size size;
+
+	while (whole < len &&
+		   (size = frame_size(data + whole, len - whole)) <= len - whole)
+		whole += size;
+	return whole;
+}
+
+/* Keep the beginning of a frame for the next call. */
+static void
+keep_rest(const char *data, Size len)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+	ingest_rest = makeStringInfo();
+	enlargeStringInfo(ingest_rest, (int) frame_size(data, len));
+	appendBinaryStringInfo(ingest_rest, data, (int) len);
+	MemoryContextSwitchTo(old);
+}
+
+/* Forget the frame that was kept, which may be a large one. */
+static void
+free_rest(void)
+{
+	pfree(ingest_rest->data);
+	pfree(ingest_rest);
+	ingest_rest = NULL;
+}
+
+/*
+ * Write what the frames hold.  A part of a transaction may end inside a frame,
+ * and the next one begins with what follows.
+ */
+static int64
+write_part(const char *data, Size len, bool is_last)
+{
+	Size whole;
+	int64 written = 0;
+
+	while (ingest_rest && len > 0)
+	{
+		Size size = frame_size(ingest_rest->data, ingest_rest->len);
+		Size n = Min(len, size - ingest_rest->len);
+
+		appendBinaryStringInfo(ingest_rest, data, (int) n);
+		data += n;
+		len -= n;
+		if (frame_size(ingest_rest->data, ingest_rest->len) ==
+			(Size) ingest_rest->len)
+		{
+			written = write_frames(ingest_rest->data, ingest_rest->len);
+			free_rest();
+		}
+	}
+
+	/* what is not whole at the end is left to write_frames() to complain of */
+	if (is_last && ingest_rest)
+		written += write_frames(ingest_rest->data, ingest_rest->len);
+	whole = is_last ? len : count_whole(data, len);
+	written += write_frames(data, whole);
+	if (whole < len)
+		keep_rest(data + whole, len - whole);
+	return written;
+}
+
 /* pgq.ingest(i_slot, i_from, i_to, i_frames) */
 Datum
 pgq_ingest(PG_FUNCTION_ARGS)
@@ -379,7 +453,8 @@ pgq_ingest(PG_FUNCTION_ARGS)
 
 	begin_ingest();
 	total = check_position(slot, from);
-	written = write_frames(VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames));
+	written = write_part(VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames),
+						 to > from);
 
 	/* Parts of a transaction that come before its end don't move it. */
 	ingest_pending += written;

@@ -39,13 +39,16 @@ frames_put_uint64(char *p, uint64_t value)
 /*
  * Look at the frame that begins at "data", of which "len" bytes are there.
  *
- * Fills *frame, whose pointers go into data, if all of the frame is there.
+ * Fills *frame, whose pointers go into data, if all of the frame is there.  If
+ * only its beginning is, frame->len is that of the whole, or 0 if not even that
+ * is known, and frame->body_len is what there is of the body.
  */
 FramePeek
 frames_peek(const char *data, size_t len, Frame *frame)
 {
 	uint32_t body_len;
 
+	frame->len = 0;
 	if (len == 0)
 		return FRAME_PARTIAL;
 	frame->tag = data[0];
@@ -58,12 +61,13 @@ frames_peek(const char *data, size_t len, Frame *frame)
 	body_len = frames_get_uint32(data + 1);
 	if (body_len > FRAME_MAX_BODY)
 		return FRAME_BAD;
-	if (len - FRAME_HEADER_LEN < body_len)
-		return FRAME_PARTIAL;
 	frame->body = data + FRAME_HEADER_LEN;
 	frame->body_len = body_len;
 	frame->len = FRAME_HEADER_LEN + body_len;
-	return FRAME_WHOLE;
+	if (len >= frame->len)
+		return FRAME_WHOLE;
+	frame->body_len = len - FRAME_HEADER_LEN;
+	return FRAME_PARTIAL;
 }
 
 /* Read a C frame; false if it is malformed. */

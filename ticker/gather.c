@@ -5,7 +5,8 @@
  *
  * The frames of the transaction that is arriving collect in g->in.  When its
  * C frame comes they move to the last group, if that has room, or to a new
- * one.  A transaction that grows past max_bytes leaves in parts.
+ * one.  A transaction that grows past max_bytes leaves in parts, and so does a
+ * single event: pgq.ingest() puts the pieces of its frame together.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -190,6 +191,27 @@ gather_mark(Gather *g, uint64_t lsn)
 		g->reached = lsn;
 }
 
+/*
+ * The frame that is arriving is too long to be kept: walk over what there is
+ * of it, and over the rest as it comes.  False if it is malformed.
+ */
+static bool
+begin_long_frame(Gather *g)
+{
+	size_t there = g->in.len - g->walked;
+	Frame frame;
+
+	if (frames_peek(g->in.data + g->walked, there, &frame) != FRAME_PARTIAL ||
+		frame.tag != FRAME_EVENTS)
+		return true;
+	if (!frames_get_queues(&frame, add_queue, &g->queues))
+		return false;
+	g->has_events = true;
+	g->walked = g->in.len;
+	g->missing = frame.len - there;
+	return true;
+}
+
 /* Is the oldest incomplete frame the start of a transaction? */
 static bool
 between_transactions(const Gather *g)
@@ -207,6 +229,13 @@ gather_put(Gather *g, const char *data, size_t len, const char **error)
 {
 	bytes_append(&g->in, data, len);
 	g->bytes += len;
+	if (g->missing > 0)
+	{
+		size_t n = g->missing < len ? g->missing : len;
+
+		g->missing -= n;
+		g->walked += n;
+	}
 
 	for (;;)
 	{
@@ -257,6 +286,11 @@ gather_put(Gather *g, const char *data, size_t len, const char **error)
 		}
 		if (frame.tag == FRAME_EVENTS)
 			g->has_events = true;
+	}
+	if (g->in.len - g->walked >= g->max_bytes && !begin_long_frame(g))
+	{
+		*error = "malformed E frame";
+		return false;
 	}
 	if (g->walked >= g->max_bytes)
 		cut_part(g);

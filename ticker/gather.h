@@ -52,7 +52,8 @@ typedef struct Gather
 
 	/* the transaction that is arriving */
 	Bytes in;
-	size_t walked; /* whole frames of it */
+	size_t walked;  /* whole frames of it */
+	size_t missing; /* of a long frame whose beginning is walked already */
 	Names queues;
 	bool has_events; /* some E frame has come */
 	bool in_parts;   /* some of it went into parts */

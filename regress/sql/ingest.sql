@@ -75,6 +75,26 @@ SELECT pgq.ingest('ingest_s', '0/210', '0/300', pg_temp.one('ingest_a', 'part 3'
 SELECT pgq.ingest('ingest_s', '0/300', '0/310', pg_temp.one('ingest_b', 'next'));
 COMMIT;
 SELECT * FROM positions;
+-- one event in pieces, cut anywhere; what the last piece lacks is an error
+BEGIN;
+SELECT sum(pgq.ingest('ingest_s', '0/310', '0/310', substr(f.b, i, 7)))
+FROM (SELECT pg_temp.one('ingest_b', 'in pieces') || pg_temp.one('ingest_b', 'another') AS b) f,
+	generate_series(1, octet_length(f.b), 7) i;
+SELECT pgq.ingest('ingest_s', '0/310', '0/310', substr(pg_temp.one('ingest_b', 'cut'), 1, 30));
+SELECT pgq.ingest('ingest_s', '0/310', '0/320', substr(pg_temp.one('ingest_b', 'cut'), 31));
+COMMIT;
+SELECT ev_data FROM :b ORDER BY ev_id;
+BEGIN;
+SELECT pgq.ingest('ingest_s', '0/320', '0/320', substr(pg_temp.one('ingest_b', 'cut'), 1, 30));
+SELECT pgq.ingest('ingest_s', '0/320', '0/330', '');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+BEGIN;
+SELECT pgq.ingest('ingest_s', '0/320', '0/320', '\x45ffffffff');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+DELETE FROM pgq.position WHERE pos_lsn = '0/320';
+DELETE FROM :b WHERE ev_data IN ('in pieces', 'another', 'cut');
 -- rolled back: as if it had not been, and the next total is right
 BEGIN;
 SELECT pgq.ingest('ingest_s', '0/310', '0/310', pg_temp.one('ingest_a', 'rolled back'));
