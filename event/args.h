@@ -71,4 +71,8 @@ extern EventArgs *event_args_parse_trigger(int nargs, char **words,
 extern const char *event_args_expression_name(int field);
 extern char *event_args_column_name(const char *word);
 
+/* args_rename.c */
+extern ArrayType *event_args_rename_column(ArrayType *array, const char *from,
+										   const char *to);
+
 #endif /* PGQ_ARGS_H */

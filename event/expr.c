@@ -10,6 +10,7 @@
  * what is not is refused when the table is captured.
  *
  * Expressions are parsed with an empty search_path: names mean pg_catalog's.
+ * Nor do other settings of the session change what they mean.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -161,11 +162,33 @@ check_node(Node *node, void *context)
 	return expression_tree_walker(node, check_node, context);
 }
 
+/*
+ * Settings that change what an expression means get fixed values, until
+ * AtEOXact_GUC() with the result.
+ */
+static int
+pin_settings(void)
+{
+	static const char *const pinned[][2] = {{"search_path", ""},
+											{"standard_conforming_strings", "on"},
+											{"transform_null_equals", "off"}};
+	int nest_level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(pinned); i++)
+		(void) set_config_option(pinned[i][0], pinned[i][1], PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
+	return nest_level;
+}
+
+/* What makes a statement of an expression, for the parser. */
+static const char statement_head[] = "SELECT ";
+
 /* The one expression of "SELECT <source>", raw. */
 static Node *
 parse_source(const ExprSource *source)
 {
-	List *raw = raw_parser(psprintf("SELECT %s", source->text),
+	List *raw = raw_parser(psprintf("%s%s", statement_head, source->text),
 						   RAW_PARSE_DEFAULT);
 	SelectStmt *select;
 	SelectStmt bare;
@@ -228,12 +251,10 @@ event_expr_make(Relation rel, const char *option, const char *source,
 	EState *estate = CreateExecutorState();
 	MemoryContext old;
 	Node *node;
-	int nest_level = NewGUCNestLevel();
+	int nest_level = pin_settings();
 	Oid output;
 	bool isvarlena;
 
-	(void) set_config_option("search_path", "", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 	old = MemoryContextSwitchTo(estate->es_query_cxt);
 	node = analyze(&about, is_condition);
 	expr->state = ExecPrepareExpr((Expr *) node, estate);
@@ -247,6 +268,48 @@ event_expr_make(Relation rel, const char *option, const char *source,
 	getTypeOutputInfo(exprType(node), &output, &isvarlena);
 	fmgr_info(output, &expr->output);
 	return expr;
+}
+
+typedef struct FindColumn
+{
+	const char *name;
+	List *offsets;
+} FindColumn;
+
+static bool
+find_column(Node *node, void *context)
+{
+	FindColumn *find = context;
+	ColumnRef *cref = (ColumnRef *) node;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, ColumnRef))
+		return raw_expression_tree_walker(node, find_column, context);
+	if (IsA(linitial(cref->fields), String) &&
+		strcmp(strVal(linitial(cref->fields)), find->name) == 0)
+		find->offsets = list_append_unique_int(
+			find->offsets, cref->location - (int) strlen(statement_head));
+	return false;
+}
+
+/*
+ * Where an expression names a column: a palloc'd List of the offsets of these
+ * names in bytes, in ascending order.  Raises an error if the expression can't
+ * be parsed.
+ */
+List *
+event_expr_find_column(const char *option, const char *source,
+					   const char *column)
+{
+	ExprSource about = {option, source, NULL};
+	FindColumn find = {column, NIL};
+	int nest_level = pin_settings();
+
+	find_column(parse_source(&about), &find);
+	AtEOXact_GUC(false, nest_level);
+	list_sort(find.offsets, list_int_cmp);
+	return find.offsets;
 }
 
 /* Evaluate over a row; a value that is absent counts as NULL. */

@@ -10,6 +10,7 @@
 #ifndef PGQ_EXPR_H
 #define PGQ_EXPR_H
 
+#include "nodes/pg_list.h"
 #include "utils/relcache.h"
 
 #include "event/frame.h"
@@ -19,6 +20,8 @@ typedef struct EventExpr EventExpr;
 
 extern EventExpr *event_expr_make(Relation rel, const char *option,
 								  const char *source, bool is_condition);
+extern List *event_expr_find_column(const char *option, const char *source,
+									const char *column);
 extern bool event_expr_condition(EventExpr *expr, const struct EventRow *row,
 								 bool *failed);
 extern EventField event_expr_text(EventExpr *expr, const struct EventRow *row,

@@ -38,12 +38,6 @@
 PG_FUNCTION_INFO_V1(pgq_capture_table);
 PG_FUNCTION_INFO_V1(pgq_uncapture_table);
 
-/*
- * Longest queue name and arguments, in bytes: a mark has to stay in its page,
- * since the historic snapshot does not reach into a TOAST table.
- */
-#define MAX_MARK_SIZE 7000
-
 /* Columns of pgq.queue */
 #define QUEUE_NAME 2
 
@@ -201,12 +195,12 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	raise_if(capture_check_kind(relid));
 	capture_require_rights(relid);
 	args = event_args_parse(array);
-	if (VARSIZE(array) + strlen(queue) > MAX_MARK_SIZE)
+	if (VARSIZE(array) + strlen(queue) > CAPTURE_MARK_MAX_SIZE)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("arguments of the capture are too long"),
 				 errdetail("Queue name and arguments have %zu bytes, %d at most.",
-						   VARSIZE(array) + strlen(queue), MAX_MARK_SIZE),
+						   VARSIZE(array) + strlen(queue), CAPTURE_MARK_MAX_SIZE),
 				 errhint("Instead of a long ignore= list use columns=, or the "
 						 "other way round.")));
 	require_slot();

@@ -25,6 +25,12 @@
 #include "event/compat.h"
 #include "event/frame.h"
 
+/*
+ * Longest queue name and arguments, in bytes: a mark has to stay in its page,
+ * since the historic snapshot does not reach into a TOAST table.
+ */
+#define CAPTURE_MARK_MAX_SIZE 7000
+
 /* A row of pgq.capture */
 typedef struct CaptureRow
 {

@@ -6,7 +6,9 @@
  * pgq._capture_ddl runs at the end of commands that alter tables: what would
  * make a captured table impossible to capture is refused there.  It asks the
  * same checks as capture_table, for every mark that the command could have
- * touched: of the table, of its ancestors and of its partitions.
+ * touched: of the table, of its ancestors and of its partitions.  Before that
+ * the arguments of marks follow a column that was renamed; older WAL is
+ * decoded with the older version of the mark.
  * pgq._capture_drop removes the marks of dropped tables.
  * pgq._capture_drop_index comes before DROP INDEX CONCURRENTLY, which can't be
  * undone at its end.
@@ -21,10 +23,12 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "commands/event_trigger.h"
 #include "executor/spi.h"
@@ -42,11 +46,13 @@ PG_FUNCTION_INFO_V1(pgq__capture_ddl);
 PG_FUNCTION_INFO_V1(pgq__capture_drop);
 PG_FUNCTION_INFO_V1(pgq__capture_drop_index);
 
-/* A table that a command changed, and the columns that got another type. */
+/* A table, or a table's type, that a command changed. */
 typedef struct ChangedTable
 {
 	Oid relid;
-	List *retyped; /* of char * */
+	List *descendants;         /* partitions and inheritors, with itself */
+	List *retyped;             /* columns that got another type, char * */
+	const char *renamed, *now; /* column that got another name, or NULL */
 } ChangedTable;
 
 static const char commands_query[] =
@@ -79,15 +85,21 @@ field(uint64 row, int column)
 	return isnull ? (Datum) 0 : value;
 }
 
-/* Add the table of a collected command, with its retyped columns. */
-static List *
-add_changed(List *tables, Oid relid, const CollectedCommand *command)
+/* Note what a collected command did to columns. */
+static void
+note_columns(ChangedTable *table, const CollectedCommand *command)
 {
-	ChangedTable *table = palloc0(sizeof(ChangedTable));
+	RenameStmt *rename = (RenameStmt *) command->parsetree;
 	ListCell *lc;
 
-	table->relid = relid;
-	if (command != NULL && command->type == SCT_AlterTable)
+	if (command->type == SCT_Simple && IsA(rename, RenameStmt) &&
+		(rename->renameType == OBJECT_COLUMN ||
+		 rename->renameType == OBJECT_ATTRIBUTE))
+	{
+		table->renamed = rename->subname;
+		table->now = rename->newname;
+	}
+	if (command->type == SCT_AlterTable)
 		foreach(lc, command->d.alterTable.subcmds)
 		{
 			CollectedATSubcmd *sub = lfirst(lc);
@@ -97,34 +109,55 @@ add_changed(List *tables, Oid relid, const CollectedCommand *command)
 				alter->subtype == AT_AlterColumnType)
 				table->retyped = lappend(table->retyped, alter->name);
 		}
+}
+
+/* Add the table of a collected command; command may be NULL. */
+static List *
+add_changed(List *tables, Oid relid, const CollectedCommand *command)
+{
+	ChangedTable *table = palloc0(sizeof(ChangedTable));
+
+	table->relid = relid;
+	table->descendants = find_all_inheritors(relid, NoLock, NULL);
+	if (command != NULL)
+		note_columns(table, command);
 	return lappend(tables, table);
 }
 
-/*
- * Whether a change of one table reaches another, the marked one: the same,
- * above or below it, or the type that it was made of.
- */
 static bool
-concerns(Oid changed, Oid marked)
+is_of_type(Oid relid, Oid type_relid)
 {
-	HeapTuple tup;
+	HeapTuple tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid type;
 
-	if (changed == marked)
-		return true;
-	if (get_rel_relispartition(marked) &&
-		list_member_oid(get_partition_ancestors(marked), changed))
-		return true;
-	if (get_rel_relispartition(changed) &&
-		list_member_oid(get_partition_ancestors(changed), marked))
-		return true;
-
-	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(marked));
 	if (!HeapTupleIsValid(tup))
 		return false;
 	type = ((Form_pg_class) GETSTRUCT(tup))->reloftype;
 	ReleaseSysCache(tup);
-	return OidIsValid(type) && type == get_rel_type_id(changed);
+	return OidIsValid(type) && type == get_rel_type_id(type_relid);
+}
+
+/* Whether a change of columns reaches the marked table. */
+static bool
+reaches_columns(const ChangedTable *table, Oid marked)
+{
+	return list_member_oid(table->descendants, marked) ||
+		   is_of_type(marked, table->relid);
+}
+
+/*
+ * Whether a change of one table concerns another, the marked one: the same,
+ * above or below it, or the type that it, or what it inherits from, was made
+ * of.
+ */
+static bool
+concerns(const ChangedTable *table, Oid marked)
+{
+	if (reaches_columns(table, marked) ||
+		get_rel_relkind(table->relid) == RELKIND_COMPOSITE_TYPE)
+		return true;
+	return get_rel_relispartition(table->relid) &&
+		   list_member_oid(get_partition_ancestors(table->relid), marked);
 }
 
 static void
@@ -180,6 +213,24 @@ check_mark(const CaptureRow *mark, List *retyped)
 	table_close(rel, NoLock);
 }
 
+/* Write the mark with the new name of a column, if it names that. */
+static void
+follow_renaming(CaptureRow *mark, const ChangedTable *table)
+{
+	ArrayType *args;
+
+	if (table->renamed == NULL || !reaches_columns(table, mark->relid))
+		return;
+	args = event_args_rename_column(mark->args, table->renamed, table->now);
+	if (args == NULL)
+		return;
+	if (VARSIZE(args) + strlen(mark->queue) > CAPTURE_MARK_MAX_SIZE)
+		refuse_change(mark, "With this name its arguments are too long.");
+	(void) capture_mark_write(mark->relid, mark->queue, args);
+	CommandCounterIncrement();
+	mark->args = args;
+}
+
 static void
 check_marks(List *marks, List *tables)
 {
@@ -194,10 +245,12 @@ check_marks(List *marks, List *tables)
 		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(mark->relid)))
 			continue;
 		foreach(lc2, tables)
+			follow_renaming(mark, lfirst(lc2));
+		foreach(lc2, tables)
 		{
 			ChangedTable *table = lfirst(lc2);
 
-			if (!concerns(table->relid, mark->relid))
+			if (!concerns(table, mark->relid))
 				continue;
 			check_mark(mark, table->retyped);
 			concerned = true;
@@ -340,15 +393,17 @@ static void
 check_index(List *marks, Oid index)
 {
 	Oid table = IndexGetRelation(index, true);
+	ChangedTable *changed;
 	ListCell *lc;
 
 	if (!OidIsValid(table) || !get_index_isreplident(index))
 		return;
+	changed = linitial(add_changed(NIL, table, NULL));
 	foreach(lc, marks)
 	{
 		CaptureRow *mark = lfirst(lc);
 
-		if (concerns(table, mark->relid) &&
+		if (concerns(changed, mark->relid) &&
 			(event_args_parse(mark->args)->ops & EVENT_OPS_KEYED) != 0)
 			refuse_change(mark, psprintf("Index \"%s\" is the replica identity "
 										 "of table \"%s\".",

@@ -116,7 +116,7 @@ RETURNS event_trigger AS 'MODULE_PATHNAME', 'pgq__capture_ddl' LANGUAGE C
 SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq._capture_ddl() IS
-	'Refuses changes of a captured table that its capture could not follow.';
+	'Lets the arguments of captures follow renamed columns, and refuses changes of a captured table that its capture could not follow.';
 
 
 CREATE OR REPLACE FUNCTION pgq._capture_drop()
@@ -136,8 +136,9 @@ COMMENT ON FUNCTION pgq._capture_drop_index() IS
 
 -- ALTER INDEX renames tables, too; CREATE may add a partition.
 CREATE EVENT TRIGGER pgq_capture_ddl ON ddl_command_end
-	WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX', 'ALTER TYPE', 'ALTER SCHEMA',
-				 'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
+	WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER INDEX',
+				 'ALTER TYPE', 'ALTER SCHEMA', 'CREATE TABLE',
+				 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
 	EXECUTE FUNCTION pgq._capture_ddl();
 ALTER EVENT TRIGGER pgq_capture_ddl ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER pgq_capture_ddl IS

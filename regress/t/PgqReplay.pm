@@ -199,7 +199,7 @@ sub count
 	$seen{ ($e->{ev_type} =~ /^\{/ ? 'json' : $e->{ev_type} =~ /:/ ? 'urlenc' : 'sql') . " $op" }++;
 	$seen{'old row or key'}++ if defined $e->{ev_extra2};
 	$seen{'unchanged'}++ if defined $e->{ev_extra4};
-	$seen{'partition'}++ if defined $e->{ev_extra3};
+	$seen{'partition'}++ if ($e->{ev_extra3} // '') eq 'partition';
 	$seen{'no key'}++ if $e->{ev_type} =~ /"pkey":\[\]|:$/;
 	return;
 }

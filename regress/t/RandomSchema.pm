@@ -247,7 +247,7 @@ sub choose_arguments
 		my @out = chance(2) ? (any(@free)) : grep { chance(2) } @free;
 
 		$_->{ignored} = 1 foreach @out;
-		delete $_->{notnull} foreach @out;
+		delete $_->{notnull} foreach grep { !$_->{identity} } @out;
 		push @args, 'ignore=' . join(any(',', ', '), map { $_->{name} } @out) if @out;
 	}
 	elsif ($t->{kind} ne 'keyless' && chance(6)
@@ -265,8 +265,23 @@ sub choose_arguments
 	{
 		push @args, 'pkey=' . join(',', @{ $t->{pk} }) if chance(6);
 	}
+	my ($c) = grep { !$_->{used} && $_->{type} =~ /^(int4|text|bytea|date)$/ }
+	  @{ $t->{cols} };
+	if ($c && chance(3))
+	{
+		push @args, expression_on($c);
+		$c->{in_expr} = 1;
+	}
 	$t->{args} = [ sort { rand() <=> 0.5 } @args ];
 	return;
+}
+
+# Its value is nothing that replaying needs.
+sub expression_on
+{
+	my ($c) = @_;
+	return 'ev_extra3=case when' . quoted($c->{name}) . 'is null then null else $$'
+	  . "$c->{name}\$\$ end";
 }
 
 sub capture_call

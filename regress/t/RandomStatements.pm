@@ -174,6 +174,7 @@ sub free_columns
 {
 	my ($t) = @_;
 	return grep { !$_->{key} && !$_->{used} && !$_->{generated} && !$_->{ignored}
+		&& !$_->{in_expr}
 		&& $_->{name} ne $t->{part_key} && !$_->{identity}
 		&& !($t->{only_columns}) } @{ $t->{cols} };
 }
@@ -185,13 +186,41 @@ my %retype = (
 	'HERE.mood' => ['text'], 'HERE.small' => ['int4'], 'int4[]' => ['text'],
 	timestamptz => ['text'], 'HERE.label' => ['text']);
 
+# Any column, those that the capture's arguments name too: these follow. A list
+# can't hold every name.
+sub rename_column
+{
+	my ($t) = @_;
+	my $c = any(grep { !$_->{used} } @{ $t->{cols} }) // return;
+	my $old = $c->{name};
+	my $named = grep { /^(ignore|columns|pkey)=/ } @{ $t->{args} };
+
+	do { $c->{name} = odd_name('r') } while $named && $c->{name} =~ /,/;
+	$_ = $_ eq $old ? $c->{name} : $_ foreach @{ $t->{pk} };
+	$t->{part_key} = $c->{name} if $t->{part_key} eq $old;
+	foreach my $arg (@{ $t->{args} })
+	{
+		if ($arg =~ /^(ignore|columns|pkey)=(.*)/s)
+		{
+			$arg = "$1=" . join(',',
+				map { $_ eq $old ? $c->{name} : $_ } split(/, ?/, $2));
+		}
+		elsif ($arg =~ /^ev_/ && $c->{in_expr})
+		{
+			$arg = expression_on($c);
+		}
+	}
+	return 'alter table ' . name_of($t) . ' rename column ' . quoted($old)
+	  . ' to ' . quoted($c->{name});
+}
+
 sub alter_table
 {
 	my ($self, $t) = @_;
 	my $alter = 'alter table ' . name_of($t);
 	my @free = free_columns($t);
 	my $c = @free ? any(@free) : undef;
-	my $what = any(qw(add add drop rename rename_key retype default null table
+	my $what = any(qw(add add drop rename rename retype default null table
 		schema identity rewrite cluster storage leaf leaf detach names));
 
 	if ($what eq 'add')
@@ -212,18 +241,7 @@ sub alter_table
 		$t->{cols} = [ grep { $_ != $c } @{ $t->{cols} } ];
 		return "$alter drop column " . quoted($c->{name});
 	}
-	if ($what eq 'rename' || $what eq 'rename_key')
-	{
-		$c = any(grep { $_->{key} } @{ $t->{cols} })
-		  if $what eq 'rename_key' && @{ $t->{pk} }
-		  && !$t->{only_columns} && !grep { /^pkey=/ } @{ $t->{args} };
-		return if !$c;
-		my $old = $c->{name};
-		$c->{name} = odd_name('r');
-		$_ = $_ eq $old ? $c->{name} : $_ foreach @{ $t->{pk} };
-		$t->{part_key} = $c->{name} if $t->{part_key} eq $old;
-		return "$alter rename column " . quoted($old) . ' to ' . quoted($c->{name});
-	}
+	return rename_column($t) if $what eq 'rename';
 	if ($what eq 'retype' && $c && $retype{ $c->{type} } && !$c->{notnull})
 	{
 		my $name = quoted($c->{name});
