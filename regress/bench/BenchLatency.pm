@@ -1,0 +1,142 @@
+
+# From commit to consumer, and how fast a consumer gets through batches.
+
+package BenchLatency;
+
+use strict;
+use warnings;
+
+use BenchTools;
+use IPC::Run ();
+use PgqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+# Milliseconds from commit to consumer, one for each event, while pgbench runs
+# with these arguments.
+sub measure
+{
+	my ($script, @args) = @_;
+	my ($out, $err);
+	my $consumer = IPC::Run::start([
+		$^X, '-e', q{
+			use Time::HiRes qw(time); use Time::Local;
+			open(my $in, '-|', @ARGV) or die; $| = 1;
+			while (<$in>) {
+				my $now = time();
+				/"ev_time":"(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+)(\.\d+)?/ or next;
+				printf "%.3f\n", 1000 * ($now - timegm($6, $5, $4, $3, $2 - 1, $1) - ($7 // 0));
+			}
+		}, 'pgqadm', '-d', ours()->connstr('latency'), 'consume', 'q', 'c',
+		'--timeout', 4
+	], \undef, \$out, \$err);
+
+	sleep 1;
+	load_stop(load_start(ours(), 'latency', $script, @args));
+	IPC::Run::finish($consumer);
+	return split(/\n/, $out // '');
+}
+
+sub commit_to_consumer
+{
+	my $script = orders_row(1) . ';';
+	my $run = $smoke ? 2 : 10;
+
+	new_database(ours(), 'latency');
+	sql(ours(), 'latency', "$orders; select pgq.create_queue('q');"
+		. " select pgq.capture_table('q', 'orders'); select pgq.register_consumer('q', 'c')");
+	my $pgqd = start_pgqd(ours(), database_list => 'latency');
+	wait_ingest(ours(), 'latency');
+	foreach my $case (
+		[ '1,000 transactions a second', 5, 15, '-R', 1000, '-c', 4, '-T', $run ],
+		[ '1 transaction a second', 2, 5, '-R', 1, '-c', 1, '-T', 2 * $run ],
+		[ 'as many transactions as two writers can', 0, 0, '-c', 2, '-T', $run ])
+	{
+		my ($rate, $p50, $p99, @args) = @$case;
+		my @ms = measure($script, @args);
+
+		ok(@ms > 0, "events arrived at $rate");
+		value("commit to consumer, $rate: p50", $p50 ? "<= $p50 ms" : '', 'ms',
+			percentile(50, @ms));
+		value("commit to consumer, $rate: p99", $p99 ? "<= $p99 ms" : '', 'ms',
+			percentile(99, @ms));
+	}
+	$pgqd->stop;
+	sql(ours(), 'latency', 'select pgq.stop_capture()');
+	return;
+}
+
+# An hour of ticks, one a second, is read by a consumer that was away; the
+# same events in one batch are read by psql.
+sub batches
+{
+	my $ticks = $smoke ? 20 : 3600;
+	my $client;
+	chomp(my $include = `pg_config --includedir`);
+	chomp(my $lib = `pg_config --libdir`);
+	my $loop = sub {
+		my ($queue, $events, $tick) = @_;
+		return "do \$\$ begin for n in 1..$ticks loop"
+		  . " perform pgq.insert_event('$queue', 'type', 'some data of a usual"
+		  . " length, say sixty bytes or so') from generate_series(1, $events);"
+		  . ' commit; '
+		  . ($tick ? "perform pgq.ticker('$queue'); commit; " : '')
+		  . 'end loop; end $$';
+	};
+	my $node = ours();
+	my $consume = sub {
+		my ($queue, $consumer) = @_;
+		my $out;
+
+		IPC::Run::run([ $client, $node->connstr('batches'), $queue, $consumer ],
+			'>', \$out) or die 'the consumer failed';
+		return split(' ', $out);
+	};
+	my (@rate, @behind, @full);
+
+	$client = compile('consumer', "-I$include", "$lib/libpgq.a", "-L$lib", '-lpq');
+	new_database($node, 'batches', slot => 0);
+	sql($node, 'batches', "select pgq.create_queue(q), pgq.set_queue_config(q,"
+		. " 'ticker_max_count', '1') from unnest('{one,hour,all}'::text[]) q");
+	sql($node, 'batches', 'select count(pgq.register_consumer(q, \'c\' || n)) from'
+		. " unnest('{one,hour,all}'::text[]) q, generate_series(1, $rounds) n");
+	sql($node, 'batches', $loop->('one', 1, 1));
+	sql($node, 'batches', $loop->('hour', 100, 1));
+	sql($node, 'batches', $loop->('all', 100, 0));
+	sql($node, 'batches', "select pgq.ticker('all')");
+	sql($node, 'batches', 'vacuum analyze');
+
+	for my $n (1 .. $rounds)
+	{
+		my ($batches, $events, $s) = $consume->('one', "c$n");
+		cmp_ok($events, '==', $ticks, 'all events were read');
+		push @rate, $batches / $s;
+
+		(undef, $events, $s) = $consume->('hour', "c$n");
+		is($events, 100 * $ticks, 'the events of an hour were read');
+		push @behind, $events / $s;
+
+		my $session = session($node, 'batches');
+		my $b = $session->query("select pgq.next_batch('all', 'c$n')");
+		push @full, 100 * $ticks / elapsed(sub {
+			IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr('batches'), '-c',
+					"select * from pgq.get_batch_events($b)" ], '>', '/dev/null');
+		});
+		$session->query("select pgq.finish_batch($b)");
+		$session->close;
+	}
+	value('batches a second that one consumer finishes', '>= 1000', '', @rate);
+	report('a consumer an hour behind: events a second / get_batch_events of all',
+		'>= 0.5', '/s', \@behind, \@full);
+	return;
+}
+
+sub bench
+{
+	commit_to_consumer();
+	batches();
+	return;
+}
+
+1;

@@ -1,0 +1,139 @@
+
+# The queue's functions, beside PgQ 3.5's.
+
+package BenchQueue;
+
+use strict;
+use warnings;
+
+use BenchTools;
+use IPC::Run ();
+use PgqTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $n = $smoke ? 2000 : 200_000;
+my $many = $smoke ? 20 : 500;          # queues to tick
+my $peer;                              # its session
+
+# compare_both(WHAT, GOAL, SUB of a session [, SUB of the peer's])
+sub compare_both
+{
+	my ($s, $what, $goal, $ours, $theirs) = @_;
+
+	compare("$what / " . (old() ? "PgQ 3.5's" : 'itself, no PgQ 3.5 is there'),
+		old() ? $goal : '', 's', sub { $ours->($s) }, sub { ($theirs // $ours)->($peer) });
+	return;
+}
+
+# Insert, tick, next, get and finish, one event each time.
+sub five_statements
+{
+	my ($s) = @_;
+
+	return elapsed(sub {
+		for (1 .. ($smoke ? 20 : 500))
+		{
+			$s->query("select pgq.insert_event('loop', 't', 'd')");
+			$s->query("select pgq.force_tick('loop')");
+			$s->query("select pgq.ticker('loop')");
+			my $b = $s->query("select pgq.next_batch('loop', 'c')");
+			$s->query("select count(*) from pgq.get_batch_events($b);"
+				. " select pgq.finish_batch($b)");
+		}
+	});
+}
+
+sub tick_many
+{
+	my ($s) = @_;
+
+	$s->query("select count(pgq.insert_event('many' || i, 't', 'd'))"
+		. " from generate_series(1, $many) i");
+	$s->query('update pgq.queue set queue_ticker_max_count = 1');
+	return timed($s, 'select pgq.ticker()');
+}
+
+# Seconds until a client has got the events of an open batch.
+sub read_batch
+{
+	my ($node, $db, $sql) = @_;
+
+	return elapsed(sub {
+		IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr($db), '-c', $sql ],
+			'>', '/dev/null') or die;
+	});
+}
+
+sub bench
+{
+	my @nodes = ([ ours(), 'queue' ], old() ? [ old(), 'writer' ] : ());
+	my $insert = "pgq.insert_event('big', 'type', 'some data of a usual length,"
+	  . " say sixty bytes or so')";
+	my $emit = $insert =~ s/insert/emit/r;
+	my $loop = sub { "select count($_[0]) from generate_series(1, $n)" };
+	my $events = $smoke ? $n : 5 * $n;
+	my (@s, @batches);
+
+	new_database(ours(), 'queue');
+	foreach (@nodes)
+	{
+		my ($node, $db) = @$_;
+		my $s = session($node, $db);
+
+		$s->query('set client_min_messages = error');
+		$s->query("select pgq.create_queue('big'); select pgq.create_queue('loop');"
+			. " select pgq.create_queue('read'); select pgq.register_consumer('read', 'c');"
+			. " select pgq.register_consumer('loop', 'c')");
+		$s->query("do \$\$ begin for i in 1..$many loop"
+			. " perform pgq.create_queue('many' || i); commit; end loop; end \$\$");
+		$s->query("select count(" . ($insert =~ s/big/read/r)
+			. ") from generate_series(1, $events)");
+		$s->query('vacuum analyze; checkpoint');
+		push @s, $s;
+	}
+	$peer = $s[1] // $s[0];
+
+	compare_both($s[0], "$n times insert_event", '<= 0.30',
+		sub { timed($_[0], $loop->($insert)) });
+	compare_both($s[0], "$n times emit_event / insert_event of", '<= 0.06',
+		sub { timed($_[0], $loop->($emit)) },
+		sub { timed($_[0], $loop->($insert)) });
+	compare_both($s[0], 'insert, tick, next, get, finish', '<= 0.50',
+		\&five_statements);
+
+	foreach my $s (@s)
+	{
+		$s->query("select pgq.force_tick('read')");
+		$s->query("select pgq.ticker('read')");
+		push @batches, $s->query("select pgq.next_batch('read', 'c')");
+	}
+	my @read = map {
+		my ($node, $db) = @{ $nodes[$_] };
+		my $b = $batches[$_];
+		sub { read_batch($node, $db, "select * from pgq.get_batch_events($b)") }
+	} 0 .. $#nodes;
+	is(scalar split(/\n/, sql(@{ $nodes[0] },
+			"select 1 from pgq.get_batch_events($batches[0])")),
+		$events, 'all events are in the batch');
+	compare_both($s[0], "$events events by get_batch_events to a client",
+		'<= 0.60', $read[0], $read[1]);
+	compare_both($s[0], "$events events by get_batch_cursor / get_batch_events of",
+		'', sub {
+			read_batch(@{ $nodes[0] }, "begin; select * from pgq.get_batch_cursor("
+				. "$batches[0], 'cur', 10000); fetch all from cur; commit") },
+		$read[1]);
+
+	compare_both($s[0], "ticker() over $many queues, none due", '<= 0.10',
+		sub {
+			$_[0]->query('select pgq.ticker()');
+			timed($_[0], 'select pgq.ticker()');
+		});
+	compare_both($s[0], "ticker() over $many queues, all due", '<= 0.30',
+		\&tick_many);
+	$_->close foreach @s;
+	sql(ours(), 'queue', 'select pgq.stop_capture()');
+	return;
+}
+
+1;
