@@ -132,9 +132,4 @@ extern void output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 extern void output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
 extern void output_marker(LogicalDecodingContext *ctx, XLogRecPtr lsn);
 
-/* settings.c */
-extern void settings_pin(void);
-extern void settings_pin_timezone(void);
-extern void settings_restore(void);
-
 #endif /* PGQ_DECODER_H */

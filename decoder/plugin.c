@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 
 #include "event/message.h"
+#include "event/settings.h"
 
 PGQ_MODULE_MAGIC;
 

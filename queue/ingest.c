@@ -17,117 +17,27 @@
  */
 #include "postgres.h"
 
-#include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/transam.h"
-#include "access/xact.h"
-#include "commands/sequence.h"
 #include "common/hashfn.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "replication/origin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
-#include "event/compat.h"
 #include "event/frame.h"
 #include "queue/capture.h"
+#include "queue/row_batch.h"
 #include "queue/slot.h"
 #include "queue/target.h"
 
 PG_FUNCTION_INFO_V1(pgq_ingest);
 
-/* A table's rows are written when there are so many of them, or so many bytes. */
-#define MAX_ROWS 1000
-#define MAX_BYTES 65536
-
-/* What has been gathered for one queue. */
-typedef struct RowBatch
-{
-	Target *target;
-	TableWriter writer;
-	BulkInsertState bulk;
-	TupleTableSlot **slots; /* MAX_ROWS of them, made when needed */
-	int nmade;
-	int nrows;
-	Size bytes;
-	MemoryContext context; /* of the values in the slots */
-} RowBatch;
-
-/*
- * The transaction that ingests, or did last: its id, the session's origin
- * before it, and how many events it has written since the position.
- */
-static FullTransactionId ingest_xid;
-static bool ingest_tagged = false;
-static RepOriginId ingest_old_origin;
+/* Events that this transaction has written since the position. */
 static int64 ingest_pending;
 
 /* A frame whose end comes with a later call of the transaction, or NULL. */
 static StringInfo ingest_rest;
-
-/* Transaction callback: take the tag off again. */
-static void
-end_ingest(XactEvent event, void *arg)
-{
-	if (!ingest_tagged)
-		return;
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_ABORT:
-			replorigin_session_origin = ingest_old_origin;
-			ingest_tagged = false;
-			break;
-		case XACT_EVENT_PRE_PREPARE:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot PREPARE a transaction that has called "
-							"pgq.ingest()")));
-			break;
-		default:
-			break;
-	}
-}
-
-/*
- * Tag the transaction.  What it wrote before would be tagged too and be lost
- * to the slot, so it must not have written anything.
- */
-static void
-begin_ingest(void)
-{
-	static bool registered = false;
-
-	if (GetCurrentTransactionNestLevel() > 1 ||
-		(!ingest_tagged &&
-		 FullTransactionIdIsValid(GetTopFullTransactionIdIfAny())))
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("pgq.ingest() must not be called in a subtransaction "
-						"or in a transaction that has written already")));
-	if (ingest_tagged)
-		return;
-	if (!registered)
-	{
-		RegisterXactCallback(end_ingest, NULL);
-		registered = true;
-	}
-	ingest_old_origin = replorigin_session_origin;
-	ingest_pending = 0;
-	ingest_rest = NULL;
-	ingest_tagged = true;
-	replorigin_session_origin = DoNotReplicateId;
-	ingest_xid = GetTopFullTransactionId();
-}
 
 /*
  * Lock the slot's position against other callers and check that it is "from".
@@ -165,120 +75,6 @@ check_position(const char *slot, XLogRecPtr from)
 	return events;
 }
 
-/* Write what has been gathered. */
-static void
-flush_batch(RowBatch *batch)
-{
-	TableWriter *w = &batch->writer;
-	MemoryContext old;
-
-	if (batch->nrows == 0)
-		return;
-
-	/* Writing leaks memory: into what is reset below. */
-	old = MemoryContextSwitchTo(batch->context);
-	table_multi_insert(w->rel, batch->slots, batch->nrows,
-					   GetCurrentCommandId(true), 0, batch->bulk);
-	for (int i = 0; i < batch->nrows; i++)
-	{
-		if (w->target->ri_NumIndices > 0)
-			compat_insert_index_entries(w->target, batch->slots[i], w->estate,
-										false);
-		ResetPerTupleExprContext(w->estate);
-		ExecClearTuple(batch->slots[i]);
-	}
-	MemoryContextSwitchTo(old);
-	batch->nrows = 0;
-	batch->bytes = 0;
-	MemoryContextReset(batch->context);
-}
-
-static RowBatch *
-open_batch(Target *target)
-{
-	RowBatch *batch = palloc0(sizeof(RowBatch));
-
-	batch->target = target;
-	target_open_writer(target, &batch->writer);
-	batch->bulk = GetBulkInsertState();
-	batch->slots = palloc(MAX_ROWS * sizeof(TupleTableSlot *));
-	batch->context = AllocSetContextCreate(
-		CurrentMemoryContext, "pgq ingest rows", ALLOCSET_DEFAULT_SIZES);
-	return batch;
-}
-
-static void
-close_batch(RowBatch *batch)
-{
-	flush_batch(batch);
-	for (int i = 0; i < batch->nmade; i++)
-		ExecDropSingleTupleTableSlot(batch->slots[i]);
-	FreeBulkInsertState(batch->bulk);
-	table_finish_bulk_insert(batch->writer.rel, 0);
-	MemoryContextDelete(batch->context);
-	table_close_writer(&batch->writer);
-	pfree(batch->slots);
-	pfree(batch);
-}
-
-static Datum
-field_datum(const EventField *field)
-{
-	if (!pg_verify_mbstr(GetDatabaseEncoding(), field->str, field->len, true))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("malformed frames: text is not valid in encoding %s",
-						GetDatabaseEncodingName())));
-	return PointerGetDatum(cstring_to_text_with_len(field->str, field->len));
-}
-
-/* Gather one event; writes when enough have come together. */
-static void
-add_event(RowBatch *batch, const Event *event)
-{
-	MemoryContext old;
-	TupleTableSlot *slot;
-	Datum *values;
-	bool *nulls;
-	int64 id;
-
-	if (!IS_VALID_TIMESTAMP(event->time))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("malformed frames: time out of range")));
-
-	if (batch->nrows == batch->nmade)
-		batch->slots[batch->nmade++] = table_slot_create(batch->writer.rel,
-														 NULL);
-	slot = batch->slots[batch->nrows];
-	values = slot->tts_values;
-	nulls = slot->tts_isnull;
-
-	memset(nulls, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-	id = nextval_internal(batch->target->sequence, false);
-	values[EV_ID] = Int64GetDatum(id);
-	values[EV_TIME] = TimestampTzGetDatum(event->time);
-	values[EV_TXID] = Int64GetDatum(
-		(int64) U64FromFullTransactionId(ingest_xid));
-	nulls[EV_ID] = nulls[EV_TIME] = nulls[EV_TXID] = false;
-
-	old = MemoryContextSwitchTo(batch->context);
-	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
-	{
-		if (event->field[i].len < 0)
-			continue;
-		values[EV_TYPE + i] = field_datum(&event->field[i]);
-		nulls[EV_TYPE + i] = false;
-		batch->bytes += event->field[i].len;
-	}
-	MemoryContextSwitchTo(old);
-	ExecStoreVirtualTuple(slot);
-	batch->nrows++;
-
-	if (batch->nrows == MAX_ROWS || batch->bytes >= MAX_BYTES)
-		flush_batch(batch);
-}
-
 /* The batch for a queue; NULL, if there is no such queue. */
 static RowBatch *
 find_batch(List **batches, const EventField *queue)
@@ -295,7 +91,7 @@ find_batch(List **batches, const EventField *queue)
 		if (batch->target == target)
 			return batch;
 	}
-	batch = open_batch(target);
+	batch = row_batch_open(target);
 	*batches = lappend(*batches, batch);
 	return batch;
 }
@@ -316,7 +112,7 @@ write_events(FrameReader *reader, List **batches)
 		/* Events of a queue that has been dropped go nowhere. */
 		if (batch == NULL)
 			continue;
-		add_event(batch, &event);
+		row_batch_add(batch, &event);
 		written++;
 	}
 	return written;
@@ -346,7 +142,7 @@ write_frames(const char *frames, Size len)
 		}
 	}
 	foreach(lc, batches)
-		close_batch(lfirst(lc));
+		row_batch_close(lfirst(lc));
 	return written;
 }
 
@@ -451,7 +247,11 @@ pgq_ingest(PG_FUNCTION_ARGS)
 						"to %X/%X", slot, LSN_FORMAT_ARGS(from),
 						LSN_FORMAT_ARGS(to))));
 
-	begin_ingest();
+	if (row_batch_tag_transaction("pgq.ingest()"))
+	{
+		ingest_pending = 0;
+		ingest_rest = NULL;
+	}
 	total = check_position(slot, from);
 	written = write_part(VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames),
 						 to > from);

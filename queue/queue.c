@@ -38,7 +38,12 @@ static const char *const relation_names[QUEUE_NRELATIONS] = {
 	[QUEUE_SUBSCRIPTION_BATCH_INDEX] = "subscription_batch_idx",
 	[QUEUE_BATCH_SEQUENCE] = "batch_id_seq",
 	[QUEUE_POSITION_TABLE] = "position",
-	[QUEUE_SECRET_TABLE] = "secret"};
+	[QUEUE_SECRET_TABLE] = "secret",
+	[QUEUE_COPY_TABLE] = "copy",
+	[QUEUE_COPY_PKEY] = "copy_pkey",
+	[QUEUE_HELD_TABLE] = "held_event",
+	[QUEUE_HELD_INDEX] = "held_event_pkey",
+	[QUEUE_HELD_SEQUENCE] = "held_event_ev_id_seq"};
 
 /* InvalidOid where not looked up since the last invalidation */
 static Oid relation_oids[QUEUE_NRELATIONS];

@@ -31,10 +31,15 @@ typedef enum QueueRelation
 	QUEUE_SUBSCRIPTION_BATCH_INDEX,
 	QUEUE_BATCH_SEQUENCE,
 	QUEUE_POSITION_TABLE,
-	QUEUE_SECRET_TABLE
+	QUEUE_SECRET_TABLE,
+	QUEUE_COPY_TABLE,
+	QUEUE_COPY_PKEY,
+	QUEUE_HELD_TABLE,
+	QUEUE_HELD_INDEX,
+	QUEUE_HELD_SEQUENCE
 } QueueRelation;
 
-#define QUEUE_NRELATIONS (QUEUE_SECRET_TABLE + 1)
+#define QUEUE_NRELATIONS (QUEUE_HELD_SEQUENCE + 1)
 
 /* One version of a row of pgq.queue, without the prefix queue_ of columns. */
 typedef struct Queue

@@ -8,16 +8,17 @@
  * bytes.
  *
  * A walsender lives for its stream, so its session is simply set.  The SQL
- * functions (pg_logical_slot_peek_changes and friends) run in a user's
- * session, which must get its settings back.
+ * functions (pg_logical_slot_peek_changes and friends, and the copy of a table)
+ * run in a user's session, which must get its settings back.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
  *-------------------------------------------------------------------------
  */
-#include "decoder/decoder.h"
+#include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_db_role_setting.h"
@@ -28,6 +29,9 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/rel.h"
+
+#include "event/settings.h"
 
 static const struct
 {
@@ -108,7 +112,8 @@ database_timezone(void)
 }
 
 /*
- * Pin all but the time zone; when decoding starts.
+ * Pin all settings; in a walsender, when decoding starts, all but the time
+ * zone.
  */
 void
 settings_pin(void)

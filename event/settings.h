@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *		Pin the settings that the text of a value depends on.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_SETTINGS_H
+#define PGQ_SETTINGS_H
+
+extern void settings_pin(void);
+extern void settings_pin_timezone(void);
+extern void settings_restore(void);
+
+#endif /* PGQ_SETTINGS_H */

@@ -1,0 +1,241 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_batch.c
+ *		Many events into one event table, or into the table of held ones, a
+ *		page at a time; and the tag that keeps them from being decoded.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "commands/sequence.h"
+#include "mb/pg_wchar.h"
+#include "replication/origin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "event/compat.h"
+#include "queue/row_batch.h"
+
+/* A table's rows are written when there are so many of them, or so many bytes. */
+#define MAX_ROWS 1000
+#define MAX_BYTES 65536
+
+/* Column of pgq.held_event behind those of an event table. */
+#define HELD_COPY EVENT_NCOLUMNS
+
+/* The transaction that is tagged, and the session's origin before it. */
+static bool tagged = false;
+static RepOriginId old_origin;
+
+/* Transaction callback: take the tag off again. */
+static void
+end_tag(XactEvent event, void *arg)
+{
+	if (!tagged)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+			replorigin_session_origin = old_origin;
+			tagged = false;
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that has called "
+							"pgq.ingest()")));
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * Tag the transaction with the origin "do not replicate", so that the slot
+ * does not decode what it writes, and give it its id.
+ *
+ * What it wrote before would be tagged too and be lost to the slot, so it must
+ * not have written anything.  function is for the message.  Returns false if
+ * it was tagged before.
+ */
+bool
+row_batch_tag_transaction(const char *function)
+{
+	static bool registered = false;
+
+	if (GetCurrentTransactionNestLevel() > 1 ||
+		(!tagged && FullTransactionIdIsValid(GetTopFullTransactionIdIfAny())))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s must not be called in a subtransaction or in a "
+						"transaction that has written already",
+						function)));
+	if (tagged)
+		return false;
+	if (!registered)
+	{
+		RegisterXactCallback(end_tag, NULL);
+		registered = true;
+	}
+	old_origin = replorigin_session_origin;
+	tagged = true;
+	replorigin_session_origin = DoNotReplicateId;
+	(void) GetTopFullTransactionId();
+	return true;
+}
+
+static RowBatch *
+make_batch(void)
+{
+	RowBatch *batch = palloc0(sizeof(RowBatch));
+
+	batch->bulk = GetBulkInsertState();
+	batch->slots = palloc(MAX_ROWS * sizeof(TupleTableSlot *));
+	batch->txid = (int64) U64FromFullTransactionId(GetTopFullTransactionId());
+	batch->context = AllocSetContextCreate(
+		CurrentMemoryContext, "pgq event rows", ALLOCSET_DEFAULT_SIZES);
+	return batch;
+}
+
+/*
+ * Begin to gather events for a queue, in the current memory context.  Must be
+ * closed in the same statement.
+ */
+RowBatch *
+row_batch_open(const Target *target)
+{
+	RowBatch *batch = make_batch();
+
+	batch->target = target;
+	batch->sequence = target->sequence;
+	target_open_writer(target, &batch->writer);
+	return batch;
+}
+
+/* The same for events that are held until a copy is done. */
+RowBatch *
+row_batch_open_held(int64 copy)
+{
+	RowBatch *batch = make_batch();
+
+	batch->copy = copy;
+	batch->sequence = queue_relation(QUEUE_HELD_SEQUENCE);
+	table_open_writer(&batch->writer, queue_relation(QUEUE_HELD_TABLE),
+					  RowExclusiveLock);
+	return batch;
+}
+
+/* Write what has been gathered. */
+static void
+flush_batch(RowBatch *batch)
+{
+	TableWriter *w = &batch->writer;
+	MemoryContext old;
+
+	if (batch->nrows == 0)
+		return;
+
+	/* Writing leaks memory: into what is reset below. */
+	old = MemoryContextSwitchTo(batch->context);
+	table_multi_insert(w->rel, batch->slots, batch->nrows,
+					   GetCurrentCommandId(true), 0, batch->bulk);
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		if (w->target->ri_NumIndices > 0)
+			compat_insert_index_entries(w->target, batch->slots[i], w->estate,
+										false);
+		ResetPerTupleExprContext(w->estate);
+		ExecClearTuple(batch->slots[i]);
+	}
+	MemoryContextSwitchTo(old);
+	batch->nrows = 0;
+	batch->bytes = 0;
+	MemoryContextReset(batch->context);
+}
+
+/* Write what is left, and free. */
+void
+row_batch_close(RowBatch *batch)
+{
+	flush_batch(batch);
+	for (int i = 0; i < batch->nmade; i++)
+		ExecDropSingleTupleTableSlot(batch->slots[i]);
+	FreeBulkInsertState(batch->bulk);
+	table_finish_bulk_insert(batch->writer.rel, 0);
+	MemoryContextDelete(batch->context);
+	table_close_writer(&batch->writer);
+	pfree(batch->slots);
+	pfree(batch);
+}
+
+static Datum
+field_datum(const EventField *field)
+{
+	if (!pg_verify_mbstr(GetDatabaseEncoding(), field->str, field->len, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("malformed frames: text is not valid in encoding %s",
+						GetDatabaseEncodingName())));
+	return PointerGetDatum(cstring_to_text_with_len(field->str, field->len));
+}
+
+/*
+ * Gather one event, whose strings are copied; writes when enough have come
+ * together.  Raises ERRCODE_DATA_CORRUPTED for what is no event.
+ */
+void
+row_batch_add(RowBatch *batch, const Event *event)
+{
+	MemoryContext old;
+	TupleTableSlot *slot;
+	Datum *values;
+	bool *nulls;
+
+	if (!IS_VALID_TIMESTAMP(event->time))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("malformed frames: time out of range")));
+
+	if (batch->nrows == batch->nmade)
+		batch->slots[batch->nmade++] = table_slot_create(batch->writer.rel,
+														 NULL);
+	slot = batch->slots[batch->nrows];
+	values = slot->tts_values;
+	nulls = slot->tts_isnull;
+
+	memset(nulls, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	values[EV_ID] = Int64GetDatum(nextval_internal(batch->sequence, false));
+	values[EV_TIME] = TimestampTzGetDatum(event->time);
+	values[EV_TXID] = Int64GetDatum(batch->txid);
+	nulls[EV_ID] = nulls[EV_TIME] = nulls[EV_TXID] = false;
+	if (batch->copy != 0)
+	{
+		values[HELD_COPY] = Int64GetDatum(batch->copy);
+		nulls[HELD_COPY] = false;
+	}
+
+	old = MemoryContextSwitchTo(batch->context);
+	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
+	{
+		if (event->field[i].len < 0)
+			continue;
+		values[EV_TYPE + i] = field_datum(&event->field[i]);
+		nulls[EV_TYPE + i] = false;
+		batch->bytes += event->field[i].len;
+	}
+	MemoryContextSwitchTo(old);
+	ExecStoreVirtualTuple(slot);
+	batch->nrows++;
+
+	if (batch->nrows == MAX_ROWS || batch->bytes >= MAX_BYTES)
+		flush_batch(batch);
+}
