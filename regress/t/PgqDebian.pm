@@ -13,7 +13,7 @@ use File::Copy qw(copy);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(fetch_packages pgq35_tree add_pgq4 pgq35_package
+our @EXPORT = qw(fetch_packages pgq35_tree pgq4_tree add_pgq4 pgq35_package
   pgq35_version
   wal2json_tree);
 
@@ -71,6 +71,16 @@ sub place
 	return;
 }
 
+# extension_files(DIR): libraries, control and SQL files of unpacked packages.
+sub extension_files
+{
+	my ($unpacked) = @_;
+
+	return (
+		glob("$unpacked/usr/lib/postgresql/*/lib/*.so"),
+		glob("$unpacked/usr/share/postgresql/*/extension/*"));
+}
+
 # ours(): the files of PgQ 4 as they are installed in the tests' tree.
 sub ours
 {
@@ -90,31 +100,36 @@ sub copy_tree
 	return ($tree, "$tree$inside");
 }
 
-# wal2json_tree(): a copy of the tests' installation with the output plugin
-# wal2json, to be given to new_server as install_path. Ends the test as skipped
-# without the package.
-sub wal2json_tree
+# pgq4_tree(PACKAGE...): a copy of the tests' installation with what else is in
+# these packages, to be given to new_server as install_path. Ends the test as
+# skipped without them.
+sub pgq4_tree
 {
-	my ($version) = `pg_config --version` =~ /^PostgreSQL (\d+)/;
-	my $unpacked = fetch_packages("postgresql-$version-wal2json");
+	my $unpacked = fetch_packages(@_);
 	my (undef, $prefix) = copy_tree();
 
-	place($prefix, glob("$unpacked/usr/lib/postgresql/*/lib/*.so"));
+	place($prefix, extension_files($unpacked));
 	return $prefix;
 }
 
-# pgq35_tree(): a copy of the tests' installation with PgQ 3.5 instead of ours,
-# to be given to new_server as install_path. Ends the test as skipped without
-# the package.
+# wal2json_tree(): the same with the output plugin wal2json.
+sub wal2json_tree
+{
+	my ($version) = `pg_config --version` =~ /^PostgreSQL (\d+)/;
+
+	return pgq4_tree("postgresql-$version-wal2json");
+}
+
+# pgq35_tree(PACKAGE...): a copy of the tests' installation with PgQ 3.5 instead
+# of ours and what else is in these packages, to be given to new_server as
+# install_path. Ends the test as skipped without them.
 sub pgq35_tree
 {
-	my $unpacked = fetch_packages(pgq35_package());
+	my $unpacked = fetch_packages(pgq35_package(), @_);
 	my ($tree, $prefix) = copy_tree();
 
 	unlink map { s/^\Q$ENV{PGQ_TREE}\E/$tree/r } ours();
-	place($prefix,
-		glob("$unpacked/usr/lib/postgresql/*/lib/*.so"),
-		glob("$unpacked/usr/share/postgresql/*/extension/*"));
+	place($prefix, extension_files($unpacked));
 	system('cp', '-a', glob("$unpacked/usr/share/postgresql/*/contrib"),
 		"$tree/contrib") == 0 or die 'cp failed';
 	return $prefix;
