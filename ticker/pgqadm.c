@@ -38,6 +38,8 @@ static const Command commands[] = {
 	 "run pgqd: ticks, ingest, retries, maintenance", "ticker"},
 	{"status", 0, 0, admin_status, "[--json]",
 	 "show queues, consumers, captured tables, slot", "status"},
+	{"top", 0, 0, admin_top, "[--interval S] [--once] [--json]",
+	 "watch rates and lags live", "top --interval 1"},
 	{"doctor", 0, 0, admin_doctor, "[--json]",
 	 "check the whole chain, say what to do", "doctor"},
 	{"create", 1, 1, admin_create, "QUEUE", "create a queue", "create orders"},
@@ -80,7 +82,8 @@ enum LongOption
 	OPT_FIELDS,
 	OPT_JSON,
 	OPT_WITHOUT_COPY,
-	OPT_CONSUMERS
+	OPT_CONSUMERS,
+	OPT_INTERVAL
 };
 
 static const struct option long_options[] = {
@@ -106,6 +109,7 @@ static const struct option long_options[] = {
 	{"json", no_argument, NULL, OPT_JSON},
 	{"without-copy", no_argument, NULL, OPT_WITHOUT_COPY},
 	{"consumers", no_argument, NULL, OPT_CONSUMERS},
+	{"interval", required_argument, NULL, OPT_INTERVAL},
 	{NULL, 0, NULL, 0}};
 
 /* ---- talking to the user ---- */
@@ -202,17 +206,31 @@ admin_message_length(const char *text)
 	return (int) len;
 }
 
-/* Connects a->conn, or fails. */
-void
-admin_connect(Admin *a)
+static PGconn *
+open_connection(const Admin *a,
+				PGconn *(*open)(const char *const *, const char *const *, int) )
 {
 	const char *keys[] = {"fallback_application_name", "dbname",
 						  "client_encoding", NULL};
 	const char *vals[] = {"pgqadm", a->conninfo, "UTF8", NULL};
 
+	return open(keys, vals, 1);
+}
+
+/* A connection that PQconnectPoll() goes on with; the caller's to finish. */
+PGconn *
+admin_begin_connect(const Admin *a)
+{
+	return open_connection(a, PQconnectStartParams);
+}
+
+/* Connects a->conn, or fails. */
+void
+admin_connect(Admin *a)
+{
 	if (a->conn != NULL)
 		return;
-	a->conn = PQconnectdbParams(keys, vals, 1);
+	a->conn = open_connection(a, PQconnectdbParams);
 	if (PQstatus(a->conn) != CONNECTION_OK)
 	{
 		const char *text = PQerrorMessage(a->conn);
@@ -302,6 +320,10 @@ static const char drain_help[] =
 	"  --consumers           wait for every consumer too\n"
 	"  --timeout S           give up after S seconds\n";
 
+static const char top_help[] =
+	"  --interval S          look every S seconds (2)\n"
+	"  --once                print one look, without a terminal\n";
+
 static const char json_help[] =
 	"  --json                print one JSON object, for scripts\n";
 
@@ -333,7 +355,10 @@ print_help(void)
 		"drain:\n"
 		"%s"
 		"\n"
-		"status, doctor, slot status:\n"
+		"top:\n"
+		"%s"
+		"\n"
+		"status, top, doctor, slot status:\n"
 		"%s"
 		"\n"
 		"running ticker, by the pid file in CONFIG.ini:\n"
@@ -348,7 +373,7 @@ print_help(void)
 		"  --ini                 print a sample CONFIG.ini\n"
 		"  -V, --version         print the version\n"
 		"  --help                this text; behind a command, about that one\n",
-		consume_help, drain_help, json_help);
+		consume_help, drain_help, top_help, json_help);
 }
 
 static bool
@@ -413,6 +438,8 @@ print_help_about(const Words *w)
 			printf("\noptions:\n%s", consume_help);
 		if (cmd->run == admin_drain)
 			printf("\noptions:\n%s", drain_help);
+		if (cmd->run == admin_top)
+			printf("\noptions:\n%s", top_help);
 		if (strstr(cmd->args, "--json"))
 			printf("\noptions:\n%s", json_help);
 	}
@@ -475,7 +502,6 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			break;
 		case OPT_ONCE:
 			a->once = true;
-			w->consume_only = "once";
 			break;
 		case OPT_COUNT:
 			a->count = (long) number_or_fail("count", optarg);
@@ -483,6 +509,9 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			break;
 		case OPT_TIMEOUT:
 			a->timeout = number_or_fail("timeout", optarg);
+			break;
+		case OPT_INTERVAL:
+			a->interval = number_or_fail("interval", optarg);
 			break;
 		case OPT_CONSUMERS:
 			a->consumers = true;
@@ -611,6 +640,11 @@ main(int argc, char **argv)
 		cmd->run != admin_consume)
 		admin_fail(NULL, "option --timeout belongs to commands \"consume\" "
 						 "and \"drain\"");
+	if (admin.once && cmd->run != admin_top && cmd->run != admin_consume)
+		admin_fail(NULL, "option --once belongs to commands \"consume\" and "
+						 "\"top\"");
+	if (admin.interval > 0 && cmd->run != admin_top)
+		admin_fail(NULL, "option --interval belongs to command \"top\"");
 	if (admin.consumers && cmd->run != admin_drain)
 		admin_fail(NULL, "option --consumers belongs to command \"drain\"");
 	if (admin.daemon && cmd->run != admin_ticker)

@@ -38,11 +38,13 @@ typedef struct Admin
 	bool without_copy; /* --without-copy, for the command resync */
 	bool consumers;    /* --consumers, for the command drain */
 
-	/* options of consume */
+	double interval; /* --interval, for the command top; seconds */
+
+	/* options of consume; top has "once", drain "timeout" */
 	bool do_register;
 	bool once;
 	long count;     /* 0 = no limit */
-	double timeout; /* seconds, 0 = none; drain has it too */
+	double timeout; /* seconds, 0 = none */
 	const char *exec;
 	const char *fields;
 } Admin;
@@ -56,6 +58,7 @@ extern void admin_fail(const char *hint, const char *fmt, ...) ADMIN_NORETURN
 extern void admin_warn(const char *fmt, ...) ADMIN_PRINTF(1, 2);
 extern void admin_say(const Admin *a, const char *fmt, ...) ADMIN_PRINTF(2, 3);
 extern void admin_connect(Admin *a);
+extern PGconn *admin_begin_connect(const Admin *a);
 extern int admin_message_length(const char *text);
 extern PGresult *admin_query(Admin *a, const char *hint, const char *sql,
 							 int nparams, const char *const *params);
@@ -95,6 +98,9 @@ extern void admin_capture(Admin *a, int argc, char **argv);
 extern void admin_uncapture(Admin *a, int argc, char **argv);
 extern void admin_resync(Admin *a, int argc, char **argv);
 extern void admin_slot(Admin *a, int argc, char **argv);
+
+/* pgqadm_top.c */
+extern void admin_top(Admin *a, int argc, char **argv);
 
 /* pgqadm_drain.c */
 extern void admin_drain(Admin *a, int argc, char **argv);

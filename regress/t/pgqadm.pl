@@ -79,11 +79,13 @@ fails('unknown option "-x"', @db, '-x', 'status');
 fails('option "-p" needs a value', '-p');
 fails('usage: pgqadm ... create QUEUE', @db, 'create');
 fails('usage: pgqadm ... drop QUEUE', @db, 'drop', 'a', 'b');
-fails('option --once belongs to command "consume"', @db, '--once', 'status');
+fails('option --once belongs to commands "consume" and "top"', @db, '--once', 'status');
 fails('option --count needs a number above 0, not "many"',
 	@db, 'consume', 'q', 'c', '--count', 'many');
 fails('option --timeout belongs to commands "consume" and "drain"',
 	@db, '--timeout', 3, 'status');
+fails('option --interval belongs to command "top"',
+	@db, '--interval', 3, 'status');
 fails('option --consumers belongs to command "drain"',
 	@db, '--consumers', 'status');
 fails('option -d or --daemon belongs to command "ticker"',
