@@ -32,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "event/message.h"
@@ -128,6 +129,31 @@ capture_cache_init(void)
 }
 
 /*
+ * Whether a table of ours that was there at the time of the change is there
+ * still.  The server reads the tables of its catalogue that belong to users from
+ * where they are now; it fails if they were dropped since.
+ */
+static bool
+is_there_now(Oid relid)
+{
+	Relation pg_class = table_open(RelationRelationId, AccessShareLock);
+	Snapshot now = RegisterSnapshot(
+		GetNonHistoricCatalogSnapshot(RelationRelationId));
+	SysScanDesc scan;
+	ScanKeyData key;
+	bool found;
+
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(pg_class, ClassOidIndexId, true, now, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	UnregisterSnapshot(now);
+	table_close(pg_class, AccessShareLock);
+	return found;
+}
+
+/*
  * A table of schema pgq, if it belongs to extension pgq and is a
  * user_catalog_table: anybody may make a schema of that name.
  */
@@ -144,7 +170,8 @@ find_own_table(const char *name)
 		return InvalidOid;
 	relid = get_relname_relid(name, schema);
 	if (!OidIsValid(relid) ||
-		getExtensionOfObject(RelationRelationId, relid) != extension)
+		getExtensionOfObject(RelationRelationId, relid) != extension ||
+		!is_there_now(relid))
 		return InvalidOid;
 	rel = RelationIdGetRelation(relid);
 	if (!RelationIsValid(rel))
@@ -166,6 +193,21 @@ find_own_tables(void)
 	boundary_relid = find_own_table("capture_transaction");
 	boundaries_known = false;
 	relids_known = true;
+}
+
+/*
+ * Find the tables of ours again if one was dropped since: then no marks are
+ * left, nor queues that they could be for.
+ */
+static void
+check_own_tables(void)
+{
+	find_own_tables();
+	if (OidIsValid(capture_relid) && !is_there_now(capture_relid))
+	{
+		relids_known = false;
+		find_own_tables();
+	}
 }
 
 /* Open one of our tables and find its rows for a table. */
@@ -339,7 +381,7 @@ load_entry(CaptureEntry *entry, Relation rel)
 {
 	MemoryContext old;
 
-	find_own_tables();
+	check_own_tables();
 	entry->nmarks = 0;
 	entry->marks = NULL;
 	entry->identity = NULL;
@@ -412,7 +454,8 @@ capture_cache_get(Relation rel)
 const char *
 capture_cache_secret(void)
 {
-	find_own_tables();
+	if (!secret_known || !relids_known)
+		check_own_tables();
 	if (!secret_known && OidIsValid(secret_relid))
 	{
 		Relation rel = table_open(secret_relid, AccessShareLock);
@@ -436,6 +479,7 @@ load_boundaries(void)
 			CacheMemoryContext, "pgq transaction queues", ALLOCSET_SMALL_SIZES);
 	boundary_queues = NIL;
 	MemoryContextReset(boundary_cxt);
+	check_own_tables();
 	boundaries_known = true;
 	if (!OidIsValid(boundary_relid))
 		return;

@@ -169,9 +169,10 @@ check_node(Node *node, void *context)
 static int
 pin_settings(void)
 {
-	static const char *const pinned[][2] = {{"search_path", ""},
-											{"standard_conforming_strings", "on"},
-											{"transform_null_equals", "off"}};
+	static const char *const pinned[][2] = {
+		{"search_path", ""},
+		{"standard_conforming_strings", "on"},
+		{"transform_null_equals", "off"}};
 	int nest_level = NewGUCNestLevel();
 
 	for (int i = 0; i < lengthof(pinned); i++)

@@ -123,6 +123,9 @@ check_trigger(Relation rel, const Trigger *trigger)
 	if (format_of(trigger->tgfoid) == NULL)
 		refuse(trigger, "Its function is not pgq.jsontriga, pgq.logutriga or "
 						"pgq.sqltriga.");
+	if (strncmp(trigger->tgname, "_londiste_", 10) == 0)
+		refuse(trigger, "It is Londiste's, which needs the writers' "
+						"transaction ids in its events.");
 	if (trigger->tgnargs < 1)
 		refuse(trigger, "It names no queue.");
 	if (trigger->tgqual)

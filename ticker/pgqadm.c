@@ -56,6 +56,8 @@ static const Command commands[] = {
 	 "capture orders public.item ignore=seen_at"},
 	{"uncapture", 2, 2, admin_uncapture, "QUEUE TABLE", "stop sending them",
 	 "uncapture orders public.item"},
+	{"migrate", 0, -1, admin_migrate, "[--dry-run] [--json] [TABLE ...]",
+	 "replace triggers of PgQ by captures", "migrate --dry-run"},
 	{"slot", 1, 2, admin_slot, "create|drop [SLOT], or status [--json]",
 	 "the slot that captured changes come from", "slot create"},
 	{"resync", 0, 1, admin_resync, "--without-copy [SLOT]",
@@ -83,7 +85,8 @@ enum LongOption
 	OPT_JSON,
 	OPT_WITHOUT_COPY,
 	OPT_CONSUMERS,
-	OPT_INTERVAL
+	OPT_INTERVAL,
+	OPT_DRY_RUN
 };
 
 static const struct option long_options[] = {
@@ -110,6 +113,7 @@ static const struct option long_options[] = {
 	{"without-copy", no_argument, NULL, OPT_WITHOUT_COPY},
 	{"consumers", no_argument, NULL, OPT_CONSUMERS},
 	{"interval", required_argument, NULL, OPT_INTERVAL},
+	{"dry-run", no_argument, NULL, OPT_DRY_RUN},
 	{NULL, 0, NULL, 0}};
 
 /* ---- talking to the user ---- */
@@ -324,6 +328,9 @@ static const char top_help[] =
 	"  --interval S          look every S seconds (2)\n"
 	"  --once                print one look, without a terminal\n";
 
+static const char migrate_help[] =
+	"  --dry-run             say what would be done, change nothing\n";
+
 static const char json_help[] =
 	"  --json                print one JSON object, for scripts\n";
 
@@ -358,7 +365,10 @@ print_help(void)
 		"top:\n"
 		"%s"
 		"\n"
-		"status, top, doctor, slot status:\n"
+		"migrate:\n"
+		"%s"
+		"\n"
+		"status, top, doctor, slot status, migrate:\n"
 		"%s"
 		"\n"
 		"running ticker, by the pid file in CONFIG.ini:\n"
@@ -373,7 +383,7 @@ print_help(void)
 		"  --ini                 print a sample CONFIG.ini\n"
 		"  -V, --version         print the version\n"
 		"  --help                this text; behind a command, about that one\n",
-		consume_help, drain_help, top_help, json_help);
+		consume_help, drain_help, top_help, migrate_help, json_help);
 }
 
 static bool
@@ -440,6 +450,8 @@ print_help_about(const Words *w)
 			printf("\noptions:\n%s", drain_help);
 		if (cmd->run == admin_top)
 			printf("\noptions:\n%s", top_help);
+		if (cmd->run == admin_migrate)
+			printf("\noptions:\n%s", migrate_help);
 		if (strstr(cmd->args, "--json"))
 			printf("\noptions:\n%s", json_help);
 	}
@@ -515,6 +527,9 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			break;
 		case OPT_CONSUMERS:
 			a->consumers = true;
+			break;
+		case OPT_DRY_RUN:
+			a->dry_run = true;
 			break;
 		case OPT_EXEC:
 			a->exec = optarg;
@@ -647,6 +662,8 @@ main(int argc, char **argv)
 		admin_fail(NULL, "option --interval belongs to command \"top\"");
 	if (admin.consumers && cmd->run != admin_drain)
 		admin_fail(NULL, "option --consumers belongs to command \"drain\"");
+	if (admin.dry_run && cmd->run != admin_migrate)
+		admin_fail(NULL, "option --dry-run belongs to command \"migrate\"");
 	if (admin.daemon && cmd->run != admin_ticker)
 		admin_fail(NULL, "option -d or --daemon belongs to command "
 						 "\"ticker\"");

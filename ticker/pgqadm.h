@@ -37,6 +37,7 @@ typedef struct Admin
 
 	bool without_copy; /* --without-copy, for the command resync */
 	bool consumers;    /* --consumers, for the command drain */
+	bool dry_run;      /* --dry-run, for the command migrate */
 
 	double interval; /* --interval, for the command top; seconds */
 
@@ -101,6 +102,9 @@ extern void admin_slot(Admin *a, int argc, char **argv);
 
 /* pgqadm_top.c */
 extern void admin_top(Admin *a, int argc, char **argv);
+
+/* pgqadm_migrate.c */
+extern void admin_migrate(Admin *a, int argc, char **argv);
 
 /* pgqadm_drain.c */
 extern void admin_drain(Admin *a, int argc, char **argv);

@@ -66,6 +66,8 @@ CREATE TRIGGER t6 BEFORE UPDATE ON ctg FOR EACH ROW EXECUTE FUNCTION suppress_re
 SELECT pgq.capture_trigger('ctg', 't6');
 CREATE TRIGGER t7 AFTER INSERT ON ctg FOR EACH ROW EXECUTE FUNCTION pgq.jsontriga('no such queue');
 SELECT pgq.capture_trigger('ctg', 't7');
+CREATE TRIGGER _londiste_q AFTER INSERT ON ctg FOR EACH ROW EXECUTE FUNCTION pgq.logutriga('ctg_q');
+SELECT pgq.capture_trigger('ctg', '_londiste_q');
 ALTER TABLE ctg DISABLE TRIGGER t1;
 SELECT pgq.capture_trigger('ctg', 't1');
 SELECT pgq.capture_trigger('ctg', NULL);
