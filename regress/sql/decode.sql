@@ -119,6 +119,7 @@ SELECT pgq.capture_table('dec_json', 'dec_expr', 'ev_type=id::public.dec_dom');
 -- and kept true by refusing what would break them
 ALTER TABLE dec_expr DROP COLUMN v;
 ALTER TABLE dec_expr RENAME COLUMN v TO w;
+ALTER TABLE dec_expr RENAME COLUMN w TO v;
 ALTER TABLE dec_expr ALTER COLUMN v TYPE int USING 1;
 ALTER TABLE dec_expr ADD COLUMN other int;
 DROP OPERATOR pg_temp.@@@ (NONE, int);
