@@ -117,6 +117,15 @@ compat_insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot,
 #endif
 }
 
+/* Index scans take an argument for statistics since 18. */
+#if PG_VERSION_NUM >= 180000
+#define INDEX_BEGINSCAN(rel, index, snapshot, nkeys)                           \
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
+#else
+#define INDEX_BEGINSCAN(rel, index, snapshot, nkeys)                           \
+	index_beginscan(rel, index, snapshot, nkeys, 0)
+#endif
+
 /* May "role" execute function "funcid"? */
 static inline AclResult
 compat_function_aclcheck(Oid funcid, Oid role)

@@ -167,13 +167,21 @@ static void
 read_row(Relation rel, HeapTuple tup, Queue *queue)
 {
 	TupleDesc tupdesc = RelationGetDescr(rel);
+	Datum *row = palloc(tupdesc->natts * sizeof(Datum));
+	bool *row_nulls = palloc(tupdesc->natts * sizeof(bool));
 	Datum values[QUEUE_NCOLUMNS];
 	bool nulls[QUEUE_NCOLUMNS];
 
 	if (!columns_valid)
 		find_columns(tupdesc);
+	heap_deform_tuple(tup, tupdesc, row, row_nulls);
 	for (int c = 0; c < QUEUE_NCOLUMNS; c++)
-		values[c] = heap_getattr(tup, columns[c], tupdesc, &nulls[c]);
+	{
+		values[c] = row[columns[c] - 1];
+		nulls[c] = row_nulls[columns[c] - 1];
+	}
+	pfree(row);
+	pfree(row_nulls);
 
 	queue->id = DatumGetInt32(values[COL_ID]);
 	queue->name = TextDatumGetCString(values[COL_NAME]);
@@ -258,47 +266,45 @@ queue_find_id(int32 id, Snapshot snapshot, Queue *queue)
 }
 
 /*
- * The ids of all queues that "snapshot" sees, as an integer list in rising
- * order: the order in which everybody locks queues.
+ * All queues that "snapshot" sees, palloc'd, in rising order of their ids: the
+ * order in which everybody locks queues.
  */
 List *
-queue_list_ids(Snapshot snapshot)
+queue_list(Snapshot snapshot)
 {
 	Relation rel = table_open(queue_relation(QUEUE_TABLE), AccessShareLock);
-	AttrNumber id_column = key_column(rel, COL_ID);
 	SysScanDesc scan;
 	HeapTuple tup;
-	List *ids = NIL;
+	List *queues = NIL;
 
 	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
-		bool isnull;
+		Queue *queue = palloc(sizeof(Queue));
 
-		ids = lappend_int(
-			ids, DatumGetInt32(heap_getattr(tup, id_column,
-											RelationGetDescr(rel), &isnull)));
+		read_row(rel, tup, queue);
+		queues = lappend(queues, queue);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	queue_sort_ids(ids);
-	return ids;
+	queue_sort(queues);
+	return queues;
 }
 
 static int
 compare_ids(const ListCell *a, const ListCell *b)
 {
-	int i = lfirst_int(a);
-	int j = lfirst_int(b);
+	int32 i = ((const Queue *) lfirst(a))->id;
+	int32 j = ((const Queue *) lfirst(b))->id;
 
 	return (i > j) - (i < j);
 }
 
-/* Bring an integer list of queues' ids into rising order. */
+/* Bring a list of queues into rising order of their ids. */
 void
-queue_sort_ids(List *ids)
+queue_sort(List *queues)
 {
-	list_sort(ids, compare_ids);
+	list_sort(queues, compare_ids);
 }
 
 /*

@@ -71,8 +71,8 @@ extern Oid queue_relation(QueueRelation which);
 extern bool queue_find(const char *name, int len, Snapshot snapshot,
 					   Queue *queue);
 extern bool queue_find_id(int32 id, Snapshot snapshot, Queue *queue);
-extern List *queue_list_ids(Snapshot snapshot);
-extern void queue_sort_ids(List *ids);
+extern List *queue_list(Snapshot snapshot);
+extern void queue_sort(List *queues);
 extern bool queue_is_current(const Queue *queue);
 
 extern char *queue_table_name(const Queue *queue, int table);

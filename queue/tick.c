@@ -15,17 +15,16 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
+#include "access/genam.h"
+#include "access/relscan.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -35,7 +34,7 @@
 #include "queue/table.h"
 #include "queue/tick.h"
 
-/* columns of pgq.tick */
+/* columns of pgq.tick; the first two are those of its primary key */
 #define TICK_QUEUE 1
 #define TICK_ID 2
 #define TICK_TIME 3
@@ -44,16 +43,35 @@
 #define TICK_NCOLUMNS 5
 
 static void
-read_tick(Relation rel, HeapTuple tup, Tick *tick)
+read_tick(TupleTableSlot *slot, Tick *tick)
 {
-	Datum values[TICK_NCOLUMNS];
-	bool nulls[TICK_NCOLUMNS];
+	Datum *values = slot->tts_values;
 
-	heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
+	slot_getallattrs(slot);
 	tick->id = DatumGetInt64(values[TICK_ID - 1]);
 	tick->time = DatumGetTimestampTz(values[TICK_TIME - 1]);
 	tick->snapshot = snapshot_copy(values[TICK_SNAPSHOT - 1]);
 	tick->event_seq = DatumGetInt64(values[TICK_EVENT_SEQ - 1]);
+}
+
+static void
+open_reader(TickReader *reader, Snapshot snapshot, int nkeys)
+{
+	reader->snapshot = snapshot;
+	reader->rel = table_open(queue_relation(QUEUE_TICK_TABLE), AccessShareLock);
+	reader->index = index_open(queue_relation(QUEUE_TICK_PKEY),
+							   AccessShareLock);
+	reader->scan = INDEX_BEGINSCAN(reader->rel, reader->index, snapshot, nkeys);
+	reader->slot = table_slot_create(reader->rel, NULL);
+}
+
+static void
+close_reader(TickReader *reader)
+{
+	ExecDropSingleTupleTableSlot(reader->slot);
+	index_endscan(reader->scan);
+	index_close(reader->index, AccessShareLock);
+	table_close(reader->rel, AccessShareLock);
 }
 
 /*
@@ -61,28 +79,28 @@ read_tick(Relation rel, HeapTuple tup, Tick *tick)
  * Returns how many were there.
  */
 static int
-read_ticks(int nkeys, ScanKey keys, ScanDirection direction, Snapshot snapshot,
+read_ticks(TickReader *reader, int nkeys, ScanKey keys, ScanDirection direction,
 		   Tick *ticks, int max)
 {
-	Relation rel = table_open(queue_relation(QUEUE_TICK_TABLE),
-							  AccessShareLock);
-	Relation index = index_open(queue_relation(QUEUE_TICK_PKEY),
-								AccessShareLock);
-	SysScanDesc scan;
 	int n = 0;
 
-	scan = systable_beginscan_ordered(rel, index, snapshot, nkeys, keys);
-	while (n < max)
-	{
-		HeapTuple tup = systable_getnext_ordered(scan, direction);
+	index_rescan(reader->scan, keys, nkeys, NULL, 0);
+	while (n < max && index_getnext_slot(reader->scan, direction, reader->slot))
+		read_tick(reader->slot, &ticks[n++]);
+	return n;
+}
 
-		if (!HeapTupleIsValid(tup))
-			break;
-		read_tick(rel, tup, &ticks[n++]);
-	}
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
+/* The same with a reader of its own. */
+static int
+read_ticks_once(int nkeys, ScanKey keys, ScanDirection direction,
+				Snapshot snapshot, Tick *ticks, int max)
+{
+	TickReader reader;
+	int n;
+
+	open_reader(&reader, snapshot, nkeys);
+	n = read_ticks(&reader, nkeys, keys, direction, ticks, max);
+	close_reader(&reader);
 	return n;
 }
 
@@ -98,7 +116,8 @@ tick_find_newest(int32 queue_id, Snapshot snapshot, Tick *ticks, int max)
 	ScanKeyData key;
 
 	table_key_int4(&key, TICK_QUEUE, queue_id);
-	return read_ticks(1, &key, BackwardScanDirection, snapshot, ticks, max);
+	return read_ticks_once(1, &key, BackwardScanDirection, snapshot, ticks,
+						   max);
 }
 
 /* Read the tick with the given id; false if there is none. */
@@ -109,7 +128,8 @@ tick_find_id(int32 queue_id, int64 id, Snapshot snapshot, Tick *tick)
 
 	table_key_int4(&keys[0], TICK_QUEUE, queue_id);
 	table_key_int8(&keys[1], TICK_ID, BTEqualStrategyNumber, F_INT8EQ, id);
-	return read_ticks(2, keys, ForwardScanDirection, snapshot, tick, 1) == 1;
+	return read_ticks_once(2, keys, ForwardScanDirection, snapshot, tick, 1) ==
+		   1;
 }
 
 /* Read the first tick with an id above "id"; false if there is none. */
@@ -120,7 +140,8 @@ tick_find_next(int32 queue_id, int64 id, Snapshot snapshot, Tick *tick)
 
 	table_key_int4(&keys[0], TICK_QUEUE, queue_id);
 	table_key_int8(&keys[1], TICK_ID, BTGreaterStrategyNumber, F_INT8GT, id);
-	return read_ticks(2, keys, ForwardScanDirection, snapshot, tick, 1) == 1;
+	return read_ticks_once(2, keys, ForwardScanDirection, snapshot, tick, 1) ==
+		   1;
 }
 
 /* Take the queue's tick lock, to the end of the transaction. */
@@ -139,52 +160,68 @@ tick_unlock_queue(int32 queue_id)
 						 ShareUpdateExclusiveLock);
 }
 
-/* tick_read_state() by one snapshot; sets *gone if a drop came between. */
-static bool
-read_state(int32 queue_id, Snapshot snapshot, TickState *state, bool *gone)
+/*
+ * Make ready to read the states of queues as they are at this moment.  The
+ * caller ends it with tick_end_read().
+ */
+void
+tick_begin_read(TickReader *reader)
 {
-	Queue *queue = &state->queue;
-	Tick ticks[2];
-	Oid seq;
+	open_reader(reader, table_fresh_snapshot(), 1);
+}
 
-	*gone = false;
-	if (!queue_find_id(queue_id, snapshot, queue))
-		return false;
-	seq = queue_sequence(queue, queue->event_seq, gone);
-	if (*gone || !table_sequence_value(seq, &state->event_seq))
-	{
-		*gone = true;
-		return false;
-	}
-	state->nticks = tick_find_newest(queue_id, snapshot, ticks, 2);
-	if (state->nticks > 0)
-		state->newest = ticks[0];
-	if (state->nticks > 1)
-		state->before = ticks[1];
-	return true;
+void
+tick_end_read(TickReader *reader)
+{
+	close_reader(reader);
+	UnregisterSnapshot(reader->snapshot);
+}
+
+/* The value of the event sequence; false if queue and sequence are gone. */
+static bool
+read_sequence(TickState *state)
+{
+	bool gone = false;
+
+	if (!OidIsValid(state->sequence))
+		state->sequence = queue_sequence(&state->queue, state->queue.event_seq,
+										 &gone);
+	return !gone && table_sequence_value(state->sequence, &state->event_seq);
 }
 
 /*
- * Read a queue and its newest ticks as they are at this moment.
+ * Read the newest ticks and the event sequence of state->queue, and its row
+ * again if it has changed.  state->sequence must be the sequence or InvalidOid.
  *
  * The sequence is read before a tick's own snapshot is taken.  Returns false if
  * there is no such queue any more.
  */
 bool
-tick_read_state(int32 queue_id, TickState *state)
+tick_read_state(TickReader *reader, TickState *state)
 {
-	bool found;
-	bool gone;
+	int32 id = state->queue.id;
+	ScanKeyData key;
+	Tick ticks[2];
 
-	do
+	while (!queue_is_current(&state->queue) || !read_sequence(state))
 	{
 		Snapshot snapshot = table_fresh_snapshot();
+		bool found = queue_find_id(id, snapshot, &state->queue);
 
-		CHECK_FOR_INTERRUPTS();
-		found = read_state(queue_id, snapshot, state, &gone);
 		UnregisterSnapshot(snapshot);
-	} while (gone);
-	return found;
+		if (!found)
+			return false;
+		state->sequence = InvalidOid;
+		CHECK_FOR_INTERRUPTS();
+	}
+	table_key_int4(&key, TICK_QUEUE, id);
+	state->nticks = read_ticks(reader, 1, &key, BackwardScanDirection, ticks,
+							   2);
+	if (state->nticks > 0)
+		state->newest = ticks[0];
+	if (state->nticks > 1)
+		state->before = ticks[1];
+	return true;
 }
 
 /*
@@ -232,81 +269,100 @@ tick_check_state(const TickState *state, int elevel)
 	return true;
 }
 
-static Interval *
-time_between(TimestampTz later, TimestampTz earlier)
+/* Microseconds of an interval, as comparisons of intervals count them. */
+static double
+span(const Interval *i)
 {
-	return DatumGetIntervalP(DirectFunctionCall2(timestamp_mi,
-												 TimestampTzGetDatum(later),
-												 TimestampTzGetDatum(earlier)));
-}
-
-static bool
-is_at_least(Interval *a, Interval *b)
-{
-	return DatumGetBool(DirectFunctionCall2(interval_ge, IntervalPGetDatum(a),
-											IntervalPGetDatum(b)));
-}
-
-static Interval *
-multiply(Interval *span, double factor)
-{
-	return DatumGetIntervalP(DirectFunctionCall2(
-		interval_mul, IntervalPGetDatum(span), Float8GetDatum(factor)));
+	return i->time +
+		   (i->day + (double) i->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 }
 
 /*
- * Is it time for the queue to tick, by its settings?  An idle queue ticks at
- * ever longer intervals, up to its idle period.
+ * When is it time for the queue to tick, by its settings, if no more events
+ * come?  An idle queue ticks at ever longer intervals, up to its idle period.
  */
+TimestampTz
+tick_due_time(const TickState *state)
+{
+	double max_lag = span(&state->queue.ticker_max_lag);
+	int64 new_events;
+	double due;
+
+	if (state->nticks == 0)
+		return DT_NOBEGIN;
+
+	new_events = state->event_seq - state->newest.event_seq;
+	if (new_events > 0)
+	{
+		if (new_events >= state->queue.ticker_max_count)
+			return DT_NOBEGIN;
+		due = max_lag;
+	}
+	else
+	{
+		if (state->nticks == 1)
+			return DT_NOBEGIN;
+		due = Min(2.0 * (state->newest.time - state->before.time),
+				  span(&state->queue.ticker_idle_period));
+		due = Max(due, max_lag / 2);
+	}
+	due += state->newest.time;
+	if (due >= (double) DT_NOEND)
+		return DT_NOEND;
+	return due <= (double) DT_NOBEGIN ? DT_NOBEGIN : (TimestampTz) due;
+}
+
+/* Is that time come? */
 bool
 tick_is_due(const TickState *state)
 {
-	Queue queue = state->queue;
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	int64 new_events;
-	Interval *lag;
-
-	if (state->nticks == 0)
-		return true;
-
-	lag = time_between(now, state->newest.time);
-	new_events = state->event_seq - state->newest.event_seq;
-	if (new_events > 0)
-		return new_events >= queue.ticker_max_count ||
-			   is_at_least(lag, &queue.ticker_max_lag);
-
-	if (state->nticks == 1)
-		return true;
-	return is_at_least(lag, multiply(&queue.ticker_max_lag, 0.5)) &&
-		   (is_at_least(lag, multiply(time_between(state->newest.time,
-												   state->before.time),
-									  2)) ||
-			is_at_least(lag, &queue.ticker_idle_period));
+	return GetCurrentTransactionStartTimestamp() >= tick_due_time(state);
 }
 
 /*
- * Lock the parent of the queue's event tables in AccessShare mode.
+ * Lock the sequence of the queue's ticks, as its use does anyway.
  *
  * It stands for the foreign key's lock on the queue's row: drop_queue() drops
- * the parent before it deletes the ticks, so it waits for us and then deletes
- * ours too.  Returns false if the queue has been dropped.
+ * the sequence before it deletes the ticks, so it waits for us and then deletes
+ * ours too.  Returns InvalidOid if the queue has been dropped.
  */
-static bool
-lock_parent(const Queue *queue)
+static Oid
+lock_sequence(const Queue *queue)
 {
-	Oid parent = table_find_name(queue->data_pfx);
+	Oid sequence = table_find_name(queue->tick_seq);
 
-	if (!OidIsValid(parent))
-		return false;
-	LockRelationOid(parent, AccessShareLock);
-	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(parent));
+	if (!OidIsValid(sequence))
+		return InvalidOid;
+	LockRelationOid(sequence, RowExclusiveLock);
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(sequence))
+			   ? sequence
+			   : InvalidOid;
 }
 
 /*
- * Add a tick with the snapshot of this moment; the tick lock must be held.
- *
- * Its commit is flushed, whatever synchronous_commit says: after a crash a
- * batch id must not come back with another tick, so with other events.
+ * Write a tick's row.  Its commit is flushed, whatever synchronous_commit says:
+ * after a crash a batch id must not come back with another tick, so with other
+ * events.
+ */
+static void
+put_row(TableWriter *w, const Queue *queue, int64 id, TimestampTz time,
+		TickSnapshot *snapshot, int64 event_seq)
+{
+	Datum *values = w->slot->tts_values;
+
+	memset(w->slot->tts_isnull, false, TICK_NCOLUMNS * sizeof(bool));
+	values[TICK_QUEUE - 1] = Int32GetDatum(queue->id);
+	values[TICK_ID - 1] = Int64GetDatum(id);
+	values[TICK_TIME - 1] = TimestampTzGetDatum(time);
+	values[TICK_SNAPSHOT - 1] = PointerGetDatum(snapshot);
+	values[TICK_EVENT_SEQ - 1] = Int64GetDatum(event_seq);
+	table_insert_row(w);
+	ForceSyncCommit();
+}
+
+/*
+ * Add a tick that was made elsewhere, with the snapshot of this moment; the
+ * tick lock must be held.
  *
  * Returns false if the queue was dropped meanwhile.  Raises 23505 if the queue
  * has a tick with that id.
@@ -315,22 +371,12 @@ bool
 tick_insert_row(const Queue *queue, int64 id, TimestampTz time, int64 event_seq)
 {
 	TableWriter w;
-	Datum *values;
 
-	if (!lock_parent(queue))
+	if (!OidIsValid(lock_sequence(queue)))
 		return false;
-
 	table_open_writer(&w, queue_relation(QUEUE_TICK_TABLE), RowExclusiveLock);
-	values = w.slot->tts_values;
-	memset(w.slot->tts_isnull, false, TICK_NCOLUMNS * sizeof(bool));
-	values[TICK_QUEUE - 1] = Int32GetDatum(queue->id);
-	values[TICK_ID - 1] = Int64GetDatum(id);
-	values[TICK_TIME - 1] = TimestampTzGetDatum(time);
-	values[TICK_SNAPSHOT - 1] = PointerGetDatum(snapshot_take());
-	values[TICK_EVENT_SEQ - 1] = Int64GetDatum(event_seq);
-	table_insert_row(&w);
+	put_row(&w, queue, id, time, snapshot_take(), event_seq);
 	table_close_writer(&w);
-	ForceSyncCommit();
 
 	/* The next queue function of the same statement must see it. */
 	CommandCounterIncrement();
@@ -338,20 +384,35 @@ tick_insert_row(const Queue *queue, int64 id, TimestampTz time, int64 event_seq)
 }
 
 /*
- * Tick a queue whose tick lock is held, with "state" read under the lock.
- * Returns the new tick's id, 0 if the queue was dropped meanwhile.
+ * Tick "n" queues whose tick locks are held, with "states" read under them: all
+ * with the same snapshot.  Puts the ids of the ticks into "ids", 0 for a queue
+ * that was dropped meanwhile.  The states then are those after the ticks, but
+ * for ids and snapshots.
  */
-int64
-tick_insert(const TickState *state)
+void
+tick_insert(TickState **states, int n, int64 *ids)
 {
-	const Queue *queue = &state->queue;
-	int64 id;
+	TickSnapshot *snapshot = snapshot_take();
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TableWriter w;
 
-	/* Before the sequence is used: it goes away together with the parent. */
-	if (!lock_parent(queue))
-		return 0;
-	id = nextval_internal(queue_sequence(queue, queue->tick_seq, NULL), false);
-	tick_insert_row(queue, id, GetCurrentTransactionStartTimestamp(),
-					state->event_seq);
-	return id;
+	table_open_writer(&w, queue_relation(QUEUE_TICK_TABLE), RowExclusiveLock);
+	for (int i = 0; i < n; i++)
+	{
+		TickState *state = states[i];
+		Oid sequence = lock_sequence(&state->queue);
+
+		ids[i] = 0;
+		if (!OidIsValid(sequence))
+			continue;
+		ids[i] = nextval_internal(sequence, false);
+		put_row(&w, &state->queue, ids[i], now, snapshot, state->event_seq);
+		state->before = state->newest;
+		state->newest.time = now;
+		state->newest.event_seq = state->event_seq;
+		state->nticks = Min(state->nticks + 1, 2);
+		tick_remember(state);
+	}
+	table_close_writer(&w);
+	CommandCounterIncrement();
 }

@@ -28,12 +28,24 @@ typedef struct Tick
 typedef struct TickState
 {
 	Queue queue;
-	int64 event_seq; /* last_value of the event sequence, now */
+	Oid sequence;    /* of events */
+	int64 event_seq; /* its last_value, now */
 	int nticks;      /* 0, 1 or 2: how many of these are there */
 	Tick newest;
 	Tick before;
 } TickState;
 
+/* pgq.tick open for looking up, by a fresh snapshot. */
+typedef struct TickReader
+{
+	Snapshot snapshot;
+	Relation rel;
+	Relation index;
+	struct IndexScanDescData *scan;
+	struct TupleTableSlot *slot;
+} TickReader;
+
+/* tick.c */
 extern int tick_find_newest(int32 queue_id, Snapshot snapshot, Tick *ticks,
 							int max);
 extern bool tick_find_id(int32 queue_id, int64 id, Snapshot snapshot,
@@ -43,11 +55,18 @@ extern bool tick_find_next(int32 queue_id, int64 id, Snapshot snapshot,
 
 extern void tick_lock_queue(int32 queue_id);
 extern void tick_unlock_queue(int32 queue_id);
-extern bool tick_read_state(int32 queue_id, TickState *state);
+extern void tick_begin_read(TickReader *reader);
+extern void tick_end_read(TickReader *reader);
+extern bool tick_read_state(TickReader *reader, TickState *state);
 extern bool tick_check_state(const TickState *state, int elevel);
+extern TimestampTz tick_due_time(const TickState *state);
 extern bool tick_is_due(const TickState *state);
-extern int64 tick_insert(const TickState *state);
+extern void tick_insert(TickState **states, int n, int64 *ids);
 extern bool tick_insert_row(const Queue *queue, int64 id, TimestampTz time,
 							int64 event_seq);
+
+/* tick_memory.c */
+extern void tick_remember(const TickState *state);
+extern bool tick_recall(const Queue *queue, TickState *state);
 
 #endif /* PGQ_TICK_H */

@@ -82,6 +82,21 @@ is_awaited(const TickState *state)
 	return awaited;
 }
 
+/* Take a queue's tick lock and read its state; false if it is gone. */
+static bool
+lock_and_read(TickState *state)
+{
+	TickReader reader;
+	bool found;
+
+	state->sequence = InvalidOid;
+	tick_lock_queue(state->queue.id);
+	tick_begin_read(&reader);
+	found = tick_read_state(&reader, state);
+	tick_end_read(&reader);
+	return found;
+}
+
 /* What should be done about the queue, by "state"? */
 static TickOutcome
 judge(const TickState *state, TickReason reason)
@@ -101,77 +116,31 @@ judge(const TickState *state, TickReason reason)
 }
 
 /*
- * Tick queue "id" if "reason" gives cause; *state tells of it then, and *tick
- * is the new tick's id.
+ * Look at one queue without its lock: the list of candidates grows by it, if it
+ * seems to need a tick.  What counts is the look under the lock, which the many
+ * queues with nothing to do are spared.
  *
- * A look without the lock spares it for the many queues that have nothing to
- * do.  What counts is the look under the lock.
+ * For the settings of the queue alone, what the session remembers will do.
  */
 static TickOutcome
-tick_queue(int32 id, TickReason reason, TickState *state, int64 *tick)
+look(TickReader *reader, const Queue *queue, TickReason reason,
+	 List **candidates)
 {
+	TickState *state = palloc(sizeof(TickState));
 	TickOutcome outcome;
 
-	if (!tick_read_state(id, state))
-		return TICK_IDLE;
+	state->queue = *queue;
+	state->sequence = InvalidOid;
+	if (reason != REASON_DUE || !tick_recall(queue, state))
+	{
+		if (!tick_read_state(reader, state))
+			return TICK_IDLE;
+		tick_remember(state);
+	}
 	outcome = judge(state, reason);
-	if (outcome != TICK_DONE)
-		return outcome;
-
-	tick_lock_queue(id);
-	if (tick_read_state(id, state))
-		outcome = judge(state, reason);
-	else
-		outcome = TICK_IDLE;
 	if (outcome == TICK_DONE)
-	{
-		*tick = 0;
-		if (tick_check_state(state, WARNING))
-			*tick = tick_insert(state);
-		if (*tick == 0)
-			outcome = TICK_IDLE;
-	}
-	if (outcome != TICK_DONE)
-		tick_unlock_queue(id);
+		*candidates = lappend(*candidates, state);
 	return outcome;
-}
-
-/* pgq.ticker(i_queue_name) */
-Datum
-pgq_ticker_queue(PG_FUNCTION_ARGS)
-{
-	Queue queue;
-	TickState state;
-	int64 tick = 0;
-
-	PreventCommandIfReadOnly("pgq.ticker()");
-	if (PG_ARGISNULL(0) || !find_by_name(PG_GETARG_TEXT_PP(0), &queue))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("no such queue")));
-
-	tick_lock_queue(queue.id);
-	if (!tick_read_state(queue.id, &state))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("no such queue")));
-	if (state.queue.external_ticker)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("This queue has external tick source.")));
-	if (state.queue.ticker_paused)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("Ticker has been paused for this queue")));
-	tick_check_state(&state, ERROR);
-	if (tick_is_due(&state))
-		tick = tick_insert(&state);
-	if (tick == 0)
-	{
-		tick_unlock_queue(queue.id);
-		PG_RETURN_NULL();
-	}
-	PG_RETURN_INT64(tick);
 }
 
 /* Add a row (queue, tick or NULL for 0, channel) to a result. */
@@ -187,38 +156,115 @@ put_row(TableResult *result, const Queue *queue, int64 tick)
 	tuplestore_putvalues(result->store, result->tupdesc, values, nulls);
 }
 
+/*
+ * Tick those of the candidates, in the order of their ids, that "reason" gives
+ * cause for under their locks: all locks are taken first, so that one snapshot
+ * does for all ticks.  Puts a row for each into "result", if any, and returns
+ * how many were ticked.
+ */
+static int64
+tick_candidates(List *candidates, TickReason reason, TableResult *result)
+{
+	int n = 0;
+	int64 ticked = 0;
+	TickState **states = palloc(list_length(candidates) * sizeof(TickState *));
+	int64 *ids = palloc(list_length(candidates) * sizeof(int64));
+	TickReader reader;
+	ListCell *lc;
+
+	if (candidates == NIL)
+		return 0;
+	foreach(lc, candidates)
+		tick_lock_queue(((TickState *) lfirst(lc))->queue.id);
+	tick_begin_read(&reader);
+	foreach(lc, candidates)
+	{
+		TickState *state = lfirst(lc);
+		int32 id = state->queue.id;
+		TickOutcome outcome = TICK_IDLE;
+
+		CHECK_FOR_INTERRUPTS();
+		if (tick_read_state(&reader, state))
+			outcome = judge(state, reason);
+		if (outcome == TICK_DONE && tick_check_state(state, WARNING))
+			states[n++] = state;
+		else
+			tick_unlock_queue(id);
+		if (outcome == TICK_NOT_NOW && result != NULL)
+			put_row(result, &state->queue, 0);
+	}
+	tick_end_read(&reader);
+	if (n > 0)
+		tick_insert(states, n, ids);
+	for (int i = 0; i < n; i++)
+	{
+		if (ids[i] == 0)
+		{
+			tick_unlock_queue(states[i]->queue.id);
+			continue;
+		}
+		ticked++;
+		if (result != NULL)
+			put_row(result, &states[i]->queue, ids[i]);
+	}
+	return ticked;
+}
+
+/* pgq.ticker(i_queue_name) */
+Datum
+pgq_ticker_queue(PG_FUNCTION_ARGS)
+{
+	TickState state;
+	TickState *states = &state;
+	int64 tick = 0;
+
+	PreventCommandIfReadOnly("pgq.ticker()");
+	if (PG_ARGISNULL(0) || !find_by_name(PG_GETARG_TEXT_PP(0), &state.queue))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("no such queue")));
+
+	if (!lock_and_read(&state))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("no such queue")));
+	if (state.queue.external_ticker)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("This queue has external tick source.")));
+	if (state.queue.ticker_paused)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("Ticker has been paused for this queue")));
+	tick_check_state(&state, ERROR);
+	if (tick_is_due(&state))
+		tick_insert(&states, 1, &tick);
+	if (tick == 0)
+	{
+		tick_unlock_queue(state.queue.id);
+		PG_RETURN_NULL();
+	}
+	PG_RETURN_INT64(tick);
+}
+
 /* Tick every queue that is due; puts a row for each into "result", if any. */
 static int64
 tick_all(TableResult *result)
 {
 	Snapshot snapshot = table_fresh_snapshot();
-	List *ids = queue_list_ids(snapshot);
-	MemoryContext context;
-	MemoryContext old;
-	int64 ticked = 0;
+	List *candidates = NIL;
+	TickReader reader;
 	ListCell *lc;
 
-	UnregisterSnapshot(snapshot);
-	context = AllocSetContextCreate(CurrentMemoryContext, "pgq ticker",
-									ALLOCSET_DEFAULT_SIZES);
-	foreach(lc, ids)
+	tick_begin_read(&reader);
+	foreach(lc, queue_list(snapshot))
 	{
-		TickState state;
-		int64 tick;
-
 		CHECK_FOR_INTERRUPTS();
-		old = MemoryContextSwitchTo(context);
-		if (tick_queue(lfirst_int(lc), REASON_DUE, &state, &tick) == TICK_DONE)
-		{
-			ticked++;
-			if (result != NULL)
-				put_row(result, &state.queue, tick);
-		}
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
+		look(&reader, lfirst(lc), REASON_DUE, &candidates);
 	}
-	MemoryContextDelete(context);
-	return ticked;
+	tick_end_read(&reader);
+	UnregisterSnapshot(snapshot);
+	return tick_candidates(candidates, REASON_DUE, result);
 }
 
 /* pgq.ticker() */
@@ -277,33 +323,46 @@ wait_for_transactions(ArrayType *xids)
 	return true;
 }
 
-/* The ids of the named queues, rising, each once; unknown ones are left out. */
+/*
+ * The named queues in the order of their ids, each once; unknown ones are left
+ * out.
+ */
 static List *
 find_named_queues(ArrayType *names)
 {
 	Snapshot snapshot = table_fresh_snapshot();
-	List *ids = NIL;
+	List *queues = NIL;
 	Datum *values;
 	bool *nulls;
 	int n;
+	int32 last = 0;
+	ListCell *lc;
 
 	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls,
 					  &n);
 	for (int i = 0; i < n; i++)
 	{
-		Queue queue;
+		Queue *queue = palloc(sizeof(Queue));
 		text *name;
 
 		if (nulls[i])
 			continue;
 		name = DatumGetTextPP(values[i]);
 		if (queue_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), snapshot,
-					   &queue))
-			ids = list_append_unique_int(ids, queue.id);
+					   queue))
+			queues = lappend(queues, queue);
 	}
 	UnregisterSnapshot(snapshot);
-	queue_sort_ids(ids);
-	return ids;
+	queue_sort(queues);
+	foreach(lc, queues)
+	{
+		int32 id = ((Queue *) lfirst(lc))->id;
+
+		if (id == last)
+			queues = foreach_delete_current(queues, lc);
+		last = id;
+	}
+	return queues;
 }
 
 /*
@@ -316,6 +375,9 @@ Datum
 pgq_tick(PG_FUNCTION_ARGS)
 {
 	TableResult result;
+	TickReader reader;
+	List *candidates = NIL;
+	List *queues;
 	bool ended;
 	ListCell *lc;
 
@@ -325,23 +387,24 @@ pgq_tick(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 
 	ended = PG_ARGISNULL(1) || wait_for_transactions(PG_GETARG_ARRAYTYPE_P(1));
-	foreach(lc, find_named_queues(PG_GETARG_ARRAYTYPE_P(0)))
+	queues = find_named_queues(PG_GETARG_ARRAYTYPE_P(0));
+	if (queues == NIL)
+		return (Datum) 0;
+	tick_begin_read(&reader);
+	foreach(lc, queues)
 	{
-		TickState state;
-		int64 tick = 0;
-		TickOutcome outcome;
+		Queue *queue = lfirst(lc);
+		TickOutcome outcome = TICK_NOT_NOW;
 
+		if (queue->external_ticker || queue->ticker_paused)
+			continue;
 		if (ended)
-			outcome = tick_queue(lfirst_int(lc), REASON_COMMIT, &state, &tick);
-		else
-			outcome = tick_read_state(lfirst_int(lc), &state) &&
-							  !state.queue.external_ticker &&
-							  !state.queue.ticker_paused
-						  ? TICK_NOT_NOW
-						  : TICK_IDLE;
-		if (outcome != TICK_IDLE)
-			put_row(&result, &state.queue, tick);
+			outcome = look(&reader, queue, REASON_COMMIT, &candidates);
+		if (outcome == TICK_NOT_NOW)
+			put_row(&result, queue, 0);
 	}
+	tick_end_read(&reader);
+	tick_candidates(candidates, REASON_COMMIT, &result);
 	return (Datum) 0;
 }
 
@@ -363,19 +426,14 @@ raise_sequence(Oid seq, int64 value)
 Datum
 pgq_ticker_external(PG_FUNCTION_ARGS)
 {
-	Queue queue;
+	TickState state;
 	bool found;
 
 	PreventCommandIfReadOnly("pgq.ticker()");
-	found = !PG_ARGISNULL(0) && find_by_name(PG_GETARG_TEXT_PP(0), &queue);
-	if (found)
-	{
-		TickState state;
-
-		tick_lock_queue(queue.id);
-		found = tick_read_state(queue.id, &state) &&
-				state.queue.external_ticker && !state.queue.ticker_paused;
-	}
+	found = !PG_ARGISNULL(0) &&
+			find_by_name(PG_GETARG_TEXT_PP(0), &state.queue) &&
+			lock_and_read(&state) && state.queue.external_ticker &&
+			!state.queue.ticker_paused;
 	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -391,12 +449,12 @@ pgq_ticker_external(PG_FUNCTION_ARGS)
 							"be NULL")));
 	}
 
-	if (!tick_insert_row(&queue, PG_GETARG_INT64(1), PG_GETARG_TIMESTAMPTZ(2),
-						 PG_GETARG_INT64(3)))
+	if (!tick_insert_row(&state.queue, PG_GETARG_INT64(1),
+						 PG_GETARG_TIMESTAMPTZ(2), PG_GETARG_INT64(3)))
 		PG_RETURN_NULL();
-	raise_sequence(queue_sequence(&queue, queue.tick_seq, NULL),
+	raise_sequence(queue_sequence(&state.queue, state.queue.tick_seq, NULL),
 				   PG_GETARG_INT64(1));
-	raise_sequence(queue_sequence(&queue, queue.event_seq, NULL),
+	raise_sequence(queue_sequence(&state.queue, state.queue.event_seq, NULL),
 				   PG_GETARG_INT64(3));
 	PG_RETURN_INT64(PG_GETARG_INT64(1));
 }
@@ -410,11 +468,17 @@ pgq_ticker_external(PG_FUNCTION_ARGS)
 Datum
 pgq_force_tick(PG_FUNCTION_ARGS)
 {
-	Queue queue;
 	TickState state;
+	TickReader reader;
+	bool found;
 
-	if (PG_ARGISNULL(0) || !find_by_name(PG_GETARG_TEXT_PP(0), &queue) ||
-		!tick_read_state(queue.id, &state))
+	if (PG_ARGISNULL(0) || !find_by_name(PG_GETARG_TEXT_PP(0), &state.queue))
+		PG_RETURN_NULL();
+	state.sequence = InvalidOid;
+	tick_begin_read(&reader);
+	found = tick_read_state(&reader, &state);
+	tick_end_read(&reader);
+	if (!found)
 		PG_RETURN_NULL();
 
 	if (!state.queue.external_ticker && !state.queue.ticker_paused &&
@@ -423,11 +487,10 @@ pgq_force_tick(PG_FUNCTION_ARGS)
 			  state.queue.ticker_max_count))
 	{
 		int64 more = 1000 + 2 * (int64) Max(state.queue.ticker_max_count, 0);
-		Oid seq = queue_sequence(&queue, queue.event_seq, NULL);
-		int64 value = nextval_internal(seq, false);
+		int64 value = nextval_internal(state.sequence, false);
 
 		if (!pg_add_s64_overflow(value, more, &value))
-			raise_sequence(seq, value);
+			raise_sequence(state.sequence, value);
 	}
 	if (state.nticks == 0)
 		PG_RETURN_NULL();

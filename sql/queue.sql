@@ -128,8 +128,9 @@ BEGIN
 
 	DELETE FROM pgq.dead_event WHERE dead_queue = q.queue_id;
 	DELETE FROM pgq.delayed_event WHERE ev_queue = q.queue_id;
-	DELETE FROM pgq.tick WHERE tick_queue = q.queue_id;
+	-- Waits for tickers, who lock it, and so comes before their ticks go.
 	EXECUTE 'DROP SEQUENCE ' || pgq.quote_fqname(q.queue_tick_seq);
+	DELETE FROM pgq.tick WHERE tick_queue = q.queue_id;
 	EXECUTE 'DROP SEQUENCE ' || pgq.quote_fqname(q.queue_event_seq);
 	DELETE FROM pgq.queue WHERE queue_id = q.queue_id;
 	RETURN 1;
