@@ -45,7 +45,12 @@ PG_FUNCTION_INFO_V1(pgq_get_batch_info);
 #define SUB_ACTIVE 5
 #define SUB_BATCH 6
 #define SUB_NEXT_TICK 7
-#define SUB_NCOLUMNS 7
+#define SUB_LOST_TIME 8
+#define SUB_LOST_TICK 9
+#define SUB_NCOLUMNS 9
+
+/* The consumer is too far behind to go on: see size.sql. */
+#define ERRCODE_CONSUMER_LOST MAKE_SQLSTATE('P', 'Q', '0', '0', '1')
 
 /* columns of pgq.consumer */
 #define CO_ID 1
@@ -59,6 +64,8 @@ typedef struct Subscription
 	int64 last_tick; /* -1: NULL, as in the next two */
 	int64 batch;
 	int64 next_tick;
+	TimestampTz lost_time; /* 0: it has its position */
+	int64 lost_tick;
 	ItemPointerData tid;
 } Subscription;
 
@@ -91,6 +98,11 @@ read_subscription(Relation rel, HeapTuple tup, Subscription *sub)
 	sub->batch = int8_or_minus(values[SUB_BATCH - 1], nulls[SUB_BATCH - 1]);
 	sub->next_tick = int8_or_minus(values[SUB_NEXT_TICK - 1],
 								   nulls[SUB_NEXT_TICK - 1]);
+	sub->lost_time = nulls[SUB_LOST_TIME - 1]
+						 ? 0
+						 : DatumGetTimestampTz(values[SUB_LOST_TIME - 1]);
+	sub->lost_tick = int8_or_minus(values[SUB_LOST_TICK - 1],
+								   nulls[SUB_LOST_TICK - 1]);
 	sub->tid = tup->t_self;
 }
 
@@ -207,6 +219,31 @@ find_subscriber(const NullableDatum *names, Snapshot snapshot, Queue *queue,
 			 errhint("Call pgq.register_consumer() first.")));
 }
 
+/* Raise PQ001 if the subscription has lost its position. */
+static void
+check_not_lost(const Subscription *sub, Snapshot snapshot)
+{
+	Queue queue;
+	Datum name;
+
+	if (sub->lost_time == 0)
+		return;
+	if (!queue_find_id(sub->queue, snapshot, &queue) ||
+		!find_consumer_name(sub->consumer, snapshot, &name))
+		elog(ERROR, "consumer is gone");
+	ereport(ERROR,
+			(errcode(ERRCODE_CONSUMER_LOST),
+			 errmsg("consumer \"%s\" has lost its position on queue \"%s\"",
+					TextDatumGetCString(name), queue.name),
+			 errdetail("The queue was over its max_size at %s. The consumer "
+					   "stood at tick " INT64_FORMAT "; events from there on "
+					   "were not kept for it.",
+					   timestamptz_to_str(sub->lost_time), sub->lost_tick),
+			 errhint("Register it again: pgq.register_consumer() goes on with "
+					 "what comes from now on, pgq.register_consumer_at() from "
+					 "a tick that pgq.tick still has.")));
+}
+
 /*
  * Read the tick where a subscription stands.  "consumer" is the name as the
  * caller gave it.
@@ -231,7 +268,8 @@ find_last_tick(const Queue *queue, const Subscription *sub, Datum consumer,
 /*
  * Look for an open batch by its id, with the queue and both ticks.
  *
- * Returns false if there is none, or its ticks are gone.
+ * Returns false if there is none, or its ticks are gone.  Raises PQ001 if its
+ * consumer has lost its position.
  */
 bool
 batch_find(int64 id, Snapshot snapshot, Batch *batch)
@@ -240,6 +278,7 @@ batch_find(int64 id, Snapshot snapshot, Batch *batch)
 
 	if (!find_open_batch(id, snapshot, &sub))
 		return false;
+	check_not_lost(&sub, snapshot);
 	batch->id = id;
 	batch->sub_id = sub.id;
 	batch->consumer = sub.consumer;
@@ -421,6 +460,7 @@ next_batch(const NullableDatum *names, const BatchWish *wish, int64 *id,
 
 		CHECK_FOR_INTERRUPTS();
 		find_subscriber(names, snapshot, &queue, &sub);
+		check_not_lost(&sub, snapshot);
 		find_last_tick(&queue, &sub, names[1].value, snapshot, prev);
 		if (sub.batch >= 0)
 		{
@@ -639,9 +679,13 @@ finish_batch(int64 id)
 		Subscription sub;
 
 		found = find_open_batch(id, snapshot, &sub);
+		if (found)
+			check_not_lost(&sub, snapshot);
 		/* Another session may have been quicker: then look again. */
 		if (found && table_lock_row(&w, &sub.tid, snapshot) &&
-			!nulls[SUB_BATCH - 1] && DatumGetInt64(values[SUB_BATCH - 1]) == id)
+			!nulls[SUB_BATCH - 1] &&
+			DatumGetInt64(values[SUB_BATCH - 1]) == id &&
+			nulls[SUB_LOST_TIME - 1])
 		{
 			values[SUB_LAST_TICK - 1] = values[SUB_NEXT_TICK - 1];
 			nulls[SUB_LAST_TICK - 1] = nulls[SUB_NEXT_TICK - 1] ||

@@ -183,7 +183,8 @@ CREATE OR REPLACE FUNCTION pgq.get_slot_info(
 	OUT "position" pg_lsn,
 	OUT events int8,
 	OUT state text,
-	OUT problem text)
+	OUT problem text,
+	OUT held_bytes int8)
 RETURNS SETOF record AS $$
 DECLARE
 	wal_end pg_lsn;
@@ -209,8 +210,9 @@ BEGIN
 	FROM pgq.position p WHERE p.pos_slot = get_slot_info.slot_name
 	ORDER BY p.pos_lsn DESC LIMIT 1;
 
-	SELECT r.active, r.wal_status, w.sent_lsn, w.sync_state
-	INTO active, wal_status, sent, sync_state
+	SELECT r.active, r.wal_status, w.sent_lsn, w.sync_state,
+		   greatest(wal_end - r.restart_lsn, 0)
+	INTO active, wal_status, sent, sync_state, held_bytes
 	FROM pg_replication_slots r
 	LEFT JOIN pg_stat_replication w ON w.pid = r.active_pid
 	WHERE r.slot_name = get_slot_info.slot_name

@@ -61,6 +61,8 @@ DECLARE
 	s_id int4;
 	top_id int4;
 	start_tick int8 := x_tick_pos;
+	was_registered bool;
+	was_lost bool;
 BEGIN
 	-- Keeps rotation and drop_queue away until the position is committed.
 	SELECT queue_id INTO q_id FROM pgq.queue
@@ -98,23 +100,10 @@ BEGIN
 		END IF;
 	END IF;
 
-	PERFORM FROM pgq.subscription
+	SELECT sub_lost_time IS NOT NULL INTO was_lost FROM pgq.subscription
 	WHERE sub_queue = q_id AND sub_consumer = c_id FOR UPDATE;
-	IF FOUND THEN
-		IF x_tick_pos IS NOT NULL THEN
-			-- Its position would never move, and stop rotation.
-			IF pgq._main_consumer(q_id, c_id) <> c_id THEN
-				RAISE EXCEPTION 'cannot reposition, "%" is a sub-consumer',
-						x_consumer_name
-					USING ERRCODE = 'object_not_in_prerequisite_state',
-						DETAIL = 'The main consumer has the position.',
-						HINT = 'Reposition the main consumer.';
-			END IF;
-			UPDATE pgq.subscription
-			SET sub_last_tick = x_tick_pos, sub_batch = NULL,
-				sub_next_tick = NULL, sub_active = now()
-			WHERE sub_queue = q_id AND sub_consumer = c_id;
-		END IF;
+	was_registered := FOUND;
+	IF was_registered AND x_tick_pos IS NULL AND NOT was_lost THEN
 		RETURN 0;
 	END IF;
 
@@ -126,6 +115,25 @@ BEGIN
 				USING ERRCODE = 'object_not_in_prerequisite_state',
 					HINT = 'Start pgqd, or call pgq.ticker().';
 		END IF;
+	END IF;
+
+	IF was_registered THEN
+		-- A sub-consumer's position would never move, and stop rotation.
+		IF pgq._main_consumer(q_id, c_id) <> c_id THEN
+			IF x_tick_pos IS NOT NULL THEN
+				RAISE EXCEPTION 'cannot reposition, "%" is a sub-consumer',
+						x_consumer_name
+					USING ERRCODE = 'object_not_in_prerequisite_state',
+						DETAIL = 'The main consumer has the position.',
+						HINT = 'Reposition the main consumer.';
+			END IF;
+			start_tick := NULL;
+		END IF;
+		UPDATE pgq.subscription
+		SET sub_last_tick = start_tick, sub_batch = NULL, sub_next_tick = NULL,
+			sub_active = now(), sub_lost_time = NULL, sub_lost_tick = NULL
+		WHERE sub_queue = q_id AND sub_consumer = c_id;
+		RETURN was_lost::int4;
 	END IF;
 
 	-- sub_id has no unique constraint that would catch a used one, and sharing
@@ -143,7 +151,7 @@ END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.register_consumer_at(text, text, int8) IS
-	'Registers a consumer at a tick, or moves it there; returns 1 when it is new.';
+	'Registers a consumer at a tick, or moves it there; returns 1 when it is new or had lost its position.';
 
 
 CREATE OR REPLACE FUNCTION pgq.register_consumer(x_queue_name text, x_consumer_id text)
@@ -154,7 +162,7 @@ END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.register_consumer(text, text) IS
-	'Registers a consumer at the newest tick of a queue; returns 1 when it is new.';
+	'Registers a consumer at the newest tick of a queue; returns 1 when it is new or had lost its position.';
 
 
 CREATE OR REPLACE FUNCTION pgq.unregister_consumer(

@@ -28,6 +28,8 @@ GRANT EXECUTE ON FUNCTION
 	pgq.get_consumer_info(),
 	pgq.get_consumer_info(text),
 	pgq.get_consumer_info(text, text),
+	pgq.get_queue_size(text),
+	pgq.get_lost_consumers(text),
 	pgq.quote_fqname(text),
 	pgq.version()
 TO PUBLIC;
@@ -86,6 +88,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.get_capture_info(),
 	pgq.get_capture_info(text),
 	pgq.get_slot_info(),
+	pgq.get_limit_warnings(int8),
 	pgq.wait_ingest(pg_lsn, interval)
 TO pgq_reader, pgq_writer;
 
@@ -106,6 +109,10 @@ GRANT EXECUTE ON FUNCTION
 	pgq.capture_transactions(text, bool),
 	pgq.maint_retry_events(),
 	pgq._move_delayed_events(),
+	pgq._is_over_size(pgq.queue),
+	pgq._queue_size(int4),
+	pgq._drop_slowest(pgq.queue, int8),
+	pgq._can_be_past_switch(pgq.queue),
 	pgq.maint_rotate_tables_step1(text),
 	pgq.maint_rotate_tables_step2(),
 	pgq.maint_tables_to_vacuum(),

@@ -88,8 +88,9 @@ RETURNS SETOF record AS $$
 		   now() - done.tick_time,
 		   now() - s.sub_active,
 		   s.sub_last_tick, s.sub_batch, s.sub_next_tick,
-		   -- an idle sub-consumer has no position of its own
-		   CASE WHEN s.sub_last_tick IS NULL THEN 0
+		   -- an idle sub-consumer has no position of its own; who lost his
+		   -- has no end of it
+		   CASE WHEN s.sub_last_tick IS NULL AND s.sub_lost_time IS NULL THEN 0
 				ELSE top.tick_event_seq - done.tick_event_seq END
 	FROM pgq.queue q
 		 JOIN pgq.subscription s ON s.sub_queue = q.queue_id

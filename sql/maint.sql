@@ -6,6 +6,7 @@ DECLARE
 	q pgq.queue%ROWTYPE;
 	lowest_tick int8;
 	lowest_xmin int8;
+	dropped bool := false;
 	next_table int4;
 BEGIN
 	-- The lock also keeps register_consumer from taking a position that goes
@@ -13,7 +14,8 @@ BEGIN
 	-- key.
 	SELECT * INTO q FROM pgq.queue
 	WHERE queue_name = i_queue_name AND queue_switch_step2 IS NOT NULL
-	  AND queue_switch_time + queue_rotation_period < now()
+	  AND (queue_switch_time + queue_rotation_period < now()
+		   OR pgq._is_over_size(queue))
 	FOR NO KEY UPDATE;
 	IF NOT FOUND THEN
 		RETURN 0;
@@ -28,10 +30,11 @@ BEGIN
 	END IF;
 
 	-- The table to empty holds what was written before the last switch: all
-	-- consumers must be past it.
-	SELECT min(sub_last_tick) INTO lowest_tick FROM pgq.subscription
-	WHERE sub_queue = q.queue_id;
-	IF lowest_tick IS NOT NULL THEN
+	-- consumers must be past it, or give way.
+	LOOP
+		SELECT min(sub_last_tick) INTO lowest_tick FROM pgq.subscription
+		WHERE sub_queue = q.queue_id;
+		EXIT WHEN lowest_tick IS NULL;
 		SELECT txid_snapshot_xmin(tick_snapshot) INTO lowest_xmin
 		FROM pgq.tick
 		WHERE tick_queue = q.queue_id AND tick_id = lowest_tick;
@@ -41,10 +44,13 @@ BEGIN
 				USING ERRCODE = 'data_corrupted',
 					HINT = 'Move the consumer that stands there with pgq.register_consumer_at(), or unregister it.';
 		END IF;
-		IF lowest_xmin <= q.queue_switch_step2 THEN
+		EXIT WHEN lowest_xmin > q.queue_switch_step2;
+		-- No more than one a time: those behind it get their chance.
+		IF dropped OR NOT pgq._drop_slowest(q, lowest_tick) THEN
 			RETURN 0;
 		END IF;
-	END IF;
+		dropped := true;
+	END LOOP;
 	-- Without consumers too, a writer from before the last switch must be
 	-- gone: one may register yet and get what that writer commits then.
 	IF txid_snapshot_xmin(txid_current_snapshot()) <= q.queue_switch_step2 THEN
@@ -81,7 +87,7 @@ END;
 $$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.maint_rotate_tables_step1(text) IS
-	'Switches a queue to its next event table when the rotation period is over and all consumers are past that table.';
+	'Switches a queue to its next event table when the rotation period is over, or the queue is over its max_size, and all consumers are past that table.';
 
 
 CREATE OR REPLACE FUNCTION pgq.maint_rotate_tables_step2()
@@ -157,7 +163,8 @@ BEGIN
 	FOR func_arg IN
 		SELECT q.queue_name FROM pgq.queue q
 		WHERE q.queue_switch_step2 IS NOT NULL
-		  AND q.queue_switch_time + q.queue_rotation_period < now()
+		  AND (q.queue_switch_time + q.queue_rotation_period < now()
+			   OR pgq._is_over_size(q))
 		ORDER BY q.queue_name
 	LOOP
 		func_name := 'pgq.maint_rotate_tables_step1';

@@ -40,6 +40,12 @@ DECLARE
 	sub pgq.subscription%ROWTYPE;
 	is_new int4;
 BEGIN
+	-- Its other sub-consumers would not learn that it has lost events.
+	PERFORM FROM pgq.get_lost_consumers(i_queue_name)
+	WHERE consumer_name = i_consumer_name;
+	IF FOUND THEN
+		PERFORM pgq.next_batch(i_queue_name, i_consumer_name);
+	END IF;
 	PERFORM pgq.register_consumer(i_queue_name, i_consumer_name);
 	is_new := pgq.register_consumer(i_queue_name, full_name);
 
@@ -152,6 +158,12 @@ BEGIN
 			i_queue_name, i_consumer_name, i_subconsumer_name);
 	END LOOP;
 
+	-- It says so.
+	IF main.sub_lost_time IS NOT NULL THEN
+		PERFORM pgq.next_batch(i_queue_name, i_consumer_name);
+	ELSIF own.sub_lost_time IS NOT NULL THEN
+		PERFORM pgq.next_batch(i_queue_name, full_name);
+	END IF;
 	IF main.sub_batch IS NOT NULL THEN
 		RAISE EXCEPTION 'main consumer has batch open?'
 			USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -173,6 +185,7 @@ BEGIN
 		  AND sub_consumer <> own.sub_consumer
 		  AND pgq._main_consumer(sub_queue, sub_consumer) = main.sub_consumer
 		  AND sub_active < now() - i_dead_interval
+		  AND sub_lost_time IS NULL
 		ORDER BY sub_active, sub_consumer LIMIT 1
 		FOR UPDATE;
 		IF FOUND THEN

@@ -172,12 +172,14 @@ BEGIN
 	END IF;
 	IF x_param_name NOT IN ('ticker_max_count', 'ticker_max_lag',
 			'ticker_idle_period', 'ticker_paused', 'rotation_period',
-			'external_ticker', 'max_retries') THEN
+			'external_ticker', 'max_retries', 'max_size',
+			'max_size_policy') THEN
 		RAISE EXCEPTION 'cannot change parameter "%"', x_param_name
 			USING ERRCODE = 'invalid_parameter_value',
-				HINT = 'Parameters are ticker_max_count, ticker_max_lag, ticker_idle_period, ticker_paused, rotation_period, external_ticker and max_retries.';
+				HINT = 'Parameters are ticker_max_count, ticker_max_lag, ticker_idle_period, ticker_paused, rotation_period, external_ticker, max_retries, max_size and max_size_policy.';
 	END IF;
-	IF x_param_value IS NULL AND x_param_name <> 'max_retries' THEN
+	IF x_param_value IS NULL AND x_param_name NOT IN ('max_retries', 'max_size')
+	THEN
 		RAISE EXCEPTION 'Invalid NULL value'
 			USING ERRCODE = 'null_value_not_allowed',
 				DETAIL = format('Parameter "%s" can''t be NULL.',
@@ -213,6 +215,23 @@ BEGIN
 						HINT = 'Give NULL for no limit, 0 to bury events instead of retrying them.';
 			END IF;
 			UPDATE pgq.queue SET queue_max_retries = x_param_value::int4
+			WHERE queue_id = id;
+		WHEN 'max_size' THEN
+			IF pg_size_bytes(x_param_value) <= 0 THEN
+				RAISE EXCEPTION 'max_size must be more than 0'
+					USING ERRCODE = 'invalid_parameter_value',
+						HINT = 'Give NULL for no limit, else bytes or a size with its unit, such as 10GB.';
+			END IF;
+			UPDATE pgq.queue SET queue_max_size = pg_size_bytes(x_param_value)
+			WHERE queue_id = id;
+		WHEN 'max_size_policy' THEN
+			IF x_param_value NOT IN ('warn', 'drop_slowest') THEN
+				RAISE EXCEPTION 'there is no max_size_policy "%"',
+						x_param_value
+					USING ERRCODE = 'invalid_parameter_value',
+						HINT = 'Policies are warn and drop_slowest.';
+			END IF;
+			UPDATE pgq.queue SET queue_max_size_policy = x_param_value
 			WHERE queue_id = id;
 	END CASE;
 	RETURN 1;

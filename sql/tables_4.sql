@@ -26,6 +26,21 @@ ALTER TABLE pgq.queue ADD CONSTRAINT queue_relations_check CHECK (
 ALTER TABLE pgq.queue ADD COLUMN queue_max_retries int4
 	CONSTRAINT queue_max_retries_check CHECK (queue_max_retries >= 0);
 
+-- Bytes of disk; NULL sets no limit. See size.sql for what happens past it.
+ALTER TABLE pgq.queue ADD COLUMN queue_max_size int8
+	CONSTRAINT queue_max_size_check CHECK (queue_max_size > 0);
+ALTER TABLE pgq.queue ADD COLUMN queue_max_size_policy text NOT NULL
+	DEFAULT 'warn' CONSTRAINT queue_max_size_policy_check
+	CHECK (queue_max_size_policy IN ('warn', 'drop_slowest'));
+
+-- When and where a consumer lost its position; NULL while it has one. Such a
+-- row has no tick any more, so that nothing attaches it again by mistake.
+ALTER TABLE pgq.subscription ADD COLUMN sub_lost_time timestamptz;
+ALTER TABLE pgq.subscription ADD COLUMN sub_lost_tick int8;
+ALTER TABLE pgq.subscription ADD CONSTRAINT subscription_lost_check
+	CHECK (sub_lost_time IS NULL
+		   OR sub_last_tick IS NULL AND sub_next_tick IS NULL);
+
 -- Marks: which table's changes go to which queue. The output plugin reads
 -- them under the historic snapshot, which does not reach into a TOAST table,
 -- so no column may be moved out of the row.

@@ -59,6 +59,8 @@ static const IniKey keys[] = {
 		"Most bytes that one ingest statement takes."),
 	KEY(ingest_memory, INI_BYTES, "32MB",
 		"Bytes held for each database before reading from the WAL pauses."),
+	KEY(slot_warn_size, INI_BYTES, "10GB",
+		"Warn when a slot holds back more WAL than this; 0: never."),
 	{NULL, INI_IGNORED, 0, NULL, NULL}};
 
 /* Split a list at commas; blanks around the names and empty names go. */

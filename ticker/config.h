@@ -45,6 +45,9 @@ typedef struct Config
 	size_t ingest_max_bytes; /* of one ingest transaction's frames */
 	size_t ingest_memory;    /* of frames held, for each database */
 
+	/* warn when a slot keeps more WAL than so many bytes; 0: never */
+	size_t slot_warn_size;
+
 	char **databases; /* database_list in pieces; NULL-ended */
 } Config;
 

@@ -392,3 +392,13 @@ database_get_troubles(const Database *db, const char **texts)
 			texts[n++] = all[i];
 	return n;
 }
+
+/*
+ * Limits that are passed, though all works, a line each: the text is valid
+ * until the event loop goes on.  NULL: none.
+ */
+const char *
+database_get_warnings(const Database *db)
+{
+	return maint_get_warnings(db->maint);
+}

@@ -106,6 +106,17 @@ report_faults(FILE *out, const Config *config, const Database *db)
 	return faults.count;
 }
 
+/* Write a line for all that is no fault but wants to be seen to. */
+void
+report_warnings(FILE *out, const Database *db)
+{
+	const char *line = database_get_warnings(db);
+
+	for (; line && *line; line = strchr(line, '\n') + 1)
+		fprintf(out, "[%s]: warning: %.*s\n", database_get_name(db),
+				(int) strcspn(line, "\n"), line);
+}
+
 /* See report.h. */
 char *
 report_health(const Config *config, Database *const *databases, int n,
@@ -119,7 +130,10 @@ report_health(const Config *config, Database *const *databases, int n,
 	if (out == NULL)
 		abort();
 	for (int i = 0; i < n; i++)
+	{
 		faults += report_faults(out, config, databases[i]);
+		report_warnings(out, databases[i]);
+	}
 	if (n == 0)
 	{
 		faults++;

@@ -38,6 +38,9 @@ static const char old_list_sql[] =
 	" union all select 3, 'vacuum', t from pgq.maint_tables_to_vacuum() t"
 	") o (n, f, a) order by n";
 
+static const char limits_sql[] =
+	"select * from pgq.get_limit_warnings($1)";
+
 static const char retry_sql[] = "select * from pgq.maint_retry_events()";
 
 typedef struct Operation
@@ -63,6 +66,7 @@ struct Maint
 	int next_op;
 
 	Trouble trouble;
+	char *warnings; /* a line for each limit that is passed, or NULL */
 };
 
 static void run_next(Maint *maint);
@@ -164,6 +168,72 @@ is_vacuum(const char *func)
 		   strcasecmp(func, "vacuum analyze") == 0;
 }
 
+/* Is this warning among those of the last look? */
+static bool
+is_known(const Maint *maint, const char *warning)
+{
+	size_t len = strlen(warning);
+
+	for (const char *p = maint->warnings; p && *p; p = strchr(p, '\n') + 1)
+		if (strcspn(p, "\n") == len && strncmp(p, warning, len) == 0)
+			return true;
+	return false;
+}
+
+/* Say which limits are passed: disk of queues, WAL of the slot. */
+static void
+take_limits(Conn *conn, const PGresult *res, void *arg)
+{
+	Maint *maint = arg;
+	char *text = NULL;
+	size_t size;
+	FILE *out;
+
+	if (conn_failed(res))
+	{
+		log_warning("[%s]: maintenance: could not look at limits: %s",
+					maint->dbname, PQresultErrorMessage(res));
+		end_cycle(maint, true);
+		return;
+	}
+	out = open_memstream(&text, &size);
+	if (out == NULL)
+		abort();
+	for (int row = 0; row < PQntuples(res); row++)
+	{
+		char *warning = PQgetvalue(res, row, 0);
+
+		/* a line each, whatever queues are called */
+		for (char *p = warning; *p; p++)
+			if (*p == '\n')
+				*p = ' ';
+		if (!is_known(maint, warning))
+			log_warning("[%s]: %s", maint->dbname, warning);
+		fprintf(out, "%s\n", warning);
+	}
+	if (fclose(out) != 0)
+		abort();
+	if (PQntuples(res) == 0 && maint->warnings)
+		log_info("[%s]: limits are kept again", maint->dbname);
+	free(maint->warnings);
+	maint->warnings = PQntuples(res) > 0 ? text : NULL;
+	if (maint->warnings == NULL)
+		free(text);
+	end_cycle(maint, true);
+}
+
+static void
+ask_limits(Maint *maint)
+{
+	char slot_size[32];
+	const char *values[1] = {slot_size};
+
+	snprintf(slot_size, sizeof(slot_size), "%zu",
+			 maint->config->slot_warn_size);
+	conn_send(maint->conn, limits_sql, 1, values, NULL, NULL, take_limits,
+			  maint);
+}
+
 static void
 run_next(Maint *maint)
 {
@@ -199,7 +269,10 @@ run_next(Maint *maint)
 		free(name);
 		return;
 	}
-	end_cycle(maint, true);
+	if (maint->major >= 4)
+		ask_limits(maint);
+	else
+		end_cycle(maint, true);
 }
 
 static void
@@ -317,6 +390,7 @@ maint_free(Maint *maint)
 	event_free(maint->timer);
 	conn_free(maint->conn);
 	trouble_clear(&maint->trouble, maint->dbname, NULL);
+	free(maint->warnings);
 	free(maint->dbname);
 	free(maint);
 }
@@ -357,4 +431,11 @@ const char *
 maint_get_trouble(const Maint *maint)
 {
 	return maint->trouble.text;
+}
+
+/* Which limits are passed, a line each; NULL: none.  It is the object's. */
+const char *
+maint_get_warnings(const Maint *maint)
+{
+	return maint->warnings;
 }

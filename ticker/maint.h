@@ -32,5 +32,6 @@ extern void maint_start(Maint *maint, int major);
 extern void maint_stop(Maint *maint);
 extern bool maint_is_busy(const Maint *maint);
 extern const char *maint_get_trouble(const Maint *maint);
+extern const char *maint_get_warnings(const Maint *maint);
 
 #endif /* PGQD_MAINT_H */

@@ -47,7 +47,8 @@ typedef enum GaugeSource
 {
 	FROM_QUEUES,
 	FROM_CONSUMERS,
-	FROM_SLOTS
+	FROM_SLOTS,
+	FROM_SIZES
 } GaugeSource;
 
 typedef struct Gauge
@@ -81,7 +82,16 @@ static const Gauge gauges[] = {
 	 FROM_SLOTS, "broken"},
 	{"pgq_slot_lag_bytes", "WAL that is not in the queues yet.", FROM_SLOTS,
 	 "lag_bytes"},
-	{"pgq_slot_lag_seconds", "Age of the slot's position.", FROM_SLOTS, "lag"}};
+	{"pgq_slot_lag_seconds", "Age of the slot's position.", FROM_SLOTS, "lag"},
+	{"pgq_slot_held_bytes", "WAL that the server keeps for the slot.",
+	 FROM_SLOTS, "held_bytes"},
+	{"pgq_queue_size_bytes", "Disk that the event tables take.", FROM_SIZES,
+	 "size"},
+	{"pgq_queue_max_size_bytes", "Setting max_size.", FROM_SIZES, "max_size"},
+	{"pgq_queue_over_max_size", "Does the queue take more than max_size?",
+	 FROM_SIZES, "over"},
+	{"pgq_queue_lost_consumers", "Consumers that have lost their position.",
+	 FROM_SIZES, "lost_consumers"}};
 
 /* Labels of a row, in the order of the first columns. */
 static const char *const queue_labels[] = {"queue", NULL};
@@ -123,13 +133,16 @@ static void
 print_gauge(FILE *out, const Gauge *gauge, const Database *db)
 {
 	const Sample *sample = database_get_sample(db);
-	const PGresult *res = gauge->source == FROM_QUEUES      ? sample->queues
-						  : gauge->source == FROM_CONSUMERS ? sample->consumers
-															: sample->slots;
-	const char *const *labels = gauge->source == FROM_QUEUES ? queue_labels
-								: gauge->source == FROM_CONSUMERS
+	const PGresult *const results[] = {
+		[FROM_QUEUES] = sample->queues,
+		[FROM_CONSUMERS] = sample->consumers,
+		[FROM_SLOTS] = sample->slots,
+		[FROM_SIZES] = sample->sizes};
+	const PGresult *res = results[gauge->source];
+	const char *const *labels = gauge->source == FROM_CONSUMERS
 									? consumer_labels
-									: slot_labels;
+								: gauge->source == FROM_SLOTS ? slot_labels
+															  : queue_labels;
 	int col = res ? PQfnumber(res, gauge->column) : -1;
 
 	for (int row = 0; col >= 0 && row < PQntuples(res); row++)
@@ -174,6 +187,14 @@ print_daemon(FILE *out, Database *const *dbs, int n)
 
 		begin_line(out, "pgqd_database_troubles", dbs[i]);
 		fprintf(out, "} %d\n", database_get_troubles(dbs[i], texts));
+	}
+
+	print_head(out, "pgqd_database_warning", "gauge",
+			   "Is a limit passed? The log and /health say which.");
+	for (int i = 0; i < n; i++)
+	{
+		begin_line(out, "pgqd_database_warning", dbs[i]);
+		fprintf(out, "} %d\n", database_get_warnings(dbs[i]) != NULL);
 	}
 }
 

@@ -234,6 +234,7 @@ print_database(FILE *out, const Config *config, const Database *db)
 	if (lines == NULL)
 		abort();
 	report_faults(lines, config, db);
+	report_warnings(lines, db);
 	if (fclose(lines) != 0)
 		abort();
 	if (*faults)

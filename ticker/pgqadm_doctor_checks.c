@@ -312,6 +312,24 @@ const DoctorCheck doctor_checks[] = {
 	 " pgq.unregister_consumer({5}, {6});",
 	 NULL},
 
+	{"consumers", NEED_CAPTURE, DOCTOR_PROBLEM,
+	 "select l.queue_name, l.consumer_name, date_trunc('second',"
+	 " l.lost_time)::text, quote_literal(l.queue_name),"
+	 " quote_literal(l.consumer_name) from pgq.get_lost_consumers() l",
+	 "consumer \"{2}\" lost its position on queue \"{1}\" at {3}, because the"
+	 " queue was over its max_size",
+	 "Events are missing for it. To go on with those to come: SELECT"
+	 " pgq.register_consumer({4}, {5}); or pgq.unregister_consumer({4}, {5}).",
+	 NULL},
+
+	{"queues", NEED_CAPTURE, DOCTOR_PROBLEM,
+	 "select s.queue_name, pg_size_pretty(s.size), pg_size_pretty(s.max_size),"
+	 " coalesce('consumer \"' || s.held_by || '\"', 'a transaction, a dump, or"
+	 " too small a limit') from pgq.get_queue_size() s where s.is_over",
+	 "queue \"{1}\" takes {2} of disk, more than its max_size of {3}",
+	 "In the way is {4}. pgqd rotates early while that is so; max_size_policy"
+	 " drop_slowest gives up the consumer that is farthest behind.",
+	 NULL},
 	{"queues", NEED_PGQ, DOCTOR_WARNING,
 	 "select queue_name, quote_literal(queue_name) from pgq.queue"
 	 " where queue_ticker_paused",

@@ -31,6 +31,8 @@ static const Setting settings[] = {{"ticker_max_count", false, true},
 								   {"external_ticker", false, false},
 								   {"disable_insert", true, false},
 								   {"per_tx_limit", true, false},
+								   {"max_size", false, false},
+								   {"max_size_policy", false, false},
 								   {NULL, false, false}};
 
 /* Columns of pgq.queue in the order of the table above; intervals in s. */
@@ -42,7 +44,9 @@ static const Setting settings[] = {{"ticker_max_count", false, true},
 	"nullif(queue_ticker_paused, false), "                                     \
 	"nullif(queue_external_ticker, false), "                                   \
 	"nullif(queue_disable_insert, false), "                                    \
-	"queue_per_tx_limit"
+	"queue_per_tx_limit, "                                                     \
+	"pg_catalog.to_jsonb(q)->>'queue_max_size', "                              \
+	"nullif(pg_catalog.to_jsonb(q)->>'queue_max_size_policy', 'warn')"
 
 /* create QUEUE */
 void
@@ -129,7 +133,7 @@ show_settings(Admin *a, const char *queue)
 
 	res = admin_query(a, NULL,
 					  "select queue_name, " SETTING_COLUMNS
-					  " from pgq.queue where queue_name = $1::text "
+					  " from pgq.queue q where queue_name = $1::text "
 					  "or $1 is null order by queue_name",
 					  1, &queue);
 	if (queue != NULL && PQntuples(res) == 0)
@@ -172,7 +176,7 @@ change_setting(Admin *a, const char *queue, const Setting *s, const char *value)
 	if (!s->by_update)
 		PQclear(admin_query(a, NULL,
 							"select pgq.set_queue_config($1::text, "
-							"$3::text, $2::text)",
+							"$3::text, nullif($2::text, ''))",
 							3, params));
 	else
 	{
@@ -206,7 +210,8 @@ admin_config(Admin *a, int argc, char **argv)
 		if (find_setting(argv[i], eq) == NULL)
 			admin_fail("There are ticker_max_count, ticker_max_lag, "
 					   "ticker_idle_period, rotation_period, ticker_paused, "
-					   "external_ticker, disable_insert and per_tx_limit.",
+					   "external_ticker, disable_insert, per_tx_limit, max_size "
+					   "and max_size_policy.",
 					   "unknown config var: %.*s", (int) (eq - argv[i]),
 					   argv[i]);
 	}

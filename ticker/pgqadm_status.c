@@ -131,7 +131,8 @@ admin_print_slots(Admin *a)
 		"coalesce(wal_status, 'none') as wal, "
 		"pg_catalog.pg_size_pretty(lag_bytes) as behind, " SECONDS(
 			"coalesce(lag_time, '0')") " as lag, "
-									   "state, \"position\"::text as at, events, problem "
+									   "state, \"position\"::text as at, events, problem, "
+									   "coalesce(pg_catalog.pg_size_pretty(held_bytes), 'none') as held "
 									   "from pgq.get_slot_info()",
 		0, NULL);
 	printf("\n%-30s %6s %10s %10s %6s %9s\n" RULE "\n", "Slot", "Active", "WAL",
@@ -142,14 +143,27 @@ admin_print_slots(Admin *a)
 		printf(" %6s %10s %10s %6s %9s\n", cell(res, row, "active"),
 			   cell(res, row, "wal"), cell(res, row, "behind"),
 			   cell(res, row, "lag"), cell(res, row, "state"));
-		printf("  position %s, %s events\n", cell(res, row, "at"),
-			   cell(res, row, "events"));
+		printf("  position %s, %s events, %s of WAL held\n",
+			   cell(res, row, "at"), cell(res, row, "events"),
+			   cell(res, row, "held"));
 		if (cell(res, row, "problem")[0] != '\0')
 			printf("  problem: %s\n", cell(res, row, "problem"));
 	}
 	if (PQntuples(res) == 0)
 		puts("  none; command \"slot create\" makes one");
 	puts(RULE);
+	PQclear(res);
+}
+
+/* Queues over their max_size, and consumers that lost their position by it. */
+static void
+print_warnings(Admin *a)
+{
+	PGresult *res;
+
+	res = admin_query(a, NULL, "select pgq.get_limit_warnings()", 0, NULL);
+	for (int row = 0; row < PQntuples(res); row++)
+		printf("warning: %s\n", PQgetvalue(res, row, 0));
 	PQclear(res);
 }
 
@@ -187,7 +201,17 @@ admin_print_slots(Admin *a)
 	"'slot', slot_name, 'active', active, 'wal_status', wal_status, "                               \
 	"'lag_bytes', lag_bytes, 'lag_s', " EPOCH(                                                      \
 		"coalesce(lag_time, '0')") ", 'position', \"position\", 'events', events, 'state', state, " \
-								   "'problem', problem)), '[]') from pgq.get_slot_info())"
+								   "'problem', problem, 'held_bytes', held_bytes)), '[]') from pgq.get_slot_info())"
+
+#define SIZES_JSON                                                             \
+	"'sizes', (select coalesce(json_agg(json_build_object("                    \
+	"'queue', queue_name, 'bytes', size, 'max_bytes', max_size, "              \
+	"'policy', max_size_policy, 'over', is_over, 'held_by', held_by)), '[]') " \
+	"from pgq.get_queue_size()), "                                             \
+	"'lost_consumers', (select coalesce(json_agg(json_build_object("           \
+	"'queue', queue_name, 'consumer', consumer_name, 'lost_s_ago', " EPOCH(    \
+		"now() - lost_time") ", 'tick', lost_tick)), '[]') "                   \
+							 "from pgq.get_lost_consumers())"
 
 static void
 print_json(Admin *a, const char *sql)
@@ -227,7 +251,8 @@ admin_status(Admin *a, int argc, char **argv)
 	{
 		print_json(a, can_capture ? "select json_build_object(" VERSIONS_JSON
 									", " QUEUES_JSON ", " CONSUMERS_JSON
-									", " CAPTURES_JSON ", " SLOTS_JSON ")"
+									", " CAPTURES_JSON ", " SLOTS_JSON
+									", " SIZES_JSON ")"
 								  : "select json_build_object(" VERSIONS_JSON
 									", " QUEUES_JSON ", " CONSUMERS_JSON ")");
 		return;
@@ -245,5 +270,6 @@ admin_status(Admin *a, int argc, char **argv)
 	{
 		print_captures(a);
 		admin_print_slots(a);
+		print_warnings(a);
 	}
 }

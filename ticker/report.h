@@ -25,6 +25,7 @@ extern char *report_metrics(Database *const *databases, int n);
 extern char *report_health(const Config *config, Database *const *databases,
 						   int n, int *status);
 extern int report_faults(FILE *out, const Config *config, const Database *db);
+extern void report_warnings(FILE *out, const Database *db);
 
 /* page.c: a page for people */
 extern char *report_page(const Config *config, Database *const *databases,

@@ -26,13 +26,18 @@ static const char queues_sql[] =
 		"pg_catalog.now() - queue_switch_time") "rotation_age," EPOCH("queue_rotation_period") "rotation_period"
 																							   " from pgq.get_queue_info()";
 
+static const char sizes_sql[] =
+	"select queue_name, size, max_size, is_over::int as over, (select"
+	" pg_catalog.count(*) from pgq.get_lost_consumers(s.queue_name))"
+	" as lost_consumers from pgq.get_queue_size() s";
+
 static const char consumers_sql[] = "select queue_name, consumer_name," EPOCH(
 	"lag") "lag," EPOCH("last_seen") "last_seen, pending_events"
 									 " from pgq.get_consumer_info()";
 
 static const char slots_sql[] =
 	"select slot_name, active::int as active, lag_bytes," EPOCH(
-		"coalesce(lag_time, '0')") "lag, events, state, problem,"
+		"coalesce(lag_time, '0')") "lag, events, state, problem, held_bytes,"
 								   " (state in ('missing', 'lost', 'problem'))::int as broken"
 								   " from pgq.get_slot_info()";
 
@@ -129,6 +134,17 @@ take_slots(Conn *conn, const PGresult *res, void *arg)
 }
 
 static void
+take_sizes(Conn *conn, const PGresult *res, void *arg)
+{
+	Sample *sample = arg;
+
+	if (keep(sample, &sample->sizes, res))
+		conn_send(conn, slots_sql, 0, NULL, NULL, NULL, take_slots, sample);
+	else
+		sleep_until_next(sample);
+}
+
+static void
 take_consumers(Conn *conn, const PGresult *res, void *arg)
 {
 	Sample *sample = arg;
@@ -136,7 +152,7 @@ take_consumers(Conn *conn, const PGresult *res, void *arg)
 	if (!keep(sample, &sample->consumers, res))
 		sleep_until_next(sample);
 	else if (sample->work->major >= 4)
-		conn_send(conn, slots_sql, 0, NULL, NULL, NULL, take_slots, sample);
+		conn_send(conn, sizes_sql, 0, NULL, NULL, NULL, take_sizes, sample);
 	else
 		finish(sample);
 }
@@ -242,6 +258,7 @@ sample_stop(Sample *sample)
 	PQclear(sample->queues);
 	PQclear(sample->consumers);
 	PQclear(sample->slots);
-	sample->queues = sample->consumers = sample->slots = NULL;
+	PQclear(sample->sizes);
+	sample->queues = sample->consumers = sample->slots = sample->sizes = NULL;
 	sample->at = 0;
 }

@@ -39,6 +39,7 @@ typedef struct Sample
 	PGresult *queues; /* columns as in sample.c's queries */
 	PGresult *consumers;
 	PGresult *slots; /* NULL before PgQ 4 */
+	PGresult *sizes; /* the same */
 	SamplePoint points[SAMPLE_POINTS];
 	int npoints;
 
