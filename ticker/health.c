@@ -17,11 +17,18 @@
 /* Seconds that a ticker run may take. */
 #define TICK_PATIENCE 10.0
 
+/* Seconds that writing a group of events may take, beside check_period. */
+#define INGEST_PATIENCE 10.0
+
 /* A server says something at least every 30 s (half of wal_sender_timeout). */
 #define STREAM_PATIENCE 90.0
 
 /* Bytes that may be on their way while the stream is silent. */
 #define STREAM_SLACK (1024.0 * 1024.0)
+
+/* Seconds, beside three rotation periods, before something is remarkable. */
+#define ROTATION_SLACK 600.0
+#define CONSUMER_SLACK 60.0
 
 /* Where the faults of one database go. */
 typedef struct Faults
@@ -97,6 +104,13 @@ report_faults(FILE *out, const Config *config, const Database *db)
 			add_fault(&faults, "not connected");
 		return faults.count;
 	}
+	if (stats->writing_since > 0 && conn_clock() - stats->writing_since >
+										INGEST_PATIENCE + config->check_period)
+		add_fault(&faults,
+				  "ingest has been writing the same events for %.0f s; "
+				  "pg_blocking_pids() of session \"pgqd/ingest\" tells what "
+				  "holds it up",
+				  conn_clock() - stats->writing_since);
 	if (stats->ticked_at == 0)
 		add_fault(&faults, "no ticker run yet");
 	else if (silence > TICK_PATIENCE + 5 * config->ticker_period)
@@ -104,6 +118,49 @@ report_faults(FILE *out, const Config *config, const Database *db)
 	for (int row = 0; sample->slots && row < PQntuples(sample->slots); row++)
 		check_slot(&faults, db, sample->slots, row);
 	return faults.count;
+}
+
+static double
+get_number(const PGresult *res, int row, const char *column)
+{
+	return strtod(PQgetvalue(res, row, PQfnumber(res, column)), NULL);
+}
+
+/* Queues that are paused or do not rotate, consumers that nobody runs. */
+static void
+warn_of_sample(FILE *out, const char *name, const Sample *sample)
+{
+	const PGresult *res = sample->queues;
+
+	for (int row = 0; res && row < PQntuples(res); row++)
+	{
+		double period = get_number(res, row, "rotation_period");
+		double age = get_number(res, row, "rotation_age");
+		const char *queue = PQgetvalue(res, row, 0);
+
+		if (get_number(res, row, "paused") != 0)
+			fprintf(out,
+					"[%s]: warning: queue \"%s\" is paused: its consumers get "
+					"nothing\n",
+					name, queue);
+		if (age > 3 * period + ROTATION_SLACK)
+			fprintf(out,
+					"[%s]: warning: queue \"%s\" has not rotated for %.0f "
+					"minutes: its tables grow\n",
+					name, queue, age / 60);
+	}
+	res = sample->consumers;
+	for (int row = 0; res && row < PQntuples(res); row++)
+	{
+		double lag = get_number(res, row, "lag");
+
+		if (lag > 3 * get_number(res, row, "rotation_period") + CONSUMER_SLACK)
+			fprintf(out,
+					"[%s]: warning: consumer \"%s\" of queue \"%s\" is %.0f "
+					"minutes behind: the queue can't forget its events\n",
+					name, PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
+					lag / 60);
+	}
 }
 
 /* Write a line for all that is no fault but wants to be seen to. */
@@ -115,6 +172,7 @@ report_warnings(FILE *out, const Database *db)
 	for (; line && *line; line = strchr(line, '\n') + 1)
 		fprintf(out, "[%s]: warning: %.*s\n", database_get_name(db),
 				(int) strcspn(line, "\n"), line);
+	warn_of_sample(out, database_get_name(db), database_get_sample(db));
 }
 
 /* See report.h. */

@@ -77,13 +77,21 @@ static const char sync_sql[] =
 	"select coalesce(r.sync_state in ('sync', 'quorum'), false)"
 	" from pg_catalog.pg_stat_replication r where r.pid = $1";
 
+/* The group is written, or given up. */
+static void
+drop_group(Ingest *ingest)
+{
+	gather_free_group(ingest->group);
+	ingest->group = NULL;
+	ingest->stats->writing_since = 0;
+}
+
 /* Forget what came from the stream, and what is being written. */
 void
 ingest_drop_all(Ingest *ingest)
 {
 	gather_reset(&ingest->gather);
-	gather_free_group(ingest->group);
-	ingest->group = NULL;
+	drop_group(ingest);
 	ingest->in_large = false;
 	names_clear(&ingest->large_queues);
 	ingest->large_events = 0;
@@ -225,8 +233,7 @@ take_events(Conn *conn, const PGresult *res, void *arg)
 		case GROUP_PART:
 			ingest->large_events += events;
 			names_merge(&ingest->large_queues, &group->queues);
-			gather_free_group(group);
-			ingest->group = NULL;
+			drop_group(ingest);
 			ingest_pump(ingest);
 			break;
 		case GROUP_LAST:
@@ -264,8 +271,7 @@ take_wal_end(Conn *conn, const PGresult *res, void *arg)
 		return;
 	}
 	ingest_add_confirm(ingest, ingest->position, ingest->own_wal_end);
-	gather_free_group(ingest->group);
-	ingest->group = NULL;
+	drop_group(ingest);
 	ingest_pump(ingest);
 }
 
@@ -340,6 +346,7 @@ ingest_pump(Ingest *ingest)
 			continue;
 		}
 		ingest->group = group;
+		ingest->stats->writing_since = conn_clock();
 		send_group(ingest);
 	}
 

@@ -38,8 +38,7 @@ static const char old_list_sql[] =
 	" union all select 3, 'vacuum', t from pgq.maint_tables_to_vacuum() t"
 	") o (n, f, a) order by n";
 
-static const char limits_sql[] =
-	"select * from pgq.get_limit_warnings($1)";
+static const char limits_sql[] = "select * from pgq.get_limit_warnings($1)";
 
 static const char retry_sql[] = "select * from pgq.maint_retry_events()";
 

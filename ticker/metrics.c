@@ -133,11 +133,10 @@ static void
 print_gauge(FILE *out, const Gauge *gauge, const Database *db)
 {
 	const Sample *sample = database_get_sample(db);
-	const PGresult *const results[] = {
-		[FROM_QUEUES] = sample->queues,
-		[FROM_CONSUMERS] = sample->consumers,
-		[FROM_SLOTS] = sample->slots,
-		[FROM_SIZES] = sample->sizes};
+	const PGresult *const results[] = {[FROM_QUEUES] = sample->queues,
+									   [FROM_CONSUMERS] = sample->consumers,
+									   [FROM_SLOTS] = sample->slots,
+									   [FROM_SIZES] = sample->sizes};
 	const PGresult *res = results[gauge->source];
 	const char *const *labels = gauge->source == FROM_CONSUMERS
 									? consumer_labels

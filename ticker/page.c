@@ -13,30 +13,60 @@
 #include "conn.h"
 #include "report.h"
 
-/* Size of a curve, in pixels. */
+/* Size of a curve, in units of its own; the page stretches it. */
 #define CURVE_WIDTH 240
-#define CURVE_HEIGHT 48
+#define CURVE_HEIGHT 60
 
 static const char head[] =
 	"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
 	"<meta http-equiv=\"refresh\" content=\"10\">\n"
 	"<meta name=\"viewport\" content=\"width=device-width\">\n"
-	"<title>pgqd</title>\n<style>\n"
-	"body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:70em;"
-	"padding:0 1em;color:#222;background:#fff}\n"
-	"table{border-collapse:collapse;margin:.5em 0 1.2em}\n"
-	"th,td{padding:.2em .8em .2em 0;text-align:right;"
-	"border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}\n"
-	"th:first-child,td:first-child,td.t{text-align:left}\n"
-	"th{font-weight:600;color:#555}\n"
-	".fault{color:#a00;margin:.2em 0}.ok{color:#060}\n"
-	".curves{display:flex;flex-wrap:wrap;gap:1.5em}\n"
-	"svg{display:block;background:#f6f6f4}\n"
-	"polyline{fill:none;stroke:#2660a4;stroke-width:1.5}\n"
-	"figure{margin:0}figcaption{color:#555;font-size:13px}\n"
-	"@media(prefers-color-scheme:dark){body{color:#ddd;background:#1b1b1b}"
-	"th,figcaption{color:#aaa}th,td{border-color:#444}svg{background:#262626}"
-	"polyline{stroke:#7fb2ea}.fault{color:#f77}.ok{color:#7c7}}\n"
+	"<title>%s</title>\n<style>\n"
+	":root{color-scheme:light dark;--fg:#1d2530;--dim:#667080;--bg:#f4f5f7;"
+	"--card:#fff;--line:#e3e6ea;--blue:#2660a4;--fill:#2660a41f;"
+	"--red:#b3261e;--redbg:#fdecea;--amber:#8a5a00;--amberbg:#fff4dc;"
+	"--green:#1b6e3c;--greenbg:#e3f5e9}\n"
+	"@media(prefers-color-scheme:dark){:root{--fg:#d9dee5;--dim:#8f99a6;"
+	"--bg:#14171b;--card:#1d2126;--line:#30363d;--blue:#7fb2ea;"
+	"--fill:#7fb2ea22;--red:#ff8a80;--redbg:#3b1d1b;--amber:#f0c060;"
+	"--amberbg:#3a2f14;--green:#7ed79b;--greenbg:#17321f}}\n"
+	"*{box-sizing:border-box}\n"
+	"body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:72em;"
+	"padding:1em;color:var(--fg);background:var(--bg)}\n"
+	"header{display:flex;flex-wrap:wrap;gap:.3em 1em;align-items:center}\n"
+	"h1{font-size:1.3em;margin:0}h2{font-size:1.15em;margin:0}\n"
+	"a{color:var(--blue);text-decoration:none}\n"
+	"nav{margin-left:auto}nav a{margin-left:1em}\n"
+	".pill{padding:.1em .8em;border-radius:1em;font-size:.9em}\n"
+	".pill.good{color:var(--green);background:var(--greenbg)}\n"
+	".pill.bad{color:var(--red);background:var(--redbg)}\n"
+	"section{background:var(--card);border:1px solid var(--line);"
+	"border-radius:.6em;padding:1em 1.2em;margin:1em 0}\n"
+	".dim,footer{color:var(--dim);font-size:.9em}\n"
+	".fault,.warning{margin:.6em 0 0;padding:.4em .8em;border-radius:.3em;"
+	"border-left:.25em solid;overflow-wrap:anywhere}\n"
+	".fault{color:var(--red);background:var(--redbg)}\n"
+	".warning{color:var(--amber);background:var(--amberbg)}\n"
+	".curves{display:grid;gap:1.2em;margin:1em 0;"
+	"grid-template-columns:repeat(auto-fit,minmax(14em,1fr))}\n"
+	"figure{margin:0;min-width:0}figcaption{display:flex;gap:1em;"
+	"justify-content:space-between;align-items:baseline;color:var(--dim)}\n"
+	"figcaption b{color:var(--fg);font-size:1.15em;white-space:nowrap}\n"
+	"svg{display:block;width:100%%;height:60px;"
+	"border-bottom:1px solid var(--line)}\n"
+	"polyline{fill:none;stroke:var(--blue);stroke-width:1.5;"
+	"vector-effect:non-scaling-stroke}polygon{fill:var(--fill)}\n"
+	".scroll{overflow-x:auto;margin-top:1em}\n"
+	"table{border-collapse:collapse;width:100%%}\n"
+	"th,td{padding:.3em .6em;text-align:right;white-space:nowrap;"
+	"border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}\n"
+	"tr:last-child td{border-bottom:0}\n"
+	"th.t,td.t{text-align:left;white-space:normal}"
+	"td.t{overflow-wrap:anywhere;min-width:7em}\n"
+	"th{font-weight:500;font-size:.87em;color:var(--dim);"
+	"white-space:normal;vertical-align:bottom}\n"
+	"th:first-child,td:first-child{padding-left:0;width:30%%}\n"
+	"th:last-child,td:last-child{padding-right:0}\n"
 	"</style></head><body>\n";
 
 /* Text as HTML; NULL is nothing. */
@@ -74,34 +104,53 @@ typedef struct Column
 
 static const Column queue_columns[] = {
 	{"Queue", "queue_name", AS_TEXT},
-	{"Last tick", "last_tick", AS_NUMBER},
-	{"Tick age", "tick_age", AS_SECONDS},
-	{"New events", "new_events", AS_NUMBER},
 	{"Events a second", "events_per_second", AS_NUMBER},
+	{"New events", "new_events", AS_NUMBER},
+	{"Last tick", "last_tick", AS_NUMBER},
+	{"Ticked ago", "tick_age", AS_SECONDS},
 	{"Rotated ago", "rotation_age", AS_SECONDS},
+	{"Size", "size", AS_BYTES},
 	{NULL, NULL, AS_TEXT}};
 
 static const Column consumer_columns[] = {
 	{"Consumer", "consumer_name", AS_TEXT},
 	{"Queue", "queue_name", AS_TEXT},
 	{"Lag", "lag", AS_SECONDS},
-	{"Last seen", "last_seen", AS_SECONDS},
 	{"Pending events", "pending_events", AS_NUMBER},
+	{"Seen ago", "last_seen", AS_SECONDS},
 	{NULL, NULL, AS_TEXT}};
 
-static const Column slot_columns[] = {{"Slot", "slot_name", AS_TEXT},
-									  {"State", "state", AS_TEXT},
-									  {"Behind", "lag_bytes", AS_BYTES},
-									  {"Lag", "lag", AS_SECONDS},
-									  {"Events", "events", AS_NUMBER},
-									  {"Problem", "problem", AS_TEXT},
-									  {NULL, NULL, AS_TEXT}};
+static const Column slot_columns[] = {
+	{"Slot", "slot_name", AS_TEXT},    {"State", "state", AS_TEXT},
+	{"Behind", "lag_bytes", AS_BYTES}, {"Lag", "lag", AS_SECONDS},
+	{"Events", "events", AS_NUMBER},   {NULL, NULL, AS_TEXT}};
+
+/* Thin spaces between the thousands; a fraction only of small numbers. */
+static void
+print_number(FILE *out, double number)
+{
+	char text[64];
+	int len;
+
+	if (number < 100 && number != (long long) number)
+	{
+		fprintf(out, "%.1f", number);
+		return;
+	}
+	len = snprintf(text, sizeof(text), "%.0f", number);
+	for (int i = 0; i < len; i++)
+	{
+		if (i > 0 && text[i - 1] != '-' && (len - i) % 3 == 0)
+			fputs("&#8239;", out);
+		putc(text[i], out);
+	}
+}
 
 static void
 print_seconds(FILE *out, double s)
 {
 	if (s < 120)
-		fprintf(out, "%.1f s", s);
+		fprintf(out, s < 10 ? "%.1f s" : "%.0f s", s);
 	else if (s < 7200)
 		fprintf(out, "%.0f min", s / 60);
 	else
@@ -132,25 +181,42 @@ print_cell(FILE *out, const Column *column, const char *value)
 	else if (column->kind == AS_BYTES)
 		print_bytes(out, number);
 	else
-		fprintf(out, number == (long long) number ? "%.0f" : "%.1f", number);
+		print_number(out, number);
 	fputs("</td>", out);
 }
 
+/*
+ * The value of a column: from "res", or from the row of "more" (may be NULL)
+ * that has the same name in front.
+ */
+static const char *
+find_value(const PGresult *res, int row, const PGresult *more, const char *name)
+{
+	if (PQfnumber(res, name) >= 0)
+		return PQgetvalue(res, row, PQfnumber(res, name));
+	for (int i = 0; more && i < PQntuples(more); i++)
+		if (strcmp(PQgetvalue(more, i, 0), PQgetvalue(res, row, 0)) == 0)
+			return PQgetvalue(more, i, PQfnumber(more, name));
+	return "";
+}
+
 static void
-print_table(FILE *out, const PGresult *res, const Column *columns)
+print_table(FILE *out, const PGresult *res, const PGresult *more,
+			const Column *columns)
 {
 	if (res == NULL || PQntuples(res) == 0)
 		return;
-	fputs("<table><tr>", out);
+	fputs("<div class=\"scroll\"><table><tr>", out);
 	for (const Column *c = columns; c->heading; c++)
-		fprintf(out, "<th>%s</th>", c->heading);
+		fprintf(out, "<th%s>%s</th>", c->kind == AS_TEXT ? " class=\"t\"" : "",
+				c->heading);
 	for (int row = 0; row < PQntuples(res); row++)
 	{
 		fputs("</tr>\n<tr>", out);
 		for (const Column *c = columns; c->heading; c++)
-			print_cell(out, c, PQgetvalue(res, row, PQfnumber(res, c->name)));
+			print_cell(out, c, find_value(res, row, more, c->name));
 	}
-	fputs("</tr></table>\n", out);
+	fputs("</tr></table></div>\n", out);
 }
 
 /* The value of one curve at point i. */
@@ -178,6 +244,17 @@ value_rate(const Sample *sample, int i)
 	return (p->events - p[-1].events) / (p->at - p[-1].at);
 }
 
+static void
+print_value(FILE *out, double value, int kind)
+{
+	if (kind == AS_BYTES)
+		print_bytes(out, value);
+	else if (kind == AS_SECONDS)
+		print_seconds(out, value);
+	else
+		print_number(out, value < 100 ? value : (double) (long long) value);
+}
+
 /* One curve over time, scaled to its highest value. */
 static void
 print_curve(FILE *out, const Sample *sample, const char *caption,
@@ -190,61 +267,88 @@ print_curve(FILE *out, const Sample *sample, const char *caption,
 	for (int i = 0; i < sample->npoints; i++)
 		if (value(sample, i) > most)
 			most = value(sample, i);
+	fprintf(out, "<figure><figcaption>%s <b>", caption);
+	print_value(out, value(sample, sample->npoints - 1), kind);
 	fprintf(out,
-			"<figure><svg width=\"%d\" height=\"%d\" role=\"img\" "
-			"aria-label=\"%s\"><polyline points=\"",
+			"</b></figcaption><svg viewBox=\"0 0 %d %d\" "
+			"preserveAspectRatio=\"none\" role=\"img\" aria-label=\"%s\">",
 			CURVE_WIDTH, CURVE_HEIGHT, caption);
-	for (int i = 0; i < sample->npoints; i++)
-		fprintf(out, "%.1f,%.1f ",
-				(sample->points[i].at - begin) / length * CURVE_WIDTH,
-				CURVE_HEIGHT - 2 -
-					(most > 0 ? value(sample, i) / most : 0) *
-						(CURVE_HEIGHT - 4));
-	fprintf(out, "\"/></svg><figcaption>%s, at most ", caption);
-	if (kind == AS_BYTES)
-		print_bytes(out, most);
-	else if (kind == AS_SECONDS)
-		print_seconds(out, most);
-	else
-		fprintf(out, "%.0f", most);
-	fputs("</figcaption></figure>\n", out);
+	for (int area = 1; area >= 0; area--)
+	{
+		fputs(area ? "<polygon points=\"" : "<polyline points=\"", out);
+		if (area)
+			fprintf(out, "0,%d ", CURVE_HEIGHT);
+		for (int i = 0; i < sample->npoints; i++)
+			fprintf(out, "%.1f,%.1f ",
+					(sample->points[i].at - begin) / length * CURVE_WIDTH,
+					CURVE_HEIGHT - 1 -
+						(most > 0 ? value(sample, i) / most : 0) *
+							(CURVE_HEIGHT - 3));
+		if (area)
+			fprintf(out, "%d,%d", CURVE_WIDTH, CURVE_HEIGHT);
+		fputs("\"/>", out);
+	}
+	fputs("</svg><div class=\"dim\">at most ", out);
+	print_value(out, most, kind);
+	fputs(" in the last ", out);
+	print_seconds(out, length);
+	fputs("</div></figure>\n", out);
 }
+
+/* ---- what is wrong ---- */
+
+/* Each line as a paragraph of this class. */
+static void
+print_paragraphs(FILE *out, const char *class, char *lines)
+{
+	for (char *line = strtok(lines, "\n"); line; line = strtok(NULL, "\n"))
+	{
+		fprintf(out, "<p class=\"%s\">", class);
+		print_text(out, line);
+		fputs("</p>\n", out);
+	}
+}
+
+static void
+print_faults(FILE *out, const Config *config, const Database *db)
+{
+	char *texts[2] = {NULL, NULL};
+	size_t size;
+	FILE *lines[2];
+
+	for (int i = 0; i < 2; i++)
+		if ((lines[i] = open_memstream(&texts[i], &size)) == NULL)
+			abort();
+	report_faults(lines[0], config, db);
+	report_warnings(lines[1], db);
+	for (int i = 0; i < 2; i++)
+	{
+		if (fclose(lines[i]) != 0)
+			abort();
+		print_paragraphs(out, i == 0 ? "fault" : "warning", texts[i]);
+		free(texts[i]);
+	}
+}
+
+/* ---- the page ---- */
 
 static void
 print_database(FILE *out, const Config *config, const Database *db)
 {
 	const Sample *sample = database_get_sample(db);
-	char *faults = NULL;
-	size_t size;
-	FILE *lines;
 
-	fputs("<h2>", out);
+	fputs("<section>\n<header><h2>", out);
 	print_text(out, database_get_name(db));
-	fputs("</h2>\n<p>", out);
+	fputs("</h2><span class=\"dim\">", out);
 	print_text(out, database_get_state(db));
 	if (sample->at > 0)
 	{
-		fputs(", as of ", out);
+		fputs(", ", out);
 		print_seconds(out, conn_clock() - sample->at);
 		fputs(" ago", out);
 	}
-	fputs("</p>\n", out);
-
-	lines = open_memstream(&faults, &size);
-	if (lines == NULL)
-		abort();
-	report_faults(lines, config, db);
-	report_warnings(lines, db);
-	if (fclose(lines) != 0)
-		abort();
-	if (*faults)
-	{
-		fputs("<pre class=\"fault\">", out);
-		print_text(out, faults);
-		fputs("</pre>\n", out);
-	}
-	free(faults);
-
+	fputs("</span></header>\n", out);
+	print_faults(out, config, db);
 	if (sample->npoints > 1)
 	{
 		fputs("<div class=\"curves\">\n", out);
@@ -255,9 +359,10 @@ print_database(FILE *out, const Config *config, const Database *db)
 					AS_SECONDS);
 		fputs("</div>\n", out);
 	}
-	print_table(out, sample->queues, queue_columns);
-	print_table(out, sample->consumers, consumer_columns);
-	print_table(out, sample->slots, slot_columns);
+	print_table(out, sample->queues, sample->sizes, queue_columns);
+	print_table(out, sample->consumers, NULL, consumer_columns);
+	print_table(out, sample->slots, NULL, slot_columns);
+	fputs("</section>\n", out);
 }
 
 /* See report.h. */
@@ -266,13 +371,20 @@ report_page(const Config *config, Database *const *databases, int n)
 {
 	char *text = NULL;
 	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	int status = 200;
 	int without = 0;
+	FILE *out = open_memstream(&text, &size);
 
 	if (out == NULL)
 		abort();
-	fputs(head, out);
-	fprintf(out, "<h1>pgqd %s</h1>\n", PGQD_VERSION);
+	free(report_health(config, databases, n, &status));
+	fprintf(out, head, status == 200 ? "pgqd" : "pgqd: trouble");
+	fprintf(out,
+			"<header><h1>pgqd %s</h1><span class=\"pill %s\">%s</span>"
+			"<nav><a href=\"/health\">health</a><a href=\"/metrics\">metrics"
+			"</a></nav></header>\n",
+			PGQD_VERSION, status == 200 ? "good" : "bad",
+			status == 200 ? "healthy" : "trouble");
 	for (int i = 0; i < n; i++)
 	{
 		if (database_has_pgq(databases[i]))
@@ -281,8 +393,8 @@ report_page(const Config *config, Database *const *databases, int n)
 			without++;
 	}
 	fprintf(out,
-			"<p>%d databases without PgQ. <a href=\"/metrics\">metrics"
-			"</a> <a href=\"/health\">health</a></p>\n</body></html>\n",
+			"<footer>Databases without PgQ: %d. This page looks again every "
+			"10 s.</footer>\n</body></html>\n",
 			without);
 	if (fclose(out) != 0)
 		abort();

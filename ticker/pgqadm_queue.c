@@ -208,12 +208,12 @@ admin_config(Admin *a, int argc, char **argv)
 			admin_fail("A setting is written KEY=VALUE.", "no value given: %s",
 					   argv[i]);
 		if (find_setting(argv[i], eq) == NULL)
-			admin_fail("There are ticker_max_count, ticker_max_lag, "
-					   "ticker_idle_period, rotation_period, ticker_paused, "
-					   "external_ticker, disable_insert, per_tx_limit, max_size "
-					   "and max_size_policy.",
-					   "unknown config var: %.*s", (int) (eq - argv[i]),
-					   argv[i]);
+			admin_fail(
+				"There are ticker_max_count, ticker_max_lag, "
+				"ticker_idle_period, rotation_period, ticker_paused, "
+				"external_ticker, disable_insert, per_tx_limit, max_size "
+				"and max_size_policy.",
+				"unknown config var: %.*s", (int) (eq - argv[i]), argv[i]);
 	}
 	require_queue(a, argv[0]);
 	PQclear(admin_query(a, NULL, "begin", 0, NULL));

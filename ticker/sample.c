@@ -18,28 +18,33 @@
 #include "conn.h"
 #include "trouble.h"
 
-#define EPOCH(col) "extract(epoch from " col ")::float8 as "
-
 static const char queues_sql[] =
 	"select queue_name, last_tick_id as last_tick, ev_new as new_events,"
-	" ev_per_sec as events_per_second," EPOCH("ticker_lag") "tick_age," EPOCH(
-		"pg_catalog.now() - queue_switch_time") "rotation_age," EPOCH("queue_rotation_period") "rotation_period"
-																							   " from pgq.get_queue_info()";
+	" ev_per_sec as events_per_second,"
+	" extract(epoch from ticker_lag)::float8 as tick_age,"
+	" extract(epoch from pg_catalog.now() - queue_switch_time)::float8"
+	" as rotation_age,"
+	" extract(epoch from queue_rotation_period)::float8 as rotation_period,"
+	" queue_ticker_paused::int as paused from pgq.get_queue_info()";
 
 static const char sizes_sql[] =
 	"select queue_name, size, max_size, is_over::int as over, (select"
 	" pg_catalog.count(*) from pgq.get_lost_consumers(s.queue_name))"
 	" as lost_consumers from pgq.get_queue_size() s";
 
-static const char consumers_sql[] = "select queue_name, consumer_name," EPOCH(
-	"lag") "lag," EPOCH("last_seen") "last_seen, pending_events"
-									 " from pgq.get_consumer_info()";
+static const char consumers_sql[] =
+	"select queue_name, consumer_name, extract(epoch from lag)::float8 as lag,"
+	" extract(epoch from last_seen)::float8 as last_seen, pending_events,"
+	" (select extract(epoch from q.queue_rotation_period)::float8"
+	" from pgq.queue q where q.queue_name = c.queue_name) as rotation_period"
+	" from pgq.get_consumer_info() c";
 
 static const char slots_sql[] =
-	"select slot_name, active::int as active, lag_bytes," EPOCH(
-		"coalesce(lag_time, '0')") "lag, events, state, problem, held_bytes,"
-								   " (state in ('missing', 'lost', 'problem'))::int as broken"
-								   " from pgq.get_slot_info()";
+	"select slot_name, active::int as active, lag_bytes,"
+	" extract(epoch from coalesce(lag_time, '0'))::float8 as lag, events,"
+	" state, problem, held_bytes,"
+	" (state in ('missing', 'lost', 'problem'))::int as broken"
+	" from pgq.get_slot_info()";
 
 typedef struct SampleWork
 {

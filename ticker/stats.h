@@ -23,8 +23,9 @@ typedef struct Stats
 	uint64_t discarded; /* events of queues that are not there */
 
 	/* by conn_clock(); 0: never */
-	double ticked_at; /* a ticker run was done */
-	double heard_at;  /* the slot's stream said something */
+	double ticked_at;     /* a ticker run was done */
+	double heard_at;      /* the slot's stream said something */
+	double writing_since; /* ingest writes a group; 0: it waits for one */
 } Stats;
 
 #endif /* PGQD_STATS_H */

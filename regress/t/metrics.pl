@@ -28,6 +28,8 @@ sql($node, $db, q{
 	select pgq.create_queue('q');
 	select pgq.register_consumer('q', 'c');
 	select pgq.capture_table('q', 't'::regclass);
+	select pgq.create_queue('paused');
+	select pgq.set_queue_config('paused', 'ticker_paused', 'true');
 });
 sql($node, $db, "select pgq.create_queue(\$\$$odd\$\$)");
 
@@ -37,7 +39,7 @@ $pgqd->wait_log(qr/serves http|without libmicrohttpd/);
 plan skip_all => 'pgqd was built without libmicrohttpd'
   if $pgqd->text =~ /without libmicrohttpd/;
 wait_for('health', sub { get('/health')->{status} == 200 });
-is(get('/health')->{content}, "ok\n", 'all is well');
+like(get('/health')->{content}, qr/^ok$/m, 'all is well');
 
 sql($node, $db, 'insert into t select g, g from generate_series(1, 123) g');
 wait_ingest($node, $db);
@@ -117,6 +119,23 @@ ok(exists $m->{pgq_queue_tick_age_seconds}{"$shop,queue=\"$escaped\""},
 	delete @documented{ $response->{content} =~ /^# HELP (\S+)/mg, 'pgq_admin' };
 	is(join(' ', sort keys %documented), '', 'and no others');
 }
+{
+	# nor do dashboard and alerts ask for others
+	my %known = map { $_ => 1 } $response->{content} =~ /^# HELP (\S+)/mg;
+
+	foreach my $file ('grafana.json', 'operations.md')
+	{
+		my $text = slurp("$FindBin::RealBin/../../doc/$file");
+		my %used = map { $_ => 1 } $text =~ /\b(pgqd?_[a-z_]+(?:_total|_seconds|_events|_bytes|_up|_broken|_active|_troubles|_second))\b/g;
+
+		ok(keys %used > 5, "$file asks for metrics");
+		is(join(' ', grep { !$known{$_} } sort keys %used), '',
+			"$file: all are there");
+	}
+	require JSON::PP;
+	ok(JSON::PP->new->decode(slurp("$FindBin::RealBin/../../doc/grafana.json")),
+		'grafana.json is JSON');
+}
 wait_for(
 	'pending events',
 	sub {
@@ -139,6 +158,8 @@ pass('lines of counts tell what is new');
 wait_for('curves', sub { get('/')->{content} =~ /<polyline/ });
 my $page = get('/')->{content};
 like($page, qr/<h2>shop<\/h2>/, 'the database');
+like($page, qr/class="pill good">healthy</, 'all is well');
+like($page, qr/class="warning">[^<]*queue &quot;paused&quot; is paused: /, 'a warning');
 like($page, qr/a &quot;queue&quot; \\ with &lt;odd&gt; &amp; name/,
 	'text is escaped');
 unlike($page, qr/<odd>/, 'everywhere');
@@ -178,6 +199,18 @@ like(get('/health')->{content}, qr/^\[shop\]: ticker failed: .*tick_due/m,
 sql($node, $db, q{alter function pgq.tick_due_away() rename to tick_due});
 wait_for('green again', sub { get('/health')->{status} == 200 });
 
+# bytes that do not move: keepalives go on, but events can't be written
+my $lock = session($node, $db);
+$lock->query('begin; lock table pgq.event_template, ' . sql($node, $db,
+		"select pgq.current_event_table('q')") . ' in access exclusive mode');
+sql($node, $db, 'insert into t values (2000, 1)');
+wait_for('red when nothing moves', sub { get('/health')->{status} == 503 });
+like(get('/health')->{content},
+	qr/^\[shop\]: ingest has been writing the same events for 1\d s; /m,
+	'with what holds it up');
+$lock->query('rollback');
+wait_for('green when it moves', sub { get('/health')->{status} == 200 });
+
 sql($node, $db, q{select pg_terminate_backend(active_pid)
 	from pg_replication_slots});
 wait_for('slot to be free', sub {
@@ -187,7 +220,8 @@ wait_for('red without slot', sub {
 	my $r = get('/health');
 	$r->{status} == 503 && $r->{content} =~ /\[shop\]: .*slot is missing/ });
 pass('red without slot');
-like(get('/')->{content}, qr/class="fault">\[shop\]: /, 'the page says so too');
+like(get('/')->{content}, qr/class="pill bad">.*class="fault">\[shop\]: /s,
+	'the page says so too');
 wait_for('slot broken', sub {
 	get('/metrics')->{content} =~
 	  /^pgq_slot_broken\{$shop,slot="pgq_shop"\} 1$/m });
