@@ -55,6 +55,10 @@ static const char server_slot_query[] =
 	" from pg_catalog.pg_replication_slots s"
 	" where s.slot_name operator(pg_catalog.=) $1";
 
+static const char advance_slot_query[] =
+	"select end_lsn from pg_catalog.pg_replication_slot_advance("
+	"$1, pg_catalog.pg_current_wal_lsn())";
+
 static const char drop_slot_query[] =
 	"select pg_catalog.pg_drop_replication_slot($1)";
 
@@ -212,6 +216,26 @@ create_server_slot(const char *slot)
 	return lsn;
 }
 
+/*
+ * Take over a slot that is there.  Nothing that it still has is for the marks
+ * to come, so unless somebody reads it, it goes on from here; WAL from before a
+ * DROP EXTENSION could not even be decoded, if marks were written then.
+ */
+static XLogRecPtr
+adopt_server_slot(const char *slot, const ServerSlot *found)
+{
+	bool isnull;
+	XLogRecPtr lsn = found->confirmed;
+
+	if (found->active_pid == 0)
+	{
+		run_slot_query(advance_slot_query, slot);
+		lsn = DatumGetLSN(result_field(1, &isnull));
+		SPI_finish();
+	}
+	return lsn;
+}
+
 static void
 refuse_foreign_slot(const char *slot, const ServerSlot *found)
 {
@@ -307,7 +331,7 @@ pgq_start_capture(PG_FUNCTION_ARGS)
 							"needs", slot),
 					 errhint("Drop it with pgq.stop_capture('%s') and start "
 							 "again.", slot)));
-		lsn = found.confirmed;
+		lsn = adopt_server_slot(slot, &found);
 	}
 	else
 	{

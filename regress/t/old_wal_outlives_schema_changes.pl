@@ -214,6 +214,8 @@ is(sql($node, $db, "select string_agg(distinct state, ',') from pgq.get_capture_
 # new one, and the slot is taken over.
 is($pgqd->stop, 0, 'pgqd ends');
 sql($node, $db, 'insert into add.t (id) values (100)');
+# writes to a table that the server can't decode once it is dropped
+sql($node, $db, q{select pgq.capture_table('add', 'add.t'::regclass, 'ignore=a')});
 sql($node, $db, 'set client_min_messages = warning; drop extension pgq cascade');
 sql($node, $db, 'insert into add.t (id) values (101)');
 sql($node, $db, q{
