@@ -4,6 +4,7 @@
 #   make install         into the places that PG_CONFIG names; honours DESTDIR
 #   make check           every test, in a private copy of the server tree
 #   make demo            the tour of scripts/demo
+#   make fuzz            a minute of each fuzzer; SECONDS=600 for ten
 #   make format, lint    clang-format in place; clang-format and cppcheck as
 #                        a check
 #   make clean           what make built; make distclean: build/ too
@@ -39,10 +40,13 @@ check:
 demo:
 	@$(RUN) scripts/demo
 
+fuzz:
+	@$(RUN) scripts/fuzz --seconds $(or $(SECONDS),60)
+
 lint:
 	@$(RUN) scripts/lint
 
 format:
 	@$(RUN) scripts/lint --format
 
-.PHONY: all install uninstall installdirs clean distclean check demo lint format
+.PHONY: all install uninstall installdirs clean distclean check demo fuzz lint format

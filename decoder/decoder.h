@@ -132,4 +132,7 @@ extern void output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 extern void output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
 extern void output_marker(LogicalDecodingContext *ctx, XLogRecPtr lsn);
 
+/* options.c */
+extern bool options_parse(List *options);
+
 #endif /* PGQ_DECODER_H */

@@ -1,10 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * plugin.c
- *		The output plugin "pgq": its callbacks and options.
- *
- * Options: format 'text' (default; one JSON object a row, for people) or
- * 'frames' (event/frame_format.h), proto_version '1'.
+ *		The output plugin "pgq": its callbacks.
  *
  * The server may load this into the session of any role with REPLICATION:
  * nothing here trusts that role, or what it writes to the WAL.
@@ -15,9 +12,7 @@
  */
 #include "decoder/decoder.h"
 
-#include "catalog/pg_type.h"
 #include "replication/origin.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "event/message.h"
@@ -30,52 +25,13 @@ extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
 /* Changes between two signs of life to a waiting client. */
 #define QUIET_CHANGES 100
 
-static void
-parse_options(DecoderState *state, List *options)
-{
-	ListCell *lc;
-
-	foreach(lc, options)
-	{
-		DefElem *opt = lfirst_node(DefElem, lc);
-		const char *value = opt->arg ? strVal(opt->arg) : "";
-
-		if (strcmp(opt->defname, "format") == 0)
-		{
-			if (strcmp(value, "frames") != 0 && strcmp(value, "text") != 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("invalid value \"%s\" for option \"format\" of output plugin \"pgq\"",
-								value),
-						 errhint("Valid values are text and frames.")));
-			state->frames = strcmp(value, "frames") == 0;
-		}
-		else if (strcmp(opt->defname, "proto_version") == 0)
-		{
-			if (strcmp(value, CppAsString2(FRAME_PROTO_VERSION)) != 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("proto_version \"%s\" is not supported by output plugin \"pgq\"",
-								value),
-						 errhint("This server speaks version %d.",
-								 FRAME_PROTO_VERSION)));
-		}
-		else
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unknown option \"%s\" of output plugin \"pgq\"",
-							opt->defname),
-					 errhint("Valid options are format and proto_version.")));
-	}
-}
-
 /* Read the options, set up memory; no catalogue may be read here. */
 static void
 pgq_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 {
 	DecoderState *state = palloc0(sizeof(DecoderState));
 
-	parse_options(state, ctx->output_plugin_options);
+	state->frames = options_parse(ctx->output_plugin_options);
 	state->change_cxt = AllocSetContextCreate(ctx->context, "pgq change",
 											  ALLOCSET_DEFAULT_SIZES);
 	state->txn_cxt = AllocSetContextCreate(ctx->context, "pgq transaction",

@@ -16,6 +16,10 @@
 
 #include "ini.h"
 
+/* The server takes 1 GB in one statement. */
+#define MIN_INGEST_BYTES ((size_t) 64 * 1024)
+#define MAX_INGEST_BYTES ((size_t) 512 * 1024 * 1024)
+
 #define KEY(name, type, def, help)                                             \
 	{                                                                          \
 #name, type, offsetof(Config, name), def, help                         \
@@ -114,6 +118,7 @@ bool
 config_load(Config *config, const char *file, char **error)
 {
 	const char *zero;
+	bool in_range;
 
 	memset(config, 0, sizeof(*config));
 	if (!ini_has_section(file, "pgqd") && ini_has_section(file, "pgqadm"))
@@ -137,17 +142,16 @@ config_load(Config *config, const char *file, char **error)
 	}
 
 	zero = find_zero_period(config);
-	if (zero || config->ingest_max_bytes < 65536 ||
-		config->ingest_memory < config->ingest_max_bytes)
+	in_range = config->ingest_max_bytes >= MIN_INGEST_BYTES &&
+			   config->ingest_max_bytes <= MAX_INGEST_BYTES;
+	if (zero || !in_range || config->ingest_memory < config->ingest_max_bytes)
 	{
-		const char *key = zero ? zero
-						  : config->ingest_max_bytes < 65536
-							  ? "ingest_max_bytes"
-							  : "ingest_memory";
-		const char *wanted = zero ? "more than 0"
-							 : config->ingest_max_bytes < 65536
-								 ? "64kB or more"
-								 : "ingest_max_bytes or more";
+		const char *key = zero       ? zero
+						  : in_range ? "ingest_memory"
+									 : "ingest_max_bytes";
+		const char *wanted = zero       ? "more than 0"
+							 : in_range ? "ingest_max_bytes or more"
+										: "64kB to 512MB";
 
 		if (asprintf(error, "%s: key \"%s\" must be %s", file, key, wanted) < 0)
 			abort();

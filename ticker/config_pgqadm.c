@@ -45,7 +45,7 @@ find_dbname(const char *conninfo)
 	char *dbname = NULL;
 
 	for (PQconninfoOption *o = opts; o && o->keyword; o++)
-		if (strcmp(o->keyword, "dbname") == 0 && o->val)
+		if (strcmp(o->keyword, "dbname") == 0 && o->val && *o->val)
 			dbname = copy_text(o->val);
 	PQconninfoFree(opts);
 	return dbname;

@@ -9,7 +9,12 @@
  */
 #include "frames.h"
 
+#include <string.h>
+
 #include "event/frame_format.h"
+
+/* Most events of a transaction; sums of them over a group do not overflow. */
+#define MAX_EVENTS ((int64_t) 1 << 38)
 
 /* Read a big-endian integer. */
 uint32_t
@@ -80,7 +85,7 @@ frames_get_commit(const Frame *frame, FrameCommit *commit)
 	commit->time = (int64_t) frames_get_uint64(frame->body + 8);
 	commit->xid = frames_get_uint32(frame->body + 16);
 	commit->nevents = (int64_t) frames_get_uint64(frame->body + 20);
-	return true;
+	return commit->nevents >= 0 && commit->nevents <= MAX_EVENTS;
 }
 
 /* Read an M frame; false if it is malformed. */
@@ -123,7 +128,7 @@ frames_get_queues(const Frame *frame,
 		if (left < 4)
 			return false;
 		len = frames_get_uint32(p);
-		if (len > left - 4)
+		if (len > left - 4 || memchr(p + 4, '\0', len) != NULL)
 			return false;
 		found(p + 4, len, arg);
 		p += 4 + len;

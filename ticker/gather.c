@@ -237,7 +237,7 @@ gather_put(Gather *g, const char *data, size_t len, const char **error)
 		g->walked += n;
 	}
 
-	for (;;)
+	while (g->walked < g->in.len)
 	{
 		Frame frame;
 		FrameCommit commit;

@@ -24,6 +24,12 @@
 #include <strings.h>
 #include <unistd.h>
 
+/* Longest time, some 30 years: what a timer takes, and no typing error. */
+#define MAX_SECONDS 1e9
+
+/* Largest size that a double counts to the byte. */
+#define MAX_BYTES 9007199254740992.0
+
 typedef struct IniReader
 {
 	const char *file;
@@ -198,6 +204,43 @@ handle_pair(void *user, const char *section, const char *name,
 	return 1;
 }
 
+/* The same for who only asks whether there is anything in the section. */
+static int
+note_section(void *user, const char *section, const char *name,
+			 const char *value)
+{
+	IniReader *r = user;
+
+	if (strcmp(section, r->section) == 0)
+		r->section_seen = true;
+	return 1;
+}
+
+/* Hand all of r->file to "handler"; what goes wrong is in r->error. */
+static void
+read_file(IniReader *r, ini_handler handler)
+{
+	int bad;
+
+	r->fp = fopen(r->file, "r");
+	if (r->fp == NULL)
+	{
+		r->error = format_text("could not open config file \"%s\": %s", r->file,
+							   strerror(errno));
+		return;
+	}
+	bad = ini_parse_stream(read_line, r, handler, r);
+	if (ferror(r->fp) && !r->error)
+		r->error = format_text("could not read config file \"%s\": %s", r->file,
+							   strerror(errno));
+	fclose(r->fp);
+	if (bad > 0 && bad <= r->npieces && !r->error)
+		r->error = format_text("%s:%d: neither \"key = value\" nor [section]",
+							   r->file, r->piece_line[bad - 1]);
+	free(r->piece_line);
+	free(r->line);
+}
+
 /*
  * Replace %(key)s by the text of that key.  "depth" ends a key that refers to
  * itself.  Returns malloc'd text, NULL with r->error set.
@@ -316,7 +359,8 @@ parse_bytes(const char *text, size_t *value)
 	text += len + strspn(text + len, " ");
 	for (size_t i = 0; ok && i < sizeof(units) / sizeof(units[0]); i++)
 	{
-		if (strcasecmp(text, units[i].unit) == 0)
+		if (strcasecmp(text, units[i].unit) == 0 &&
+			number * units[i].factor <= MAX_BYTES)
 		{
 			*value = (size_t) (number * units[i].factor);
 			return true;
@@ -366,8 +410,10 @@ store_value(const IniKey *key, const char *text, void *config)
 			*(int *) member = (int) number;
 			return NULL;
 		case INI_SECONDS:
-			return ini_parse_number(text, member) ? NULL
-												  : "a number of seconds";
+			if (!ini_parse_number(text, &number) || number > MAX_SECONDS)
+				return "a number of seconds";
+			*(double *) member = number;
+			return NULL;
 		case INI_BYTES:
 			return parse_bytes(text, member) ? NULL : "a size like 4MB";
 		case INI_IGNORED:
@@ -421,7 +467,6 @@ ini_load(const char *file, const char *section, const IniKey *keys,
 	IniReader r = {
 		.file = file, .section = section, .keys = keys, .last_key = -1};
 	int nkeys = 0;
-	int bad;
 
 	while (keys[nkeys].name)
 		nkeys++;
@@ -429,27 +474,11 @@ ini_load(const char *file, const char *section, const IniKey *keys,
 		if (keys[i].type == INI_STRING || keys[i].type == INI_FILE)
 			*(char **) ((char *) config + keys[i].offset) = NULL;
 
-	*error = NULL;
-	r.fp = fopen(file, "r");
-	if (r.fp == NULL)
-	{
-		*error = format_text("could not open config file \"%s\": %s", file,
-							 strerror(errno));
-		return false;
-	}
 	r.raw = calloc(nkeys + 1, sizeof(char *));
 	r.key_line = calloc(nkeys + 1, sizeof(int));
 	if (r.raw == NULL || r.key_line == NULL)
 		abort();
-	bad = ini_parse_stream(read_line, &r, handle_pair, &r);
-	if (ferror(r.fp) && !r.error)
-		r.error = format_text("could not read config file \"%s\": %s", file,
-							  strerror(errno));
-	fclose(r.fp);
-
-	if (bad > 0 && bad <= r.npieces && !r.error)
-		r.error = format_text("%s:%d: neither \"key = value\" nor [section]",
-							  file, r.piece_line[bad - 1]);
+	read_file(&r, handle_pair);
 	if (!r.section_seen && !r.error)
 		r.error = format_text("%s: nothing in section [%s]", file, section);
 	if (!r.error)
@@ -459,30 +488,22 @@ ini_load(const char *file, const char *section, const IniKey *keys,
 		free(r.raw[i]);
 	free(r.raw);
 	free(r.key_line);
-	free(r.piece_line);
-	free(r.line);
 	*error = r.error;
 	return r.error == NULL;
 }
 
-/* Does the file have this section?  False too if it cannot be read. */
+/*
+ * Does the file have something in this section?  False too if it cannot be
+ * read.
+ */
 bool
 ini_has_section(const char *file, const char *section)
 {
-	FILE *fp = fopen(file, "r");
-	size_t len = strlen(section);
-	char *line = NULL;
-	size_t size = 0;
-	bool found = false;
+	IniReader r = {.file = file, .section = section};
 
-	if (fp == NULL)
-		return false;
-	while (!found && getline(&line, &size, fp) > 0)
-		found = line[0] == '[' && strncmp(line + 1, section, len) == 0 &&
-				line[len + 1] == ']';
-	free(line);
-	fclose(fp);
-	return found;
+	read_file(&r, note_section);
+	free(r.error);
+	return r.section_seen;
 }
 
 /* Set all members to their defaults, as ini_load() does for an empty section. */

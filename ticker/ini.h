@@ -29,7 +29,7 @@ typedef enum IniType
 	INI_FILE,    /* char *, with ~ replaced by $HOME */
 	INI_BOOL,    /* bool: 1/0, yes/no, on/off, true/false */
 	INI_INT,     /* int */
-	INI_SECONDS, /* double, not negative */
+	INI_SECONDS, /* double, not negative, 1e9 at most */
 	INI_BYTES,   /* size_t: digits, then nothing, kB, MB, GB */
 	INI_IGNORED  /* known, but of no effect; no member */
 } IniType;

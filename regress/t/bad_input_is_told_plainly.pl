@@ -72,6 +72,15 @@ refused('pgqd, unknown key', qr/unknown\.ini.*2.*colour|unknown\.ini.*colour/,
 	'pgqd', ini('unknown.ini', "[pgqd]\ncolour = red\n"));
 refused('pgqd, bad number', qr/ticker_period/,
 	'pgqd', ini('number.ini', "[pgqd]\nticker_period = soon\n"));
+refused('pgqd, endless period', qr/ticker_period.*seconds/,
+	'pgqd', ini('endless.ini', "[pgqd]\nticker_period = 1e300\n"));
+refused('pgqd, size past all bounds', qr/ingest_memory.*size/,
+	'pgqd', ini('size.ini', "[pgqd]\ningest_memory = 99999999999999GB\n"));
+refused('pgqd, size that the server refuses', qr/ingest_max_bytes.*512MB/,
+	'pgqd', ini('toobig.ini',
+		"[pgqd]\ningest_max_bytes = 2GB\ningest_memory = 4GB\n"));
+refused('pgqd, old ini without database', qr/db.*dbname/,
+	'pgqd', ini('nodb.ini', "[pgqadm]\ndb = dbname=''\n"));
 refused('pgqd -s without pidfile', qr/No pidfile configured/,
 	'pgqd', '-s', ini('nopid.ini', "[pgqd]\nsyslog = 0\n"));
 
