@@ -9,7 +9,8 @@
  * the columns of the row are allowed, like in a publication's row filter, and
  * what is not is refused when the table is captured.
  *
- * Expressions are parsed with an empty search_path: names mean pg_catalog's.
+ * Expressions are parsed with pg_catalog alone in search_path, so that names
+ * mean its objects.
  * Nor do other settings of the session change what they mean.
  *
  * Copyright (c) 2026, the PgQ 4 authors
@@ -30,6 +31,7 @@
 #include "parser/parse_collate.h"
 #include "parser/parse_expr.h"
 #include "parser/parse_node.h"
+#include "parser/parse_type.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -82,9 +84,13 @@ resolve_column(ParseState *pstate, ColumnRef *cref)
 	{
 		Form_pg_attribute att = TupleDescAttr(source->desc, i);
 
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return (Node *) makeVar(1, att->attnum, att->atttypid,
-									att->atttypmod, att->attcollation, 0);
+		if (att->attisdropped || strcmp(NameStr(att->attname), name) != 0)
+			continue;
+		/* constants beside it would be read as values of its type */
+		if (att->atttypid >= FirstNormalObjectId)
+			refuse(source, "A type in it is not built in.");
+		return (Node *) makeVar(1, att->attnum, att->atttypid, att->atttypmod,
+								att->attcollation, 0);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -92,6 +98,45 @@ resolve_column(ParseState *pstate, ColumnRef *cref)
 					name, source->option, source->text),
 			 errhint("Names with upper-case letters need double quotes.")));
 	return NULL; /* keep compiler quiet */
+}
+
+/* Has a function or operator a schema that is not the server's own? */
+static bool
+is_foreign_name(const List *names)
+{
+	return list_length(names) > 1 &&
+		   strcmp(strVal(linitial(names)), "pg_catalog") != 0;
+}
+
+/*
+ * Refuse the names of what is not built in before the expression is analysed:
+ * the analysis itself runs the input functions of types on constants, and with
+ * them the checks of domains, as whoever asks.
+ */
+static bool
+check_names(Node *node, void *context)
+{
+	const ExprSource *source = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink))
+		refuse(source, "Subqueries can't run while decoding.");
+	if (IsA(node, TypeName))
+	{
+		Oid type = LookupTypeNameOid(NULL, (TypeName *) node, true);
+
+		if (type >= FirstNormalObjectId)
+			refuse(source, get_typtype(type) == TYPTYPE_DOMAIN
+							   ? "Casts to domains run the domain's checks."
+							   : "A type in it is not built in.");
+	}
+	if (IsA(node, FuncCall) && is_foreign_name(((FuncCall *) node)->funcname))
+		refuse(source, "A function, operator or cast in it is not immutable or "
+					   "not built in.");
+	if (IsA(node, A_Expr) && is_foreign_name(((A_Expr *) node)->name))
+		refuse(source, "An operator in it is not built in.");
+	return raw_expression_tree_walker(node, check_names, context);
 }
 
 static bool
@@ -170,7 +215,7 @@ static int
 pin_settings(void)
 {
 	static const char *const pinned[][2] = {
-		{"search_path", ""},
+		{"search_path", "pg_catalog, pg_temp"},
 		{"standard_conforming_strings", "on"},
 		{"transform_null_equals", "off"}};
 	int nest_level = NewGUCNestLevel();
@@ -219,6 +264,7 @@ analyze(const ExprSource *source, bool is_condition)
 	ParseState *pstate = make_parsestate(NULL);
 	Node *node = parse_source(source);
 
+	check_names(node, (void *) source);
 	pstate->p_pre_columnref_hook = resolve_column;
 	pstate->p_ref_hook_state = (void *) source;
 	node = transformExpr(pstate, node, EXPR_KIND_SELECT_TARGET);

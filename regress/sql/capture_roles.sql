@@ -100,6 +100,39 @@ SET ROLE cap_owner;
 SELECT cap.try('select cap.as_both()');
 RESET ROLE;
 
+-- Types and operators that run their owner's code. Whoever analyses the
+-- expression, be it the table's owner, an event trigger or get_capture_info()
+-- with the rights of the extension's owner, or the plugin, must not run it.
+GRANT CREATE ON SCHEMA cap TO cap_both;
+CREATE SCHEMA cap_smuggle AUTHORIZATION cap_both;
+SET ROLE cap_both;
+CREATE FUNCTION cap.check_value(int) RETURNS bool LANGUAGE plpgsql
+AS $$ BEGIN RAISE EXCEPTION 'user code runs as %', current_user; END $$;
+CREATE DOMAIN cap.dom AS int CHECK (cap.check_value(value));
+CREATE FUNCTION cap.take_array(cap.dom[]) RETURNS text LANGUAGE sql IMMUTABLE
+AS $$ SELECT 'x' $$;
+CREATE FUNCTION cap.equal(int, cap.dom[]) RETURNS bool LANGUAGE sql IMMUTABLE
+AS $$ SELECT true $$;
+CREATE OPERATOR cap.=== (LEFTARG = int, RIGHTARG = cap.dom[], FUNCTION = cap.equal);
+CREATE DOMAIN pg_temp.text AS int CHECK (cap.check_value(value));
+CREATE TABLE cap.smuggle (id int PRIMARY KEY, doms cap.dom[]);
+SELECT cap.try(format($$select pgq.capture_table('cap_q', 'cap.smuggle', %L)$$, arg))
+FROM unnest(ARRAY[
+	$$ev_extra1='{1}'::cap.dom[]::text$$, $$ev_extra1=cap.take_array('{1}')$$,
+	$$when=1 operator(cap.===) '{1}'$$, $$when=doms = '{1}'$$,
+	$$when='1'::cap.dom is null$$, $$when=cast('{1}' as cap.dom[]) is null$$,
+	$$when=(select '{1}'::cap.dom[]) is null$$,
+	$$when='1'::pg_temp.text is null$$]) arg;
+-- a name that is the server's and somebody's means the server's
+SELECT cap.try($$select pgq.capture_table('cap_q', 'cap.smuggle', 'ev_extra1=''1''::text')$$);
+-- a rule for tables to come, which an event trigger looks at
+SELECT cap.try($$select pgq.capture_schema('cap_q', 'cap_smuggle', 'ev_extra1=''{1}''::cap.dom[]::text')$$);
+SELECT cap.try('create table cap_smuggle.t (id int primary key)');
+DROP TABLE cap.smuggle;
+DROP DOMAIN pg_temp.text;
+RESET ROLE;
+DROP SCHEMA cap_smuggle;
+
 -- functions of the triggers can't be called, and no search path reaches what
 -- runs with other rights
 SELECT cap.try('select pgq._capture_ddl()');
