@@ -6,7 +6,8 @@
  *
  * A consumer that replays changes atomically needs them, since a batch holds
  * many transactions.  In a queue that asked, the events of a transaction
- * stand between one of type "pgq.begin" and one of type "pgq.commit".
+ * stand between one of type "pgq.begin" and one of type "pgq.commit".  Those
+ * that are held for a copy have a begin and commit of their own.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -22,11 +23,12 @@
 typedef struct OpenQueue
 {
 	char *name;
+	int64 copy; /* that its events are held for, 0: none */
 	int64 nevents;
 } OpenQueue;
 
 static OpenQueue *
-find_open(DecoderState *state, const char *queue)
+find_open(DecoderState *state, const char *queue, int64 copy)
 {
 	ListCell *lc;
 
@@ -34,7 +36,7 @@ find_open(DecoderState *state, const char *queue)
 	{
 		OpenQueue *open = lfirst(lc);
 
-		if (strcmp(open->name, queue) == 0)
+		if (open->copy == copy && strcmp(open->name, queue) == 0)
 			return open;
 	}
 	return NULL;
@@ -64,7 +66,7 @@ describe(ReorderBufferTXN *txn, int64 nevents)
 
 static void
 send_boundary(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-			  const char *queue, const char *type, int64 nevents)
+			  const OpenQueue *open, const char *type, int64 nevents)
 {
 	Event event = {0};
 
@@ -74,44 +76,45 @@ send_boundary(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	event.field[EVENT_TYPE].len = strlen(type);
 	event.field[EVENT_DATA].str = describe(txn, nevents);
 	event.field[EVENT_DATA].len = strlen(event.field[EVENT_DATA].str);
-	output_event(ctx, txn, queue, &event);
+	output_event(ctx, txn, open->name, open->copy, &event);
 }
 
 static OpenQueue *
 open_queue(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-		   const char *queue)
+		   const char *queue, int64 copy)
 {
 	DecoderState *state = ctx->output_plugin_private;
 	MemoryContext old = MemoryContextSwitchTo(state->txn_cxt);
 	OpenQueue *open = palloc0(sizeof(OpenQueue));
 
 	open->name = pstrdup(queue);
+	open->copy = copy;
 	state->open_queues = lappend(state->open_queues, open);
 	MemoryContextSwitchTo(old);
-	send_boundary(ctx, txn, queue, "pgq.begin", -1);
+	send_boundary(ctx, txn, open, "pgq.begin", -1);
 	return open;
 }
 
 /*
  * Send an event of the current transaction to a queue, behind its begin where
- * the queue wants one.
+ * the queue wants one.  copy is what it is held for, 0: nothing.
  */
 void
 boundary_send_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-					const char *queue, const Event *event)
+					const char *queue, int64 copy, const Event *event)
 {
 	DecoderState *state = ctx->output_plugin_private;
 	OpenQueue *open = NULL;
 
 	if (capture_cache_has_boundaries() || state->open_queues != NIL)
 	{
-		open = find_open(state, queue);
+		open = find_open(state, queue, copy);
 		if (!open && capture_cache_wants_boundaries(queue))
-			open = open_queue(ctx, txn, queue);
+			open = open_queue(ctx, txn, queue, copy);
 		if (open)
 			open->nevents++;
 	}
-	output_event(ctx, txn, queue, event);
+	output_event(ctx, txn, queue, copy, event);
 }
 
 /* Send the end of the transaction to the queues that saw its begin. */
@@ -125,7 +128,7 @@ boundary_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	{
 		OpenQueue *open = lfirst(lc);
 
-		send_boundary(ctx, txn, open->name, "pgq.commit", open->nevents);
+		send_boundary(ctx, txn, open, "pgq.commit", open->nevents);
 	}
 	state->open_queues = NIL;
 }

@@ -36,11 +36,13 @@
 #include "utils/syscache.h"
 
 #include "event/message.h"
+#include "event/relation.h"
 
 /* columns of pgq.capture and pgq.event_table: see sql/tables.sql */
 #define CAPTURE_RELID 1
 #define CAPTURE_QUEUE 2
 #define CAPTURE_ARGS 3
+#define CAPTURE_COPY 4
 #define EVENT_TABLE_RELID 1
 #define EVENT_TABLE_QUEUE 2
 #define CAPTURE_TRANSACTION_QUEUE 1
@@ -241,32 +243,9 @@ has_mark_for(CaptureEntry *entry, const char *queue)
 	return false;
 }
 
-/* For each column of the marked table the index of its twin in the other. */
-static int *
-map_columns(TupleDesc marked, TupleDesc changed)
-{
-	int *map = palloc(marked->natts * sizeof(int));
-
-	for (int i = 0; i < marked->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(marked, i);
-
-		map[i] = -1;
-		for (int j = 0; j < changed->natts && !att->attisdropped; j++)
-		{
-			Form_pg_attribute other = TupleDescAttr(changed, j);
-
-			if (!other->attisdropped &&
-				strcmp(NameStr(att->attname), NameStr(other->attname)) == 0)
-				map[i] = j;
-		}
-	}
-	return map;
-}
-
 static void
 add_mark(CaptureEntry *entry, Relation rel, Relation marked, char *queue,
-		 ArrayType *args_array)
+		 ArrayType *args_array, int64 copy)
 {
 	CaptureMark *mark;
 	EventArgs *args = event_args_parse(args_array);
@@ -279,12 +258,13 @@ add_mark(CaptureEntry *entry, Relation rel, Relation marked, char *queue,
 	mark = &entry->marks[entry->nmarks++];
 	memset(mark, 0, sizeof(CaptureMark));
 	mark->queue = queue;
+	mark->copy = copy;
 	mark->origin_none = args->origin_none;
 	mark->marked_relid = RelationGetRelid(marked);
 	mark->plan = event_plan_make(marked, args);
 	mark->natts = RelationGetDescr(marked)->natts;
-	mark->attrmap = map_columns(RelationGetDescr(marked),
-								RelationGetDescr(rel));
+	mark->attrmap = event_relation_map_columns(RelationGetDescr(marked),
+											   RelationGetDescr(rel));
 }
 
 /*
@@ -307,6 +287,7 @@ load_marks_of(CaptureEntry *entry, Relation rel, Oid relid)
 		char *queue = TextDatumGetCString(
 			heap_getattr(tup, CAPTURE_QUEUE, desc, &isnull));
 		Datum args = heap_getattr(tup, CAPTURE_ARGS, desc, &isnull);
+		Datum copy = heap_getattr(tup, CAPTURE_COPY, desc, &isnull);
 
 		if (has_mark_for(entry, queue))
 			continue;
@@ -314,7 +295,8 @@ load_marks_of(CaptureEntry *entry, Relation rel, Oid relid)
 			marked = RelationIdGetRelation(relid);
 		if (!RelationIsValid(marked))
 			break;
-		add_mark(entry, rel, marked, queue, DatumGetArrayTypePCopy(args));
+		add_mark(entry, rel, marked, queue, DatumGetArrayTypePCopy(args),
+				 isnull ? 0 : DatumGetInt64(copy));
 	}
 	if (marked)
 		RelationClose(marked);

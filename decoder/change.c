@@ -191,7 +191,7 @@ decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 					map_row(mark, newrow, &state->rows[ROW_MAPPED_NEW]),
 					events);
 	for (int i = 0; i < n; i++)
-		boundary_send_event(ctx, txn, mark->queue, &events[i]);
+		boundary_send_event(ctx, txn, mark->queue, mark->copy, &events[i]);
 	note_warning(state, mark, FRAME_WARN_FAILED, plan->failures > 0);
 	note_warning(state, mark, FRAME_WARN_TOO_LARGE, plan->too_large);
 }
@@ -331,7 +331,7 @@ change_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			event_build_truncate(mark->plan, &event);
 			if (mark->marked_relid != RelationGetRelid(rels[i]))
 				name_partition(rels[i], mark->plan->format, &event);
-			boundary_send_event(ctx, txn, mark->queue, &event);
+			boundary_send_event(ctx, txn, mark->queue, mark->copy, &event);
 		}
 	}
 }

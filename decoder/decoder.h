@@ -28,6 +28,7 @@
 typedef struct CaptureMark
 {
 	char *queue;
+	int64 copy; /* that is under way, 0: none */
 	bool origin_none;
 	Oid marked_relid; /* the table, or an ancestor of it */
 	EventPlan *plan;  /* of the marked table */
@@ -99,7 +100,8 @@ typedef struct DecoderState
 	/* output.c: the message that is being filled */
 	bool writing;
 	FrameWriter writer;
-	StringInfoData open_queue; /* name of the open E frame's queue */
+	StringInfoData open_queue; /* name of the open frame's queue */
+	int64 open_copy;           /* that it names, 0: none */
 } DecoderState;
 
 /* capture_cache.c */
@@ -123,12 +125,12 @@ extern bool message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 /* boundary.c */
 extern void boundary_send_event(LogicalDecodingContext *ctx,
 								ReorderBufferTXN *txn, const char *queue,
-								const Event *event);
+								int64 copy, const Event *event);
 extern void boundary_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
 
 /* output.c */
 extern void output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-						 const char *queue, const Event *event);
+						 const char *queue, int64 copy, const Event *event);
 extern void output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
 extern void output_marker(LogicalDecodingContext *ctx, XLogRecPtr lsn);
 

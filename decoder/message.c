@@ -48,12 +48,13 @@ message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Size size,
 	while (frame_next(&reader) == FRAME_EVENTS)
 	{
 		char *queue;
+		int64 copy;
 		Event event;
 
-		frame_read_queue(&reader, &name);
+		frame_read_queue(&reader, &name, &copy);
 		queue = pnstrdup(name.str, name.len);
 		while (frame_next_event(&reader, &event))
-			boundary_send_event(ctx, txn, queue, &event);
+			boundary_send_event(ctx, txn, queue, 0, &event);
 	}
 	return true;
 }

@@ -70,14 +70,16 @@ put_int32(LogicalDecodingContext *ctx, DecoderState *state, int32 value)
 	put_bytes(ctx, state, &net, sizeof(net));
 }
 
-/* An E frame of one large event. */
+/* An E or H frame of one large event. */
 static void
 send_large_event(LogicalDecodingContext *ctx, DecoderState *state,
-				 const char *queue, const Event *event)
+				 const char *queue, int64 copy, const Event *event)
 {
-	char tag = FRAME_EVENTS;
+	char tag = copy ? FRAME_HELD : FRAME_EVENTS;
+	uint64 net_copy = pg_hton64((uint64) copy);
 	int queue_len = strlen(queue);
-	Size body = 4 + queue_len + 4 + frame_event_size(event);
+	Size body = 4 + queue_len + (copy ? sizeof(net_copy) : 0) + 4 +
+				frame_event_size(event);
 	uint64 net_time = pg_hton64((uint64) event->time);
 
 	if (state->writing)
@@ -87,6 +89,8 @@ send_large_event(LogicalDecodingContext *ctx, DecoderState *state,
 	put_int32(ctx, state, (int32) body);
 	put_int32(ctx, state, queue_len);
 	put_bytes(ctx, state, queue, queue_len);
+	if (copy)
+		put_bytes(ctx, state, &net_copy, sizeof(net_copy));
 	put_int32(ctx, state, 1);
 	put_bytes(ctx, state, &net_time, sizeof(net_time));
 	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
@@ -102,18 +106,20 @@ send_large_event(LogicalDecodingContext *ctx, DecoderState *state,
 
 static void
 put_event_frame(LogicalDecodingContext *ctx, DecoderState *state,
-				const char *queue, const Event *event)
+				const char *queue, int64 copy, const Event *event)
 {
 	if (frame_event_size(event) > FLUSH_SIZE)
 	{
-		send_large_event(ctx, state, queue, event);
+		send_large_event(ctx, state, queue, copy, event);
 		return;
 	}
 	begin_message(ctx, state);
-	if (strcmp(state->open_queue.data, queue) != 0 || state->writer.start < 0)
+	if (strcmp(state->open_queue.data, queue) != 0 ||
+		state->open_copy != copy || state->writer.start < 0)
 	{
 		frame_close_events(&state->writer);
-		frame_open_events(&state->writer, queue);
+		frame_open_events(&state->writer, queue, copy);
+		state->open_copy = copy;
 		resetStringInfo(&state->open_queue);
 		appendStringInfoString(&state->open_queue, queue);
 	}
@@ -135,7 +141,7 @@ put_json_field(StringInfo buf, const char *name, const char *str, int len)
 /* One row of text for people: a JSON object. */
 static void
 send_event_text(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-				const char *queue, const Event *event)
+				const char *queue, int64 copy, const Event *event)
 {
 	static const char *const names[FRAME_EVENT_FIELDS] = {
 		"ev_type",   "ev_data",   "ev_extra1",
@@ -152,17 +158,20 @@ send_event_text(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
 		put_json_field(ctx->out, names[i], event->field[i].str,
 					   event->field[i].len);
+	if (copy)
+		appendStringInfo(ctx->out, ",\"copy\":" INT64_FORMAT, copy);
 	appendStringInfoChar(ctx->out, '}');
 	OutputPluginWrite(ctx, true);
 }
 
 /*
  * Send an event of the current transaction to a queue; its strings are
- * copied.  ev_time is set here: the commit's.
+ * copied.  copy is what it is held for, 0: nothing.  ev_time is set here: the
+ * commit's.
  */
 void
 output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-			 const char *queue, const Event *event)
+			 const char *queue, int64 copy, const Event *event)
 {
 	DecoderState *state = ctx->output_plugin_private;
 	Event timed = *event;
@@ -170,9 +179,9 @@ output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	timed.time = TXN_COMMIT_TIME(txn);
 	state->txn_events++;
 	if (state->frames)
-		put_event_frame(ctx, state, queue, &timed);
+		put_event_frame(ctx, state, queue, copy, &timed);
 	else
-		send_event_text(ctx, txn, queue, &timed);
+		send_event_text(ctx, txn, queue, copy, &timed);
 }
 
 /*

@@ -201,14 +201,13 @@ parse_capture_arg(EventArgs *args, const char *arg)
 		refuse_unsupported(arg, "A capture sees a change after its commit and "
 								"can't refuse it. Use a trigger for that.");
 	else if (strcmp(arg, "copy") == 0)
-		refuse_unsupported(arg, "Capture the table without it, and copy its "
-								"present rows by hand.");
+		args->copy = true;
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown capture argument \"%s\"", arg),
-				 errhint("Valid arguments are backup, ignore=, pkey=, columns=, "
-						 "format=, ops=, origin=, when=, ev_type=, ev_data= "
+				 errhint("Valid arguments are backup, copy, ignore=, pkey=, "
+						 "columns=, format=, ops=, origin=, when=, ev_type=, ev_data= "
 						 "and ev_extra1= to ev_extra4=.")));
 }
 

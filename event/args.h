@@ -45,6 +45,7 @@ typedef struct EventArgs
 	int ops;          /* EventOp bits */
 	bool backup;      /* old row into ev_extra2 */
 	bool origin_none; /* not what replication applied here */
+	bool copy;        /* the rows that are there now come first */
 
 	char *when;               /* SQL expressions, NULL where not given */
 	char *expr[EVENT_FIELDS]; /* ev_type, ev_data, ev_extra1 .. 4 */

@@ -52,15 +52,17 @@ close_frame(StringInfo buf, int start)
 }
 
 /*
- * Begin an E frame for a queue.  w->buf is set by the caller, and no frame
- * may be open.
+ * Begin an E frame for a queue, or an H frame if a copy is given and not 0.
+ * w->buf is set by the caller, and no frame may be open.
  */
 void
-frame_open_events(FrameWriter *w, const char *queue)
+frame_open_events(FrameWriter *w, const char *queue, int64 copy)
 {
 	Assert(w->start < 0);
-	w->start = open_frame(w->buf, FRAME_EVENTS);
+	w->start = open_frame(w->buf, copy ? FRAME_HELD : FRAME_EVENTS);
 	put_string(w->buf, queue);
+	if (copy)
+		pq_sendint64(w->buf, copy);
 	w->count_at = w->buf->len;
 	w->count = 0;
 	pq_sendint32(w->buf, 0);
@@ -80,7 +82,7 @@ frame_event_size(const Event *event)
 	return size;
 }
 
-/* Append one event to the open E frame; its strings are copied. */
+/* Append one event to the open frame; its strings are copied. */
 void
 frame_put_event(FrameWriter *w, const Event *event)
 {
@@ -104,7 +106,7 @@ frame_put_event(FrameWriter *w, const Event *event)
 	w->count++;
 }
 
-/* End the open E frame, if there is one. */
+/* End the open frame, if there is one. */
 void
 frame_close_events(FrameWriter *w)
 {
@@ -260,9 +262,10 @@ frame_next(FrameReader *r)
 		return 0;
 
 	tag = *r->ptr;
-	if (tag != FRAME_EVENTS && tag != FRAME_TOUCHED && tag != FRAME_WARNING &&
-		tag != FRAME_COMMIT && tag != FRAME_MARKER)
+	if (tag != FRAME_EVENTS && tag != FRAME_HELD && tag != FRAME_TOUCHED &&
+		tag != FRAME_WARNING && tag != FRAME_COMMIT && tag != FRAME_MARKER)
 		malformed(r, "unknown kind of frame");
+	r->tag = tag;
 	r->ptr++;
 	len = get_int32(r, r->end);
 	if (len < 0 || len > r->end - r->ptr)
@@ -271,11 +274,15 @@ frame_next(FrameReader *r)
 	return tag;
 }
 
-/* The queue of the E frame that frame_next() has stopped at. */
+/*
+ * The queue of the E or H frame that frame_next() has stopped at, and the copy
+ * that an H frame names, else 0.
+ */
 void
-frame_read_queue(FrameReader *r, EventField *queue)
+frame_read_queue(FrameReader *r, EventField *queue, int64 *copy)
 {
 	get_field(r, r->body_end, false, queue);
+	*copy = r->tag == FRAME_HELD ? get_int64(r, r->body_end) : 0;
 	r->events_left = get_int32(r, r->body_end);
 	if (r->events_left <= 0 ||
 		r->events_left > (r->body_end - r->ptr) / FRAME_EVENT_MIN_LEN)
@@ -295,7 +302,7 @@ frame_read_warning(FrameReader *r, FrameWarning *warning)
 }
 
 /*
- * Next event of the E frame whose queue was read; false behind the last one.
+ * Next event of the frame whose queue was read; false behind the last one.
  */
 bool
 frame_next_event(FrameReader *r, Event *event)

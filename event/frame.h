@@ -41,16 +41,16 @@ typedef struct Event
 	EventField field[FRAME_EVENT_FIELDS];
 } Event;
 
-/* An E frame that is being written; begins at offset "start" of the buffer. */
+/* An E or H frame that is being written; begins at offset "start" of the buffer. */
 typedef struct FrameWriter
 {
 	StringInfo buf;
-	int start;    /* -1: no E frame is open */
+	int start;    /* -1: no such frame is open */
 	int count_at; /* offset of the event count */
 	int32 count;
 } FrameWriter;
 
-extern void frame_open_events(FrameWriter *w, const char *queue);
+extern void frame_open_events(FrameWriter *w, const char *queue, int64 copy);
 extern void frame_put_event(FrameWriter *w, const Event *event);
 extern void frame_close_events(FrameWriter *w);
 extern Size frame_event_size(const Event *event);
@@ -74,6 +74,7 @@ typedef struct FrameReader
 	const char *ptr;
 	const char *end;
 	/* the frame that frame_next has stopped at */
+	char tag;
 	const char *body_end;
 	int32 events_left;
 } FrameReader;
@@ -89,7 +90,7 @@ typedef struct FrameWarning
 extern Size frame_size(const char *data, Size len);
 extern void frame_read_init(FrameReader *r, const char *data, Size len);
 extern char frame_next(FrameReader *r);
-extern void frame_read_queue(FrameReader *r, EventField *queue);
+extern void frame_read_queue(FrameReader *r, EventField *queue, int64 *copy);
 extern void frame_read_warning(FrameReader *r, FrameWarning *warning);
 extern bool frame_next_event(FrameReader *r, Event *event);
 

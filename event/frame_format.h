@@ -27,6 +27,12 @@
  *				int32	length in bytes, -1 for NULL
  *				bytes	value
  *
+ * 'H', events for one queue of a table that is being copied into it: they are
+ * to be held until the copy is done, and thrown away if it was given up for
+ * another.  As 'E', but with the copy behind the queue's name:
+ *
+ *		int64	id of the copy, a row of pgq.copy
+ *
  * 'T', queues that the transaction fed directly by SQL (insert_event, COPY):
  * their rows are in the event tables when the transaction's commit is visible
  *
@@ -51,7 +57,7 @@
  *		int64	LSN just behind the commit record: the position to go on from
  *		int64	commit time, microseconds since 2000-01-01 UTC
  *		int32	the transaction's 32-bit xid
- *		int64	number of events in its E frames
+ *		int64	number of events in its E and H frames
  *
  * 'M', a marker: someone waits until all that committed before it is in the
  * queues.  Comes between transactions only.
@@ -70,6 +76,7 @@
 #define FRAME_PROTO_VERSION 1
 
 #define FRAME_EVENTS 'E'
+#define FRAME_HELD 'H'
 #define FRAME_TOUCHED 'T'
 #define FRAME_COMMIT 'C'
 #define FRAME_MARKER 'M'

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * relation.c
- *		The key columns of a table.
+ *		The key columns of a table, and the same columns in another one.
  *
  * Column names come from the table, not from the index: an index keeps the
  * old name of a renamed column (contract section 9.6), and columns that a
@@ -85,4 +85,30 @@ event_relation_key(Relation rel, const EventArgs *args)
 		key = lappend_int(key, attnum);
 	}
 	return key;
+}
+
+/*
+ * For each column of the marked table, dropped ones included, the index of its
+ * twin in the changed one, or -1; palloc'd.
+ */
+int *
+event_relation_map_columns(TupleDesc marked, TupleDesc changed)
+{
+	int *map = palloc(marked->natts * sizeof(int));
+
+	for (int i = 0; i < marked->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(marked, i);
+
+		map[i] = -1;
+		for (int j = 0; j < changed->natts && !att->attisdropped; j++)
+		{
+			Form_pg_attribute other = TupleDescAttr(changed, j);
+
+			if (!other->attisdropped &&
+				strcmp(NameStr(att->attname), NameStr(other->attname)) == 0)
+				map[i] = j;
+		}
+	}
+	return map;
 }

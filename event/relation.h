@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * relation.h
- *		What event building has to know of a table: its key.
+ *		What event building has to know of a table: its key, and the same
+ *		columns in another one.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -10,6 +11,7 @@
 #ifndef PGQ_RELATION_H
 #define PGQ_RELATION_H
 
+#include "access/tupdesc.h"
 #include "nodes/pg_list.h"
 #include "utils/relcache.h"
 
@@ -17,5 +19,6 @@
 
 extern List *event_relation_primary_key(Relation rel);
 extern List *event_relation_key(Relation rel, const EventArgs *args);
+extern int *event_relation_map_columns(TupleDesc marked, TupleDesc changed);
 
 #endif /* PGQ_RELATION_H */

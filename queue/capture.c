@@ -33,6 +33,7 @@
 
 #include "event/compat.h"
 #include "queue/capture.h"
+#include "queue/copy.h"
 #include "queue/slot.h"
 
 PG_FUNCTION_INFO_V1(pgq_capture_table);
@@ -168,11 +169,26 @@ raise_if(const CaptureProblem *problem)
 }
 
 /*
+ * Raise an error unless the table, which is locked, can be captured with these
+ * arguments.
+ */
+void
+capture_require_fit(Oid relid, const EventArgs *args)
+{
+	Relation rel = table_open(relid, NoLock);
+
+	raise_if(capture_check_table(rel, args));
+	raise_if(capture_check_expressions(rel, args));
+	table_close(rel, NoLock);
+}
+
+/*
  * pgq.capture_table(i_queue text, i_table regclass, variadic i_args text[])
  * returns int
  *
  * Set the mark of a table for a queue.  Returns 1 if it is new, 0 if it
- * replaces one.
+ * replaces one.  With the argument "copy" the mark is pgqd's to set, when it
+ * begins to copy the table.
  */
 Datum
 pgq_capture_table(PG_FUNCTION_ARGS)
@@ -181,7 +197,6 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	Oid relid;
 	ArrayType *array;
 	EventArgs *args;
-	Relation rel;
 	bool is_new;
 
 	PreventCommandDuringRecovery("pgq.capture_table()");
@@ -204,18 +219,26 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 				 errhint("Instead of a long ignore= list use columns=, or the "
 						 "other way round.")));
 	require_slot();
-	capture_refuse_written(relid);
+	if (!args->copy)
+		capture_refuse_written(relid);
 	capture_require_queue(queue);
 
-	capture_lock_tree(relid, ShareRowExclusiveLock);
+	/* a copy locks the table when it begins */
+	capture_lock_tree(relid,
+					  args->copy ? AccessShareLock : ShareRowExclusiveLock);
 	/* the owner may have changed while we waited */
 	capture_require_rights(relid);
-	rel = table_open(relid, NoLock);
-	raise_if(capture_check_table(rel, args));
-	raise_if(capture_check_expressions(rel, args));
-	table_close(rel, NoLock);
-
-	is_new = capture_mark_write(relid, queue, array);
+	capture_require_fit(relid, args);
+	if (args->copy)
+	{
+		raise_if(capture_check_copy(args));
+		is_new = copy_request(queue, relid, array);
+	}
+	else
+	{
+		copy_require_none(queue, relid);
+		is_new = capture_mark_write(relid, queue, array);
+	}
 	capture_trouble_clear(relid, queue);
 	PG_RETURN_INT32(is_new ? 1 : 0);
 }
@@ -223,13 +246,15 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 /*
  * pgq.uncapture_table(i_queue text, i_table regclass) returns int
  *
- * Remove the mark of a table for a queue.  Returns 1, or 0 if there was none.
+ * Remove the mark of a table for a queue, and end its copy.  Returns 1, or 0 if
+ * there was none.
  */
 Datum
 pgq_uncapture_table(PG_FUNCTION_ARGS)
 {
 	char *queue;
 	Oid relid;
+	bool had_copy;
 
 	PreventCommandDuringRecovery("pgq.uncapture_table()");
 	PreventCommandIfReadOnly("pgq.uncapture_table()");
@@ -250,5 +275,6 @@ pgq_uncapture_table(PG_FUNCTION_ARGS)
 	(void) lock_queue(queue);
 	capture_lock_tree(relid, ShareRowExclusiveLock);
 	capture_require_rights(relid);
-	PG_RETURN_INT32(capture_mark_delete(relid, queue));
+	had_copy = copy_cancel(queue, relid, true);
+	PG_RETURN_INT32(capture_mark_delete(relid, queue) > 0 || had_copy ? 1 : 0);
 }

@@ -52,12 +52,14 @@ typedef struct CaptureProblem
 extern void capture_require_writer(const char *what);
 extern void capture_require_queue(const char *queue);
 extern void capture_require_rights(Oid relid);
+extern void capture_require_fit(Oid relid, const EventArgs *args);
 extern Datum pgq_capture_table(PG_FUNCTION_ARGS);
 
 /* capture_check.c */
 extern char *capture_table_name(Oid relid);
 extern CaptureProblem *capture_check_kind(Oid relid);
 extern CaptureProblem *capture_check_table(Relation rel, const EventArgs *args);
+extern CaptureProblem *capture_check_copy(const EventArgs *args);
 extern CaptureProblem *capture_check_expressions(Relation rel,
 												 const EventArgs *args);
 pg_noreturn extern void capture_raise(const CaptureProblem *problem);
@@ -72,6 +74,7 @@ extern void capture_lock_tree(Oid relid, LOCKMODE mode);
 extern List *capture_marks_read(void);
 extern bool capture_mark_write(Oid relid, const char *queue, ArrayType *args);
 extern int capture_mark_delete(Oid relid, const char *queue);
+extern void capture_mark_end_copy(Oid relid, const char *queue, int64 copy);
 extern void capture_invalidate(void);
 
 /* capture_trouble.c */

@@ -397,6 +397,21 @@ capture_check_table(Relation rel, const EventArgs *args)
 }
 
 /*
+ * Check whether the rows of a table can be copied with these arguments.
+ * Returns NULL if they can, else a palloc'd problem.
+ */
+CaptureProblem *
+capture_check_copy(const EventArgs *args)
+{
+	if ((args->ops & EVENT_OP_INSERT) != 0)
+		return NULL;
+	return problem(ERRCODE_INVALID_PARAMETER_VALUE,
+				   "Add insert to ops=, or leave \"copy\" out.",
+				   "Rows that are copied come as inserts.",
+				   "argument \"copy\" contradicts ops= without insert");
+}
+
+/*
  * Check whether the expressions among the arguments can be compiled for a
  * table as it is now.  Returns NULL if all is well, else a palloc'd problem;
  * then the caller must raise it, since only the end of the transaction cleans

@@ -186,7 +186,8 @@ try_lock_tree(Oid relid, LOCKMODE mode, int wait_ms)
 
 /*
  * Lock a table and all its partitions against writers until the end of the
- * transaction; mode is SHARE ROW EXCLUSIVE or stronger.
+ * transaction; mode is SHARE ROW EXCLUSIVE or stronger.  A weaker one only keeps
+ * them as they are.
  *
  * Waits for lock_timeout if that is set, else 10 seconds, and raises
  * ERRCODE_LOCK_NOT_AVAILABLE then, holding no lock.

@@ -37,7 +37,8 @@ PG_FUNCTION_INFO_V1(pgq__invalidate_capture);
 #define CAPTURE_RELID 1
 #define CAPTURE_QUEUE 2
 #define CAPTURE_ARGS 3
-#define CAPTURE_NATTS 3
+#define CAPTURE_COPY 4
+#define CAPTURE_NATTS 4
 
 static Relation
 open_capture(LOCKMODE lockmode)
@@ -104,9 +105,9 @@ begin_scan(Relation rel, Oid relid, const char *queue)
 }
 
 /*
- * Write a mark, or replace its arguments.  The caller holds locks on the
- * table and on the queue's row, so nobody else changes this mark.  Returns
- * true if it is new.
+ * Write a mark, or replace its arguments: a copy that is under way stays.  The
+ * caller holds locks on the table and on the queue's row, so nobody else changes
+ * this mark.  Returns true if it is new.
  */
 bool
 capture_mark_write(Oid relid, const char *queue, ArrayType *args)
@@ -117,8 +118,11 @@ capture_mark_write(Oid relid, const char *queue, ArrayType *args)
 	bool is_new = !HeapTupleIsValid(old);
 	HeapTuple tup;
 	Datum values[CAPTURE_NATTS];
-	bool nulls[CAPTURE_NATTS] = {false, false, false};
+	bool nulls[CAPTURE_NATTS] = {false, false, false, true};
 
+	if (!is_new)
+		values[CAPTURE_COPY - 1] = heap_getattr(
+			old, CAPTURE_COPY, RelationGetDescr(rel), &nulls[CAPTURE_COPY - 1]);
 	values[CAPTURE_RELID - 1] = ObjectIdGetDatum(relid);
 	values[CAPTURE_QUEUE - 1] = CStringGetTextDatum(queue);
 	values[CAPTURE_ARGS - 1] = PointerGetDatum(args);
@@ -133,6 +137,36 @@ capture_mark_write(Oid relid, const char *queue, ArrayType *args)
 	capture_invalidate();
 	CacheInvalidateRelcacheByRelid(relid);
 	return is_new;
+}
+
+/*
+ * A copy is over: the plugin need not name it any more.  Nothing happens if the
+ * mark is gone, or names another copy.
+ */
+void
+capture_mark_end_copy(Oid relid, const char *queue, int64 copy)
+{
+	Relation rel = open_capture(RowExclusiveLock);
+	SysScanDesc scan = begin_scan(rel, relid, queue);
+	HeapTuple old = systable_getnext(scan);
+	Datum values[CAPTURE_NATTS];
+	bool nulls[CAPTURE_NATTS];
+
+	if (HeapTupleIsValid(old))
+	{
+		heap_deform_tuple(old, RelationGetDescr(rel), values, nulls);
+		if (!nulls[CAPTURE_COPY - 1] &&
+			DatumGetInt64(values[CAPTURE_COPY - 1]) == copy)
+		{
+			nulls[CAPTURE_COPY - 1] = true;
+			CatalogTupleUpdate(
+				rel, &old->t_self,
+				heap_form_tuple(RelationGetDescr(rel), values, nulls));
+			capture_invalidate();
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
 }
 
 /*

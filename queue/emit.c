@@ -99,7 +99,7 @@ emit(const Target *target, const Event *event)
 				 errmsg("event is too large")));
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, secret, EVENT_SECRET_LEN);
-	frame_open_events(&w, target->queue.name);
+	frame_open_events(&w, target->queue.name, 0);
 	frame_put_event(&w, event);
 	frame_close_events(&w);
 	LOG_EVENT_MESSAGE(EVENT_MESSAGE_PREFIX, buf.data, buf.len);

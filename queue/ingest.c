@@ -17,9 +17,7 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
@@ -27,11 +25,19 @@
 
 #include "event/frame.h"
 #include "queue/capture.h"
+#include "queue/copy.h"
 #include "queue/row_batch.h"
 #include "queue/slot.h"
 #include "queue/target.h"
 
 PG_FUNCTION_INFO_V1(pgq_ingest);
+
+/* What becomes of changes that name a copy. */
+typedef struct KnownFate
+{
+	int64 copy;
+	CopyFate fate;
+} KnownFate;
 
 /* Events that this transaction has written since the position. */
 static int64 ingest_pending;
@@ -51,9 +57,7 @@ check_position(const char *slot, XLogRecPtr from)
 	XLogRecPtr lsn;
 	int64 events;
 
-	LockDatabaseObject(queue_relation(QUEUE_POSITION_TABLE),
-					   hash_bytes((const unsigned char *) slot, strlen(slot)),
-					   0, ExclusiveLock);
+	slot_lock_position(slot);
 	snapshot = table_fresh_snapshot();
 	row = slot_read_row(snapshot);
 	if (row == NULL || strcmp(row->name, slot) != 0 ||
@@ -96,24 +100,76 @@ find_batch(List **batches, const EventField *queue)
 	return batch;
 }
 
-/* Write the events of one E frame; returns how many. */
+/* The batch for changes that are held for a copy. */
+static RowBatch *
+find_held_batch(List **batches, int64 copy)
+{
+	ListCell *lc;
+	RowBatch *batch;
+
+	foreach(lc, *batches)
+	{
+		batch = lfirst(lc);
+		if (batch->copy == copy)
+			return batch;
+	}
+	batch = row_batch_open_held(copy);
+	*batches = lappend(*batches, batch);
+	return batch;
+}
+
+/* What becomes of changes that name a copy; asked once in a call. */
+static CopyFate
+find_fate(List **fates, int64 copy)
+{
+	ListCell *lc;
+	KnownFate *known;
+	Snapshot snapshot;
+
+	foreach(lc, *fates)
+	{
+		known = lfirst(lc);
+		if (known->copy == copy)
+			return known->fate;
+	}
+	known = palloc(sizeof(KnownFate));
+	known->copy = copy;
+	/* who ends a copy has the lock on the position, which we have now */
+	snapshot = table_fresh_snapshot();
+	known->fate = copy_read_fate(copy, snapshot);
+	UnregisterSnapshot(snapshot);
+	*fates = lappend(*fates, known);
+	return known->fate;
+}
+
+/*
+ * Write the events of one E or H frame; returns how many.  Those that a later
+ * copy has count, too: they are not lost.
+ */
 static int64
-write_events(FrameReader *reader, List **batches)
+write_events(FrameReader *reader, List **batches, List **fates)
 {
 	EventField queue;
 	Event event;
-	RowBatch *batch;
+	RowBatch *batch = NULL;
+	CopyFate fate = COPY_DONE;
+	int64 copy;
 	int64 written = 0;
 
-	frame_read_queue(reader, &queue);
-	batch = find_batch(batches, &queue);
+	frame_read_queue(reader, &queue, &copy);
+	if (copy != 0)
+		fate = find_fate(fates, copy);
+	if (fate == COPY_HOLDS)
+		batch = find_held_batch(batches, copy);
+	else if (fate == COPY_DONE)
+		batch = find_batch(batches, &queue);
 	while (frame_next_event(reader, &event))
 	{
+		if (batch)
+			row_batch_add(batch, &event);
 		/* Events of a queue that has been dropped go nowhere. */
-		if (batch == NULL)
-			continue;
-		row_batch_add(batch, &event);
-		written++;
+		if (batch || fate == COPY_GONE)
+			written++;
 	}
 	return written;
 }
@@ -125,6 +181,7 @@ write_frames(const char *frames, Size len)
 	FrameReader reader;
 	FrameWarning warning;
 	List *batches = NIL;
+	List *fates = NIL;
 	ListCell *lc;
 	int64 written = 0;
 	char tag;
@@ -133,8 +190,8 @@ write_frames(const char *frames, Size len)
 	while ((tag = frame_next(&reader)) != 0)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (tag == FRAME_EVENTS)
-			written += write_events(&reader, &batches);
+		if (tag == FRAME_EVENTS || tag == FRAME_HELD)
+			written += write_events(&reader, &batches, &fates);
 		else if (tag == FRAME_WARNING)
 		{
 			frame_read_warning(&reader, &warning);

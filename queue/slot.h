@@ -30,6 +30,7 @@ extern Oid slot_table_oid(const char *name);
 extern SlotRow *slot_read_row(Snapshot snapshot);
 extern bool slot_read_position(const char *slot, Snapshot snapshot,
 							   XLogRecPtr *lsn, int64 *events);
+extern void slot_lock_position(const char *slot);
 extern void slot_add_position(const char *slot, XLogRecPtr lsn, int64 events);
 extern void slot_write_rows(const char *slot, XLogRecPtr lsn);
 extern int slot_delete_rows(const char *slot);

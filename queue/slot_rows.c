@@ -20,6 +20,8 @@
 #include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "common/hashfn.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -140,6 +142,18 @@ slot_read_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn,
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+/*
+ * Keep others from moving the position of a slot, and so from writing events
+ * that were read from it, to the end of the transaction.
+ */
+void
+slot_lock_position(const char *slot)
+{
+	LockDatabaseObject(slot_table_oid("position"),
+					   hash_bytes((const unsigned char *) slot, strlen(slot)),
+					   0, ExclusiveLock);
 }
 
 /*

@@ -272,15 +272,26 @@ DECLARE
 	slot record;
 	table_problem text;
 	relid regclass;
+	copying bool;
 	trouble record;
 BEGIN
 	SELECT * INTO slot FROM pgq.get_slot_info();
 
-	FOR queue_name, relid, arguments IN
-		SELECT c.cap_queue, c.cap_relid, c.cap_args
-		FROM pgq.capture c
-		WHERE c.cap_queue = i_queue OR i_queue IS NULL
-		ORDER BY c.cap_queue, c.cap_relid::text
+	FOR queue_name, relid, arguments, copying IN
+		SELECT m.* FROM (
+			SELECT c.cap_queue, c.cap_relid, c.cap_args,
+				   c.cap_copy IS NOT NULL
+			FROM pgq.capture c
+			UNION ALL
+			SELECT p.copy_queue, p.copy_relid, p.copy_args, NULL
+			FROM pgq.copy p
+			WHERE p.copy_state = 'waiting'
+			  AND NOT EXISTS (SELECT FROM pgq.capture c
+							  WHERE c.cap_queue = p.copy_queue
+								AND c.cap_relid = p.copy_relid)
+			) m (queue, relid, args, copying)
+		WHERE m.queue = i_queue OR i_queue IS NULL
+		ORDER BY m.queue, m.relid::text
 	LOOP
 		-- search_path is pinned, so this has the schema
 		table_name := relid::text;
@@ -312,9 +323,22 @@ BEGIN
 				WHERE q.queue_name = get_capture_info.queue_name) THEN
 			state := 'no queue';
 		ELSE
-			state := 'ok';
+			state := CASE copying WHEN true THEN 'copying'
+						WHEN false THEN 'ok' ELSE 'waiting' END;
 			IF slot.state <> 'ok' THEN
 				warnings := warnings || slot.problem;
+			END IF;
+			IF state = 'waiting' THEN
+				warnings := warnings || 'It waits for pgqd to copy it, and is captured from then on.'::text;
+			ELSIF state = 'copying' THEN
+				warnings := warnings || (
+					SELECT CASE WHEN i.state = 'cancelled'
+						THEN 'Its copy is given up; changes are held until pgqd has done so.'
+						ELSE format('%s%% of it is copied, %s rows; changes are held until all are.',
+							trunc(i.share * 100), i.copied_rows) END
+					FROM pgq.get_copy_info() i
+					WHERE i.queue_name = get_capture_info.queue_name
+					  AND i.table_name = get_capture_info.table_name);
 			END IF;
 		END IF;
 

@@ -37,6 +37,8 @@ DECLARE
 	is_new int4;
 	tab regclass;
 	tab_args text[];
+	-- Tables that are made later have no rows to copy.
+	rule_args text[] := array_remove(i_args, 'copy');
 BEGIN
 	IF i_queue IS NULL OR i_schema IS NULL OR i_args IS NULL THEN
 		RAISE EXCEPTION 'arguments of pgq.capture_schema() must not be null'
@@ -45,7 +47,7 @@ BEGIN
 	END IF;
 	SELECT r.cps_args INTO old_args FROM pgq.capture_schema r
 	WHERE r.cps_schema = i_schema AND r.cps_queue = i_queue;
-	is_new := pgq._capture_schema_set(i_queue, i_schema, i_args);
+	is_new := pgq._capture_schema_set(i_queue, i_schema, rule_args);
 
 	FOR tab IN SELECT pgq._capture_schema_tables(i_schema) LOOP
 		SELECT i.arguments INTO tab_args FROM pgq.get_capture_info(i_queue) i

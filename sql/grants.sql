@@ -75,6 +75,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.sqltriga(),
 	pgq.capture_table(text, regclass, text[]),
 	pgq.uncapture_table(text, regclass),
+	pgq.cancel_copy(text, regclass),
 	pgq.capture_trigger(regclass, name),
 	pgq.capture_schema(text, name, text[]),
 	pgq.uncapture_schema(text, name),
@@ -87,6 +88,7 @@ TO pgq_writer;
 GRANT EXECUTE ON FUNCTION
 	pgq.get_capture_info(),
 	pgq.get_capture_info(text),
+	pgq.get_copy_info(),
 	pgq.get_slot_info(),
 	pgq.get_limit_warnings(int8),
 	pgq.wait_ingest(pg_lsn, interval)
@@ -101,6 +103,15 @@ GRANT EXECUTE ON FUNCTION
 	pgq.tick_due(),
 	pgq.ingest(text, pg_lsn, pg_lsn, bytea),
 	pgq.ingest_problem(text, text, pg_lsn),
+	pgq._next_copy(),
+	pgq._start_copy(int8),
+	pgq._begin_copy(int8, text, oid),
+	pgq._copy_rows(),
+	pgq._publish_copy(int8),
+	pgq._copy_goes_on(int8),
+	pgq._note_copy(int8, int8, int8, int8, int8),
+	pgq._fail_copy(int8, text),
+	pgq._clean_copies(),
 	pgq.start_capture(text),
 	pgq.stop_capture(text),
 	pgq.resync_capture(text),
@@ -134,7 +145,7 @@ GRANT EXECUTE ON FUNCTION
 TO pgq_admin;
 
 -- Tables. The marks in pgq.capture and pgq.event_table are nobody's,
--- nor is pgq.secret.
+-- nor are pgq.secret and pgq.held_event.
 GRANT SELECT ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription
 	TO PUBLIC;
 GRANT SELECT ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription,
@@ -146,5 +157,5 @@ GRANT SELECT, INSERT, UPDATE, DELETE
 	TO pgq_admin;
 -- Copied to the event tables of each queue.
 GRANT SELECT, INSERT, TRUNCATE ON pgq.event_template TO pgq_admin;
-GRANT SELECT ON pgq.slot, pgq.position TO pgq_admin;
+GRANT SELECT ON pgq.slot, pgq.position, pgq.copy TO pgq_admin;
 GRANT SELECT ON pgq.capture_schema TO pgq_reader, pgq_writer;

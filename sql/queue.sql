@@ -97,6 +97,7 @@ BEGIN
 			PERFORM pgq.unregister_consumer(x_queue_name, consumer);
 		END LOOP;
 		DELETE FROM pgq.capture WHERE cap_queue = x_queue_name;
+		DELETE FROM pgq.copy WHERE copy_queue = x_queue_name;
 		DELETE FROM pgq.capture_schema WHERE cps_queue = x_queue_name;
 	ELSE
 		PERFORM FROM pgq.subscription WHERE sub_queue = q.queue_id;
@@ -107,6 +108,9 @@ BEGIN
 		END IF;
 		-- Their changes would be thrown away without a word.
 		PERFORM FROM pgq.capture WHERE cap_queue = x_queue_name
+		UNION ALL
+		SELECT FROM pgq.copy
+		WHERE copy_queue = x_queue_name AND copy_state <> 'done'
 		UNION ALL
 		SELECT FROM pgq.capture_schema WHERE cps_queue = x_queue_name;
 		IF FOUND THEN
@@ -123,6 +127,7 @@ BEGIN
 	EXECUTE 'DROP TABLE ' || pgq.quote_fqname(q.queue_data_pfx);
 	DELETE FROM pgq.event_table WHERE evt_queue = x_queue_name;
 	DELETE FROM pgq.capture_trouble WHERE ctr_queue = x_queue_name;
+	DELETE FROM pgq.copy WHERE copy_queue = x_queue_name;
 	DELETE FROM pgq.capture_transaction WHERE ctx_queue = x_queue_name;
 	PERFORM pgq._invalidate_capture();
 

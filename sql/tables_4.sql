@@ -48,12 +48,66 @@ CREATE TABLE pgq.capture (
 	cap_relid   regclass NOT NULL,
 	cap_queue   text NOT NULL,
 	cap_args    text[] NOT NULL DEFAULT '{}',
+	cap_copy    int8,
 	PRIMARY KEY (cap_relid, cap_queue)
 ) WITH (user_catalog_table = true);
 ALTER TABLE pgq.capture ALTER COLUMN cap_queue SET STORAGE PLAIN;
 ALTER TABLE pgq.capture ALTER COLUMN cap_args SET STORAGE PLAIN;
 COMMENT ON TABLE pgq.capture IS
 	'Marks of captured tables; changed through capture_table only.';
+COMMENT ON COLUMN pgq.capture.cap_copy IS
+	'The copy that is under way and holds the changes; NULL when there is none.';
+
+-- Copies of captured tables. Each try has an id of its own.
+CREATE TABLE pgq.copy (
+	copy_id          bigserial PRIMARY KEY,
+	copy_queue       text NOT NULL,
+	copy_relid       regclass NOT NULL,
+	copy_args        text[] NOT NULL,
+	copy_state       text NOT NULL,
+	copy_truncate    bool NOT NULL,
+	copy_discard     bool NOT NULL,
+	copy_requested   timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	copy_started     timestamptz,
+	copy_finished    timestamptz,
+	copy_tried       timestamptz,
+	copy_rows        int8 NOT NULL DEFAULT 0,
+	copy_bytes       int8 NOT NULL DEFAULT 0,
+	copy_blocks      int8,
+	copy_blocks_done int8 NOT NULL DEFAULT 0,
+	copy_error       text,
+	CHECK (copy_state IN ('waiting', 'copying', 'superseded', 'cancelled', 'done'))
+);
+CREATE UNIQUE INDEX copy_active_idx ON pgq.copy (copy_queue, copy_relid)
+	WHERE copy_state IN ('waiting', 'copying');
+COMMENT ON TABLE pgq.copy IS
+	'Copies of captured tables, those to come and the last one of each; see get_copy_info.';
+COMMENT ON COLUMN pgq.copy.copy_truncate IS
+	'The table was in the queue before: an event of TRUNCATE comes first.';
+COMMENT ON COLUMN pgq.copy.copy_discard IS
+	'What a try held that failed is thrown away, and not published before the rows.';
+COMMENT ON COLUMN pgq.copy.copy_started IS
+	'When changes began to be held; NULL as long as they are not.';
+
+-- Changes of tables that are being copied. Columns are those of event tables,
+-- and the copy behind them.
+CREATE TABLE pgq.held_event (
+	ev_id       bigserial,
+	ev_time     timestamptz NOT NULL,
+	ev_txid     int8 NOT NULL,
+	ev_owner    int4,
+	ev_retry    int4,
+	ev_type     text,
+	ev_data     text,
+	ev_extra1   text,
+	ev_extra2   text,
+	ev_extra3   text,
+	ev_extra4   text,
+	held_copy   int8 NOT NULL,
+	PRIMARY KEY (held_copy, ev_id)
+);
+COMMENT ON TABLE pgq.held_event IS
+	'Changes of captured tables that wait until their table is copied; not saved by pg_dump.';
 
 -- Rules of capture_schema: what new tables of a schema are captured with.
 CREATE TABLE pgq.capture_schema (
@@ -152,6 +206,8 @@ SELECT pg_catalog.pg_extension_config_dump('pgq.subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.event_template', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.retry_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.copy', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.copy_copy_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture_schema', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture_transaction', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture_trouble', '');

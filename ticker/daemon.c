@@ -15,6 +15,7 @@
  *				frames come from the slot: gather them		(stream.c, gather.c)
  *					nothing is being written: write a group	(ingest.c)
  *					a group is committed: tick its queues	(tick.c)
+ *				a table is to be copied: copy it			(copy.c)
  *				every check_period: is pgq still there, is the problem gone?
  *			every stats_period: log what was done
  *				with http_listen: sample the queues' state		(sample.c)
@@ -110,6 +111,7 @@ add_stats(Stats *sum, const Stats *stats)
 	sum->events += stats->events;
 	sum->bytes += stats->bytes;
 	sum->discarded += stats->discarded;
+	sum->copied += stats->copied;
 }
 
 /* Stop with the databases that are not among "names". */

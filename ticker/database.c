@@ -15,7 +15,7 @@
  *
  * While TICKING there is a tick every ticker_period; maintenance and retry
  * have their cycles; and with version 4 ingest runs if the database has a
- * slot.  Each has connections of its own and a trouble of its own.
+ * slot, copies of tables while it runs.  Each has connections of its own and a trouble of its own.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "conn.h"
+#include "copy.h"
 #include "ingest.h"
 #include "log.h"
 #include "maint.h"
@@ -44,6 +45,10 @@ static const char version_sql[] =
 
 static const char slot_sql[] = "select 1 from pgq.slot limit 1";
 
+static const char copy_sql[] =
+	"select 1 from pgq.copy where copy_state"
+	" operator(pg_catalog.=) any ('{waiting,copying,cancelled}') limit 1";
+
 struct Database
 {
 	const Config *config;
@@ -54,6 +59,7 @@ struct Database
 	Maint *maint;
 	Maint *retry;
 	Ingest *ingest;
+	Copy *copy;
 	Sample *sample;
 	Stats stats;
 
@@ -64,6 +70,7 @@ struct Database
 	struct event *period;
 	struct event *check;
 	bool asking_slot;
+	bool asking_copy;
 
 	Trouble trouble;
 };
@@ -78,13 +85,14 @@ stop_work(Database *db)
 	maint_stop(db->maint);
 	maint_stop(db->retry);
 	ingest_stop(db->ingest);
+	copy_stop(db->copy);
 	sample_stop(db->sample);
 }
 
 static void
 wait_until(Database *db, double seconds)
 {
-	db->asking_slot = false;
+	db->asking_slot = db->asking_copy = false;
 	tick_interrupt(db->tick);
 	conn_open_later(db->conn, seconds);
 }
@@ -216,6 +224,16 @@ take_slot(Conn *conn, const PGresult *res, void *arg)
 }
 
 static void
+take_copy(Conn *conn, const PGresult *res, void *arg)
+{
+	Database *db = arg;
+
+	db->asking_copy = false;
+	if (!conn_failed(res) && PQntuples(res) > 0)
+		copy_start(db->copy);
+}
+
+static void
 handle_period(evutil_socket_t fd, short what, void *arg)
 {
 	Database *db = arg;
@@ -237,6 +255,12 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 		ingest_is_off(db->ingest))
 		db->asking_slot = conn_send(db->conn, slot_sql, 0, NULL, NULL, NULL,
 									take_slot, db);
+
+	/* copies belong to whoever reads the slot */
+	if (db->major >= 4 && !db->asking_copy && copy_is_off(db->copy) &&
+		database_is_ingesting(db))
+		db->asking_copy = conn_send(db->conn, copy_sql, 0, NULL, NULL, NULL,
+									take_copy, db);
 }
 
 /* Begin to look after a database; the name is copied. */
@@ -254,6 +278,7 @@ database_create(struct event_base *base, const Config *config, const char *name)
 	db->maint = maint_create(base, config, name, MAINT_OPERATIONS, &db->stats);
 	db->retry = maint_create(base, config, name, MAINT_RETRY, &db->stats);
 	db->ingest = ingest_create(base, config, name, db->tick, &db->stats);
+	db->copy = copy_create(base, config, name, db->tick, &db->stats);
 	db->sample = sample_create(base, config, name, &db->stats);
 	db->period = event_new(base, -1, 0, handle_period, db);
 	db->check = event_new(base, -1, 0, handle_check, db);
@@ -273,6 +298,7 @@ database_free(Database *db)
 	maint_free(db->maint);
 	maint_free(db->retry);
 	ingest_free(db->ingest);
+	copy_free(db->copy);
 	sample_free(db->sample);
 	conn_close(db->conn);
 	tick_free(db->tick);
@@ -305,7 +331,10 @@ database_reload(Database *db, bool reconnect)
 	else if (!db->ticking)
 		wait_until(db, 0);
 	else if (!db->config->ingest)
+	{
 		ingest_stop(db->ingest);
+		copy_stop(db->copy);
+	}
 }
 
 /* Begin nothing new; what is under way may end. */
@@ -320,6 +349,8 @@ database_quiesce(Database *db)
 		maint_stop(db->retry);
 	if (!ingest_is_busy(db->ingest))
 		ingest_stop(db->ingest);
+	/* it would take too long, and starts anew the next time */
+	copy_stop(db->copy);
 }
 
 /* Is a statement under way? */
@@ -381,10 +412,12 @@ database_get_sample(const Database *db)
 int
 database_get_troubles(const Database *db, const char **texts)
 {
-	const char *all[DATABASE_TROUBLES] = {
-		db->trouble.text, tick_get_trouble(db->tick),
-		ingest_get_trouble(db->ingest), maint_get_trouble(db->maint),
-		maint_get_trouble(db->retry)};
+	const char *all[DATABASE_TROUBLES] = {db->trouble.text,
+										  tick_get_trouble(db->tick),
+										  ingest_get_trouble(db->ingest),
+										  maint_get_trouble(db->maint),
+										  maint_get_trouble(db->retry),
+										  copy_get_trouble(db->copy)};
 	int n = 0;
 
 	for (int i = 0; i < DATABASE_TROUBLES; i++)

@@ -37,6 +37,6 @@ extern int database_get_troubles(const Database *db, const char **texts);
 extern const char *database_get_warnings(const Database *db);
 
 /* Most texts that database_get_troubles() finds. */
-#define DATABASE_TROUBLES 5
+#define DATABASE_TROUBLES 6
 
 #endif /* PGQD_DATABASE_H */

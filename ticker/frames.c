@@ -41,6 +41,13 @@ frames_put_uint64(char *p, uint64_t value)
 		p[i] = (char) (value & 0xff);
 }
 
+/* Is it an E or an H frame? */
+bool
+frames_has_events(const Frame *frame)
+{
+	return frame->tag == FRAME_EVENTS || frame->tag == FRAME_HELD;
+}
+
 /*
  * Look at the frame that begins at "data", of which "len" bytes are there.
  *
@@ -57,7 +64,7 @@ frames_peek(const char *data, size_t len, Frame *frame)
 	if (len == 0)
 		return FRAME_PARTIAL;
 	frame->tag = data[0];
-	if (frame->tag != FRAME_EVENTS && frame->tag != FRAME_TOUCHED &&
+	if (!frames_has_events(frame) && frame->tag != FRAME_TOUCHED &&
 		frame->tag != FRAME_WARNING && frame->tag != FRAME_COMMIT &&
 		frame->tag != FRAME_MARKER)
 		return FRAME_BAD;
@@ -99,7 +106,7 @@ frames_get_marker(const Frame *frame, uint64_t *lsn)
 }
 
 /*
- * Report the queue of an E frame, or the queues of a T frame.
+ * Report the queue of an E or H frame, or the queues of a T frame.
  *
  * The names point into the frame and have no terminating zero.  Returns false
  * if the frame is malformed; some queues may have been reported then.
@@ -134,5 +141,5 @@ frames_get_queues(const Frame *frame,
 		p += 4 + len;
 		left -= 4 + len;
 	}
-	return frame->tag == FRAME_EVENTS || left == 0;
+	return frames_has_events(frame) || left == 0;
 }

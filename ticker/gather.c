@@ -202,7 +202,7 @@ begin_long_frame(Gather *g)
 	Frame frame;
 
 	if (frames_peek(g->in.data + g->walked, there, &frame) != FRAME_PARTIAL ||
-		frame.tag != FRAME_EVENTS)
+		!frames_has_events(&frame))
 		return true;
 	if (!frames_get_queues(&frame, add_queue, &g->queues))
 		return false;
@@ -281,15 +281,15 @@ gather_put(Gather *g, const char *data, size_t len, const char **error)
 			continue;
 		if (!frames_get_queues(&frame, add_queue, &g->queues))
 		{
-			*error = "malformed E or T frame";
+			*error = "malformed E, H or T frame";
 			return false;
 		}
-		if (frame.tag == FRAME_EVENTS)
+		if (frames_has_events(&frame))
 			g->has_events = true;
 	}
 	if (g->in.len - g->walked >= g->max_bytes && !begin_long_frame(g))
 	{
-		*error = "malformed E frame";
+		*error = "malformed E or H frame";
 		return false;
 	}
 	if (g->walked >= g->max_bytes)

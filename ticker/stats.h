@@ -21,6 +21,7 @@ typedef struct Stats
 	uint64_t events;    /* written by them */
 	uint64_t bytes;     /* of frames */
 	uint64_t discarded; /* events of queues that are not there */
+	uint64_t copied;    /* rows of tables, published or not */
 
 	/* by conn_clock(); 0: never */
 	double ticked_at;     /* a ticker run was done */

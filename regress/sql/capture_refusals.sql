@@ -66,7 +66,7 @@ SELECT left(cap.try(format('select pgq.capture_table(''cap_q'', %L)',
 
 -- arguments
 SELECT arg, cap.try(format('select pgq.capture_table(''cap_q'', ''t'', %L)', arg))
-FROM unnest('{SKIP,skip,deny,copy,nonsense,format=xml,ops=,ops=merge,
+FROM unnest('{SKIP,skip,deny,nonsense,format=xml,ops=,ops=merge,
 	origin=some,when=true,ev_type=a,ev_data=a,ev_extra1=a,ev_extra4=a,
 	ignore=none,columns=none,pkey=none,"ignore=a,A"}'::text[]) AS arg;
 SELECT cap.try($$select pgq.capture_table('cap_q', 't', 'ops=insert', null)$$);

@@ -1,0 +1,627 @@
+/*-------------------------------------------------------------------------
+ *
+ * copy.c
+ *		Copy captured tables of one database into queues, one at a time.
+ *
+ *	state		event						next		on connection
+ *	OFF			a copy is wanted			CONNECTING
+ *	CONNECTING	both are ready				LOOKING
+ *	LOOKING		none is wanted any more		OFF			control
+ *				one was cancelled			PUBLISHING	control
+ *				one waits, or another pgqd	STARTING	control
+ *				began it
+ *	STARTING	the table is locked, its	CATCHING_UP	control, work
+ *				rows are under a snapshot,
+ *				the lock is given back
+ *	CATCHING_UP	ingest has passed that		COPYING		work
+ *	COPYING		a step is done				COPYING		work
+ *				all rows are copied			PUBLISHING	work
+ *				it is given up				LOOKING		control
+ *	PUBLISHING	committed					LOOKING		work
+ *	any			error, connection lost		PAUSED
+ *	PAUSED		time is up					CONNECTING
+ *
+ * Why it is done in this way is told in queue/copy_rows.c.  All rows are
+ * copied in one transaction of the work connection, so any end before its
+ * commit leaves nothing behind, and the copy starts anew with another id.
+ *
+ * The control connection looks each second whether the copy is still wanted,
+ * and notes how far it is: at growing intervals, because no old version of
+ * that row can be removed as long as the copy holds its snapshot.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "copy.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+#include "log.h"
+#include "trouble.h"
+
+/* Seconds between two looks whether the copy is still wanted. */
+#define CHECK_PERIOD 1.0
+
+/* Progress is noted when the copy has become so much older. */
+#define NOTE_GROWTH 0.01
+
+typedef enum CopyState
+{
+	COPY_OFF,
+	COPY_PAUSED,
+	COPY_CONNECTING,
+	COPY_LOOKING,
+	COPY_STARTING,
+	COPY_CATCHING_UP,
+	COPY_COPYING,
+	COPY_PUBLISHING
+} CopyState;
+
+struct Copy
+{
+	char *dbname;
+	Stats *stats;
+	Tick *tick;
+	Conn *control;
+	Conn *work;
+	CopyState state;
+	struct event *timer; /* ends COPY_PAUSED */
+
+	/* the copy that is under way; texts as the server sent them */
+	char *id;     /* NULL: none */
+	char *new_id; /* that it gets when its table is locked */
+	char *queue;
+	char *table;
+	char *blocks; /* that there are */
+	char *lsn;    /* ingest must pass it */
+	uint64_t rows;
+	char *bytes;
+	char *blocks_done;
+	double started_at;
+	double checked_at;
+	double noted_at;
+	bool all_copied;
+
+	Trouble trouble;
+};
+
+static const char next_sql[] =
+	"select copy_id, is_cancelled from pgq._next_copy()";
+
+static const char caught_up_sql[] =
+	"select pgq.wait_ingest(pg_catalog.pg_current_wal_insert_lsn(), '5 s')";
+
+/* Whoever hangs with the table locked must not keep it so. */
+static const char begin_start_sql[] =
+	"select pg_catalog.set_config('idle_in_transaction_session_timeout',"
+	" '5s', true), pg_catalog.set_config('lock_timeout', '10s', true)";
+
+static const char begin_work_sql[] =
+	"set local idle_in_transaction_session_timeout = '60s'";
+
+static const char start_sql[] =
+	"select copy_id, queue_name, table_oid, table_name"
+	" from pgq._start_copy($1)";
+
+static const char snapshot_sql[] = "select pgq._begin_copy($1, $2, $3)";
+
+static const char lsn_sql[] = "select pg_catalog.pg_current_wal_insert_lsn()";
+
+static const char wait_sql[] = "select pgq.wait_ingest($1::pg_lsn, '1 s')";
+
+static const char rows_sql[] =
+	"select copied, bytes, blocks, done from pgq._copy_rows()";
+
+static const char publish_sql[] = "select pgq._publish_copy($1)";
+
+static const char check_sql[] = "select pgq._copy_goes_on($1)";
+
+static const char note_sql[] = "select pgq._note_copy($1, $2, $3, $4, $5)";
+
+static const char fail_sql[] = "select pgq._fail_copy($1, $2)";
+
+static const char clean_sql[] = "select pgq._clean_copies()";
+
+static void begin(evutil_socket_t fd, short what, void *arg);
+static void look(Copy *copy);
+static void publish(Copy *copy);
+
+static void
+set_text(char **where, const char *text)
+{
+	free(*where);
+	*where = text ? strdup(text) : NULL;
+	if (text && *where == NULL)
+		abort();
+}
+
+static void
+forget_copy(Copy *copy)
+{
+	char **const texts[] = {&copy->id,    &copy->new_id,     &copy->queue,
+							&copy->table, &copy->blocks,     &copy->lsn,
+							&copy->bytes, &copy->blocks_done};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		set_text(texts[i], NULL);
+	copy->rows = 0;
+	copy->all_copied = false;
+}
+
+static void
+close_all(Copy *copy)
+{
+	conn_close(copy->control);
+	conn_close(copy->work);
+	forget_copy(copy);
+}
+
+static void
+pause_after_failure(Copy *copy)
+{
+	struct timeval tv = conn_timeval(conn_back_off(copy->work));
+
+	close_all(copy);
+	copy->state = COPY_PAUSED;
+	event_add(copy->timer, &tv);
+}
+
+static void
+failure_noted(Conn *conn, const PGresult *res, void *arg)
+{
+	pause_after_failure(arg);
+}
+
+/*
+ * Something failed.  What the work connection wrote is gone with it; say why in
+ * the log and where SQL shows it, and try again later.
+ */
+static void
+fail(Copy *copy, const char *why)
+{
+	const char *values[2] = {copy->id, why};
+
+	if (copy->table)
+		trouble_report(&copy->trouble, copy->dbname,
+					   "could not copy table %s into queue %s, will be tried "
+					   "again: %s",
+					   copy->table, copy->queue, why);
+	else
+		trouble_report(&copy->trouble, copy->dbname, "copy: %s", why);
+	conn_close(copy->work);
+	copy->state = COPY_PAUSED;
+	if (copy->id == NULL || !conn_is_ready(copy->control))
+	{
+		pause_after_failure(copy);
+		return;
+	}
+	conn_send(copy->control, "rollback", 0, NULL, NULL, NULL, NULL, NULL);
+	conn_send(copy->control, fail_sql, 2, values, NULL, NULL, failure_noted,
+			  copy);
+}
+
+static void
+fail_with(Copy *copy, const PGresult *res)
+{
+	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+	fail(copy, text ? text : PQresultErrorMessage(res));
+}
+
+/* Statements whose result says nothing but that they worked. */
+static void
+take_nothing(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+
+	if (conn_failed(res) && copy->state > COPY_CONNECTING)
+		fail_with(copy, res);
+}
+
+static bool
+is_true(const PGresult *res)
+{
+	return PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "t") == 0;
+}
+
+/* Someone wants it no more, or has begun it anew. */
+static void
+give_up(Copy *copy)
+{
+	log_info("[%s]: copy of table %s into queue %s was given up", copy->dbname,
+			 copy->table, copy->queue);
+	close_all(copy);
+	begin(-1, 0, copy);
+}
+
+static void
+take_check(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+
+	if (copy->state != COPY_COPYING && copy->state != COPY_CATCHING_UP)
+		return;
+	if (conn_failed(res))
+		fail_with(copy, res);
+	else if (!is_true(res))
+		give_up(copy);
+	else if (copy->all_copied)
+		publish(copy);
+}
+
+/* Look whether it is still wanted, and note how far it is, if it is time. */
+static void
+check(Copy *copy)
+{
+	double now = conn_clock();
+	const char *values[5] = {copy->id, NULL, copy->bytes, copy->blocks,
+							 copy->blocks_done};
+	char rows[24];
+
+	if (now - copy->checked_at < CHECK_PERIOD || conn_is_busy(copy->control))
+		return;
+	copy->checked_at = now;
+	if (now - copy->noted_at > (now - copy->started_at) * NOTE_GROWTH)
+	{
+		copy->noted_at = now;
+		snprintf(rows, sizeof(rows), "%" PRIu64, copy->rows);
+		values[1] = rows;
+		conn_send(copy->control, note_sql, 5, values, NULL, NULL, take_nothing,
+				  copy);
+	}
+	conn_send(copy->control, check_sql, 1, values, NULL, NULL, take_check,
+			  copy);
+}
+
+static void
+take_published(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+	Names queues = {0};
+	Xids xids = {0};
+
+	if (copy->state != COPY_PUBLISHING)
+		return;
+	if (conn_failed(res) ||
+		strcmp(PQcmdStatus((PGresult *) res), "COMMIT") != 0)
+	{
+		fail(copy, conn_failed(res) ? PQresultErrorMessage(res)
+									: "the transaction was rolled back");
+		return;
+	}
+	if (copy->table)
+		log_info("[%s]: copied table %s into queue %s: %" PRIu64
+				 " rows in %.0f s",
+				 copy->dbname, copy->table, copy->queue, copy->rows,
+				 conn_clock() - copy->started_at);
+	trouble_clear(&copy->trouble, copy->dbname, NULL);
+	conn_reset_back_off(copy->work);
+	names_add(&queues, copy->queue, strlen(copy->queue));
+	tick_feed(copy->tick, &queues, &xids);
+	look(copy);
+}
+
+static void
+take_queue(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+
+	if (conn_failed(res))
+		fail_with(copy, res);
+	else
+		set_text(&copy->queue, PQgetvalue(res, 0, 0));
+}
+
+/* Make the rows and what was held seen by all, or what was held alone. */
+static void
+publish(Copy *copy)
+{
+	const char *values[1] = {copy->id};
+
+	copy->state = COPY_PUBLISHING;
+	conn_send(copy->work, publish_sql, 1, values, NULL, NULL, take_queue, copy);
+	conn_send(copy->work, "commit", 0, NULL, NULL, NULL, take_published, copy);
+}
+
+static void
+take_rows(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+	uint64_t rows;
+
+	if (copy->state != COPY_COPYING)
+		return;
+	if (conn_failed(res) || PQntuples(res) != 1)
+	{
+		fail_with(copy, res);
+		return;
+	}
+	rows = strtoull(PQgetvalue(res, 0, 0), NULL, 10);
+	copy->stats->copied += rows - copy->rows;
+	copy->rows = rows;
+	set_text(&copy->bytes, PQgetvalue(res, 0, 1));
+	set_text(&copy->blocks_done, PQgetvalue(res, 0, 2));
+	copy->all_copied = strcmp(PQgetvalue(res, 0, 3), "t") == 0;
+
+	check(copy);
+	if (copy->state != COPY_COPYING)
+		return;
+	if (!copy->all_copied)
+		conn_send(copy->work, rows_sql, 0, NULL, NULL, NULL, take_rows, copy);
+	else if (!conn_is_busy(copy->control))
+		publish(copy);
+}
+
+static void
+take_waited(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+	const char *values[1] = {copy->lsn};
+
+	if (copy->state != COPY_CATCHING_UP)
+		return;
+	if (conn_failed(res))
+	{
+		fail_with(copy, res);
+		return;
+	}
+	if (is_true(res))
+	{
+		copy->state = COPY_COPYING;
+		conn_send(copy->work, rows_sql, 0, NULL, NULL, NULL, take_rows, copy);
+		return;
+	}
+	check(copy);
+	conn_send(copy->work, wait_sql, 1, values, NULL, NULL, take_waited, copy);
+}
+
+static void
+take_lsn(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+	const char *values[1];
+
+	if (copy->state != COPY_STARTING)
+		return;
+	if (conn_failed(res))
+	{
+		fail_with(copy, res);
+		return;
+	}
+	set_text(&copy->lsn, PQgetvalue(res, 0, 0));
+	set_text(&copy->id, copy->new_id);
+	log_info("[%s]: copies table %s into queue %s", copy->dbname, copy->table,
+			 copy->queue);
+	copy->state = COPY_CATCHING_UP;
+	copy->started_at = conn_clock();
+	copy->checked_at = copy->noted_at = 0;
+	set_text(&copy->bytes, "0");
+	set_text(&copy->blocks_done, "0");
+	values[0] = copy->lsn;
+	conn_send(copy->work, wait_sql, 1, values, NULL, NULL, take_waited, copy);
+}
+
+static void
+take_snapshot(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+
+	if (copy->state != COPY_STARTING)
+		return;
+	if (conn_failed(res))
+	{
+		fail_with(copy, res);
+		return;
+	}
+	if (PQgetisnull(res, 0, 0))
+	{
+		fail(copy, "a session waits for a lock on the table");
+		return;
+	}
+	set_text(&copy->blocks, PQgetvalue(res, 0, 0));
+	conn_send(copy->control, "commit", 0, NULL, NULL, NULL, take_nothing, copy);
+	conn_send(copy->control, lsn_sql, 0, NULL, NULL, NULL, take_lsn, copy);
+}
+
+static void
+take_started(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+	const char *values[3];
+
+	if (copy->state != COPY_STARTING)
+		return;
+	if (conn_failed(res))
+	{
+		fail_with(copy, res);
+		return;
+	}
+	if (PQgetisnull(res, 0, 0))
+	{
+		conn_send(copy->control, "rollback", 0, NULL, NULL, NULL, take_nothing,
+				  copy);
+		look(copy);
+		return;
+	}
+	values[0] = PQgetvalue(res, 0, 0);
+	values[1] = PQgetvalue(res, 0, 1);
+	values[2] = PQgetvalue(res, 0, 2);
+	set_text(&copy->queue, values[1]);
+	set_text(&copy->table, PQgetvalue(res, 0, 3));
+	conn_send(copy->work, "begin isolation level repeatable read", 0, NULL,
+			  NULL, NULL, take_nothing, copy);
+	conn_send(copy->work, begin_work_sql, 0, NULL, NULL, NULL, take_nothing,
+			  copy);
+	conn_send(copy->work, snapshot_sql, 3, values, NULL, NULL, take_snapshot,
+			  copy);
+	/* the new id counts when the control connection has committed */
+	set_text(&copy->new_id, values[0]);
+}
+
+/* Ingest is close behind the WAL: so the copy will not have to wait long. */
+static void
+take_caught_up(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+	const char *values[1] = {copy->id};
+
+	if (copy->state != COPY_STARTING && copy->state != COPY_PUBLISHING)
+		return;
+	if (conn_failed(res))
+		fail_with(copy, res);
+	else if (!is_true(res))
+		fail(copy, "ingest is behind");
+	else if (copy->state == COPY_PUBLISHING)
+	{
+		conn_send(copy->work, "begin", 0, NULL, NULL, NULL, take_nothing, copy);
+		publish(copy);
+	}
+	else
+	{
+		conn_send(copy->control, "begin", 0, NULL, NULL, NULL, take_nothing,
+				  copy);
+		conn_send(copy->control, begin_start_sql, 0, NULL, NULL, NULL,
+				  take_nothing, copy);
+		conn_send(copy->control, start_sql, 1, values, NULL, NULL, take_started,
+				  copy);
+	}
+}
+
+static void
+take_next(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+
+	if (copy->state != COPY_LOOKING)
+		return;
+	if (conn_failed(res))
+		fail_with(copy, res);
+	else if (PQgetisnull(res, 0, 0))
+		copy_stop(copy);
+	else
+	{
+		set_text(&copy->id, PQgetvalue(res, 0, 0));
+		copy->state = strcmp(PQgetvalue(res, 0, 1), "t") == 0 ? COPY_PUBLISHING
+															  : COPY_STARTING;
+		conn_send(copy->control, caught_up_sql, 0, NULL, NULL, NULL,
+				  take_caught_up, copy);
+	}
+}
+
+/* What is there to do? */
+static void
+look(Copy *copy)
+{
+	forget_copy(copy);
+	copy->state = COPY_LOOKING;
+	conn_send(copy->control, clean_sql, 0, NULL, NULL, NULL, take_nothing,
+			  copy);
+	conn_send(copy->control, next_sql, 0, NULL, NULL, NULL, take_next, copy);
+}
+
+static void
+became_ready(Conn *conn, void *arg)
+{
+	Copy *copy = arg;
+
+	/* a user's transaction may hold the row of the copy */
+	if (conn == copy->control)
+		conn_send(conn, "set lock_timeout = '5s'", 0, NULL, NULL, NULL,
+				  take_nothing, copy);
+	if (conn_is_ready(copy->control) && conn_is_ready(copy->work))
+		look(copy);
+}
+
+static void
+was_lost(Conn *conn, const char *why, void *arg)
+{
+	fail(arg, why);
+}
+
+static const ConnHooks hooks = {became_ready, was_lost, NULL};
+
+static void
+begin(evutil_socket_t fd, short what, void *arg)
+{
+	Copy *copy = arg;
+
+	copy->state = COPY_CONNECTING;
+	conn_open(copy->control);
+	conn_open(copy->work);
+}
+
+/*
+ * Make the copying of one database, switched off.  tick gets to know which
+ * queues were fed.
+ */
+Copy *
+copy_create(struct event_base *base, const Config *config, const char *dbname,
+			Tick *tick, Stats *stats)
+{
+	Copy *copy = calloc(1, sizeof(Copy));
+
+	if (copy == NULL)
+		abort();
+	copy->dbname = strdup(dbname);
+	copy->stats = stats;
+	copy->tick = tick;
+	copy->control = conn_create(base, config, dbname, "copy control", false,
+								&hooks, copy);
+	copy->work = conn_create(base, config, dbname, "copy", false, &hooks, copy);
+	copy->timer = event_new(base, -1, 0, begin, copy);
+	if (copy->dbname == NULL || copy->timer == NULL)
+		abort();
+	return copy;
+}
+
+/* Stop and free. */
+void
+copy_free(Copy *copy)
+{
+	if (copy == NULL)
+		return;
+	copy_stop(copy);
+	event_free(copy->timer);
+	conn_free(copy->control);
+	conn_free(copy->work);
+	trouble_clear(&copy->trouble, copy->dbname, NULL);
+	free(copy->dbname);
+	free(copy);
+}
+
+/* Begin with the copies that are wanted, if it is off. */
+void
+copy_start(Copy *copy)
+{
+	if (copy->state == COPY_OFF)
+		begin(-1, 0, copy);
+}
+
+/* Switch off at once: what is not committed is copied anew the next time. */
+void
+copy_stop(Copy *copy)
+{
+	event_del(copy->timer);
+	close_all(copy);
+	trouble_clear(&copy->trouble, copy->dbname, NULL);
+	copy->state = COPY_OFF;
+}
+
+/* Is nothing being copied, and none waited for? */
+bool
+copy_is_off(const Copy *copy)
+{
+	return copy->state == COPY_OFF;
+}
+
+/* What is wrong with it, NULL: nothing.  The text is the object's. */
+const char *
+copy_get_trouble(const Copy *copy)
+{
+	return copy->trouble.text;
+}
