@@ -108,7 +108,9 @@ insert_row(const NullableDatum *args)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("No such queue"),
 				 errdetail("There is no queue \"%s\".",
-						   text_to_cstring(name))));
+						   text_to_cstring(name)),
+				 errhint("Create it with pgq.create_queue(); "
+						 "pgq.get_queue_info() lists the queues.")));
 
 	/* Even if refused: by this the ticker learns of activity. */
 	id = nextval_internal(target->sequence, false);

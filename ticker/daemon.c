@@ -42,6 +42,7 @@
 
 #include <event2/event.h>
 
+#include "advice.h"
 #include "conn.h"
 #include "database.h"
 #include "http.h"
@@ -298,8 +299,12 @@ open_http(Daemon *d)
 		log_info("serves http://%s/", d->config->http_listen);
 	else
 	{
-		log_error("could not serve http_listen = %s: %s",
-				  d->config->http_listen, error);
+		const char *advice = advice_find(error);
+
+		log_error("could not serve http_listen = %s: %s; the rest goes on "
+				  "without it - %s",
+				  d->config->http_listen, error,
+				  advice ? advice : "Write it like 127.0.0.1:9187.");
 		free(error);
 	}
 }

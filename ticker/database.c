@@ -123,7 +123,11 @@ arm(struct event *timer, double seconds)
 static void
 find_no_pgq(Database *db, const char *why)
 {
-	if (!db->no_pgq)
+	/* most databases of a server have none; one that was named should */
+	if (!db->no_pgq && db->config->databases[0])
+		log_warning("[%s]: no pgq here: %s - \"pgqadm -d %s install\" makes it",
+					db->name, why, db->name);
+	else if (!db->no_pgq)
 		log_info("[%s]: no pgq here: %s", db->name, why);
 	db->no_pgq = true;
 	free(db->version);

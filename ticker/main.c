@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "advice.h"
 #include "config.h"
 #include "daemon.h"
 #include "log.h"
@@ -57,6 +58,19 @@ static const char *const unwanted_env[] = {"PGTZ",       "PGDATESTYLE",
 										   "PGGEQO",     "PGCLIENTENCODING",
 										   "PGDATABASE", "PGAPPNAME"};
 
+#define PIDFILE_HINT "Add a line like pidfile = ~/pgqd.pid to the ini file."
+
+/* By errno, with what to do about it. */
+static void
+log_failed_open(const char *what, const char *path)
+{
+	const char *reason = strerror(errno);
+	const char *advice = advice_find(reason);
+
+	log_fatal("could not open %s \"%s\": %s%s%s", what, path, reason,
+			  advice ? " - " : "", advice ? advice : "");
+}
+
 /* Read the process id in the pidfile; 0 if there is none. */
 static pid_t
 read_pid(const char *pidfile)
@@ -80,7 +94,7 @@ send_signal(const Config *config, int signum, const char *name)
 
 	if (config->pidfile == NULL)
 	{
-		fprintf(stderr, "No pidfile configured\n");
+		fprintf(stderr, "No pidfile configured\nhint: " PIDFILE_HINT "\n");
 		return 1;
 	}
 	pid = read_pid(config->pidfile);
@@ -110,13 +124,14 @@ lock_pidfile(const char *pidfile)
 
 	if (fd < 0)
 	{
-		log_fatal("could not open pidfile \"%s\": %s", pidfile,
-				  strerror(errno));
+		log_failed_open("pidfile", pidfile);
 		return -1;
 	}
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 	{
-		log_fatal("another pgqd is running with pidfile \"%s\", process %d",
+		log_fatal("another pgqd is running with pidfile \"%s\", process %d - "
+				  "\"pgqd -r\" has it read its ini file again, \"pgqd -s\" "
+				  "stops it.",
 				  pidfile, (int) read_pid(pidfile));
 		close(fd);
 		return -1;
@@ -179,13 +194,12 @@ run(Config *config, const char *config_file, bool background)
 
 	if (background && config->pidfile == NULL)
 	{
-		log_fatal("-d needs a pidfile in the config file");
+		log_fatal("-d needs a pidfile in the config file - " PIDFILE_HINT);
 		return 1;
 	}
 	if (!log_set_file(config->logfile))
 	{
-		log_fatal("could not open log file \"%s\": %s", config->logfile,
-				  strerror(errno));
+		log_failed_open("log file", config->logfile);
 		return 1;
 	}
 	if (config->pidfile && (pid_fd = lock_pidfile(config->pidfile)) < 0)
@@ -260,6 +274,8 @@ main(int argc, char **argv)
 	{
 		fprintf(stderr, optind >= argc ? "pgqd requires config file\n"
 									   : "pgqd takes one config file\n");
+		fputs("hint: \"pgqd --ini > pgqd.ini\" writes one to begin with.\n",
+			  stderr);
 		return 1;
 	}
 
@@ -267,7 +283,10 @@ main(int argc, char **argv)
 	file = realpath(argv[optind], NULL);
 	if (!config_load(&config, file ? file : argv[optind], &error))
 	{
-		fprintf(stderr, "pgqd: %s\n", error);
+		const char *advice = advice_find(error);
+
+		fprintf(stderr, "pgqd: %s\nhint: %s\n", error,
+				advice ? advice : "\"pgqd --ini\" prints all keys.");
 		free(error);
 		free(file);
 		return 1;

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ticker/advice.h"
 #include "ticker/ini.h"
 #include "ticker/pgqadm.h"
 #include "ticker/pgqadm_ini.h"
@@ -118,19 +119,26 @@ static const struct option long_options[] = {
 
 /* ---- talking to the user ---- */
 
-/* Ends the program with exit status 1 and one message; hint may be NULL. */
+/*
+ * Ends the program with exit status 1 and one message.  hint NULL: the one
+ * that advice.c has, if any.
+ */
 void
 admin_fail(const char *hint, const char *fmt, ...)
 {
 	va_list args;
+	char *text;
 
 	fflush(stdout);
 	progress_clear();
 	fputs("pgqadm: ", stderr);
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	if (vasprintf(&text, fmt, args) < 0)
+		text = strdup(fmt);
 	va_end(args);
-	fputc('\n', stderr);
+	if (hint == NULL)
+		hint = advice_find(text);
+	fprintf(stderr, "%s\n", text);
 	if (hint != NULL)
 		fprintf(stderr, "hint: %s\n", hint);
 	exit(1);
@@ -263,7 +271,6 @@ admin_query(Admin *a, const char *hint, const char *sql, int nparams,
 	const char *primary;
 	const char *detail;
 	const char *server_hint;
-	const char *sqlstate;
 
 	admin_connect(a);
 	res = PQexecParams(a->conn, sql, nparams, NULL, params, NULL, NULL, 0);
@@ -274,13 +281,10 @@ admin_query(Admin *a, const char *hint, const char *sql, int nparams,
 	primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 	detail = PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL);
 	server_hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
-	sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 	if (primary == NULL)
 		primary = PQerrorMessage(a->conn);
 	if (server_hint != NULL)
 		hint = server_hint;
-	else if (strcmp(sqlstate ? sqlstate : "", "3F000") == 0)
-		hint = "Command \"install\" creates the extension pgq.";
 	if (detail != NULL)
 		admin_fail(hint, "%.*s\ndetail: %s", admin_message_length(primary),
 				   primary, detail);
@@ -578,7 +582,10 @@ choose_database(Admin *a, const Words *w)
 		return;
 	}
 	if (!ini_load(a->config, "pgqadm", pgqadm_ini_keys, &ini, &error))
-		admin_fail(NULL, "%s", error);
+		admin_fail(strstr(error, ".ini:") || strstr(error, "section")
+					   ? "\"pgqadm --ini\" prints a sample with all keys."
+					   : NULL,
+				   "%s", error);
 	if (ini.db == NULL)
 		admin_fail("A line like \"db = dbname=shop host=127.0.0.1\" belongs "
 				   "in section [pgqadm].",

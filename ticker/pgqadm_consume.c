@@ -28,6 +28,7 @@
 #include "ticker/pgqadm.h"
 
 #define PAUSE_MIN_MS 1000
+#define LOOK_DELAY 10 /* seconds without a batch, before pgqd is looked for */
 #define PAUSE_MAX_MS 60000
 
 static const char *const field_names[] = {
@@ -54,6 +55,8 @@ typedef struct Run
 	long events;  /* finished so far */
 	int pause_ms; /* after the next failure */
 	bool offline; /* said so already */
+	bool looked;  /* whether pgqd is there */
+	double look_at;
 } Run;
 
 static PgqConsumer *wake_target; /* for the signal handler */
@@ -291,11 +294,14 @@ fail_with_server_error(Run *run)
 {
 	const char *hint = pgq_hint(run->c);
 
-	if (hint == NULL && strcmp(pgq_sqlstate(run->c), "3F000") == 0)
-		hint = "Command \"install\" creates the extension pgq.";
-	else if (hint == NULL &&
-			 strncmp(pgq_error(run->c), "Not subscriber", 14) == 0)
+	/* in this program's words */
+	if (strncmp(pgq_error(run->c), "Not subscriber", 14) == 0)
 		hint = "Register the consumer first, or give --register.";
+	else if (strncmp(pgq_error(run->c), "Event queue not created", 23) == 0 ||
+			 strncmp(pgq_error(run->c), "no such queue", 13) == 0)
+		hint =
+			"Command \"status\" shows the queues there are, \"create\" makes "
+			"one.";
 
 	/* Some of the server's messages do not say which queue they mean. */
 	if (pgq_status(run->c) == PGQ_LOST ||
@@ -354,6 +360,41 @@ time_left(const Run *run, double last_event)
 	return left <= 0 ? 0 : (int) (left * 1000) + 1;
 }
 
+/*
+ * Nothing has come for a while: say so if that is because nobody ticks.  By a
+ * session of its own, since the consumer's listens.
+ */
+static void
+warn_without_pgqd(Run *run)
+{
+	static const char sql[] =
+		"select 1 where not exists (select from pg_catalog.pg_stat_activity "
+		"where application_name ~ '^pgqd(/|$)' and datname = "
+		"pg_catalog.current_database())";
+	PGconn *conn = PQconnectdb(run->admin->conninfo);
+	PGresult *res = PQexec(conn, sql);
+
+	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1)
+		admin_warn("pgqd does not look after this database: no ticks, nothing "
+				   "arrives\nhint: Start it; command \"doctor\" tells more.");
+	PQclear(res);
+	PQfinish(conn);
+}
+
+/* Waits for a tick, at most "left" ms; looks for pgqd once if none comes. */
+static void
+wait_for_tick(Run *run, int left)
+{
+	if (!run->looked && now_seconds() >= run->look_at)
+	{
+		run->looked = true;
+		warn_without_pgqd(run);
+	}
+	if (!run->looked && (left < 0 || left > LOOK_DELAY * 1000))
+		left = LOOK_DELAY * 1000;
+	pgq_wait(run->c, left);
+}
+
 static void
 consume_loop(Run *run)
 {
@@ -376,6 +417,7 @@ consume_loop(Run *run)
 		if (rc == PGQ_OK)
 		{
 			end = do_batch(run, &n);
+			run->look_at = now_seconds() + LOOK_DELAY;
 			if (end == BATCH_TAKEN)
 			{
 				run->events += n;
@@ -411,7 +453,7 @@ consume_loop(Run *run)
 		if (rc != PGQ_NONE)
 			handle_trouble(run);
 		else
-			pgq_wait(run->c, left);
+			wait_for_tick(run, left);
 	}
 }
 
@@ -422,7 +464,8 @@ admin_consume(Admin *a, int argc, char **argv)
 	Run run = {.admin = a,
 			   .queue = argv[0],
 			   .consumer = argv[1],
-			   .pause_ms = PAUSE_MIN_MS};
+			   .pause_ms = PAUSE_MIN_MS,
+			   .look_at = now_seconds() + LOOK_DELAY};
 
 	choose_fields(&run, a->fields);
 	catch_signals();

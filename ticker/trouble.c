@@ -14,11 +14,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "advice.h"
 #include "conn.h"
 #include "log.h"
 
 /* Seconds after which the same text is logged again. */
 #define REPEAT_PERIOD 600.0
+
+/* The text with what to do about it behind it; takes and gives malloc'd text. */
+static char *
+add_advice(char *text)
+{
+	const char *advice = advice_find(text);
+	char *both;
+
+	/* some say it themselves */
+	if (advice == NULL || strstr(text, "ALTER ROLE"))
+		return text;
+	if (asprintf(&both, "%s - %s", text, advice) < 0)
+		abort();
+	free(text);
+	return both;
+}
 
 /*
  * Log a text as a warning for database "dbname", unless it is what was logged
@@ -35,6 +52,7 @@ trouble_report(Trouble *trouble, const char *dbname, const char *fmt, ...)
 	if (vasprintf(&text, fmt, args) < 0)
 		abort();
 	va_end(args);
+	text = add_advice(text);
 
 	if (trouble->text && strcmp(trouble->text, text) == 0 &&
 		now - trouble->logged_at < REPEAT_PERIOD)

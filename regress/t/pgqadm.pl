@@ -247,7 +247,7 @@ my $daemon_ini = write_ini('run.ini',
 	"[pgqadm]\njob_name = run\ndb = @{[$node->connstr('shop')]}\n"
 	  . "logfile = $tmp/%(job_name)s.log\npidfile = $tmp/%(job_name)s.pid\n"
 	  . "loop_delay = 0.2\n");
-is((pgqadm('-s', $ini))[2], "No pidfile configured\n", '-s without pidfile');
+like((pgqadm("-s", $ini))[2], qr{^No pidfile configured\nhint: .*pidfile}, "-s without pidfile");
 is((pgqadm('-s', $daemon_ini))[2], "Old process is not running\n",
 	'-s without a running ticker');
 my ($rc, $out, $err) = pgqadm($daemon_ini, 'ticker', '-d');
