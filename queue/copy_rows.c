@@ -50,6 +50,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "event/event.h"
 #include "event/relation.h"
@@ -62,12 +63,11 @@ PG_FUNCTION_INFO_V1(pgq__begin_copy);
 PG_FUNCTION_INFO_V1(pgq__copy_rows);
 PG_FUNCTION_INFO_V1(pgq__publish_copy);
 
-/* A step of pgq._copy_rows() ends when it has so much. */
-#define STEP_ROWS 10000
-#define STEP_BYTES (4 * 1024 * 1024)
+/* A step of pgq._copy_rows() ends after so many milliseconds. */
+#define STEP_MS 200
 
-/* Blocks that are read between two looks whether the step is over. */
-#define CHUNK_BLOCKS 32
+/* Blocks that are read between two looks at the clock, at most. */
+#define MAX_CHUNK 64
 
 /* Held changes of a last look that may be moved while ingest is kept out. */
 #define FEW_HELD 1000
@@ -90,6 +90,7 @@ typedef struct CopyRun
 	CopyPart *parts;
 	int part; /* the next block to read */
 	BlockNumber block;
+	BlockNumber chunk; /* how many at once */
 
 	/* made by the first step */
 	CopyRow *row; /* NULL until then */
@@ -301,6 +302,7 @@ prepare_run(void)
 	run->values.complete = true;
 	run->row_context = AllocSetContextCreate(run->context, "pgq copied row",
 											 ALLOCSET_DEFAULT_SIZES);
+	run->chunk = 1;
 	run->row = row;
 	MemoryContextSwitchTo(old);
 }
@@ -355,7 +357,7 @@ static void
 copy_chunk(RowBatch *batch)
 {
 	CopyPart *part = &run->parts[run->part];
-	BlockNumber n = Min(CHUNK_BLOCKS, part->nblocks - run->block);
+	BlockNumber n = Min(run->chunk, part->nblocks - run->block);
 
 	if (n > 0)
 	{
@@ -385,6 +387,30 @@ copy_chunk(RowBatch *batch)
 	}
 }
 
+/*
+ * Copy until it is time.  Rows may be of any size, so chunks grow only while
+ * they are quickly done.
+ */
+static void
+copy_for(int milliseconds, RowBatch *batch)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	TimestampTz end = TimestampTzPlusMilliseconds(start, milliseconds);
+
+	while (!is_done() && start < end)
+	{
+		TimestampTz now;
+
+		copy_chunk(batch);
+		now = GetCurrentTimestamp();
+		if (now - start < (end - start) / 8)
+			run->chunk = Min(run->chunk * 2, MAX_CHUNK);
+		else
+			run->chunk = Max(run->chunk / 2, 1);
+		start = now;
+	}
+}
+
 static void
 require_run(const char *function)
 {
@@ -407,7 +433,6 @@ pgq__copy_rows(PG_FUNCTION_ARGS)
 	Datum values[4];
 	bool nulls[4] = {false, false, false, false};
 	RowBatch *batch;
-	CopyCounts end;
 	bool is_first;
 
 	require_run("pgq._copy_rows()");
@@ -422,12 +447,7 @@ pgq__copy_rows(PG_FUNCTION_ARGS)
 	batch = row_batch_open(find_target(run->row));
 	if (is_first)
 		put_first_events(batch);
-	end = run->counts;
-	end.rows += STEP_ROWS;
-	end.bytes += STEP_BYTES;
-	while (!is_done() && run->counts.rows < end.rows &&
-		   run->counts.bytes < end.bytes)
-		copy_chunk(batch);
+	copy_for(STEP_MS, batch);
 	row_batch_close(batch);
 	settings_restore();
 

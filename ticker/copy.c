@@ -239,6 +239,14 @@ give_up(Copy *copy)
 	begin(-1, 0, copy);
 }
 
+/* All is copied, and nothing that could be in the way of the end is asked. */
+static void
+go_on(Copy *copy)
+{
+	if (copy->all_copied && !conn_is_busy(copy->control))
+		publish(copy);
+}
+
 static void
 take_check(Conn *conn, const PGresult *res, void *arg)
 {
@@ -250,8 +258,21 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 		fail_with(copy, res);
 	else if (!is_true(res))
 		give_up(copy);
-	else if (copy->all_copied)
-		publish(copy);
+	else
+		go_on(copy);
+}
+
+static void
+take_noted(Conn *conn, const PGresult *res, void *arg)
+{
+	Copy *copy = arg;
+
+	if (copy->state != COPY_COPYING && copy->state != COPY_CATCHING_UP)
+		return;
+	if (conn_failed(res))
+		fail_with(copy, res);
+	else
+		go_on(copy);
 }
 
 /* Look whether it is still wanted, and note how far it is, if it is time. */
@@ -266,16 +287,16 @@ check(Copy *copy)
 	if (now - copy->checked_at < CHECK_PERIOD || conn_is_busy(copy->control))
 		return;
 	copy->checked_at = now;
+	conn_send(copy->control, check_sql, 1, values, NULL, NULL, take_check,
+			  copy);
 	if (now - copy->noted_at > (now - copy->started_at) * NOTE_GROWTH)
 	{
 		copy->noted_at = now;
 		snprintf(rows, sizeof(rows), "%" PRIu64, copy->rows);
 		values[1] = rows;
-		conn_send(copy->control, note_sql, 5, values, NULL, NULL, take_nothing,
+		conn_send(copy->control, note_sql, 5, values, NULL, NULL, take_noted,
 				  copy);
 	}
-	conn_send(copy->control, check_sql, 1, values, NULL, NULL, take_check,
-			  copy);
 }
 
 static void
@@ -353,8 +374,8 @@ take_rows(Conn *conn, const PGresult *res, void *arg)
 		return;
 	if (!copy->all_copied)
 		conn_send(copy->work, rows_sql, 0, NULL, NULL, NULL, take_rows, copy);
-	else if (!conn_is_busy(copy->control))
-		publish(copy);
+	else
+		go_on(copy);
 }
 
 static void

@@ -26,7 +26,7 @@ sub new_replica
 	return {
 		node => $node, db => $db, queue => $queue, consumer => $consumer,
 		partitions => $opt{partitions} // {},
-		tables => {}, wrong => [], events => 0, copied => 0, others => []
+		tables => {}, inserted => {}, wrong => [], events => 0, copied => 0, others => []
 	};
 }
 
@@ -40,7 +40,11 @@ sub apply
 	my $rows = $r->{tables}{$table} //= {};
 
 	$r->{events}++;
-	$r->{copied}++ if $op eq 'INSERT' && ($e->{ev_extra3} // '') eq 'copy';
+	if ($op eq 'INSERT')
+	{
+		if (($e->{ev_extra3} // '') eq 'copy') { $r->{copied}++ }
+		else { $r->{inserted}{$table}{$id}++ }
+	}
 	if ($op eq 'TRUNCATE')
 	{
 		my $part = $r->{partitions}{$table};
