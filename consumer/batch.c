@@ -286,7 +286,18 @@ pgq_finish(PgqConsumer *c)
 	if (c->batch_id == 0)
 		return no_batch(c);
 	snprintf(batch, sizeof(batch), "%lld", (long long) c->batch_id);
-	res = libpgq_query(c, "select pgq.finish_batch($1::bigint)", 1, params);
+
+	/*
+	 * Where nothing of the caller's is in the transaction, a crash of the
+	 * server may lose it: the batch comes again.
+	 */
+	res = libpgq_query(c,
+					   c->borrowed
+						   ? "select pgq.finish_batch($1::bigint)"
+						   : "select pgq.finish_batch($1::bigint), "
+							 "pg_catalog.set_config('synchronous_commit', "
+							 "'off', true)",
+					   1, params);
 	if (res == NULL)
 		return give_up(c);
 	ours = strcmp(PQgetvalue(res, 0, 0), "1") == 0;

@@ -39,6 +39,7 @@ struct PgqConsumer
 	int page_rows;    /* rows asked for, and come so far */
 	int page_seen;
 	bool last_page;  /* no page follows this one */
+	bool borrowed;   /* the caller may have work of his in the transaction */
 	PGresult **kept; /* results read early, see libpgq_keep_page */
 	int kept_next;
 	int kept_count;

@@ -362,6 +362,7 @@ pgq_close(PgqConsumer *c)
 PGconn *
 pgq_connection(PgqConsumer *c)
 {
+	c->borrowed = true;
 	return libpgq_keep_page(c) ? c->conn : NULL;
 }
 

@@ -174,7 +174,9 @@ extern "C"
 
 	/*
  * Finishes the open batch and commits: its events will not come again.
- * Events that were not read count as done too.
+ * Events that were not read count as done too.  While pgq_connection() was
+ * never asked for, the commit does not wait for the server's disk: the batch
+ * comes again if the server crashes within a second.
  *
  * Returns PGQ_OK; PGQ_LOST, it may be finished or not; PGQ_ERROR, nothing was
  * committed: the batch comes again, or was not this session's any more

@@ -340,9 +340,9 @@ lock_sequence(const Queue *queue)
 }
 
 /*
- * Write a tick's row.  Its commit is flushed, whatever synchronous_commit says:
- * after a crash a batch id must not come back with another tick, so with other
- * events.
+ * Write a tick's row.  Its commit need not be flushed: a batch that ends at the
+ * tick is opened by a later commit, which is (see open_batch() in batch.c), and
+ * that flushes all WAL before it.
  */
 static void
 put_row(TableWriter *w, const Queue *queue, int64 id, TimestampTz time,
@@ -357,7 +357,6 @@ put_row(TableWriter *w, const Queue *queue, int64 id, TimestampTz time,
 	values[TICK_SNAPSHOT - 1] = PointerGetDatum(snapshot);
 	values[TICK_EVENT_SEQ - 1] = Int64GetDatum(event_seq);
 	table_insert_row(w);
-	ForceSyncCommit();
 }
 
 /*

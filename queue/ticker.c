@@ -35,8 +35,16 @@ PG_FUNCTION_INFO_V1(pgq_tick_due);
 PG_FUNCTION_INFO_V1(pgq_tick);
 PG_FUNCTION_INFO_V1(pgq_tick_channel);
 
-/* How long pgq.tick() waits for the transactions that it is told of. */
-#define MAX_WAIT_MS 1000
+/* How long pgq.tick() waits for the transactions that it is told of, in us. */
+#define MAX_WAIT 1000000
+
+/*
+ * How long pgq.tick() looks for a consumer that comes to wait, and how often,
+ * in microseconds.  Most finish their batch in that time, and to be asked again
+ * would take longer than the look.
+ */
+#define LOOK_TIME 2000
+#define LOOK_PAUSE 200
 
 /* How it went with one queue. */
 typedef enum TickOutcome
@@ -287,6 +295,16 @@ pgq_tick_due(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+static int64
+microseconds_since(instr_time start)
+{
+	instr_time now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
 /*
  * Wait until none of the transactions runs any more: the WAL shows a commit
  * before other sessions see it.  Returns false when that takes too long.
@@ -309,12 +327,8 @@ wait_for_transactions(ArrayType *xids)
 			   TransactionIdIsNormal(DatumGetTransactionId(values[i])) &&
 			   TransactionIdIsInProgress(DatumGetTransactionId(values[i])))
 		{
-			instr_time now;
-
 			CHECK_FOR_INTERRUPTS();
-			INSTR_TIME_SET_CURRENT(now);
-			INSTR_TIME_SUBTRACT(now, start);
-			if (INSTR_TIME_GET_MILLISEC(now) >= MAX_WAIT_MS)
+			if (microseconds_since(start) >= MAX_WAIT)
 				return false;
 			pg_usleep(pause);
 			pause = Min(pause * 2, 2000);
@@ -324,8 +338,8 @@ wait_for_transactions(ArrayType *xids)
 }
 
 /*
- * The named queues in the order of their ids, each once; unknown ones are left
- * out.
+ * The named queues in the order of their ids, each once; those that are unknown
+ * or not ours to tick are left out.
  */
 static List *
 find_named_queues(ArrayType *names)
@@ -349,7 +363,8 @@ find_named_queues(ArrayType *names)
 			continue;
 		name = DatumGetTextPP(values[i]);
 		if (queue_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), snapshot,
-					   queue))
+					   queue) &&
+			!queue->external_ticker && !queue->ticker_paused)
 			queues = lappend(queues, queue);
 	}
 	UnregisterSnapshot(snapshot);
@@ -365,20 +380,41 @@ find_named_queues(ArrayType *names)
 	return queues;
 }
 
+/* Look at queues that were fed; returns those that have to wait. */
+static List *
+look_at_fed(List *queues, List **candidates)
+{
+	List *waiting = NIL;
+	TickReader reader;
+	ListCell *lc;
+
+	if (queues == NIL)
+		return NIL;
+	tick_begin_read(&reader);
+	foreach(lc, queues)
+	{
+		if (look(&reader, lfirst(lc), REASON_COMMIT, candidates) ==
+			TICK_NOT_NOW)
+			waiting = lappend(waiting, lfirst(lc));
+	}
+	tick_end_read(&reader);
+	return waiting;
+}
+
 /*
  * pgq.tick(i_queues, i_xids): commits have fed these queues
  *
- * A queue where a consumer waits is ticked at once; one that is not, though it
- * has events, is returned with a NULL tick: the caller asks again.
+ * A queue where a consumer waits is ticked at once; one where none does, though
+ * it has events, is looked at for some time.  Then it is returned with a NULL
+ * tick: the caller asks again.
  */
 Datum
 pgq_tick(PG_FUNCTION_ARGS)
 {
 	TableResult result;
-	TickReader reader;
 	List *candidates = NIL;
 	List *queues;
-	bool ended;
+	instr_time start;
 	ListCell *lc;
 
 	PreventCommandIfReadOnly("pgq.tick()");
@@ -386,24 +422,21 @@ pgq_tick(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 
-	ended = PG_ARGISNULL(1) || wait_for_transactions(PG_GETARG_ARRAYTYPE_P(1));
 	queues = find_named_queues(PG_GETARG_ARRAYTYPE_P(0));
-	if (queues == NIL)
-		return (Datum) 0;
-	tick_begin_read(&reader);
-	foreach(lc, queues)
+	if (PG_ARGISNULL(1) || wait_for_transactions(PG_GETARG_ARRAYTYPE_P(1)))
 	{
-		Queue *queue = lfirst(lc);
-		TickOutcome outcome = TICK_NOT_NOW;
-
-		if (queue->external_ticker || queue->ticker_paused)
-			continue;
-		if (ended)
-			outcome = look(&reader, queue, REASON_COMMIT, &candidates);
-		if (outcome == TICK_NOT_NOW)
-			put_row(&result, queue, 0);
+		INSTR_TIME_SET_CURRENT(start);
+		queues = look_at_fed(queues, &candidates);
+		while (queues != NIL && candidates == NIL &&
+			   microseconds_since(start) < LOOK_TIME)
+		{
+			CHECK_FOR_INTERRUPTS();
+			pg_usleep(LOOK_PAUSE);
+			queues = look_at_fed(queues, &candidates);
+		}
 	}
-	tick_end_read(&reader);
+	foreach(lc, queues)
+		put_row(&result, lfirst(lc), 0);
 	tick_candidates(candidates, REASON_COMMIT, &result);
 	return (Datum) 0;
 }

@@ -37,9 +37,9 @@
  * must be able to write, see the latest rows, and wait as long as it takes.
  * Not all of these settings exist on every server that can be ticked.
  *
- * Commits are flushed here but wait for no standby: our own walsender may
- * count as one, and it would wait for us.  A consumer's commit, which comes
- * later in the WAL, waits for what the tick did not.
+ * Commits wait for neither disk nor standby: our own walsender may count as
+ * one, and it would wait for us.  To open a batch is a commit that waits, and
+ * comes later in the WAL than all that the batch depends on.
  */
 static const char session_settings[] =
 	"select pg_catalog.set_config(s.name, v.value, false)"
@@ -48,7 +48,7 @@ static const char session_settings[] =
 	" ('default_transaction_read_only', 'off'),"
 	" ('default_transaction_deferrable', 'off'),"
 	" ('statement_timeout', '0'), ('lock_timeout', '0'),"
-	" ('transaction_timeout', '0'), ('synchronous_commit', 'local'),"
+	" ('transaction_timeout', '0'), ('synchronous_commit', 'off'),"
 	" ('idle_in_transaction_session_timeout', '0'),"
 	" ('idle_session_timeout', '0'),"
 	" ('client_encoding', pg_catalog.getdatabaseencoding()::text))"

@@ -192,8 +192,6 @@ ingest_end_pause(evutil_socket_t fd, short what, void *arg)
 static void
 conn_became_ready(Conn *conn, void *arg)
 {
-	conn_send(conn, "set synchronous_commit = off", 0, NULL, NULL, NULL, NULL,
-			  NULL);
 	look(arg);
 }
 

@@ -9,8 +9,8 @@
  * after ticker_min_interval.  One question is under way at a time; what is
  * fed meanwhile gathers for the next.
  *
- * NOTIFY has a statement, so a transaction, of its own: it holds a lock of
- * the whole cluster until its commit is done.
+ * NOTIFY has a statement, so a transaction, of its own: it waits for a lock of
+ * the whole cluster, which others hold until their commits are done.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -137,8 +137,7 @@ static int
 notify_ticks(Tick *tick, const PGresult *res)
 {
 	static const char sql[] =
-		"select pg_catalog.set_config('synchronous_commit', 'off', true),"
-		" pg_catalog.pg_notify(n.channel, n.id)"
+		"select pg_catalog.pg_notify(n.channel, n.id)"
 		" from rows from (pg_catalog.unnest($1::text[]),"
 		" pg_catalog.unnest($2::text[])) n (channel, id)";
 	Names channels = {0};
@@ -222,7 +221,10 @@ take_answer(Conn *conn, const PGresult *res, void *arg)
 
 	if (tick->waiting.count > 0)
 	{
-		if (ticked > 0 || tick->pause < tick->config->ticker_min_interval)
+		/* pgq.tick() itself has looked for some time: no pause at first */
+		if (ticked > 0)
+			tick->pause = 0;
+		else if (tick->pause < tick->config->ticker_min_interval)
 			tick->pause = tick->config->ticker_min_interval;
 		else if (tick->pause < LONGEST_PAUSE)
 			tick->pause *= 1.5;
