@@ -51,6 +51,7 @@ static const char session_settings[] =
 	" ('transaction_timeout', '0'), ('synchronous_commit', 'off'),"
 	" ('idle_in_transaction_session_timeout', '0'),"
 	" ('idle_session_timeout', '0'),"
+	" ('plan_cache_mode', 'force_generic_plan'),"
 	" ('client_encoding', pg_catalog.getdatabaseencoding()::text))"
 	" v (name, value) where s.name = v.name";
 
