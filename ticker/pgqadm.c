@@ -34,7 +34,8 @@ typedef struct Command
 } Command;
 
 static const Command commands[] = {
-	{"install", 0, 0, admin_install, "", "create the extension pgq", "install"},
+	{"install", 0, 0, admin_install, "[--json]", "create the extension pgq",
+	 "install"},
 	{"ticker", 0, 0, admin_ticker, "",
 	 "run pgqd: ticks, ingest, retries, maintenance", "ticker"},
 	{"status", 0, 0, admin_status, "[--json]",
@@ -50,7 +51,7 @@ static const Command commands[] = {
 	 "register orders mailer"},
 	{"unregister", 2, 2, admin_unregister, "QUEUE CONSUMER",
 	 "remove a consumer", "unregister orders mailer"},
-	{"config", 0, -1, admin_config, "[QUEUE [KEY=VALUE ...]]",
+	{"config", 0, -1, admin_config, "[--json] [QUEUE [KEY=VALUE ...]]",
 	 "show or change settings", "config orders ticker_max_lag='1 second'"},
 	{"capture", 2, -1, admin_capture, "QUEUE TABLE [ARG ...]",
 	 "send a table's changes to a queue",
@@ -59,11 +60,12 @@ static const Command commands[] = {
 	 "uncapture orders public.item"},
 	{"migrate", 0, -1, admin_migrate, "[--dry-run] [--json] [TABLE ...]",
 	 "replace triggers of PgQ by captures", "migrate --dry-run"},
-	{"slot", 1, 2, admin_slot, "create|drop [SLOT], or status [--json]",
+	{"slot", 1, 2, admin_slot,
+	 "create [--json] [SLOT] | drop [SLOT] | status [--json]",
 	 "the slot that captured changes come from", "slot create"},
 	{"resync", 0, 1, admin_resync, "--without-copy [SLOT]",
 	 "go on with a new slot after changes were lost", "resync --without-copy"},
-	{"drain", 0, 0, admin_drain, "[--consumers] [--timeout S]",
+	{"drain", 0, 0, admin_drain, "[--consumers] [--timeout S] [--json]",
 	 "wait until what is committed is in the queues, or consumed",
 	 "drain --consumers --timeout 600"},
 	{"consume", 2, 2, admin_consume, "QUEUE CONSUMER [OPTION ...]",
@@ -336,7 +338,7 @@ static const char migrate_help[] =
 	"  --dry-run             say what would be done, change nothing\n";
 
 static const char json_help[] =
-	"  --json                print one JSON object, for scripts\n";
+	"  --json                print JSON, for scripts\n";
 
 static void
 print_help(void)
@@ -653,7 +655,9 @@ main(int argc, char **argv)
 	if (w.consume_only && cmd->run != admin_consume)
 		admin_fail(NULL, "option --%s belongs to command \"consume\"",
 				   w.consume_only);
-	if (admin.json && strstr(cmd->args, "--json") == NULL)
+	/* consume prints nothing but JSON */
+	if (admin.json && strstr(cmd->args, "--json") == NULL &&
+		cmd->run != admin_consume)
 		admin_fail(NULL, "command \"%s\" has no option --json", cmd->name);
 	if (admin.without_copy && cmd->run != admin_resync)
 		admin_fail(NULL, "option --without-copy belongs to command "

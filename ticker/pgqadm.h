@@ -71,6 +71,7 @@ extern void admin_close_stdout(void);
 
 /* pgqadm_json.c */
 extern void admin_write_json(FILE *out, const char *text);
+extern void admin_print_object(const char *name, ...);
 
 /* pgqadm_setup.c: the connect string, installing, running pgqd. */
 extern char *admin_make_conninfo(const char *db, const char *host,

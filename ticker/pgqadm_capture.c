@@ -149,8 +149,8 @@ admin_slot(Admin *a, int argc, char **argv)
 		strcmp(argv[0], "status") != 0)
 		admin_fail("There are create, drop and status.",
 				   "unknown command: slot %s", argv[0]);
-	if (a->json && strcmp(argv[0], "status") != 0)
-		admin_fail(NULL, "command \"slot %s\" has no option --json", argv[0]);
+	if (a->json && strcmp(argv[0], "drop") == 0)
+		admin_fail(NULL, "command \"slot drop\" has no option --json");
 	require_capture(a);
 
 	if (strcmp(argv[0], "create") == 0)
@@ -158,6 +158,8 @@ admin_slot(Admin *a, int argc, char **argv)
 		res = admin_query(a, NULL, "select pgq.start_capture($1::text)", 1,
 						  &slot);
 		admin_say(a, "Created slot %s", PQgetvalue(res, 0, 0));
+		if (a->json)
+			admin_print_object("slot", PQgetvalue(res, 0, 0), NULL);
 		PQclear(res);
 	}
 	else if (strcmp(argv[0], "drop") == 0)

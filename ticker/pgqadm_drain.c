@@ -45,10 +45,11 @@ is_late(double deadline)
 
 /*
  * Until all that committed before now is in the queues.  The amounts are bytes
- * of WAL between where the slot's position was and where the WAL ends.
+ * of WAL between where the slot's position was and where the WAL ends, which
+ * *drained_to gets.
  */
 static void
-wait_for_ingest(Admin *a, double deadline)
+wait_for_ingest(Admin *a, double deadline, char *drained_to, size_t size)
 {
 	Progress p;
 	PGresult *res;
@@ -93,6 +94,7 @@ wait_for_ingest(Admin *a, double deadline)
 	} while (!done);
 	progress_clear();
 	admin_say(a, "All changes up to %s are in the queues", target);
+	snprintf(drained_to, size, "%s", target);
 }
 
 /* One that finds no events left was overtaken by pgqd's own tick. */
@@ -227,12 +229,16 @@ void
 admin_drain(Admin *a, int argc, char **argv)
 {
 	double deadline = find_deadline(a);
+	char drained_to[32] = "";
 
 	if (admin_has_function(a, "pgq.get_slot_info()"))
-		wait_for_ingest(a, deadline);
+		wait_for_ingest(a, deadline, drained_to, sizeof(drained_to));
 	if (a->consumers)
 	{
 		wait_for_consumers(a, deadline);
 		tell_of_retries(a);
 	}
+	if (a->json)
+		admin_print_object("ingested_to", drained_to[0] ? drained_to : NULL,
+						   NULL);
 }

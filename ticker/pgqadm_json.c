@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * pgqadm_json.c
- *		pgqadm: text as a string of JSON.
+ *		pgqadm: text as JSON.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
  *-------------------------------------------------------------------------
  */
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "ticker/pgqadm.h"
@@ -71,4 +72,27 @@ admin_write_json(FILE *out, const char *text)
 			putc(*p, out);
 	}
 	putc('"', out);
+}
+
+/*
+ * Prints one object of strings on stdout: name, value, name, value ... NULL.
+ * A value of NULL is null.
+ */
+void
+admin_print_object(const char *name, ...)
+{
+	const char *lead = "{";
+	va_list args;
+
+	va_start(args, name);
+	for (; name != NULL; name = va_arg(args, const char *))
+	{
+		fputs(lead, stdout);
+		admin_write_json(stdout, name);
+		fputs(": ", stdout);
+		admin_write_json(stdout, va_arg(args, const char *));
+		lead = ", ";
+	}
+	va_end(args);
+	puts("}");
 }

@@ -125,11 +125,26 @@ admin_unregister(Admin *a, int argc, char **argv)
 	admin_say(a, "Unregistering consumer %s from queue %s", argv[1], argv[0]);
 }
 
+/* A setting as JSON: a number, true, text, or null for the default. */
+static void
+print_setting(const PGresult *res, int row, int column)
+{
+	const char *value = PQgetvalue(res, row, column);
+
+	if (PQftype(res, column) == 16 /* bool */ && *value)
+		fputs(*value == 't' ? "true" : "false", stdout);
+	else if (*value && strspn(value, "0123456789.") == strlen(value))
+		fputs(value, stdout);
+	else
+		admin_write_json(stdout, *value ? value : NULL);
+}
+
 /* Prints the settings of one queue, or of all if it is NULL. */
 static void
 show_settings(Admin *a, const char *queue)
 {
 	PGresult *res;
+	const char *lead = "[";
 
 	res = admin_query(a, NULL,
 					  "select queue_name, " SETTING_COLUMNS
@@ -138,7 +153,20 @@ show_settings(Admin *a, const char *queue)
 					  1, &queue);
 	if (queue != NULL && PQntuples(res) == 0)
 		admin_fail(QUEUE_HINT, "no such queue: %s", queue);
-	for (int row = 0; row < PQntuples(res); row++)
+	for (int row = 0; row < PQntuples(res) && a->json; row++, lead = ",\n ")
+	{
+		printf("%s{\"queue\": ", lead);
+		admin_write_json(stdout, PQgetvalue(res, row, 0));
+		for (int i = 0; settings[i].name; i++)
+		{
+			printf(", \"%s\": ", settings[i].name);
+			print_setting(res, row, i + 1);
+		}
+		putchar('}');
+	}
+	if (a->json)
+		puts(lead[0] == '[' ? "[]" : "]");
+	for (int row = 0; row < PQntuples(res) && !a->json; row++)
 	{
 		printf("%s\n", PQgetvalue(res, row, 0));
 		for (int i = 0; settings[i].name; i++)

@@ -152,6 +152,12 @@ admin_install(Admin *a, int argc, char **argv)
 	}
 	PQclear(res);
 	explain_capture_needs(a);
+	if (a->json)
+	{
+		res = admin_query(a, NULL, "select pgq.version()", 0, NULL);
+		admin_print_object("version", PQgetvalue(res, 0, 0), NULL);
+		PQclear(res);
+	}
 }
 
 /* ---- ticker ---- */

@@ -164,6 +164,23 @@ sql($node, $db, q{select pg_create_physical_replication_slot('other')});
 broken('no slot left', 'slots free', qr/slots are in use/, 'warning', '');
 sql($node, $db, q{select pg_drop_replication_slot('other')});
 
+{
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+
+	sql($node, $db, 'alter system set max_wal_senders = 1');
+	$node->restart;
+	my $other = IPC::Run::start(
+		[ 'pg_receivewal', '-d', $node->connstr('postgres'), '-D', $dir ],
+		\undef, \my $other_out, \my $other_err);
+	wait_for('another WAL sender',
+		sub { sql($node, $db, 'select count(*) from pg_stat_replication') });
+	broken('no WAL sender left', 'slots free', qr/WAL senders are in use/,
+		'warning', '');
+	$other->signal('INT');
+	$other->finish;
+	green('pgqd is back', 'pgqd', qr/./);
+}
+
 sql($node, $db, q{select pgq.start_capture()});
 sql($node, $db, q{select pgq.capture_table('q', 't'::regclass, 'format=sql')});
 green('slot is read', 'slot', qr/./);
@@ -217,6 +234,16 @@ $node->reload;
 $pgqd->start;
 green('pgqd reads it', 'slot', qr/./);
 green('pgqd is back', 'pgqd', qr/./);
+
+# an older version, by its number alone: upgrade_keeps_everything has the real one
+
+sql($node, $db,
+	q{update pg_extension set extversion = '3.5' where extname = 'pgq'});
+is(found('older extension', 'extension', qr/is version 3\.5/, 'warning')->{sql},
+	'ALTER EXTENSION pgq UPDATE;', 'with the statement');
+sql($node, $db,
+	q{update pg_extension set extversion = '4.0' where extname = 'pgq'});
+green('older extension', 'extension', qr/./);
 
 # roles
 
@@ -296,6 +323,10 @@ green('lazy consumer', 'consumers', qr/lazy/);
 sql($node, $db, q{select pgq.unregister_consumer('q', 'c')});
 
 $pgqd->stop;
+sql($node, $db, q{update pgq.tick set tick_time = now() + interval '1 hour'});
+found('clock set back', 'clock', qr/in the future/, 'warning');
+sql($node, $db, q{update pgq.tick set tick_time = now()});
+green('clock set back', 'clock', qr/in the future/);
 sql($node, $db, q{update pgq.queue set queue_switch_time = now() - interval
 	'10 hours'});
 found('no rotation', 'rotation', qr/has not rotated/, 'problem');

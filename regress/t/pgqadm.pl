@@ -231,6 +231,30 @@ works(qr/^Unregistering consumer mailer from queue orders$/,
 	@db, 'unregister', 'orders', 'mailer');
 works(qr/^Dropping queue: orders$/, @db, 'drop', 'orders');
 
+# what is printed for scripts
+
+{
+	require JSON::PP;
+	my $json = sub { JSON::PP->new->utf8->decode((pgqadm(@db, @_, '--json'))[1]) };
+
+	is_deeply($json->('install'), { version => '4.0' }, 'install --json');
+	is_deeply($json->('slot', 'create'), { slot => 'pgq_shop' },
+		'slot create --json');
+	is_deeply([ map { $_->{slot} } @{ $json->('slot', 'status')->{slots} } ],
+		['pgq_shop'], 'slot status --json');
+	works(qr/Creating/, @db, 'create', 'json');
+	my ($queue) = grep { $_->{queue} eq 'json' } @{ $json->('config') };
+	is($queue->{ticker_max_count}, 500, 'config --json');
+	is($queue->{ticker_paused}, undef, 'null for a default');
+	is_deeply($json->('config', 'json'), [$queue], 'of one queue');
+	fails('command "slot drop" has no option --json',
+		@db, 'slot', 'drop', '--json');
+	fails('command "create" has no option --json',
+		@db, 'create', 'x', '--json');
+	works(qr/Dropped/, @db, 'slot', 'drop');
+	is_deeply($json->('drain'), { ingested_to => undef }, 'drain --json');
+}
+
 # the environment names the database
 
 {
