@@ -23,28 +23,29 @@
 typedef enum TopKind
 {
 	TOP_SLOT,
+	TOP_COPY, /* of the rows that are in a captured table */
 	TOP_QUEUE,
 	TOP_CONSUMER,
 	TOP_KINDS
 } TopKind;
 
 /*
- * A slot, a queue or a consumer.  Numbers that are not known are NAN; what they
- * mean depends on the kind:
+ * A slot, a copy, a queue or a consumer.  Numbers that are not known are NAN;
+ * what they mean depends on the kind:
  *
- *					slot			queue			consumer
- *		events		ingested		written			finished
- *		lag_events	-				not ticked		not finished
- *		lag_bytes	WAL				-				about
- *		lag_seconds	position's age	tick's age		tick's age
- *		bytes		-				of its tables	-
- *		curve		lag_bytes		rate			lag_seconds
+ *					slot			copy		queue			consumer
+ *		events		ingested		rows		written			finished
+ *		lag_events	-				rows left	not ticked		not finished
+ *		lag_bytes	WAL				-			-				about
+ *		lag_seconds	position's age	time left	tick's age		tick's age
+ *		bytes		-				copied		of its tables	-
+ *		curve		lag_bytes		rate		rate			lag_seconds
  */
 typedef struct TopRow
 {
 	TopKind kind;
 	char *name;
-	char *queue;   /* of a consumer, else "" */
+	char *queue;   /* of a consumer or copy, else "" */
 	char *state;   /* a word, or "" */
 	char *problem; /* "" if all is well */
 	double events;
@@ -86,7 +87,7 @@ typedef struct Top
 	char *trouble;    /* why there is none, or NULL */
 	double due;       /* when to do the next thing, by top_clock() */
 	double sent_at;   /* when that began which we wait for */
-	bool can_capture; /* the extension has slots */
+	bool can_capture; /* the extension has slots and copies */
 	int nresults;     /* of this sample so far */
 	int nseen;        /* rows of this sample so far */
 } Top;

@@ -27,6 +27,7 @@ const char *const top_sort_names[] = {"lag", "rate", "name"};
 /* Headings of the columns, by TopKind. */
 static const char *const headings[TOP_KINDS][7] = {
 	{"Slot", "Lag", "", "Behind", "Ev/s", "State", "Behind"},
+	{"Copy", "Left", "Rows left", "Copied", "Rows/s", "State", "Rows/s"},
 	{"Queue", "Ticked", "New", "Size", "Ev/s", "State", "Ev/s"},
 	{"Consumer", "Lag", "Events", "Bytes", "Ev/s", "State", "Lag"}};
 
@@ -265,8 +266,9 @@ add_row(LineMaker *m, const TopRow *row)
 	free(name);
 	fprintf(out, NUMBERS_FORMAT, show_seconds(cells[0], row->lag_seconds),
 			row->kind == TOP_SLOT ? "" : show_count(cells[1], row->lag_events),
-			show_bytes(cells[2],
-					   row->kind == TOP_QUEUE ? row->bytes : row->lag_bytes),
+			show_bytes(cells[2], row->kind == TOP_QUEUE || row->kind == TOP_COPY
+									 ? row->bytes
+									 : row->lag_bytes),
 			show_count(cells[3], row->rate), row->state);
 	putc(' ', out);
 	put_curve(out, row, m->curve_width);
@@ -289,6 +291,11 @@ add_section(LineMaker *m, const Top *top, TopKind kind)
 	for (int i = 0; i < top->nrows; i++)
 		if (top->rows[i].kind == kind)
 			rows[n++] = &top->rows[i];
+	if (n == 0 && kind == TOP_COPY)
+	{
+		free(rows);
+		return;
+	}
 	qsort(rows, n, sizeof(TopRow *), compare_rows);
 
 	add_line(m, TOP_PLAIN, "");
@@ -406,17 +413,26 @@ put_rows(FILE *out, const Top *top, TopKind kind)
 
 		if (row->kind != kind)
 			continue;
-		if (kind == TOP_CONSUMER)
+		if (kind == TOP_CONSUMER || kind == TOP_COPY)
 		{
 			put_member(out, lead, "queue", row->queue);
-			put_member(out, ", ", "consumer", row->name);
+			put_member(out, ", ", kind == TOP_COPY ? "table" : "consumer",
+					   row->name);
 		}
 		else
 			put_member(out, lead, kind == TOP_SLOT ? "slot" : "queue",
 					   row->name);
 		put_member(out, ", ", "state", row->state);
-		put_number(out, "events_per_s", row->rate);
-		if (kind == TOP_QUEUE)
+		put_number(out, kind == TOP_COPY ? "rows_per_s" : "events_per_s",
+				   row->rate);
+		if (kind == TOP_COPY)
+		{
+			put_number(out, "rows", row->events);
+			put_number(out, "rows_left", row->lag_events);
+			put_number(out, "bytes", row->bytes);
+			put_number(out, "time_left_s", row->lag_seconds);
+		}
+		else if (kind == TOP_QUEUE)
 		{
 			put_number(out, "new_events", row->lag_events);
 			put_number(out, "size_bytes", row->bytes);
@@ -429,7 +445,7 @@ put_rows(FILE *out, const Top *top, TopKind kind)
 			put_number(out, "lag_bytes", row->lag_bytes);
 			put_number(out, "lag_s", row->lag_seconds);
 		}
-		if (kind == TOP_SLOT)
+		if (kind == TOP_SLOT || kind == TOP_COPY)
 			put_member(out, ", ", "problem", row->problem);
 		putc('}', out);
 		lead = ", {";
@@ -445,6 +461,8 @@ top_print_json(const Top *top, FILE *out)
 	put_member(out, ", ", "warning", top->warnings);
 	fputs(", \"slots\": [", out);
 	put_rows(out, top, TOP_SLOT);
+	fputs("], \"copies\": [", out);
+	put_rows(out, top, TOP_COPY);
 	fputs("], \"queues\": [", out);
 	put_rows(out, top, TOP_QUEUE);
 	fputs("], \"consumers\": [", out);

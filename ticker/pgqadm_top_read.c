@@ -91,7 +91,14 @@ static const char slots_sql[] =
 	"select slot_name, '', state, problem, events, null, lag_bytes, " EPOCH(
 		"coalesce(lag_time, '0')") ", null from pgq.get_slot_info();";
 
-static const TopKind kinds_4[] = {TOP_SLOT, TOP_QUEUE, TOP_CONSUMER};
+/* Copies that wait or are under way. */
+static const char copies_sql[] =
+	"select table_name, queue_name, state, problem, copied_rows, "
+	"total_rows - copied_rows, null, "
+	"pg_catalog.date_part('epoch', time_left), bytes from pgq.get_copy_info() "
+	"where state not in ('done', 'cancelled');";
+
+static const TopKind kinds_4[] = {TOP_SLOT, TOP_COPY, TOP_QUEUE, TOP_CONSUMER};
 static const TopKind kinds_3[] = {TOP_QUEUE, TOP_CONSUMER};
 
 /* Seconds of a clock that is never set. */
@@ -274,8 +281,9 @@ send_sample(Top *top)
 {
 	char *sql;
 
-	if (asprintf(&sql, "%s%s%s%s", time_sql, top->can_capture ? slots_sql : "",
-				 queues_sql, consumers_sql) < 0)
+	if (asprintf(
+			&sql, "%s%s%s%s%s", time_sql, top->can_capture ? slots_sql : "",
+			top->can_capture ? copies_sql : "", queues_sql, consumers_sql) < 0)
 		admin_fail(NULL, "out of memory");
 	send_sql(top, LINK_READING, sql);
 	free(sql);

@@ -34,6 +34,7 @@ static const char *const help_text[] = {
 	"h, ?       this help",
 	"",
 	"Slot      Lag: age of its position. Behind: WAL that is not in the queues.",
+	"Copy      of a captured table's rows; Left: time, about.",
 	"Queue     Ticked: time since the last tick. New: events since then.",
 	"          Size: of its tables, which are emptied by rotation.",
 	"Consumer  Lag: age of the last tick that it has finished. Events, Bytes:",

@@ -136,10 +136,9 @@ take_notified(Conn *conn, const PGresult *res, void *arg)
 static int
 notify_ticks(Tick *tick, const PGresult *res)
 {
-	static const char sql[] =
-		"select pg_catalog.pg_notify(n.channel, n.id)"
-		" from rows from (pg_catalog.unnest($1::text[]),"
-		" pg_catalog.unnest($2::text[])) n (channel, id)";
+	static const char sql[] = "select pg_catalog.pg_notify(n.channel, n.id)"
+							  " from rows from (pg_catalog.unnest($1::text[]),"
+							  " pg_catalog.unnest($2::text[])) n (channel, id)";
 	Names channels = {0};
 	size_t room = 3;
 	char *ids;

@@ -28,7 +28,10 @@ sql($node, $db, q{
 	select pgq.register_consumer('orders', 'mailer');
 	select pgq.create_queue('naïve "queue"');
 	select pgq.set_queue_config('naïve "queue"', 'ticker_paused', 'true');
-	select pgq.capture_table('orders', 't')});
+	select pgq.capture_table('orders', 't');
+	create table old (id int primary key);
+	insert into old values (1);
+	select pgq.capture_table('orders', 'old', 'copy')});
 
 # no terminal
 
@@ -41,6 +44,8 @@ like($err, qr/^pgqadm: top needs a terminal\nhint: .*--once/, 'that says so');
 like($out, qr/^shop +PostgreSQL \S+ +PgQ 4\.0 .*\n.*\npgqd does not look after this database/,
 	'it misses pgqd');
 like($out, qr/^Nobody reads the slot/m, "and shows the slot's problem");
+like($out, qr/^Copy .*Rows left.*\norders\/public\.old .* waiting/m,
+	'a copy that waits');
 like($out, qr/^na\?ve "queue" .* paused/m,
 	'a terminal of another encoding gets no foreign characters');
 
