@@ -69,10 +69,11 @@ typedef enum QueueColumn
 	COL_PER_TX_LIMIT,
 	COL_DATA_PFX,
 	COL_EVENT_SEQ,
-	COL_TICK_SEQ
+	COL_TICK_SEQ,
+	COL_ORIGIN /* PgQ 3 has not got it */
 } QueueColumn;
 
-#define QUEUE_NCOLUMNS (COL_TICK_SEQ + 1)
+#define QUEUE_NCOLUMNS (COL_ORIGIN + 1)
 
 static const char *const column_names[QUEUE_NCOLUMNS] = {
 	[COL_ID] = "queue_id",
@@ -90,7 +91,8 @@ static const char *const column_names[QUEUE_NCOLUMNS] = {
 	[COL_PER_TX_LIMIT] = "queue_per_tx_limit",
 	[COL_DATA_PFX] = "queue_data_pfx",
 	[COL_EVENT_SEQ] = "queue_event_seq",
-	[COL_TICK_SEQ] = "queue_tick_seq"};
+	[COL_TICK_SEQ] = "queue_tick_seq",
+	[COL_ORIGIN] = "queue_origin"};
 
 static AttrNumber columns[QUEUE_NCOLUMNS];
 static bool columns_valid = false;
@@ -152,7 +154,9 @@ find_columns(TupleDesc tupdesc)
 				namestrcmp(&TupleDescAttr(tupdesc, i)->attname,
 						   column_names[c]) != 0))
 			i++;
-		if (i == tupdesc->natts)
+		if (i == tupdesc->natts && c == COL_ORIGIN)
+			i = -1;
+		else if (i == tupdesc->natts)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of pgq.queue does not exist",
@@ -177,8 +181,10 @@ read_row(Relation rel, HeapTuple tup, Queue *queue)
 	heap_deform_tuple(tup, tupdesc, row, row_nulls);
 	for (int c = 0; c < QUEUE_NCOLUMNS; c++)
 	{
-		values[c] = row[columns[c] - 1];
-		nulls[c] = row_nulls[columns[c] - 1];
+		nulls[c] = columns[c] == InvalidAttrNumber ||
+				   row_nulls[columns[c] - 1];
+		if (!nulls[c])
+			values[c] = row[columns[c] - 1];
 	}
 	pfree(row);
 	pfree(row_nulls);
@@ -204,6 +210,7 @@ read_row(Relation rel, HeapTuple tup, Queue *queue)
 	queue->data_pfx = TextDatumGetCString(values[COL_DATA_PFX]);
 	queue->event_seq = TextDatumGetCString(values[COL_EVENT_SEQ]);
 	queue->tick_seq = TextDatumGetCString(values[COL_TICK_SEQ]);
+	queue->origin = nulls[COL_ORIGIN] ? 0 : DatumGetInt64(values[COL_ORIGIN]);
 	queue->tid = tup->t_self;
 	queue->xmin = HeapTupleHeaderGetRawXmin(tup->t_data);
 }

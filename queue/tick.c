@@ -227,8 +227,8 @@ tick_read_state(TickReader *reader, TickState *state)
 /*
  * Does the newest tick fit this server's transaction ids and the sequence?
  *
- * After a restore into a server with lower ids it does not, and a new tick
- * would not be behind the old one.  Complains with "elevel" then and returns
+ * If not, a new tick would not be behind the old one.  (Queues from servers with
+ * higher ids are taken care of before: see adopt.c.)  Complains with "elevel" then and returns
  * false.  Warns of lesser oddities.
  */
 bool
@@ -249,11 +249,11 @@ tick_check_state(const TickState *state, int elevel)
 						", old xmax=" UINT64_FORMAT
 						", cur txid=" UINT64_FORMAT,
 						newest->snapshot->xmin, newest->snapshot->xmax, next),
-				 errdetail("Queue \"%s\" comes from a server with higher "
-						   "transaction ids.", state->queue.name),
-				 errhint("Raise this server's transaction id epoch with "
-						 "pg_resetwal -e, or drop the queue and create it "
-						 "again.")));
+				 errdetail("The newest tick of queue \"%s\" has higher "
+						   "transaction ids than this server.",
+						   state->queue.name),
+				 errhint("Set the queue's queue_origin in pgq.queue to NULL: "
+						 "then the next ticker run gives it new ids.")));
 		return false;
 	}
 	if (newest->snapshot->xmax > next)

@@ -65,6 +65,9 @@ extern void tick_insert(TickState **states, int n, int64 *ids);
 extern bool tick_insert_row(const Queue *queue, int64 id, TimestampTz time,
 							int64 event_seq);
 
+/* adopt.c */
+extern bool tick_adopt_queue(Queue *queue);
+
 /* tick_memory.c */
 extern void tick_remember(const TickState *state);
 extern bool tick_recall(const Queue *queue, TickState *state);

@@ -105,6 +105,20 @@ lock_and_read(TickState *state)
 	return found;
 }
 
+/* Leave out of a list those queues that can't be made ours now. */
+static List *
+adopt_queues(List *queues)
+{
+	ListCell *lc;
+
+	foreach(lc, queues)
+	{
+		if (!tick_adopt_queue(lfirst(lc)))
+			queues = foreach_delete_current(queues, lc);
+	}
+	return queues;
+}
+
 /* What should be done about the queue, by "state"? */
 static TickOutcome
 judge(const TickState *state, TickReason reason)
@@ -232,6 +246,8 @@ pgq_ticker_queue(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("no such queue")));
 
+	if (!tick_adopt_queue(&state.queue))
+		PG_RETURN_NULL();
 	if (!lock_and_read(&state))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -260,12 +276,13 @@ static int64
 tick_all(TableResult *result)
 {
 	Snapshot snapshot = table_fresh_snapshot();
+	List *queues = adopt_queues(queue_list(snapshot));
 	List *candidates = NIL;
 	TickReader reader;
 	ListCell *lc;
 
 	tick_begin_read(&reader);
-	foreach(lc, queue_list(snapshot))
+	foreach(lc, queues)
 	{
 		CHECK_FOR_INTERRUPTS();
 		look(&reader, lfirst(lc), REASON_DUE, &candidates);
@@ -422,7 +439,7 @@ pgq_tick(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 
-	queues = find_named_queues(PG_GETARG_ARRAYTYPE_P(0));
+	queues = adopt_queues(find_named_queues(PG_GETARG_ARRAYTYPE_P(0)));
 	if (PG_ARGISNULL(1) || wait_for_transactions(PG_GETARG_ARRAYTYPE_P(1)))
 	{
 		INSTR_TIME_SET_CURRENT(start);
@@ -482,6 +499,8 @@ pgq_ticker_external(PG_FUNCTION_ARGS)
 							"be NULL")));
 	}
 
+	if (!tick_adopt_queue(&state.queue))
+		PG_RETURN_NULL();
 	if (!tick_insert_row(&state.queue, PG_GETARG_INT64(1),
 						 PG_GETARG_TIMESTAMPTZ(2), PG_GETARG_INT64(3)))
 		PG_RETURN_NULL();

@@ -125,6 +125,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq._drop_slowest(pgq.queue, int8),
 	pgq._can_be_past_switch(pgq.queue),
 	pgq.maint_rotate_tables_step1(text),
+	pgq._origin(),
 	pgq.maint_rotate_tables_step2(),
 	pgq.maint_tables_to_vacuum(),
 	pgq.maint_positions(),

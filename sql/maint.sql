@@ -14,6 +14,8 @@ BEGIN
 	-- key.
 	SELECT * INTO q FROM pgq.queue
 	WHERE queue_name = i_queue_name AND queue_switch_step2 IS NOT NULL
+	  -- else the ticker has yet to adopt it
+	  AND queue_origin = pgq._origin()
 	  AND (queue_switch_time + queue_rotation_period < now()
 		   OR pgq._is_over_size(queue))
 	FOR NO KEY UPDATE;
@@ -25,8 +27,8 @@ BEGIN
 		RAISE EXCEPTION 'queue % maint failure: step1=%, current=%',
 				i_queue_name, q.queue_switch_step1, txid_current()
 			USING ERRCODE = 'object_not_in_prerequisite_state',
-				DETAIL = 'The queue comes from a server with higher transaction ids.',
-				HINT = 'Raise this server''s transaction id epoch with pg_resetwal -e, or drop the queue and create it again.';
+				DETAIL = 'The last rotation has a higher transaction id than this server.',
+				HINT = 'Set the queue''s queue_origin in pgq.queue to NULL: then the next ticker run gives it new ids.';
 	END IF;
 
 	-- The table to empty holds what was written before the last switch: all

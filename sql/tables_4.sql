@@ -41,6 +41,12 @@ ALTER TABLE pgq.subscription ADD CONSTRAINT subscription_lost_check
 	CHECK (sub_lost_time IS NULL
 		   OR sub_last_tick IS NULL AND sub_next_tick IS NULL);
 
+-- Where its ticks' transaction ids come from, see adopt.sql. No default: a
+-- queue that a dump of PgQ 3 brings must not pass for one that was made here.
+ALTER TABLE pgq.queue ADD COLUMN queue_origin int8;
+COMMENT ON COLUMN pgq.queue.queue_origin IS
+	'A number for the server and database whose transaction ids the ticks have; NULL until the ticker has looked.';
+
 -- Marks: which table's changes go to which queue. The output plugin reads
 -- them under the historic snapshot, which does not reach into a TOAST table,
 -- so no column may be moved out of the row.

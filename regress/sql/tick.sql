@@ -125,7 +125,7 @@ SELECT pgq.force_tick('tick');
 SELECT pgq.ticker('tick');
 ROLLBACK;
 
--- a queue restored from a server with higher transaction ids stops alone
+-- a queue with higher transaction ids than its server stops alone
 CREATE FUNCTION pg_temp.restored(low int8, high int8) RETURNS void LANGUAGE sql AS $$
 	UPDATE pgq.tick SET tick_time = '2020-01-01',
 		tick_snapshot = (low || ':' || high || ':')::txid_snapshot

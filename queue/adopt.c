@@ -1,0 +1,111 @@
+/*-------------------------------------------------------------------------
+ *
+ * adopt.c
+ *		Queues that a dump brought from another server.
+ *
+ * Transaction ids mean nothing outside the server that gave them.  A restored
+ * queue has those of the old server in its ticks and events: next to lower ids
+ * of its own, new events would seem to be older than the last tick and never be
+ * delivered.  So each queue names its origin, a number that is another one
+ * after a restore, and whoever ticks the queue first adopts it: then a function
+ * in SQL gives it ids of this server.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
+#include "utils/snapmgr.h"
+
+#include "event/compat.h"
+#include "queue/table.h"
+#include "queue/tick.h"
+
+PG_FUNCTION_INFO_V1(pgq_origin);
+
+/*
+ * The number for this server and this installation in it.  The table's oid is
+ * in it because copies of a server have its system identifier.
+ */
+static int64
+local_origin(void)
+{
+	uint64 key[2];
+
+	key[0] = GetSystemIdentifier();
+	key[1] = queue_relation(QUEUE_TABLE);
+	return (int64) hash_bytes_extended((unsigned char *) key, sizeof(key), 0);
+}
+
+/* pgq._origin() */
+Datum
+pgq_origin(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(local_origin());
+}
+
+/* Read the queue's row again; false if it is gone. */
+static bool
+read_again(Queue *queue)
+{
+	Snapshot snapshot = table_fresh_snapshot();
+	bool found = queue_find_id(queue->id, snapshot, queue);
+
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/* Let the function in SQL do it; false if it can't now. */
+static bool
+call_function(int32 id)
+{
+	Oid argtype = INT4OID;
+	List *name = list_make2(makeString("pgq"), makeString("_adopt_queue"));
+	Oid function = LookupFuncName(name, 1, &argtype, false);
+	bool adopted;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	adopted = DatumGetBool(OidFunctionCall1(function, Int32GetDatum(id)));
+	PopActiveSnapshot();
+	return adopted;
+}
+
+/*
+ * Make the queue ours if it is not; *queue is read anew then.
+ *
+ * Holds the queue's tick lock to the end of the transaction if it had
+ * something to do.  Returns false, with a warning, if that could not be done
+ * now, and without one if the queue is gone.
+ */
+bool
+tick_adopt_queue(Queue *queue)
+{
+	if (queue->origin == local_origin())
+		return true;
+	tick_lock_queue(queue->id);
+	if (!read_again(queue))
+		return false;
+	if (queue->origin == local_origin())
+		return true;
+
+	/* An old snapshot would not do: it has to see what is committed now. */
+	if (IsolationUsesXactSnapshot() || !call_function(queue->id))
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("queue \"%s\" can't be ticked now", queue->name),
+				 errdetail("It seems to come from another server, and others "
+						   "are at work on it."),
+				 errhint("The next ticker run tries it again.")));
+		return false;
+	}
+	return read_again(queue);
+}
