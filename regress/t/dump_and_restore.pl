@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_server('source');
-new_database($node, 'src', slot => 0);
+new_database($node, 'src');
 my $odd = q{a "quoted" 'queue'. 1};
 my $odd_sql = $odd =~ s/'/''/gr;
 
@@ -28,7 +28,7 @@ sql($node, 'src', $_)
 	"select pgq.register_consumer('q', 'c1'), pgq.register_consumer('q', 'c2')",
 	"select pgq.register_consumer('$odd_sql', 'c1')",
 	"select pgq.unregister_consumer('q', 'c2')",
-	"insert into pgq.capture values ('item', 'q')",
+	"select pgq.capture_table('q', 'item')",
 	"select pgq.insert_event('q', 't', 'first')",
 	"select pgq.ticker('q')",
 	"select pgq.next_batch('q', 'c1')",
@@ -45,6 +45,9 @@ my $event_tables =
   'select evt_relid, evt_queue from pgq.event_table order by 1::text';
 my $before = sql($node, 'src', $subscriptions);
 
+my %problem = (
+	'the same server' => 'The slot does not exist; changes since the position are not in the queues.',
+	'another server' => 'The slot belongs to another server; changes since the position are not in the queues.');
 my $fresh = new_server('fresh');
 foreach my $case ([ $node, 'the same server' ], [ $fresh, 'another server' ])
 {
@@ -63,6 +66,9 @@ foreach my $case ([ $node, 'the same server' ], [ $fresh, 'another server' ])
 		'event tables are registered');
 	is( sql($to, 'copy', 'select cap_relid, cap_queue, cap_args from pgq.capture'),
 		'item|q|{}', 'marks are there');
+	is( sql($to, 'copy', q{select s.state, s.problem, c.state
+			from pgq.get_slot_info() s, pgq.get_capture_info('q') c}),
+		"missing|$problem{$where}|no slot", 'and say that their slot is missing');
 	is( sql(
 			$to, 'copy', "select pgq.create_queue('new'),
 			pgq.register_consumer('new', 'c3'), pgq.register_consumer('q', 'c3')"),
