@@ -83,15 +83,14 @@ call_function(int32 id)
  *
  * Holds the queue's tick lock to the end of the transaction if it had
  * something to do.  Returns false, with a warning, if that could not be done
- * now, and without one if the queue is gone.
+ * now, and without one if the queue is gone or somebody else is at it.
  */
 bool
 tick_adopt_queue(Queue *queue)
 {
 	if (queue->origin == local_origin())
 		return true;
-	tick_lock_queue(queue->id);
-	if (!read_again(queue))
+	if (!tick_try_lock_queue(queue->id) || !read_again(queue))
 		return false;
 	if (queue->origin == local_origin())
 		return true;

@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -152,6 +153,21 @@ tick_lock_queue(int32 queue_id)
 					   ShareUpdateExclusiveLock);
 }
 
+/* The same without waiting: false if another transaction has the lock. */
+bool
+tick_try_lock_queue(int32 queue_id)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, queue_relation(QUEUE_TABLE), queue_id,
+					   0);
+	if (LockAcquire(&tag, ShareUpdateExclusiveLock, false, true) ==
+		LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	return true;
+}
+
 /* Give the tick lock back: only if nothing was ticked under it. */
 void
 tick_unlock_queue(int32 queue_id)
@@ -177,16 +193,14 @@ tick_end_read(TickReader *reader)
 	UnregisterSnapshot(reader->snapshot);
 }
 
-/* The value of the event sequence; false if queue and sequence are gone. */
+/* Read the event sequence; false if there is none. */
 static bool
 read_sequence(TickState *state)
 {
-	bool gone = false;
-
 	if (!OidIsValid(state->sequence))
-		state->sequence = queue_sequence(&state->queue, state->queue.event_seq,
-										 &gone);
-	return !gone && table_sequence_value(state->sequence, &state->event_seq);
+		state->sequence = table_find_name(state->queue.event_seq);
+	return OidIsValid(state->sequence) &&
+		   table_sequence_value(state->sequence, &state->event_seq);
 }
 
 /*
@@ -194,7 +208,7 @@ read_sequence(TickState *state)
  * again if it has changed.  state->sequence must be the sequence or InvalidOid.
  *
  * The sequence is read before a tick's own snapshot is taken.  Returns false if
- * there is no such queue any more.
+ * there is no such queue any more and, with a warning, if it has no sequence.
  */
 bool
 tick_read_state(TickReader *reader, TickState *state)
@@ -212,6 +226,15 @@ tick_read_state(TickReader *reader, TickState *state)
 		if (!found)
 			return false;
 		state->sequence = InvalidOid;
+		if (!read_sequence(state) && queue_is_current(&state->queue))
+		{
+			/* Other queues go on. */
+			ereport(WARNING,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("sequence \"%s\" of queue \"%s\" does not exist",
+							state->queue.event_seq, state->queue.name)));
+			return false;
+		}
 		CHECK_FOR_INTERRUPTS();
 	}
 	table_key_int4(&key, TICK_QUEUE, id);
@@ -404,7 +427,12 @@ tick_insert(TickState **states, int n, int64 *ids)
 		ids[i] = 0;
 		if (!OidIsValid(sequence))
 			continue;
-		ids[i] = nextval_internal(sequence, false);
+		/* It may be behind the ticks after a restore by hand. */
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			ids[i] = nextval_internal(sequence, false);
+		} while (state->nticks > 0 && ids[i] <= state->newest.id);
 		put_row(&w, &state->queue, ids[i], now, snapshot, state->event_seq);
 		state->before = state->newest;
 		state->newest.time = now;

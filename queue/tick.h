@@ -54,6 +54,7 @@ extern bool tick_find_next(int32 queue_id, int64 id, Snapshot snapshot,
 						   Tick *tick);
 
 extern void tick_lock_queue(int32 queue_id);
+extern bool tick_try_lock_queue(int32 queue_id);
 extern void tick_unlock_queue(int32 queue_id);
 extern void tick_begin_read(TickReader *reader);
 extern void tick_end_read(TickReader *reader);

@@ -181,8 +181,8 @@ put_row(TableResult *result, const Queue *queue, int64 tick)
 /*
  * Tick those of the candidates, in the order of their ids, that "reason" gives
  * cause for under their locks: all locks are taken first, so that one snapshot
- * does for all ticks.  Puts a row for each into "result", if any, and returns
- * how many were ticked.
+ * does for all ticks.  A queue whose lock somebody has is left out.  Puts a row
+ * for each into "result", if any, and returns how many were ticked.
  */
 static int64
 tick_candidates(List *candidates, TickReason reason, TableResult *result)
@@ -197,7 +197,16 @@ tick_candidates(List *candidates, TickReason reason, TableResult *result)
 	if (candidates == NIL)
 		return 0;
 	foreach(lc, candidates)
-		tick_lock_queue(((TickState *) lfirst(lc))->queue.id);
+	{
+		Queue *queue = &((TickState *) lfirst(lc))->queue;
+
+		/* Another transaction ticks it, and may take its time. */
+		if (tick_try_lock_queue(queue->id))
+			continue;
+		if (reason == REASON_COMMIT && result != NULL)
+			put_row(result, queue, 0);
+		candidates = foreach_delete_current(candidates, lc);
+	}
 	tick_begin_read(&reader);
 	foreach(lc, candidates)
 	{

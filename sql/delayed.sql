@@ -113,7 +113,8 @@ BEGIN
 	END LOOP;
 	RETURN moved;
 END;
-$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+$$ LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s';
 
 COMMENT ON FUNCTION pgq._move_delayed_events() IS
 	'Puts delayed events that are due into their queues and returns how many.';

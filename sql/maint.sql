@@ -10,15 +10,15 @@ DECLARE
 	next_table int4;
 BEGIN
 	-- The lock also keeps register_consumer from taking a position that goes
-	-- away. It does not wait for those who only have the queue in a foreign
-	-- key.
+	-- away. Who has the row locked makes this queue wait for the next time, not
+	-- others for him.
 	SELECT * INTO q FROM pgq.queue
 	WHERE queue_name = i_queue_name AND queue_switch_step2 IS NOT NULL
 	  -- else the ticker has yet to adopt it
 	  AND queue_origin = pgq._origin()
 	  AND (queue_switch_time + queue_rotation_period < now()
 		   OR pgq._is_over_size(queue))
-	FOR NO KEY UPDATE;
+	FOR NO KEY UPDATE SKIP LOCKED;
 	IF NOT FOUND THEN
 		RETURN 0;
 	END IF;
@@ -108,7 +108,9 @@ BEGIN
 		RETURN 0;
 	END IF;
 	UPDATE pgq.queue SET queue_switch_step2 = txid_current()
-	WHERE queue_switch_step2 IS NULL;
+	WHERE queue_id IN (SELECT queue_id FROM pgq.queue
+					   WHERE queue_switch_step2 IS NULL
+					   FOR NO KEY UPDATE SKIP LOCKED);
 	RETURN 0;
 END;
 $$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;

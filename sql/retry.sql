@@ -157,6 +157,32 @@ COMMENT ON FUNCTION pgq.event_retry_raw(text, text, timestamptz, int8,
 	'Puts an event into the retry queue of one consumer and returns its id.';
 
 
+-- Waits for nobody for long: other queues are behind this one.
+CREATE OR REPLACE FUNCTION pgq._move_retry_events(
+	i_queue_id int4, i_queue_name text, i_max int8)
+RETURNS int8 AS $$
+	WITH due AS (
+		SELECT r.ev_owner, r.ev_id FROM pgq.retry_queue r
+		WHERE r.ev_queue = i_queue_id AND r.ev_retry_after <= now()
+		ORDER BY r.ev_retry_after, r.ev_owner, r.ev_id
+		LIMIT i_max
+	), gone AS (
+		DELETE FROM pgq.retry_queue r USING due
+		WHERE r.ev_owner = due.ev_owner AND r.ev_id = due.ev_id
+		RETURNING r.*
+	), ordered AS MATERIALIZED (
+		SELECT * FROM gone ORDER BY ev_retry_after, ev_owner, ev_id
+	)
+	SELECT count(pgq.insert_event_raw(i_queue_name, o.ev_id, o.ev_time,
+			o.ev_owner, o.ev_retry, o.ev_type, o.ev_data, o.ev_extra1,
+			o.ev_extra2, o.ev_extra3, o.ev_extra4))
+	FROM ordered o
+$$ LANGUAGE sql SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s';
+
+COMMENT ON FUNCTION pgq._move_retry_events(int4, text, int8) IS
+	'Puts due retried events of one queue into it; returns how many.';
+
+
 -- Callers repeat it until it returns 0. A call moves up to 1000 events (PgQ 3
 -- moved 10): clients look only at zero or not.
 CREATE OR REPLACE FUNCTION pgq.maint_retry_events()
@@ -189,24 +215,7 @@ BEGIN
 		LOOP
 			-- A queue that refuses events must not hold up the others.
 			BEGIN
-				WITH due AS (
-					SELECT r.ev_owner, r.ev_id FROM pgq.retry_queue r
-					WHERE r.ev_queue = g.queue_id
-					  AND r.ev_retry_after <= now()
-					ORDER BY r.ev_retry_after, r.ev_owner, r.ev_id
-					LIMIT g.n_due
-				), gone AS (
-					DELETE FROM pgq.retry_queue r USING due
-					WHERE r.ev_owner = due.ev_owner AND r.ev_id = due.ev_id
-					RETURNING r.*
-				), ordered AS MATERIALIZED (
-					SELECT * FROM gone ORDER BY ev_retry_after, ev_owner, ev_id
-				)
-				SELECT count(pgq.insert_event_raw(g.queue_name, o.ev_id,
-						o.ev_time, o.ev_owner, o.ev_retry, o.ev_type,
-						o.ev_data, o.ev_extra1, o.ev_extra2, o.ev_extra3,
-						o.ev_extra4))
-				INTO n FROM ordered o;
+				n := pgq._move_retry_events(g.queue_id, g.queue_name, g.n_due);
 				moved := moved + n;
 			EXCEPTION WHEN OTHERS THEN
 				RAISE WARNING 'retried events of queue "%" have to wait: %',
