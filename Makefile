@@ -4,6 +4,8 @@
 #   make install         into the places that PG_CONFIG names; honours DESTDIR
 #   make check           every test, in a private copy of the server tree
 #   make demo            the tour of scripts/demo
+#   make check-programs-asan, check-programs-valgrind
+#                        tests of the programs with checks of memory
 #   make fuzz            a minute of each fuzzer; SECONDS=600 for ten
 #   make format, lint    clang-format in place; clang-format and cppcheck as
 #                        a check
@@ -40,6 +42,9 @@ check:
 demo:
 	@$(RUN) scripts/demo
 
+check-programs-asan check-programs-valgrind:
+	@$(RUN) scripts/check-programs $(@:check-programs-%=%)
+
 fuzz:
 	@$(RUN) scripts/fuzz --seconds $(or $(SECONDS),60)
 
@@ -49,4 +54,5 @@ lint:
 format:
 	@$(RUN) scripts/lint --format
 
-.PHONY: all install uninstall installdirs clean distclean check demo fuzz lint format
+.PHONY: all install uninstall installdirs clean distclean check \
+	check-programs-asan check-programs-valgrind demo fuzz lint format

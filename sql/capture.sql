@@ -395,7 +395,7 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 				HINT = 'Create it with pgq.create_queue(); pgq.get_queue_info() lists the queues.';
 	END IF;
-	IF length(i_queue) > 2000 THEN
+	IF octet_length(i_queue) > 2000 THEN
 		RAISE EXCEPTION 'name of the queue is too long'
 			USING ERRCODE = 'program_limit_exceeded',
 				HINT = 'Use a queue with a shorter name.';

@@ -13,6 +13,15 @@ BEGIN
 			USING ERRCODE = 'null_value_not_allowed',
 				HINT = 'Give the name of the queue.';
 	END IF;
+	-- It must fit into an index, and beside others in a row that is not
+	-- toasted.
+	IF octet_length(i_queue_name) > 2000 THEN
+		RAISE EXCEPTION 'name of the queue is too long'
+			USING ERRCODE = 'program_limit_exceeded',
+				DETAIL = format('It has %s bytes.',
+								octet_length(i_queue_name)),
+				HINT = 'A name may have 2000 bytes.';
+	END IF;
 	PERFORM FROM pgq.queue WHERE queue_name = i_queue_name;
 	IF FOUND THEN
 		RETURN 0;

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <libpq-fe.h>
+
 #include "ini.h"
 
 /* The server takes 1 GB in one statement. */
@@ -109,6 +111,23 @@ find_zero_period(const Config *config)
 }
 
 /*
+ * Can libpq read it?  Its own message may quote a piece of a password, and
+ * would be logged at each try to connect.
+ */
+static bool
+is_connstr(const char *text)
+{
+	PQconninfoOption *opts;
+
+	/* the name of a database, which pgqd puts its own in place of */
+	if (strchr(text, '=') == NULL && strstr(text, "://") == NULL)
+		return true;
+	opts = PQconninfoParse(text, NULL);
+	PQconninfoFree(opts);
+	return opts != NULL;
+}
+
+/*
  * Read the ini file into *config, which must be zeroed or freed.
  *
  * Returns false, with *config zeroed and a malloc'd message in *error, if the
@@ -119,6 +138,7 @@ config_load(Config *config, const char *file, char **error)
 {
 	const char *zero;
 	bool in_range;
+	bool connstr;
 
 	memset(config, 0, sizeof(*config));
 	if (!ini_has_section(file, "pgqd") && ini_has_section(file, "pgqadm"))
@@ -144,14 +164,18 @@ config_load(Config *config, const char *file, char **error)
 	zero = find_zero_period(config);
 	in_range = config->ingest_max_bytes >= MIN_INGEST_BYTES &&
 			   config->ingest_max_bytes <= MAX_INGEST_BYTES;
-	if (zero || !in_range || config->ingest_memory < config->ingest_max_bytes)
+	connstr = config->base_connstr == NULL || is_connstr(config->base_connstr);
+	if (zero || !connstr || !in_range ||
+		config->ingest_memory < config->ingest_max_bytes)
 	{
-		const char *key = zero       ? zero
-						  : in_range ? "ingest_memory"
-									 : "ingest_max_bytes";
-		const char *wanted = zero       ? "more than 0"
-							 : in_range ? "ingest_max_bytes or more"
-										: "64kB to 512MB";
+		const char *key = zero        ? zero
+						  : !connstr  ? "base_connstr"
+						  : !in_range ? "ingest_max_bytes"
+									  : "ingest_memory";
+		const char *wanted = zero        ? "more than 0"
+							 : !connstr  ? "a libpq connect string"
+							 : !in_range ? "64kB to 512MB"
+										 : "ingest_max_bytes or more";
 
 		if (asprintf(error, "%s: key \"%s\" must be %s", file, key, wanted) < 0)
 			abort();

@@ -44,7 +44,7 @@ find_dbname(const char *conninfo)
 	PQconninfoOption *opts = PQconninfoParse(conninfo, NULL);
 	char *dbname = NULL;
 
-	for (PQconninfoOption *o = opts; o && o->keyword; o++)
+	for (PQconninfoOption *o = opts; o && o->keyword && !dbname; o++)
 		if (strcmp(o->keyword, "dbname") == 0 && o->val && *o->val)
 			dbname = copy_text(o->val);
 	PQconninfoFree(opts);

@@ -30,7 +30,6 @@ extern void log_set_syslog(bool on, const char *ident, const char *facility);
 extern void log_reopen(void);
 extern void log_write(LogLevel level, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
-extern char *log_mask_conninfo(const char *conninfo);
 
 #define log_debug(...) log_write(LEVEL_DEBUG, __VA_ARGS__)
 #define log_info(...) log_write(LEVEL_INFO, __VA_ARGS__)

@@ -276,6 +276,7 @@ admin_migrate(Admin *a, int argc, char **argv)
 		admin_say(a, "%d trigger(s) %s, %d kept", done,
 				  a->dry_run ? "would become captures" : "became captures",
 				  n - done);
+	free(outcomes);
 	if (!a->dry_run)
 		warn_of_mixed_queues(a);
 	admin_close_stdout();

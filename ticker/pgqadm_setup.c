@@ -174,7 +174,7 @@ find_pgqd(void)
 	{
 		path[len] = '\0';
 		slash = strrchr(path, '/');
-		strcpy(slash + 1, "pgqd");
+		stpcpy(slash + 1, "pgqd");
 		if (access(path, X_OK) == 0)
 			return path;
 	}

@@ -163,7 +163,7 @@ notify_ticks(Tick *tick, const PGresult *res)
 					  PQgetvalue(res, row, 1));
 		ticked++;
 	}
-	strcpy(to, "}");
+	stpcpy(to, "}");
 	if (ticked > 0)
 	{
 		char *array = names_to_array(&channels);

@@ -17,7 +17,6 @@
 
 #include "ticker/config.h"
 #include "ticker/conn.h"
-#include "ticker/log.h"
 
 extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -43,8 +42,6 @@ use(const Config *config)
 	for (char **name = config->databases; *name; name++)
 		if (**name == '\0')
 			abort();
-	if (config->base_connstr)
-		free(log_mask_conninfo(config->base_connstr));
 }
 
 int
