@@ -24,24 +24,79 @@ COMMENT ON FUNCTION pgq._renew_slot(text) IS
 	'Replaces a slot that has lost changes; pgq.resync_capture() also tells consumers.';
 
 
+-- Changes that were held for a copy lack some, too: copies that are under way
+-- start over. From now on changes of the tables to copy are held, and thrown
+-- away when their copy starts, which has them.
+CREATE FUNCTION pgq._resync_copies(i_copy bool, i_tables regclass[])
+RETURNS int4 AS $$
+DECLARE
+	m record;
+	id int8;
+	n int4 := 0;
+BEGIN
+	UPDATE pgq.copy SET copy_state = 'waiting', copy_tried = NULL
+	WHERE copy_state = 'copying';
+	FOR m IN
+		SELECT c.cap_queue, c.cap_relid, c.cap_args FROM pgq.capture c
+		WHERE i_copy AND (i_tables IS NULL OR c.cap_relid = ANY (i_tables))
+		  AND c.cap_queue IN (SELECT q.queue_name FROM pgq.queue q)
+		  AND NOT EXISTS (SELECT FROM unnest(c.cap_args) a
+						  WHERE a LIKE 'ops=%' AND a NOT LIKE '%insert%')
+		ORDER BY c.cap_queue, c.cap_relid::text
+	LOOP
+		UPDATE pgq.copy
+		SET copy_discard = true, copy_started = coalesce(copy_started, now()),
+			copy_error = NULL
+		WHERE copy_queue = m.cap_queue AND copy_relid = m.cap_relid
+		  AND copy_state = 'waiting'
+		RETURNING copy_id INTO id;
+		IF NOT FOUND THEN
+			INSERT INTO pgq.copy (copy_queue, copy_relid, copy_args, copy_state,
+					copy_truncate, copy_discard, copy_started)
+			VALUES (m.cap_queue, m.cap_relid, m.cap_args, 'waiting', true, true,
+					now())
+			RETURNING copy_id INTO id;
+		END IF;
+		UPDATE pgq.capture SET cap_copy = id
+		WHERE cap_queue = m.cap_queue AND cap_relid = m.cap_relid;
+		n := n + 1;
+	END LOOP;
+	PERFORM pgq._invalidate_capture();
+	RETURN n;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._resync_copies(bool, regclass[]) IS
+	'Asks for copies of captured tables after changes were lost; a part of resync_capture.';
+
+
 CREATE FUNCTION pgq._tell_resync(i_slot text, i_from pg_lsn, i_to pg_lsn)
 RETURNS int4 AS $$
 DECLARE
 	queue text;
 	tables text[];
+	copies text[];
 	n int4 := 0;
 BEGIN
-	FOR queue, tables IN
-		SELECT c.cap_queue, array_agg(DISTINCT n.nspname || '.' || r.relname)
+	FOR queue, tables, copies IN
+		SELECT c.cap_queue, array_agg(n.nspname || '.' || r.relname),
+			coalesce(array_agg(n.nspname || '.' || r.relname)
+				FILTER (WHERE p.copy_id IS NOT NULL), '{}')
 		FROM pgq.capture c
 			JOIN pg_class r ON r.oid = c.cap_relid
 			JOIN pg_namespace n ON n.oid = r.relnamespace
+			LEFT JOIN pgq.copy p ON p.copy_queue = c.cap_queue
+				AND p.copy_relid = c.cap_relid AND p.copy_state = 'waiting'
 		WHERE c.cap_queue IN (SELECT q.queue_name FROM pgq.queue q)
 		GROUP BY c.cap_queue ORDER BY c.cap_queue
 	LOOP
+		SELECT array_agg(t ORDER BY t) INTO tables FROM unnest(tables) t;
+		SELECT coalesce(array_agg(t ORDER BY t), '{}') INTO copies
+		FROM unnest(copies) t;
 		PERFORM pgq.insert_event_raw(queue, NULL, now(), NULL, NULL,
 			'pgq.resync', json_build_object('slot', i_slot, 'from', i_from,
-				'to', i_to, 'tables', tables, 'copied', false)::text,
+				'to', i_to, 'tables', tables, 'copied', tables = copies,
+				'copies', copies)::text,
 			NULL, NULL, NULL, NULL);
 		n := n + 1;
 	END LOOP;
@@ -55,18 +110,31 @@ COMMENT ON FUNCTION pgq._tell_resync(text, pg_lsn, pg_lsn) IS
 
 -- The invoker's rights make the slot: the server decides who may.
 CREATE FUNCTION pgq.resync_capture(
-	i_slot text DEFAULT NULL,
-	OUT slot text, OUT from_lsn pg_lsn, OUT to_lsn pg_lsn, OUT queues int4)
+	i_slot text DEFAULT NULL, i_copy bool DEFAULT true,
+	i_tables regclass[] DEFAULT NULL,
+	OUT slot text, OUT from_lsn pg_lsn, OUT to_lsn pg_lsn, OUT queues int4,
+	OUT copies int4)
 AS $$
+DECLARE
+	stray regclass;
 BEGIN
+	SELECT t INTO stray FROM unnest(i_tables) t
+	WHERE t::text NOT IN (SELECT i.table_name FROM pgq.get_capture_info() i)
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'table % is not captured', stray
+			USING ERRCODE = 'undefined_object',
+				HINT = 'pgq.get_capture_info() lists the captured tables.';
+	END IF;
 	SELECT r.slot, r.from_lsn, r.to_lsn INTO slot, from_lsn, to_lsn
 	FROM pgq._renew_slot(i_slot) r;
+	copies := pgq._resync_copies(coalesce(i_copy, true), i_tables);
 	queues := pgq._tell_resync(slot, from_lsn, to_lsn);
 END;
 $$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
 
-COMMENT ON FUNCTION pgq.resync_capture(text) IS
-	'Goes on with a new slot after changes were lost, and puts an event pgq.resync into the queues; rows that are there now are not copied.';
+COMMENT ON FUNCTION pgq.resync_capture(text, bool, regclass[]) IS
+	'Goes on with a new slot after changes were lost, tells the queues by an event pgq.resync, and has the captured tables, or those named, copied anew.';
 
 
 CREATE OR REPLACE FUNCTION pgq.wait_ingest(

@@ -53,18 +53,23 @@ static const Command commands[] = {
 	 "remove a consumer", "unregister orders mailer"},
 	{"config", 0, -1, admin_config, "[--json] [QUEUE [KEY=VALUE ...]]",
 	 "show or change settings", "config orders ticker_max_lag='1 second'"},
-	{"capture", 2, -1, admin_capture, "QUEUE TABLE [ARG ...]",
+	{"capture", 2, -1, admin_capture, "[--wait] QUEUE TABLE [ARG ...]",
 	 "send a table's changes to a queue",
 	 "capture orders public.item ignore=seen_at"},
 	{"uncapture", 2, 2, admin_uncapture, "QUEUE TABLE", "stop sending them",
 	 "uncapture orders public.item"},
+	{"cancel", 2, 2, admin_cancel, "QUEUE TABLE",
+	 "give up copying a table, whose capture goes on",
+	 "cancel orders public.item"},
 	{"migrate", 0, -1, admin_migrate, "[--dry-run] [--json] [TABLE ...]",
 	 "replace triggers of PgQ by captures", "migrate --dry-run"},
 	{"slot", 1, 2, admin_slot,
 	 "create [--json] [SLOT] | drop [SLOT] | status [--json]",
 	 "the slot that captured changes come from", "slot create"},
-	{"resync", 0, 1, admin_resync, "--without-copy [SLOT]",
-	 "go on with a new slot after changes were lost", "resync --without-copy"},
+	{"resync", 0, -1, admin_resync,
+	 "[--wait] [--slot SLOT] [TABLE ...], or --without-copy",
+	 "a new slot after changes were lost, and the tables anew",
+	 "resync --wait"},
 	{"drain", 0, 0, admin_drain, "[--consumers] [--timeout S] [--json]",
 	 "wait until what is committed is in the queues, or consumed",
 	 "drain --consumers --timeout 600"},
@@ -87,6 +92,8 @@ enum LongOption
 	OPT_FIELDS,
 	OPT_JSON,
 	OPT_WITHOUT_COPY,
+	OPT_SLOT,
+	OPT_WAIT,
 	OPT_CONSUMERS,
 	OPT_INTERVAL,
 	OPT_DRY_RUN
@@ -114,6 +121,8 @@ static const struct option long_options[] = {
 	{"fields", required_argument, NULL, OPT_FIELDS},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"without-copy", no_argument, NULL, OPT_WITHOUT_COPY},
+	{"slot", required_argument, NULL, OPT_SLOT},
+	{"wait", no_argument, NULL, OPT_WAIT},
 	{"consumers", no_argument, NULL, OPT_CONSUMERS},
 	{"interval", required_argument, NULL, OPT_INTERVAL},
 	{"dry-run", no_argument, NULL, OPT_DRY_RUN},
@@ -554,6 +563,12 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 		case OPT_WITHOUT_COPY:
 			a->without_copy = true;
 			break;
+		case OPT_SLOT:
+			a->slot = optarg;
+			break;
+		case OPT_WAIT:
+			a->wait = true;
+			break;
 		case OPT_INI:
 			ini_print_sample(stdout, "pgqadm", pgqadm_ini_keys);
 			exit(0);
@@ -661,6 +676,11 @@ main(int argc, char **argv)
 		admin_fail(NULL, "command \"%s\" has no option --json", cmd->name);
 	if (admin.without_copy && cmd->run != admin_resync)
 		admin_fail(NULL, "option --without-copy belongs to command "
+						 "\"resync\"");
+	if (admin.slot && cmd->run != admin_resync)
+		admin_fail(NULL, "option --slot belongs to command \"resync\"");
+	if (admin.wait && cmd->run != admin_resync && cmd->run != admin_capture)
+		admin_fail(NULL, "option --wait belongs to commands \"capture\" and "
 						 "\"resync\"");
 	if (admin.timeout > 0 && strstr(cmd->args, "--timeout") == NULL &&
 		cmd->run != admin_consume)

@@ -36,6 +36,8 @@ typedef struct Admin
 	int no_connect;     /* exit status if the server can't be reached */
 
 	bool without_copy; /* --without-copy, for the command resync */
+	const char *slot;  /* --slot, for the same */
+	bool wait;         /* --wait, for capture and resync */
 	bool consumers;    /* --consumers, for the command drain */
 	bool dry_run;      /* --dry-run, for the command migrate */
 
@@ -98,8 +100,16 @@ extern void admin_doctor(Admin *a, int argc, char **argv);
 /* pgqadm_capture.c */
 extern void admin_capture(Admin *a, int argc, char **argv);
 extern void admin_uncapture(Admin *a, int argc, char **argv);
-extern void admin_resync(Admin *a, int argc, char **argv);
 extern void admin_slot(Admin *a, int argc, char **argv);
+extern char *admin_make_array(int argc, char **argv);
+
+/* pgqadm_copy.c */
+extern void admin_cancel(Admin *a, int argc, char **argv);
+extern void admin_resync(Admin *a, int argc, char **argv);
+extern void admin_print_copies(Admin *a);
+extern char *admin_read_time(Admin *a);
+extern void admin_wait_copies(Admin *a, const char *queue, const char *table,
+							  const char *since);
 
 /* pgqadm_top.c */
 extern void admin_top(Admin *a, int argc, char **argv);

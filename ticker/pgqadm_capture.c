@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "ticker/pgqadm.h"
 
@@ -25,8 +24,8 @@ require_capture(Admin *a)
 }
 
 /* The words as text of a PostgreSQL array; malloc'd. */
-static char *
-make_array(int argc, char **argv)
+char *
+admin_make_array(int argc, char **argv)
 {
 	char *result = NULL;
 	size_t size;
@@ -52,22 +51,46 @@ make_array(int argc, char **argv)
 	return result;
 }
 
-/* capture QUEUE TABLE [ARG ...] */
+/* Is the argument "copy" among them? */
+static bool
+has_copy(int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++)
+		if (strcmp(argv[i], "copy") == 0)
+			return true;
+	return false;
+}
+
+/* capture [--wait] QUEUE TABLE [ARG ...] */
 void
 admin_capture(Admin *a, int argc, char **argv)
 {
-	char *args = make_array(argc - 2, argv + 2);
+	char *args = admin_make_array(argc - 2, argv + 2);
 	const char *params[3] = {argv[0], argv[1], args};
+	bool copy = has_copy(argc - 2, argv + 2);
+	char *since;
+	bool is_new;
 
+	if (a->wait && !copy)
+		admin_fail(NULL, "option --wait needs the argument \"copy\"");
 	require_capture(a);
-	if (admin_query_int(a, NULL,
-						"select pgq.capture_table($1::text, "
-						"$2::text::regclass, variadic $3::text[])",
-						3, params) == 1)
+	since = admin_read_time(a);
+	is_new = admin_query_int(a, NULL,
+							 "select pgq.capture_table($1::text, "
+							 "$2::text::regclass, variadic $3::text[])",
+							 3, params) == 1;
+	if (copy)
+		admin_say(a, "pgqd copies table %s into queue %s, and captures it from "
+					 "then on",
+				  argv[1], argv[0]);
+	else if (is_new)
 		admin_say(a, "Capturing table %s for queue %s", argv[1], argv[0]);
 	else
 		admin_say(a, "Changed the capture of table %s for queue %s", argv[1],
 				  argv[0]);
+	if (a->wait)
+		admin_wait_copies(a, argv[0], argv[1], since);
+	free(since);
 	free(args);
 }
 
@@ -86,56 +109,6 @@ admin_uncapture(Admin *a, int argc, char **argv)
 				   "table %s is not captured for queue %s", argv[1], argv[0]);
 	admin_say(a, "Table %s is no longer captured for queue %s", argv[1],
 			  argv[0]);
-}
-
-/* So often resync tries to get at a slot that pgqd looks at, each 0.25 s. */
-#define RESYNC_TRIES 20
-
-/*
- * resync --without-copy [SLOT]
- *
- * pgqd looks at a slot that is in trouble every few seconds, and it can't be
- * dropped meanwhile: then try again.
- */
-void
-admin_resync(Admin *a, int argc, char **argv)
-{
-	static const char sql[] = "select slot, from_lsn, to_lsn, queues "
-							  "from pgq.resync_capture($1::text)";
-	const char *slot = argc > 0 ? argv[0] : NULL;
-	PGresult *res;
-
-	require_capture(a);
-	if (!a->without_copy)
-		admin_fail("Rows that are in the captured tables now are not sent "
-				   "again. If consumers can do without, or get them in "
-				   "another way, say: resync --without-copy",
-				   "resync does not copy the tables");
-	for (int i = 1; i < RESYNC_TRIES; i++)
-	{
-		const char *state;
-
-		res = PQexecParams(a->conn, sql, 1, NULL, &slot, NULL, NULL, 0);
-		state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-		if (state == NULL || strcmp(state, "55006") != 0)
-			break;
-		PQclear(res);
-		res = NULL;
-		usleep(250000);
-	}
-	if (res == NULL || PQresultStatus(res) != PGRES_TUPLES_OK)
-	{
-		/* once more, for its error */
-		PQclear(res);
-		res = admin_query(a, NULL, sql, 1, &slot);
-	}
-	admin_say(a, "Slot %s is new; changes from %s to %s are not in the queues",
-			  PQgetvalue(res, 0, 0),
-			  PQgetisnull(res, 0, 1) ? "the start" : PQgetvalue(res, 0, 1),
-			  PQgetvalue(res, 0, 2));
-	admin_say(a, "Put an event \"pgq.resync\" into %s queue(s)",
-			  PQgetvalue(res, 0, 3));
-	PQclear(res);
 }
 
 /* slot create|drop|status [SLOT] */

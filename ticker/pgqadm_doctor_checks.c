@@ -41,7 +41,7 @@
 #define RESYNC "SELECT pgq.resync_capture({1});"
 #define CHANGES_LOST                                                           \
 	"Changes are missing from the queues. To go on without them, as pgqadm"    \
-	" resync does; consumers get an event pgq.resync:"
+	" resync does; consumers get an event pgq.resync, and the tables anew:"
 
 const DoctorCheck doctor_checks[] = {
 	{"server", NEED_SERVER, DOCTOR_PROBLEM,

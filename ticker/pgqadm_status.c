@@ -196,6 +196,13 @@ print_warnings(Admin *a)
 	"'replica_identity', replica_identity, 'state', state, "                   \
 	"'warnings', warnings)), '[]') from pgq.get_capture_info(null))"
 
+#define COPIES_JSON                                                            \
+	"'copies', (select coalesce(json_agg(json_build_object("                   \
+	"'queue', queue_name, 'table', table_name, 'state', state, 'rows', "       \
+	"copied_rows, 'total_rows', total_rows, 'bytes', bytes, 'share', share, "  \
+	"'time_left_s', " EPOCH("time_left") ", 'problem', problem)), '[]') "      \
+										 "from pgq.get_copy_info())"
+
 #define SLOTS_JSON                                                                                  \
 	"'slots', (select coalesce(json_agg(json_build_object("                                         \
 	"'slot', slot_name, 'active', active, 'wal_status', wal_status, "                               \
@@ -251,7 +258,8 @@ admin_status(Admin *a, int argc, char **argv)
 	{
 		print_json(a, can_capture ? "select json_build_object(" VERSIONS_JSON
 									", " QUEUES_JSON ", " CONSUMERS_JSON
-									", " CAPTURES_JSON ", " SLOTS_JSON
+									", " CAPTURES_JSON ", " COPIES_JSON
+									", " SLOTS_JSON
 									", " SIZES_JSON ")"
 								  : "select json_build_object(" VERSIONS_JSON
 									", " QUEUES_JSON ", " CONSUMERS_JSON ")");
@@ -269,6 +277,7 @@ admin_status(Admin *a, int argc, char **argv)
 	if (can_capture)
 	{
 		print_captures(a);
+		admin_print_copies(a);
 		admin_print_slots(a);
 		print_warnings(a);
 	}
