@@ -63,31 +63,41 @@ read_again(Queue *queue)
 	return found;
 }
 
-/* Let the function in SQL do it; false if it can't now. */
-static bool
+/* What came of it; as pgq._adopt_queue() returns it. */
+typedef enum Adoption
+{
+	ADOPT_NOT_NOW,
+	ADOPT_OURS,
+	ADOPT_RENUMBERED
+} Adoption;
+
+static Adoption
 call_function(int32 id)
 {
 	Oid argtype = INT4OID;
 	List *name = list_make2(makeString("pgq"), makeString("_adopt_queue"));
 	Oid function = LookupFuncName(name, 1, &argtype, false);
-	bool adopted;
+	Adoption result;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	adopted = DatumGetBool(OidFunctionCall1(function, Int32GetDatum(id)));
+	result = DatumGetInt32(OidFunctionCall1(function, Int32GetDatum(id)));
 	PopActiveSnapshot();
-	return adopted;
+	return result;
 }
 
 /*
  * Make the queue ours if it is not; *queue is read anew then.
  *
  * Holds the queue's tick lock to the end of the transaction if it had
- * something to do.  Returns false, with a warning, if that could not be done
- * now, and without one if the queue is gone or somebody else is at it.
+ * something to do.  Returns false if the queue is not to be ticked now: it is
+ * gone, somebody else is at it, or, with a warning, it could not be done.  So it
+ * is if it has got new ids, which a tick of this transaction would not see.
  */
 bool
 tick_adopt_queue(Queue *queue)
 {
+	Adoption result = ADOPT_NOT_NOW;
+
 	if (queue->origin == local_origin())
 		return true;
 	if (!tick_try_lock_queue(queue->id) || !read_again(queue))
@@ -96,7 +106,9 @@ tick_adopt_queue(Queue *queue)
 		return true;
 
 	/* An old snapshot would not do: it has to see what is committed now. */
-	if (IsolationUsesXactSnapshot() || !call_function(queue->id))
+	if (!IsolationUsesXactSnapshot())
+		result = call_function(queue->id);
+	if (result == ADOPT_NOT_NOW)
 	{
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -106,5 +118,6 @@ tick_adopt_queue(Queue *queue)
 				 errhint("The next ticker run tries it again.")));
 		return false;
 	}
-	return read_again(queue);
+	return read_again(queue) &&
+		   (result == ADOPT_OURS || queue->external_ticker);
 }

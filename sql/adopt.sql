@@ -156,28 +156,36 @@ COMMENT ON FUNCTION pgq._renumber_queue(pgq.queue, int8) IS
 
 -- Called by the ticker, with the queue's tick lock.
 CREATE OR REPLACE FUNCTION pgq._adopt_queue(i_queue_id int4)
-RETURNS bool AS $$
+RETURNS int4 AS $$
 DECLARE
 	q pgq.queue%ROWTYPE;
 	own int8 := txid_current();
+	result int4 := 1;
 BEGIN
 	SELECT * INTO q FROM pgq.queue
 	WHERE queue_id = i_queue_id FOR NO KEY UPDATE;
 	IF NOT FOUND THEN
-		RETURN false;
+		RETURN 0;
 	END IF;
-	IF (q.queue_switch_step1 > own OR pgq._is_foreign(i_queue_id, own))
-		AND NOT pgq._renumber_queue(q, own) THEN
-		RETURN false;
+	IF q.queue_switch_step1 > own OR pgq._is_foreign(i_queue_id, own) THEN
+		IF NOT pgq._renumber_queue(q, own) THEN
+			RETURN 0;
+		END IF;
+		result := 2;
 	END IF;
 	UPDATE pgq.queue SET queue_origin = pgq._origin()
 	WHERE queue_id = i_queue_id;
-	RETURN true;
+	RETURN result;
 EXCEPTION
 	WHEN lock_not_available THEN
-		RETURN false;
+		RETURN 0;
+	WHEN OTHERS THEN
+		-- Other queues are behind this one.
+		RAISE WARNING 'queue "%" can''t get transaction ids of this server: %',
+			q.queue_name, SQLERRM;
+		RETURN 0;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s';
 COMMENT ON FUNCTION pgq._adopt_queue(int4) IS
-	'Makes a queue from another server one of this; false if somebody is in the way.';
+	'Makes a queue from another server one of this; returns 1 if it was already, 2 if it got new ids, 0 if somebody is in the way.';

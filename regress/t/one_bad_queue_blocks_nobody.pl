@@ -11,7 +11,7 @@ use Test::More;
 my $node = new_server('bad');
 my $db = new_database($node, 'db', slot => 0);
 my @bad = qw(a_invalid a_locked a_no_sequence a_limit a_disabled a_ticked a_row
-  a_no_table a_tick_gone);
+  a_no_table a_tick_gone a_foreign);
 
 sql($node, $db, $_)
   foreach "select pgq.create_queue(q) from unnest('{" . join(',', 'z_good', @bad) . "}'::text[]) q",
@@ -41,7 +41,9 @@ $s->query($_) foreach
   "update pgq.queue set queue_per_tx_limit = 0 where queue_name = 'a_limit'",
   "update pgq.queue set queue_disable_insert = true where queue_name = 'a_disabled'",
   "drop table pgq.event_$id{a_no_table}_0, pgq.event_$id{a_no_table}_1",
-  "update pgq.subscription set sub_last_tick = 77777 where sub_queue = $id{a_tick_gone}";
+  "update pgq.subscription set sub_last_tick = 77777 where sub_queue = $id{a_tick_gone}",
+  "drop table pgq.event_$id{a_foreign}_2",
+  "update pgq.queue set queue_origin = null, queue_switch_step1 = 900000000000 where queue_name = 'a_foreign'";
 $_->query('begin') foreach values %hold;
 $hold{a_locked}->query("lock table pgq.event_$id{a_locked} in access exclusive mode");
 $hold{a_ticked}->query("select pgq.ticker('a_ticked')");

@@ -86,10 +86,15 @@ my @kinds = (
 	[ 'Plain', ini('whole', pgq_lazy_fetch => 0) ],
 	[ 'Plain', ini('pages', pgq_lazy_fetch => 7) ],
 	[ 'Plain', ini('filtered', table_filter => 'x', pgq_lazy_fetch => 50) ],
+	[ 'Plain', ini('autocommit', pgq_lazy_fetch => 0, pgq_autocommit => 1) ],
+	[ 'Plain', ini('collect', pgq_batch_collect_events => 1,
+		pgq_batch_collect_interval => '1 day', pgq_keep_lag => '0 seconds') ],
 	[ 'Local', ini('local', local_tracking_file => "$dir/local.tick") ],
 	[ 'Remote', ini('remote') ],
 	[ 'Serial', ini('serial') ],
 	[ 'Coop', ini('coop', consumer_name => 'team', subconsumer_name => 's1') ],
+	[ 'Coop', ini('timeout', consumer_name => 'crew', subconsumer_name => 's1',
+		subconsumer_timeout => '1 hour') ],
 );
 foreach (@kinds)
 {
@@ -98,7 +103,8 @@ foreach (@kinds)
 }
 is( sql($node, $db,
 		'select consumer_name from pgq.get_consumer_info() order by consumer_name collate "C"'),
-	join("\n", sort qw(lazy whole pages filtered local remote serial team team.s1)),
+	join("\n", sort qw(lazy whole pages filtered autocommit collect local remote serial team
+		team.s1 crew crew.s1)),
 	'all register');
 
 python('produce', $connstr);
@@ -136,7 +142,7 @@ foreach (grep { $_->[0] =~ /Plain|Coop/ } @kinds)
 	is_deeply(events($kind, $ini, 1), [ [ 't', 'again', 'public.x', undef ] ],
 		"$kind $name tags an event");
 }
-is(sql($node, $db, 'select pgq.maint_retry_events()'), '5', 'and it waits for each');
+is(sql($node, $db, 'select pgq.maint_retry_events()'), '8', 'and it waits for each');
 tick();
 foreach (grep { $_->[0] =~ /Plain|Coop/ } @kinds)
 {
@@ -154,6 +160,6 @@ like($status, qr/^  whole +\d/m, 'and its consumers');
 
 python($_->[0], $_->[1], '--unregister') foreach @kinds;
 is(sql($node, $db, q{select count(*) from pgq.get_consumer_info()
-	where consumer_name <> 'team'}), '0', 'all unregister');
+	where consumer_name not in ('team', 'crew')}), '0', 'all unregister');
 
 done_testing();
