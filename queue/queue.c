@@ -181,8 +181,7 @@ read_row(Relation rel, HeapTuple tup, Queue *queue)
 	heap_deform_tuple(tup, tupdesc, row, row_nulls);
 	for (int c = 0; c < QUEUE_NCOLUMNS; c++)
 	{
-		nulls[c] = columns[c] == InvalidAttrNumber ||
-				   row_nulls[columns[c] - 1];
+		nulls[c] = columns[c] == InvalidAttrNumber || row_nulls[columns[c] - 1];
 		if (!nulls[c])
 			values[c] = row[columns[c] - 1];
 	}
