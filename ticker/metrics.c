@@ -40,7 +40,9 @@ static const Counter counters[] = {
 	{"pgqd_ingest_bytes_total", "Bytes of frames read from the slot.",
 	 offsetof(Stats, bytes)},
 	{"pgqd_discarded_events_total", "Events of queues that do not exist.",
-	 offsetof(Stats, discarded)}};
+	 offsetof(Stats, discarded)},
+	{"pgqd_copied_rows_total", "Rows of captured tables copied into queues.",
+	 offsetof(Stats, copied)}};
 
 /* Which result of a sample a gauge is in; how many columns name its row. */
 typedef enum GaugeSource

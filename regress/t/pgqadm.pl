@@ -186,6 +186,23 @@ is( sql($node, 'shop', q{select string_agg(cap_args::text, ' ' order by
 		cap_queue desc) from pgq.capture}),
 	'{ignore=seen} {}',
 	'arguments');
+works(qr/^pgqd copies table item into queue orders/,
+	@db, 'capture', 'orders', 'item', 'copy', 'ignore=seen');
+like((pgqadm(@db, 'status'))[1], qr/^Copy of table .*^public\.item +orders +waiting +0 /ms,
+	'status shows the copy');
+like((pgqadm(@db, 'status', '--json'))[1], qr/"state" : "waiting", "rows" : 0/,
+	'so does its JSON');
+like(fails_any(@db, 'capture', 'orders', 'item'), qr/^hint: .*cancel_copy/m,
+	'arguments stay while it waits');
+works(qr/^Gave up copying table item into queue orders$/,
+	@db, 'cancel', 'orders', 'item');
+fails('table item is not being copied into queue orders',
+	@db, 'cancel', 'orders', 'item');
+fails('option --wait needs the argument "copy"',
+	@db, 'capture', '--wait', 'orders', 'item');
+fails('option --slot belongs to command "resync"', @db, '--slot', 's', 'status');
+fails('with --without-copy there are no tables to name, or to wait for',
+	@db, 'resync', '--without-copy', 'item');
 fails('relation "none" does not exist', @db, 'capture', 'orders', 'none');
 like(fails_any(@db, 'capture', 'none', 'item'), qr/queue/, 'unknown queue');
 like(fails_any(@db, 'capture', 'orders', 'item', 'dance=1'),
