@@ -35,7 +35,8 @@ CREATE FUNCTION cop.events(q text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pgq.force_tick(q);
 	PERFORM pgq.ticker(q);
-	RETURN QUERY SELECT concat_ws(' ', coalesce(ev_type::json ->> 'op'), ev_data, ev_extra3)
+	RETURN QUERY SELECT CASE WHEN ev_type LIKE 'pgq.%' THEN ev_type ELSE
+		concat_ws(' ', ev_type::json ->> 'op', ev_data, ev_extra3) END
 	FROM pgq.get_batch_events(pgq.next_batch(q, 'c')) ORDER BY ev_id;
 	PERFORM pgq.finish_batch(sub_batch) FROM pgq.subscription WHERE sub_batch IS NOT NULL;
 END;
@@ -203,6 +204,25 @@ SELECT copied, blocks, done FROM pgq._copy_rows();
 SELECT pgq._publish_copy(:copy);
 COMMIT;
 SELECT * FROM cop.events('cop_q');
+
+-- where transactions have boundaries, what is held has its own; a disabled queue
+-- is no obstacle
+SELECT pgq.uncapture_table('cop_q', 'part_2'), pgq.capture_transactions('cop_q');
+UPDATE pgq.queue SET queue_disable_insert = true WHERE queue_name = 'cop_q';
+SELECT pgq.capture_table('cop_q', 't');
+SELECT pgq.capture_table('cop_q', 'parted', 'copy');
+SELECT table_name FROM pgq._start_copy((pgq._next_copy()).copy_id);
+BEGIN;
+INSERT INTO parted VALUES (2);
+INSERT INTO t VALUES (9, 'not held');
+INSERT INTO parted VALUES (12);
+COMMIT;
+SELECT cop.ingest();
+SELECT * FROM cop.events('cop_q');
+SELECT pgq.cancel_copy('cop_q', 'parted');
+SELECT pgq._publish_copy((pgq._next_copy()).copy_id);
+SELECT * FROM cop.events('cop_q');
+UPDATE pgq.queue SET queue_disable_insert = false WHERE queue_name = 'cop_q';
 
 -- a table or queue that is dropped takes its copy with it
 SELECT pgq.capture_table('cop_q', 't', 'copy');

@@ -29,6 +29,12 @@ sql($node, 'src', $_)
 	"select pgq.register_consumer('$odd_sql', 'c1')",
 	"select pgq.unregister_consumer('q', 'c2')",
 	"select pgq.capture_table('q', 'item')",
+	"create table waits (id int primary key)",
+	"create table begun (id int primary key)",
+	"select pgq.create_queue('copies')",
+	"select pgq.capture_table('copies', 'begun', 'copy')",
+	"select pgq._start_copy((pgq._next_copy()).copy_id)",
+	"select pgq.capture_table('copies', 'waits', 'copy')",
 	"select pgq.insert_event('q', 't', 'first')",
 	"select pgq.ticker('q')",
 	"select pgq.next_batch('q', 'c1')",
@@ -64,8 +70,15 @@ foreach my $case ([ $node, 'the same server' ], [ $fresh, 'another server' ])
 	is( sql($to, 'copy', $event_tables),
 		sql($node, 'src', $event_tables),
 		'event tables are registered');
-	is( sql($to, 'copy', 'select cap_relid, cap_queue, cap_args from pgq.capture'),
+	is( sql($to, 'copy', q{select cap_relid, cap_queue, cap_args from pgq.capture
+			where cap_queue = 'q'}),
 		'item|q|{}', 'marks are there');
+	is( sql($to, 'copy', q{select table_name, state from pgq.get_copy_info()}),
+		"public.begun|copying\npublic.waits|waiting", 'copies are to be made');
+	is( sql($to, 'copy', q{select n.table_name, n.copy_id > o.id
+			from (select max(copy_id) as id from pgq.copy) o,
+				 pgq._start_copy((pgq._next_copy()).copy_id) n}),
+		'public.waits|t', 'and begin under an id of their own');
 	is( sql($to, 'copy', q{select s.state, s.problem, c.state
 			from pgq.get_slot_info() s, pgq.get_capture_info('q') c}),
 		"missing|$problem{$where}|no slot", 'and say that their slot is missing');
