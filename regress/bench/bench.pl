@@ -20,6 +20,7 @@ my %groups = (
 	growth => 'BenchGrowth',
 	bloat => 'BenchBloat');
 my @usual = qw(writer backlog latency queue);
+push @usual, qw(growth bloat) if $smoke;
 my @wanted = split(/,/, $ENV{BENCH_ONLY} // '');
 
 foreach my $group (@wanted ? @wanted : @usual)
