@@ -106,24 +106,46 @@ read_subscription(Relation rel, HeapTuple tup, Subscription *sub)
 	sub->tid = tup->t_self;
 }
 
-/* The one subscription that the keys find; false if there is none. */
+/*
+ * The one subscription that the keys find; false if there is none.
+ *
+ * Walks the index from its end: each batch leaves old versions of the row, and
+ * while a snapshot is held open they can't be removed.  The newest is the last.
+ */
 static bool
 find_subscription(QueueRelation index, int nkeys, ScanKey keys,
 				  Snapshot snapshot, Subscription *sub)
 {
 	Relation rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
 							  AccessShareLock);
+	Relation idx = index_open(queue_relation(index), AccessShareLock);
 	SysScanDesc scan;
 	HeapTuple tup;
 
-	scan = systable_beginscan(rel, queue_relation(index), true, snapshot, nkeys,
-							  keys);
-	tup = systable_getnext(scan);
+	scan = systable_beginscan_ordered(rel, idx, snapshot, nkeys, keys);
+	tup = systable_getnext_ordered(scan, BackwardScanDirection);
 	if (HeapTupleIsValid(tup))
 		read_subscription(rel, tup, sub);
-	systable_endscan(scan);
+	systable_endscan_ordered(scan);
+	index_close(idx, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return HeapTupleIsValid(tup);
+}
+
+/*
+ * Put the subscription to the queue before *sub into *sub, by falling ids of
+ * consumers; for the first, sub->consumer must be PG_INT32_MAX.  Each is one
+ * step down the index, for the reason said at find_subscription().
+ */
+static bool
+find_next_subscription(int32 queue_id, Snapshot snapshot, Subscription *sub)
+{
+	ScanKeyData keys[2];
+
+	table_key_int4(&keys[0], SUB_QUEUE, queue_id);
+	ScanKeyInit(&keys[1], SUB_CONSUMER, BTLessStrategyNumber, F_INT4LT,
+				Int32GetDatum(sub->consumer));
+	return find_subscription(QUEUE_SUBSCRIPTION_PKEY, 2, keys, snapshot, sub);
 }
 
 static bool
@@ -292,25 +314,11 @@ batch_find(int64 id, Snapshot snapshot, Batch *batch)
 bool
 batch_is_awaited(int32 queue_id, int64 tick_id, Snapshot snapshot)
 {
-	Relation rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
-							  AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tup;
+	Subscription sub = {.consumer = PG_INT32_MAX};
 	bool awaited = false;
 
-	table_key_int4(&key, SUB_QUEUE, queue_id);
-	scan = systable_beginscan(rel, queue_relation(QUEUE_SUBSCRIPTION_PKEY),
-							  true, snapshot, 1, &key);
-	while (!awaited && HeapTupleIsValid(tup = systable_getnext(scan)))
-	{
-		Subscription sub;
-
-		read_subscription(rel, tup, &sub);
+	while (!awaited && find_next_subscription(queue_id, snapshot, &sub))
 		awaited = sub.batch < 0 && sub.last_tick == tick_id;
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
 	return awaited;
 }
 
@@ -621,36 +629,28 @@ pgq_find_tick_helper(PG_FUNCTION_ARGS)
 static bool
 is_subconsumer(const Subscription *sub, Snapshot snapshot)
 {
-	Relation rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
-							  AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tup;
+	Datum datum;
+	char *name;
+	char *dot;
 	bool found = false;
 
-	table_key_int4(&key, SUB_QUEUE, sub->queue);
-	scan = systable_beginscan(rel, queue_relation(QUEUE_SUBSCRIPTION_PKEY),
-							  true, snapshot, 1, &key);
-	while (!found && HeapTupleIsValid(tup = systable_getnext(scan)))
+	if (!find_consumer_name(sub->consumer, snapshot, &datum))
+		return false;
+	name = TextDatumGetCString(datum);
+	for (dot = strchr(name, '.'); dot && !found; dot = strchr(dot + 1, '.'))
 	{
+		text *main_name = cstring_to_text_with_len(name, dot - name);
+		int32 consumer = find_consumer(main_name, snapshot);
 		Subscription other;
-		Datum name;
-		Datum other_name;
-		Size len;
+		ScanKeyData keys[2];
 
-		read_subscription(rel, tup, &other);
-		if (other.id != sub->id || other.consumer == sub->consumer ||
-			!find_consumer_name(sub->consumer, snapshot, &name) ||
-			!find_consumer_name(other.consumer, snapshot, &other_name))
-			continue;
-		len = VARSIZE_ANY_EXHDR(DatumGetPointer(other_name));
-		found = len < VARSIZE_ANY_EXHDR(DatumGetPointer(name)) &&
-				memcmp(VARDATA_ANY(DatumGetPointer(name)),
-					   VARDATA_ANY(DatumGetPointer(other_name)), len) == 0 &&
-				VARDATA_ANY(DatumGetPointer(name))[len] == '.';
+		table_key_int4(&keys[0], SUB_QUEUE, sub->queue);
+		table_key_int4(&keys[1], SUB_CONSUMER, consumer);
+		found = consumer != 0 &&
+				find_subscription(QUEUE_SUBSCRIPTION_PKEY, 2, keys, snapshot,
+								  &other) &&
+				other.id == sub->id;
 	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
 	return found;
 }
 

@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
@@ -154,8 +155,44 @@ table_lock_row(TableWriter *w, ItemPointer tid, Snapshot snapshot)
 }
 
 /*
+ * Add entries to the indexes for the row in "slot", which replaces one with the
+ * same primary key: that index need not be searched for others with the key.
+ * The search would meet every old version of the row.
+ */
+static void
+insert_index_entries(TableWriter *w, TupleTableSlot *slot)
+{
+	ResultRelInfo *target = w->target;
+
+	for (int i = 0; i < target->ri_NumIndices; i++)
+	{
+		Relation index = target->ri_IndexRelationDescs[i];
+		IndexInfo *info = target->ri_IndexRelationInfo[i];
+		bool same = index->rd_index->indisprimary;
+		Datum values[INDEX_MAX_KEYS];
+		bool nulls[INDEX_MAX_KEYS];
+
+		if (info->ii_Predicate != NIL)
+		{
+			ExprContext *context = GetPerTupleExprContext(w->estate);
+
+			context->ecxt_scantuple = slot;
+			if (!ExecQual(ExecPrepareQual(info->ii_Predicate, w->estate),
+						  context))
+				continue;
+		}
+		FormIndexDatum(info, slot, w->estate, values, nulls);
+		index_insert(index, values, nulls, &slot->tts_tid, w->rel,
+					 index->rd_index->indisunique && !same ? UNIQUE_CHECK_YES
+														   : UNIQUE_CHECK_NO,
+					 same, info);
+	}
+}
+
+/*
  * Replace the row that table_lock_row() locked by the slot's present values,
- * and make it visible to the commands that follow.
+ * and make it visible to the commands that follow.  The primary key must be
+ * what it was, and no index on an expression.
  */
 void
 table_update_row(TableWriter *w)
@@ -178,9 +215,8 @@ table_update_row(TableWriter *w)
 								&failure, &lockmode, &indexes);
 	if (result != TM_Ok)
 		elog(ERROR, "unexpected table_tuple_update status: %u", result);
-	if (w->target->ri_NumIndices > 0 && PGQ_UPDATE_SOME_INDEXES(indexes))
-		compat_insert_index_entries(w->target, copy, w->estate,
-									PGQ_UPDATE_ONLY_SUMMARIZING(indexes));
+	if (PGQ_UPDATE_SOME_INDEXES(indexes))
+		insert_index_entries(w, copy);
 	ExecDropSingleTupleTableSlot(copy);
 	CommandCounterIncrement();
 }
