@@ -41,18 +41,6 @@ static const char next_batch_sql[] =
 	"ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4"
 #define BATCH_CURSOR "pgq_batch"
 
-/* Runs one statement without parameters and result. */
-static PgqResult
-run(PgqConsumer *c, const char *sql)
-{
-	PGresult *res = libpgq_query(c, sql, 0, NULL);
-
-	if (res == NULL)
-		return c->status;
-	PQclear(res);
-	return PGQ_OK;
-}
-
 /* After a refused statement: ends the transaction, keeps the error's text. */
 static PgqResult
 give_up(PgqConsumer *c)
@@ -64,12 +52,9 @@ give_up(PgqConsumer *c)
 
 /* Sends the query for a page; its rows are read one by one later. */
 static PgqResult
-start_page(PgqConsumer *c, int rows, const char *sql, int nparams,
-		   const char *const *params)
+start_page(PgqConsumer *c, int rows, const char *sql)
 {
-	if (!PQsendQueryParams(c->conn, sql, nparams, NULL, params, NULL, NULL,
-						   0) ||
-		!PQsetSingleRowMode(c->conn))
+	if (!PQsendQuery(c->conn, sql) || !PQsetSingleRowMode(c->conn))
 		return libpgq_note_failure(c, NULL);
 	c->in_page = true;
 	c->page_rows = rows;
@@ -85,8 +70,8 @@ libpgq_keep_page(PgqConsumer *c)
 	if (!c->in_page || c->kept != NULL)
 		return true;
 
-	/* A page has an end result, and may have an error in its place. */
-	c->kept = calloc(c->page_rows + 2, sizeof(PGresult *));
+	/* A page has an end result or an error, the first one that of BEGIN too. */
+	c->kept = calloc(c->page_rows + 3, sizeof(PGresult *));
 	if (c->kept == NULL)
 	{
 		libpgq_fail(c, PGQ_ERROR, "53200", "out of memory");
@@ -115,9 +100,7 @@ PgqResult
 pgq_next_batch(PgqConsumer *c)
 {
 	const char *names[2] = {c->queue, c->consumer};
-	const char *params[2];
-	char id[32];
-	char rows[16];
+	char sql[512];
 	PGresult *res;
 
 	pgq_abandon(c);
@@ -140,21 +123,15 @@ pgq_next_batch(PgqConsumer *c)
 		PQclear(res);
 		return libpgq_done(c, PGQ_NONE);
 	}
-	snprintf(id, sizeof(id), "%s", PQgetvalue(res, 0, 0));
+	c->batch_id = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
 	PQclear(res);
-
-	if (run(c, "begin isolation level read committed read write") != PGQ_OK)
-		return c->status;
-	c->batch_id = strtoll(id, NULL, 10);
 	c->last_page = false;
-	snprintf(rows, sizeof(rows), "%d", FIRST_PAGE_ROWS);
-	params[0] = id;
-	params[1] = rows;
-	if (start_page(c, FIRST_PAGE_ROWS,
-				   "select " EVENT_COLUMNS " from "
-				   "pgq.get_batch_cursor($1::bigint, '" BATCH_CURSOR "', "
-				   "$2::integer)",
-				   2, params) != PGQ_OK)
+	snprintf(sql, sizeof(sql),
+			 "begin isolation level read committed read write; "
+			 "select " EVENT_COLUMNS " from "
+			 "pgq.get_batch_cursor(%lld, '" BATCH_CURSOR "', %d)",
+			 (long long) c->batch_id, FIRST_PAGE_ROWS);
+	if (start_page(c, FIRST_PAGE_ROWS, sql) != PGQ_OK)
 		return give_up(c);
 	return libpgq_done(c, PGQ_OK);
 }
@@ -197,7 +174,7 @@ next_row(PgqConsumer *c)
 				return PGQ_NONE;
 			snprintf(sql, sizeof(sql), "fetch %d from " BATCH_CURSOR,
 					 PAGE_ROWS);
-			if (start_page(c, PAGE_ROWS, sql, 0, NULL) != PGQ_OK)
+			if (start_page(c, PAGE_ROWS, sql) != PGQ_OK)
 				return c->status;
 		}
 		res = next_result(c);
@@ -207,6 +184,9 @@ next_row(PgqConsumer *c)
 				c->page_seen++;
 				c->row = res;
 				return PGQ_OK;
+			case PGRES_COMMAND_OK: /* of BEGIN */
+				PQclear(res);
+				break;
 			case PGRES_TUPLES_OK:
 				PQclear(res);
 				c->last_page = c->page_seen < c->page_rows;
