@@ -298,7 +298,12 @@ frame_read_warning(FrameReader *r, FrameWarning *warning)
 	if (r->ptr == r->body_end)
 		malformed(r, "truncated warning");
 	warning->kind = *r->ptr++;
+	if (warning->kind != FRAME_WARN_FAILED &&
+		warning->kind != FRAME_WARN_TOO_LARGE)
+		malformed(r, "unknown kind of warning");
 	warning->count = get_int64(r, r->body_end);
+	if (warning->count < 0)
+		malformed(r, "number of events out of range");
 }
 
 /*

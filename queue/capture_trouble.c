@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "queue/capture.h"
+#include "queue/row_batch.h"
 #include "queue/slot.h"
 
 /* Columns of pgq.capture_trouble */
@@ -71,10 +72,8 @@ capture_trouble_add(const FrameWarning *warning)
 	SysScanDesc scan;
 	HeapTuple old;
 
-	values[TROUBLE_QUEUE - 1] = PointerGetDatum(
-		cstring_to_text_with_len(warning->queue.str, warning->queue.len));
-	values[TROUBLE_TABLE - 1] = PointerGetDatum(
-		cstring_to_text_with_len(warning->table.str, warning->table.len));
+	values[TROUBLE_QUEUE - 1] = row_batch_text(&warning->queue);
+	values[TROUBLE_TABLE - 1] = row_batch_text(&warning->table);
 	scan = begin_scan(rel, values[TROUBLE_QUEUE - 1], values[TROUBLE_TABLE - 1],
 					  kind);
 	old = systable_getnext(scan);

@@ -177,8 +177,9 @@ row_batch_close(RowBatch *batch)
 	pfree(batch);
 }
 
-static Datum
-field_datum(const EventField *field)
+/* A copy of a frame's text; refused if it is not in the database's encoding. */
+Datum
+row_batch_text(const EventField *field)
 {
 	if (!pg_verify_mbstr(GetDatabaseEncoding(), field->str, field->len, true))
 		ereport(ERROR,
@@ -228,7 +229,7 @@ row_batch_add(RowBatch *batch, const Event *event)
 	{
 		if (event->field[i].len < 0)
 			continue;
-		values[EV_TYPE + i] = field_datum(&event->field[i]);
+		values[EV_TYPE + i] = row_batch_text(&event->field[i]);
 		nulls[EV_TYPE + i] = false;
 		batch->bytes += event->field[i].len;
 	}

@@ -37,6 +37,7 @@ extern RowBatch *row_batch_open(const Target *target);
 extern RowBatch *row_batch_open_held(int64 copy);
 extern void row_batch_add(RowBatch *batch, const Event *event);
 extern void row_batch_close(RowBatch *batch);
+extern Datum row_batch_text(const EventField *field);
 
 extern bool row_batch_tag_transaction(const char *function);
 

@@ -122,7 +122,7 @@ FROM unnest(ARRAY[
 	$$when=1 operator(cap.===) '{1}'$$, $$when=doms = '{1}'$$,
 	$$when='1'::cap.dom is null$$, $$when=cast('{1}' as cap.dom[]) is null$$,
 	$$when=(select '{1}'::cap.dom[]) is null$$,
-	$$when='1'::pg_temp.text is null$$]) arg;
+	$$when='1'::pg_temp.text is null$$, $$ev_data=md5((select id::text))$$]) arg;
 -- a name that is the server's and somebody's means the server's
 SELECT cap.try($$select pgq.capture_table('cap_q', 'cap.smuggle', 'ev_extra1=''1''::text')$$);
 -- a rule for tables to come, which an event trigger looks at

@@ -155,6 +155,12 @@ SELECT pgq.ingest('ingest_s', '0/600', '0/700', pg_temp.frame('E',
 	pg_temp.str('ingest_a') || int4send(1) || int8send(0) || int4send(1) || '\xff'
 	|| int4send(-1) || int4send(-1) || int4send(-1) || int4send(-1) || int4send(-1)));
 \echo :LAST_ERROR_SQLSTATE
+SELECT pgq.ingest('ingest_s', '0/600', '0/700', pg_temp.frame('W',
+	int4send(1) || '\xff' || pg_temp.str('t') || 'F' || int8send(1)));
+SELECT pgq.ingest('ingest_s', '0/600', '0/700', pg_temp.frame('W',
+	pg_temp.str('ingest_a') || pg_temp.str('t') || 'X' || int8send(1)));
+SELECT pgq.ingest('ingest_s', '0/600', '0/700', pg_temp.frame('W',
+	pg_temp.str('ingest_a') || pg_temp.str('t') || 'L' || int8send(-1)));
 SELECT count(*) FROM :a WHERE ev_type = 't' AND ev_data IS NULL;
 
 -- a dropped queue loses its events only
