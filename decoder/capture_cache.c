@@ -49,6 +49,9 @@
 
 static HTAB *cache = NULL;
 
+/* asked for last: changes of one table come in rows; entries are never freed */
+static CaptureEntry *last_entry = NULL;
+
 /*
  * Oids of our catalogue tables, InvalidOid while there are none.  They
  * are looked up again after any invalidation as long as they are not known,
@@ -404,8 +407,13 @@ capture_cache_get(Relation rel)
 {
 	Oid relid = RelationGetRelid(rel);
 	bool found;
-	CaptureEntry *entry = hash_search(cache, &relid, HASH_ENTER, &found);
+	CaptureEntry *entry;
 
+	if (last_entry != NULL && last_entry->relid == relid && last_entry->valid)
+		return last_entry;
+
+	entry = hash_search(cache, &relid, HASH_ENTER, &found);
+	last_entry = entry;
 	if (!found)
 	{
 		memset(entry, 0, sizeof(CaptureEntry));
