@@ -4,6 +4,7 @@
 #   make install         into the places that PG_CONFIG names; honours DESTDIR
 #   make check           every test, in a private copy of the server tree
 #   make demo            the tour of scripts/demo
+#   make bench           measure beside the peers, scripts/bench
 #   make check-programs-asan, check-programs-valgrind
 #                        tests of the programs with checks of memory
 #   make fuzz            a minute of each fuzzer; SECONDS=600 for ten
@@ -41,6 +42,9 @@ check:
 
 demo:
 	@$(RUN) scripts/demo
+
+bench:
+	@$(RUN) scripts/bench
 
 check-programs-asan check-programs-valgrind:
 	@$(RUN) scripts/check-programs $(@:check-programs-%=%)
