@@ -247,15 +247,19 @@ BEGIN
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
-	-- Ingest must not wait, nor must we.
-	LOCK TABLE pgq.held_event IN ACCESS EXCLUSIVE MODE NOWAIT;
 	PERFORM FROM pgq.copy
 	WHERE copy_state <> 'done' AND copy_started IS NOT NULL;
 	IF FOUND THEN
 		DELETE FROM pgq.held_event h
 		WHERE NOT EXISTS (SELECT FROM pgq.copy c
 						  WHERE c.copy_id = h.held_copy AND c.copy_state <> 'done');
-	ELSE
+		RETURN;
+	END IF;
+	-- Ingest must not wait, nor must we. Who begins to hold changes now, waits.
+	LOCK TABLE pgq.held_event IN ACCESS EXCLUSIVE MODE NOWAIT;
+	PERFORM FROM pgq.copy
+	WHERE copy_state <> 'done' AND copy_started IS NOT NULL;
+	IF NOT FOUND THEN
 		TRUNCATE pgq.held_event;
 	END IF;
 EXCEPTION

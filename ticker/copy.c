@@ -6,7 +6,8 @@
  *	state		event						next		on connection
  *	OFF			a copy is wanted			CONNECTING
  *	CONNECTING	both are ready				LOOKING
- *	LOOKING		none is wanted any more		OFF			control
+ *	LOOKING		none is wanted any more, or	OFF			control
+ *				someone else reads the slot
  *				one was cancelled			PUBLISHING	control
  *				one waits, or another pgqd	STARTING	control
  *				began it
@@ -16,7 +17,7 @@
  *	CATCHING_UP	ingest has passed that		COPYING		work
  *	COPYING		a step is done				COPYING		work
  *				all rows are copied			PUBLISHING	work
- *				it is given up				LOOKING		control
+ *				it is given up				PAUSED		control
  *	PUBLISHING	committed					LOOKING		work
  *	any			error, connection lost		PAUSED
  *	PAUSED		time is up					CONNECTING
@@ -47,6 +48,9 @@
 /* Seconds between two looks whether the copy is still wanted. */
 #define CHECK_PERIOD 1.0
 
+/* Seconds until another one is begun after one that is not wanted any more. */
+#define GIVE_UP_PAUSE 1.0
+
 /* Progress is noted when the copy has become so much older. */
 #define NOTE_GROWTH 0.01
 
@@ -65,6 +69,7 @@ typedef enum CopyState
 struct Copy
 {
 	char *dbname;
+	const Ingest *ingest;
 	Stats *stats;
 	Tick *tick;
 	Conn *control;
@@ -94,7 +99,7 @@ static const char next_sql[] =
 	"select copy_id, is_cancelled from pgq._next_copy()";
 
 static const char caught_up_sql[] =
-	"select pgq.wait_ingest(pg_catalog.pg_current_wal_insert_lsn(), '5 s')";
+	"select pgq.wait_ingest(pg_catalog.pg_current_wal_insert_lsn(), '60 s')";
 
 /* Whoever hangs with the table locked must not keep it so. */
 static const char begin_start_sql[] =
@@ -127,7 +132,6 @@ static const char fail_sql[] = "select pgq._fail_copy($1, $2)";
 
 static const char clean_sql[] = "select pgq._clean_copies()";
 
-static void begin(evutil_socket_t fd, short what, void *arg);
 static void look(Copy *copy);
 static void publish(Copy *copy);
 
@@ -229,14 +233,20 @@ is_true(const PGresult *res)
 	return PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "t") == 0;
 }
 
-/* Someone wants it no more, or has begun it anew. */
+/*
+ * Someone wants it no more, or has begun it anew: that would be another pgqd,
+ * and ingest will have noticed when the pause is over.
+ */
 static void
 give_up(Copy *copy)
 {
+	struct timeval tv = conn_timeval(GIVE_UP_PAUSE);
+
 	log_info("[%s]: copy of table %s into queue %s was given up", copy->dbname,
 			 copy->table, copy->queue);
 	close_all(copy);
-	begin(-1, 0, copy);
+	copy->state = COPY_PAUSED;
+	event_add(copy->timer, &tv);
 }
 
 /* All is copied, and nothing that could be in the way of the end is asked. */
@@ -534,10 +544,18 @@ take_next(Conn *conn, const PGresult *res, void *arg)
 	}
 }
 
-/* What is there to do? */
+/*
+ * What is there to do?  Copies are the business of whoever reads the slot:
+ * another pgqd would take one that is under way for a dead one.
+ */
 static void
 look(Copy *copy)
 {
+	if (copy->ingest->state != INGEST_RUNNING)
+	{
+		copy_stop(copy);
+		return;
+	}
 	forget_copy(copy);
 	copy->state = COPY_LOOKING;
 	conn_send(copy->control, clean_sql, 0, NULL, NULL, NULL, take_nothing,
@@ -577,18 +595,19 @@ begin(evutil_socket_t fd, short what, void *arg)
 }
 
 /*
- * Make the copying of one database, switched off.  tick gets to know which
- * queues were fed.
+ * Make the copying of one database, switched off.  It works only while ingest
+ * runs; tick gets to know which queues were fed.
  */
 Copy *
 copy_create(struct event_base *base, const Config *config, const char *dbname,
-			Tick *tick, Stats *stats)
+			const Ingest *ingest, Tick *tick, Stats *stats)
 {
 	Copy *copy = calloc(1, sizeof(Copy));
 
 	if (copy == NULL)
 		abort();
 	copy->dbname = strdup(dbname);
+	copy->ingest = ingest;
 	copy->stats = stats;
 	copy->tick = tick;
 	copy->control = conn_create(base, config, dbname, "copy control", false,

@@ -15,13 +15,15 @@
 #include <event2/event.h>
 
 #include "config.h"
+#include "ingest.h"
 #include "stats.h"
 #include "tick.h"
 
 typedef struct Copy Copy;
 
 extern Copy *copy_create(struct event_base *base, const Config *config,
-						 const char *dbname, Tick *tick, Stats *stats);
+						 const char *dbname, const Ingest *ingest, Tick *tick,
+						 Stats *stats);
 extern void copy_free(Copy *copy);
 extern void copy_start(Copy *copy);
 extern void copy_stop(Copy *copy);

@@ -282,7 +282,8 @@ database_create(struct event_base *base, const Config *config, const char *name)
 	db->maint = maint_create(base, config, name, MAINT_OPERATIONS, &db->stats);
 	db->retry = maint_create(base, config, name, MAINT_RETRY, &db->stats);
 	db->ingest = ingest_create(base, config, name, db->tick, &db->stats);
-	db->copy = copy_create(base, config, name, db->tick, &db->stats);
+	db->copy = copy_create(base, config, name, db->ingest, db->tick,
+						   &db->stats);
 	db->sample = sample_create(base, config, name, &db->stats);
 	db->period = event_new(base, -1, 0, handle_period, db);
 	db->check = event_new(base, -1, 0, handle_check, db);
@@ -301,8 +302,8 @@ database_free(Database *db)
 	event_free(db->check);
 	maint_free(db->maint);
 	maint_free(db->retry);
-	ingest_free(db->ingest);
 	copy_free(db->copy);
+	ingest_free(db->ingest);
 	sample_free(db->sample);
 	conn_close(db->conn);
 	tick_free(db->tick);
