@@ -132,6 +132,28 @@ is(sql($node, $db, q{select pgq_ext.get_last_tick('serial') is not null,
 	(select count(*) from pgq_ext.completed_batch)}),
 	't|1', 'target-side bookkeeping is used');
 
+# Died after it had written down that the batch is done, before the server knew:
+# it comes again and is passed over.
+foreach ([ 'Local', 'local' ], [ 'Serial', 'serial' ])
+{
+	my ($kind, $name) = @$_;
+	my $last = sql($node, $db, "select last_tick from pgq.get_consumer_info('q', '$name')");
+
+	sql($node, $db, "select pgq.register_consumer_at('q', '$name', (select max(tick_id)
+		from pgq.tick where tick_id < $last))");
+	is_deeply(events($kind, "$dir/$name.ini", 1), [], "$kind passes over what is done");
+	is(sql($node, $db, "select last_tick from pgq.get_consumer_info('q', '$name')"),
+		$last, 'and finishes it');
+}
+sql($node, $db, q{select pgq.insert_event('q', 't', 'done', 'public.x', null, null, null)});
+tick();
+is(sql($node, $db, q{select pgq_ext.set_batch_done('remote', pgq.next_batch('q', 'remote'))}),
+	't', 'a batch done on the target side only');
+is_deeply(events('Remote', "$dir/remote.ini", 1), [], 'Remote passes over it');
+is(sql($node, $db, q{select current_batch is null, pending_events
+	from pgq.get_consumer_info('q', 'remote')}), 't|0', 'and finishes it');
+events($_->[0], $_->[1], 1) foreach grep { $_->[0] ne 'Remote' } @kinds;
+
 sql($node, $db, q{select pgq.insert_event('q', 't', 'again', 'public.x', null, null, null)});
 tick();
 foreach (grep { $_->[0] =~ /Plain|Coop/ } @kinds)
