@@ -2,6 +2,9 @@
 # pg_upgrade, by the steps of doc/operations.md: drain, drop the slot, upgrade,
 # make a slot. Queues go on where they were, with open batches, retries and a
 # rotation half done; captured rows from before and after come once.
+#
+# PGQ_UPGRADE_FROM names another installation to upgrade from, the folder above
+# its bin/; PgQ 4 must be installed there.
 
 use strict;
 use warnings;
@@ -11,7 +14,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $old = new_server('old');
+my $old = new_server('old', install_path => $ENV{PGQ_UPGRADE_FROM});
 my $db = new_database($old, 'shop');
 my %ini = (ticker_period => 0.2);
 
@@ -55,15 +58,16 @@ $old->stop;
 my $new = PostgreSQL::Test::Cluster->new('new');
 $new->init(allows_streaming => 'logical');
 $new->append_conf('postgresql.conf', slurp($ENV{PGQ_CONF}));
-my $bindir = $old->config_data('--bindir');
+my @bindir = map { $_->config_data('--bindir') } ($old, $new);
 chdir PostgreSQL::Test::Utils::tempdir() or die;
 $new->command_ok(
 	[
 		'pg_upgrade', '--no-sync',
-		'-d', $old->data_dir, '-D', $new->data_dir, '-b', $bindir, '-B', $bindir,
+		'-d', $old->data_dir, '-D', $new->data_dir, '-b', $bindir[0], '-B', $bindir[1],
 		'-s', $new->host, '-p', $old->port, '-P', $new->port
 	],
 	'pg_upgrade');
+note $old->pg_version . ' to ' . $new->pg_version;
 $new->start;
 
 is(sql($new, $db, $state), $before, 'all is as it was');
