@@ -80,8 +80,9 @@ admin_capture(Admin *a, int argc, char **argv)
 							 "$2::text::regclass, variadic $3::text[])",
 							 3, params) == 1;
 	if (copy)
-		admin_say(a, "pgqd copies table %s into queue %s, and captures it from "
-					 "then on",
+		admin_say(a,
+				  "pgqd copies table %s into queue %s, and captures it from "
+				  "then on",
 				  argv[1], argv[0]);
 	else if (is_new)
 		admin_say(a, "Capturing table %s for queue %s", argv[1], argv[0]);
@@ -132,7 +133,7 @@ admin_slot(Admin *a, int argc, char **argv)
 						  &slot);
 		admin_say(a, "Created slot %s", PQgetvalue(res, 0, 0));
 		if (a->json)
-			admin_print_object("slot", PQgetvalue(res, 0, 0), NULL);
+			admin_print_object("slot", PQgetvalue(res, 0, 0), (char *) NULL);
 		PQclear(res);
 	}
 	else if (strcmp(argv[0], "drop") == 0)

@@ -252,8 +252,9 @@ admin_resync(Admin *a, int argc, char **argv)
 	admin_say(a, "Put an event \"pgq.resync\" into %s queue(s)",
 			  PQgetvalue(res, 0, 3));
 	if (!a->without_copy)
-		admin_say(a, "pgqd copies %s table(s) anew; command \"status\" shows "
-					 "how far it is",
+		admin_say(a,
+				  "pgqd copies %s table(s) anew; command \"status\" shows "
+				  "how far it is",
 				  PQgetvalue(res, 0, 4));
 	PQclear(res);
 	if (a->wait)

@@ -240,5 +240,5 @@ admin_drain(Admin *a, int argc, char **argv)
 	}
 	if (a->json)
 		admin_print_object("ingested_to", drained_to[0] ? drained_to : NULL,
-						   NULL);
+						   (char *) NULL);
 }

@@ -155,7 +155,7 @@ admin_install(Admin *a, int argc, char **argv)
 	if (a->json)
 	{
 		res = admin_query(a, NULL, "select pgq.version()", 0, NULL);
-		admin_print_object("version", PQgetvalue(res, 0, 0), NULL);
+		admin_print_object("version", PQgetvalue(res, 0, 0), (char *) NULL);
 		PQclear(res);
 	}
 }

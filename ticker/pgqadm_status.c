@@ -259,8 +259,7 @@ admin_status(Admin *a, int argc, char **argv)
 		print_json(a, can_capture ? "select json_build_object(" VERSIONS_JSON
 									", " QUEUES_JSON ", " CONSUMERS_JSON
 									", " CAPTURES_JSON ", " COPIES_JSON
-									", " SLOTS_JSON
-									", " SIZES_JSON ")"
+									", " SLOTS_JSON ", " SIZES_JSON ")"
 								  : "select json_build_object(" VERSIONS_JSON
 									", " QUEUES_JSON ", " CONSUMERS_JSON ")");
 		return;
