@@ -42,15 +42,13 @@ sub in_database
 	return;
 }
 
-# Statements that make tables $from to $to, each captured into a queue.
-sub make_tables
+# A statement that captures tables t$from to t$to, each into a queue.
+sub capture_tables
 {
 	my ($from, $to, $queue) = @_;
-	my $new = $queue eq 'q' ? '' : "perform pgq.create_queue($queue);";
-	$queue = "'q'" if $queue eq 'q';
-	return "do \$\$ begin for i in $from..$to loop"
-	  . " execute format('create table t%s (id int, note text)', i);"
-	  . " $new perform pgq.capture_table($queue, ('t' || i)::regclass,"
+	my $new = $queue eq "'q'" ? '' : "perform pgq.create_queue($queue);";
+	return "do \$\$ begin for i in $from..$to loop $new"
+	  . " perform pgq.capture_table($queue, ('t' || i)::regclass,"
 	  . " 'ops=insert'); commit; end loop; end \$\$";
 }
 
@@ -70,11 +68,14 @@ sub tables
 	my $last = 0;
 	my @points;
 
+	sql($node, $db, "do \$\$ begin for i in 1..$steps[-1] loop"
+		. " execute format('create table t%s (id int, note text)', i);"
+		. ' commit; end loop; end $$');
 	foreach my $k (@steps)
 	{
 		my $n = $smoke ? 1000 : $k * 100 > 200_000 ? $k * 100 : 200_000;
 
-		sql($node, $db, make_tables($last + 1, $k, $queue));
+		sql($node, $db, capture_tables($last + 1, $k, $queue));
 		$last = $k;
 		cost($db, 1, 'select 1');    # past the marks
 		push @points, [ $k, cost($db, $n, fill_tables($n, $k)) ];
@@ -237,7 +238,7 @@ sub row_sizes
 
 sub bench
 {
-	in_database('tables', sub { tables($_[0], 'q', 'Captured tables', 'tables',
+	in_database('tables', sub { tables($_[0], "'q'", 'Captured tables', 'tables',
 		$smoke ? (1, 10) : (1, 10, 100, 1000, 10_000)) });
 	in_database('columns', \&columns);
 	in_database('queues', sub { tables($_[0], "'q' || i", 'Queues that changes go to',
