@@ -13,7 +13,7 @@ use PgqTest;
 use Test::More;
 use Time::HiRes qw(time sleep);
 
-my $minutes = $ENV{BENCH_SMOKE} ? 0.1 : $ENV{BENCH_MINUTES} // 30;
+my $minutes = $smoke ? 0.05 : $ENV{BENCH_MINUTES} // 30;
 my %tables = (
 	'event tables' => 'pgq.event_1_0,pgq.event_1_1,pgq.event_1_2',
 	'pgq.tick' => 'pgq.tick',
@@ -45,7 +45,7 @@ sub bench
 		stats_period => 60);
 	wait_ingest($node, 'bloat');
 	my $consumer = IPC::Run::start([ 'pgqadm', '-d', $node->connstr('bloat'),
-		'consume', 'q', 'c', '--timeout', 20 ], '>', '/dev/null', '2>', \$out);
+		'consume', 'q', 'c', '--timeout', $smoke ? 2 : 20 ], '>', '/dev/null', '2>', \$out);
 	my $load = load_start($node, 'bloat', orders_row(10) . ';', '-c', 2,
 		'-T', int($length) + 1);
 	$s = session($node, 'bloat');
