@@ -310,15 +310,23 @@ batch_find(int64 id, Snapshot snapshot, Batch *batch)
 		   tick_find_id(sub.queue, sub.next_tick, snapshot, &batch->to);
 }
 
-/* Does some consumer of the queue stand at a tick, with no batch open? */
+/*
+ * Does a consumer of the queue wait at the tick for events to come?  Sets
+ * *consumers to whether the queue has any.
+ */
 bool
-batch_is_awaited(int32 queue_id, int64 tick_id, Snapshot snapshot)
+batch_is_awaited(int32 queue_id, int64 tick_id, Snapshot snapshot,
+				 bool *consumers)
 {
 	Subscription sub = {.consumer = PG_INT32_MAX};
 	bool awaited = false;
 
+	*consumers = false;
 	while (!awaited && find_next_subscription(queue_id, snapshot, &sub))
+	{
+		*consumers = true;
 		awaited = sub.batch < 0 && sub.last_tick == tick_id;
+	}
 	return awaited;
 }
 

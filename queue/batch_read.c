@@ -22,6 +22,7 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_operator_d.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -380,7 +381,8 @@ scan_has_events(Relation rel, Oid index, Snapshot snapshot,
 /*
  * Has the queue got events, committed by now, that "from" does not see?
  *
- * Looks into the tables: the event sequence would not tell, since events may
+ * A table that is locked against readers counts as one with such events.  Looks
+ * into the tables: the event sequence would not tell, since events may
  * be counted there long before their transaction commits.
  */
 bool
@@ -397,8 +399,17 @@ batch_has_events(const Queue *queue, const TickSnapshot *from)
 	ntables = batch_list_tables(queue, from, now, tables);
 	for (int t = 0; t < ntables && !found; t++)
 	{
-		Relation rel = open_event_table(queue, tables[t], false);
-		Oid index = find_txid_index(rel);
+		Oid table = queue_table(queue, tables[t], NULL);
+		Relation rel;
+		Oid index;
+
+		/* Who asks has other queues too, and must not wait for this one. */
+		found = !ConditionalLockRelationOid(table, AccessShareLock);
+		if (found)
+			break;
+		rel = table_open(table, NoLock);
+		target_check_table(rel);
+		index = find_txid_index(rel);
 
 		/* Without an index to step through, assume that there are some. */
 		found = !OidIsValid(index);

@@ -50,7 +50,7 @@ PG_FUNCTION_INFO_V1(pgq_tick_channel);
 typedef enum TickOutcome
 {
 	TICK_DONE,
-	TICK_NOT_NOW, /* events wait */
+	TICK_NOT_NOW, /* events wait for a consumer */
 	TICK_IDLE     /* nothing to tick, or not ours to tick */
 } TickOutcome;
 
@@ -76,18 +76,6 @@ static char *
 channel_name(int32 queue_id)
 {
 	return psprintf("pgq_%d", queue_id);
-}
-
-/* Does a consumer wait at the newest tick for events that are there? */
-static bool
-is_awaited(const TickState *state)
-{
-	Snapshot snapshot = table_fresh_snapshot();
-	bool awaited = batch_is_awaited(state->queue.id, state->newest.id,
-									snapshot);
-
-	UnregisterSnapshot(snapshot);
-	return awaited;
 }
 
 /* Take a queue's tick lock and read its state; false if it is gone. */
@@ -123,7 +111,9 @@ adopt_queues(List *queues)
 static TickOutcome
 judge(const TickState *state, TickReason reason)
 {
-	bool events;
+	Snapshot snapshot;
+	bool awaited;
+	bool consumers;
 
 	if (state->queue.external_ticker || state->queue.ticker_paused)
 		return TICK_IDLE;
@@ -131,10 +121,14 @@ judge(const TickState *state, TickReason reason)
 		return TICK_DONE;
 	if (reason == REASON_DUE)
 		return TICK_IDLE;
-	events = batch_has_events(&state->queue, state->newest.snapshot);
-	if (events && is_awaited(state))
-		return TICK_DONE;
-	return events ? TICK_NOT_NOW : TICK_IDLE;
+	snapshot = table_fresh_snapshot();
+	awaited = batch_is_awaited(state->queue.id, state->newest.id, snapshot,
+							   &consumers);
+	UnregisterSnapshot(snapshot);
+	if (!consumers ||
+		!batch_has_events(&state->queue, state->newest.snapshot))
+		return TICK_IDLE;
+	return awaited ? TICK_DONE : TICK_NOT_NOW;
 }
 
 /*

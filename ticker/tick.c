@@ -28,7 +28,14 @@
 /* Longest pause before waiting queues are asked about again, in seconds. */
 #define LONGEST_PAUSE 0.02
 
-/* The same after an error. */
+/* How long pgq.tick() itself looks for consumers, in seconds. */
+#define LOOK_TIME 0.002
+
+/* Where the looking takes longer: so many times as long is paused, at most. */
+#define BUSY_FACTOR 4
+#define BUSY_PAUSE 0.2
+
+/* The longest pause after an error. */
 #define ERROR_PAUSE 1.0
 
 /*
@@ -189,6 +196,7 @@ static void
 take_answer(Conn *conn, const PGresult *res, void *arg)
 {
 	Tick *tick = arg;
+	double took = conn_clock() - tick->asked_at;
 	int ticked;
 
 	tick->asking = false;
@@ -210,7 +218,7 @@ take_answer(Conn *conn, const PGresult *res, void *arg)
 		if (PQgetisnull(res, row, 1))
 			names_add(&tick->waiting, queue, strlen(queue));
 	}
-	if (tick->waiting.count > 0 && conn_clock() - tick->asked_at > WAITED_LONG)
+	if (tick->waiting.count > 0 && took > WAITED_LONG)
 		xids_merge(&tick->xids, &tick->asked_xids);
 	names_clear(&tick->asked);
 	xids_clear(&tick->asked_xids);
@@ -227,6 +235,12 @@ take_answer(Conn *conn, const PGresult *res, void *arg)
 			tick->pause = tick->config->ticker_min_interval;
 		else if (tick->pause < LONGEST_PAUSE)
 			tick->pause *= 1.5;
+
+		/* with very many queues to look at, be at it for a part of the time */
+		if (tick->pause < BUSY_FACTOR * (took - LOOK_TIME))
+			tick->pause = BUSY_FACTOR * (took - LOOK_TIME);
+		if (tick->pause > BUSY_PAUSE)
+			tick->pause = BUSY_PAUSE;
 		ask_again_after(tick, tick->pause);
 	}
 	else
