@@ -39,6 +39,18 @@ bytes_append(Bytes *b, const char *data, size_t len)
 	b->len += len;
 }
 
+/* Nothing more will come: give back what is not used, up to half of it. */
+static void
+bytes_fit(Bytes *b)
+{
+	char *data = realloc(b->data, b->len);
+
+	if (data == NULL)
+		return;
+	b->data = data;
+	b->room = b->len;
+}
+
 static void
 bytes_clear(Bytes *b)
 {
@@ -124,6 +136,7 @@ cut_part(Gather *g)
 
 	names_merge(&group->queues, &g->queues);
 	move_frames(g, group, g->walked);
+	bytes_fit(&group->frames);
 	g->in_parts = true;
 }
 
@@ -134,6 +147,8 @@ group_for(Gather *g, size_t len)
 	if (g->last && g->last->kind == GROUP_WHOLE &&
 		(len == 0 || g->last->frames.len + len <= g->max_bytes))
 		return g->last;
+	if (g->last && g->last->frames.len > 0)
+		bytes_fit(&g->last->frames);
 	return new_group(g, GROUP_WHOLE);
 }
 
