@@ -382,8 +382,8 @@ scan_has_events(Relation rel, Oid index, Snapshot snapshot,
  * Has the queue got events, committed by now, that "from" does not see?
  *
  * A table that is locked against readers counts as one with such events.  Looks
- * into the tables: the event sequence would not tell, since events may
- * be counted there long before their transaction commits.
+ * into the tables: the event sequence would not tell, since events may be
+ * counted there long before their transaction commits.
  */
 bool
 batch_has_events(const Queue *queue, const TickSnapshot *from)

@@ -126,8 +126,9 @@ sub bench
 
 	compare_both($s[0], "ticker() over $many queues, none due", '<= 0.10',
 		sub {
-			$_[0]->query('select pgq.ticker()');
-			timed($_[0], 'select pgq.ticker()');
+			my ($s) = @_;
+			$s->query('select pgq.ticker()');
+			median(map { timed($s, 'select pgq.ticker()') } 1 .. 9);
 		});
 	compare_both($s[0], "ticker() over $many queues, all due", '<= 0.30',
 		\&tick_many);

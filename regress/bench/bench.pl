@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin, "$FindBin::RealBin/../t";
 use BenchTools;
+use PgqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -22,6 +23,9 @@ my %groups = (
 my @usual = qw(writer backlog latency queue);
 push @usual, qw(growth bloat) if $smoke;
 my @wanted = split(/,/, $ENV{BENCH_ONLY} // '');
+
+# a backlog takes its time
+$PgqTest::patience = 600 if !$smoke;
 
 foreach my $group (@wanted ? @wanted : @usual)
 {
