@@ -92,7 +92,7 @@ sub bench
 	my $held = sprintf("set arrow from %g, graph 0 to %g, graph 1 nohead dt 2\n"
 		. "set arrow from %g, graph 0 to %g, graph 1 nohead dt 2",
 		($minutes / 6) x 2, ($minutes * 5 / 6) x 2);
-	note(sprintf('%d minutes, %.1f million events in %d batches; between the dashed'
+	sentence(sprintf('%d minutes, %.1f million events in %d batches; between the dashed'
 			. ' lines a snapshot is held open.', $minutes, $events / 1e6, $batches));
 	BenchTools::append('bloat.md', "\n| largest, MiB | before | while held | after |\n"
 		. "| --- | --- | --- | --- |\n");

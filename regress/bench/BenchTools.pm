@@ -20,7 +20,7 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw(
   $smoke $rounds $changes
-  alternate compare report value note curve plot median percentile timed
+  alternate compare report value sentence curve plot median percentile timed
   cpu pids_of memory_peak wal_end elapsed
   ours old wal2json compile new_ours
   $orders orders_row fill_orders run_pgbench
@@ -36,6 +36,7 @@ our $orders = 'create table orders (id bigserial primary key, customer int,'
   . ' amount numeric, status text, created timestamptz, note text)';
 
 my $group;          # name of the group that runs
+my $rows;           # of its table so far
 my %nodes;
 
 # ---- the table ----
@@ -51,8 +52,7 @@ sub append
 sub begin_group
 {
 	($group) = @_;
-	append("$group.md", "| measure | ours | peer | ratio | goal | met |\n"
-		  . "| --- | --- | --- | --- | --- | --- |\n");
+	$rows = 0;
 	append('table.txt', sprintf("%-68s %10s %10s %-18s %s\n",
 		"-- $group", 'ours', 'peer', 'ratio', 'goal'));
 	return;
@@ -73,13 +73,15 @@ sub row
 
 	append('table.txt', sprintf("%-68s %10s %10s %-18s %s%s\n", $what, $ours,
 		$peer, $ratio, $goal, $met eq 'no' ? '  MISSED' : ''));
+	append("$group.md", "| measure | ours | peer | ratio | goal | met |\n"
+		  . "| --- | --- | --- | --- | --- | --- |\n") if !$rows++;
 	append("$group.md",
 		'| ' . join(' | ', $what, $ours, $peer, $ratio, $goal, $met) . " |\n");
 	return;
 }
 
 # A sentence in the group's part of doc/performance.md.
-sub note
+sub sentence
 {
 	my ($text) = @_;
 	append("$group.md", "\n$text\n");
