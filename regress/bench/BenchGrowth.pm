@@ -23,7 +23,7 @@ sub cost
 	my $pgqd = start_pgqd($node, database_list => $db);
 	wait_ingest($node, $db);
 	my $cpu = cpu(pids_of($node, $db, $pgqd));
-	$pgqd->stop;
+	stop_settled($node, $pgqd);
 	return 1e6 * $cpu / $n;
 }
 

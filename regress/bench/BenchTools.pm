@@ -16,12 +16,12 @@ use List::Util qw(min max);
 use PgqDebian;
 use PgqTest;
 use PostgreSQL::Test::Utils;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw(
   $smoke $rounds $changes
   alternate compare report value sentence curve plot median percentile timed
-  cpu pids_of memory_peak wal_end elapsed
+  cpu pids_of stop_settled memory_peak wal_end elapsed
   ours old wal2json compile new_ours
   $orders orders_row fill_orders run_pgbench
 );
@@ -252,6 +252,18 @@ sub pids_of
 		select pid from pg_stat_activity
 		where application_name like 'pgqd/%'
 			and datname = current_database()})));
+}
+
+# Stop pgqd when the slot has come along too, or the next start would decode
+# again what this one has ingested, at the cost of what is measured then.
+sub stop_settled
+{
+	my ($node, $pgqd) = @_;
+
+	sql($node, 'postgres', 'checkpoint');
+	sleep(2.5) if !$smoke;
+	$pgqd->stop;
+	return;
 }
 
 # The most memory that a process has had resident, in MiB.

@@ -137,9 +137,10 @@ sub per_change
 		my $pgqd = start_pgqd(ours(), database_list => 'per_change');
 		wait_ingest(ours(), 'per_change');
 		$cpu = cpu(pids_of(ours(), 'per_change', $pgqd));
-		$pgqd->stop;
+		$wal = wal_end(ours()) - $wal;
+		stop_settled(ours(), $pgqd);
 		push @{ $cpu{ours} }, 1e6 * $cpu / $n;
-		push @{ $wal{ours} }, (wal_end(ours()) - $wal) / $n;
+		push @{ $wal{ours} }, $wal / $n;
 		is(sql(ours(), 'per_change', 'select count(*) from pgq.event_template'),
 			$n * $_, 'CPU was measured over all changes');
 		next unless old();
