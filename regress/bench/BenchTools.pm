@@ -214,14 +214,15 @@ sub curve
 
 # ---- looking at processes and servers ----
 
-# Seconds that a statement takes in an open session.
+# Seconds that a statement takes in an open session, as psql sees it.
 sub timed
 {
 	my ($s, $sql) = @_;
-	my $t = time();
+	my ($ms) = $s->query("\\timing on\n$sql") =~ /^Time: ([\d.]+) ms/m
+	  or die "no time of $sql";
 
-	$s->query($sql);
-	return time() - $t;
+	$s->query("\\timing off\nselect");
+	return $ms / 1000;
 }
 
 # Seconds that a piece of work takes.
