@@ -109,12 +109,13 @@ sub number
 	return $v >= 100 ? sprintf('%.0f', $v) : sprintf('%.3g', $v);
 }
 
+# The median, and the smallest and largest of several.
 sub spread
 {
 	my ($format, @values) = @_;
-	my $text = sprintf($format, median(@values));
+	my $text = $format->(median(@values));
 
-	$text .= sprintf(" ($format-$format)", min(@values), max(@values))
+	$text .= ' (' . $format->(min(@values)) . '-' . $format->(max(@values)) . ')'
 	  if @values > 1;
 	return $text;
 }
@@ -145,7 +146,7 @@ sub report
 
 	row($what, number(median(@$ours)) . " $unit",
 		number(median(@$peer)) . " $unit",
-		spread('%.2f', @ratios), $goal, is_met(median(@ratios), $goal));
+		spread(sub { sprintf('%.2f', $_[0]) }, @ratios), $goal, is_met(median(@ratios), $goal));
 	return;
 }
 
@@ -164,7 +165,7 @@ sub value
 {
 	my ($what, $goal, $unit, @values) = @_;
 
-	row($what, spread('%.3g', @values) . " $unit", '', '', $goal,
+	row($what, spread(\&number, @values) . " $unit", '', '', $goal,
 		is_met(median(@values), $goal));
 	return;
 }
