@@ -296,6 +296,8 @@ main(int argc, char **argv)
 	else
 	{
 		signal(SIGPIPE, SIG_IGN);
+		/* a log that may not grow is like a full disk: go on without it */
+		signal(SIGXFSZ, SIG_IGN);
 		for (size_t i = 0; i < sizeof(unwanted_env) / sizeof(char *); i++)
 			unsetenv(unwanted_env[i]);
 		code = run(&config, file, background);

@@ -28,6 +28,7 @@ max_connections = 80
 logical_decoding_work_mem = 64kB
 checkpoint_timeout = 30s
 restart_after_crash = on
+wal_recycle = off
 });
 my $db = new_database($node, 'shop');
 sql($node, $db, ledger_schema());
@@ -92,6 +93,37 @@ sub terminate
 	return $pid;
 }
 
+# A full disk is played by a limit on the size of the files that a process
+# writes, so that it needs no rights: limit(BYTES or 'unlimited', PID ...).
+sub limit
+{
+	my ($bytes, @pids) = @_;
+
+	system('prlimit', '--pid', $_, "--fsize=$bytes:unlimited") foreach @pids;
+	return;
+}
+
+sub pids
+{
+	my ($where) = @_;
+	my ($rc, $out) = $node->psql('postgres',
+		"select pid from pg_stat_activity where $where");
+
+	return $rc == 0 ? grep { /^\d+$/ } split(/\n/, $out) : ();
+}
+
+# Limits processes for a while; those that are gone by then are no harm.
+sub limit_shortly
+{
+	my ($bytes, $seconds, @pids) = @_;
+
+	limit($bytes, @pids);
+	sleep($seconds);
+	limit('unlimited', grep { kill(0, $_) } @pids);
+	return;
+}
+
+my $can_limit = system("prlimit --pid $$ --fsize=unlimited:unlimited 2>/dev/null") == 0;
 my @dumps;
 my %faults = (
 	'kill -9 pgqd' => [ 4, sub { my $d = a_pgqd(); $d->kill9; sleep(rand); $d->start; } ],
@@ -122,6 +154,14 @@ my %faults = (
 		sleep(rand);
 		$node->start;
 	} ],
+	'kill -9 the postmaster' => [ 1, sub {
+		$node->kill9;
+		# until the last of its processes is gone, it can't start
+		for (my $i = 0; $i < 100 && !$node->start(fail_ok => 1); $i++)
+		{
+			sleep(0.2);
+		}
+	} ],
 	'fast restart' => [ 1, sub { $node->restart } ],
 	'cut connections in mid-message' => [ 4, sub { $proxy->cut } ],
 	'connections stall' => [ 1, sub { $proxy->stall; sleep(3) } ],
@@ -139,6 +179,19 @@ my %faults = (
 			exec('pg_dump', $connstr) or POSIX::_exit(1);
 		}
 		push @dumps, $pid;
+	} ],
+	'no room for spill files' => [ $can_limit, sub {
+		limit_shortly(16384, 1 + rand, pids(q{application_name = 'pgqd/stream'}));
+	} ],
+	'no room for WAL and tables' => [ $can_limit, sub {
+		my @all = pids(q{backend_type in ('client backend', 'walsender', 'walwriter')});
+		limit(1048576, @all);
+		# a new segment is wanted by one that can't make it: a crash
+		$node->psql('postgres', 'select pg_switch_wal()') foreach 1 .. 2;
+		limit_shortly(1048576, 1 + rand, grep { kill(0, $_) } @all);
+	} ],
+	"no room for pgqd's log" => [ $can_limit, sub {
+		limit_shortly(1, 1 + rand, map { $_->{pid} } @pgqd);
 	} ],
 	'checkpoint' => [ 1, sub { $node->psql('postgres', 'checkpoint') } ],
 );
