@@ -166,4 +166,11 @@ compat_function_aclcheck(Oid funcid, Oid role)
 #define IS_SCHEMA_OWNER(oid, role) pg_namespace_ownercheck(oid, role)
 #endif
 
+/* The timeline that a primary writes. */
+#if PG_VERSION_NUM >= 150000
+#define WAL_TIMELINE() GetWALInsertionTimeLine()
+#else
+#define WAL_TIMELINE() ThisTimeLineID
+#endif
+
 #endif /* PGQ_COMPAT_H */

@@ -29,6 +29,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "event/compat.h"
 #include "queue/slot.h"
 
 /* Columns of pgq.slot */
@@ -37,7 +38,8 @@
 #define SLOT_SYSID 3
 #define SLOT_PROBLEM 4
 #define SLOT_PROBLEM_LSN 5
-#define SLOT_NATTS 5
+#define SLOT_TIMELINE 6
+#define SLOT_NATTS 6
 
 /* Columns of pgq.position, and of its primary key */
 #define POSITION_SLOT 1
@@ -185,11 +187,12 @@ slot_write_rows(const char *slot, XLogRecPtr lsn)
 {
 	Relation rel;
 	Datum row[SLOT_NATTS] = {0};
-	bool row_nulls[SLOT_NATTS] = {false, false, false, true, true};
+	bool row_nulls[SLOT_NATTS] = {false, false, false, true, true, false};
 
 	row[SLOT_NAME - 1] = CStringGetTextDatum(slot);
 	row[SLOT_CREATED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	row[SLOT_SYSID - 1] = Int64GetDatum((int64) GetSystemIdentifier());
+	row[SLOT_TIMELINE - 1] = Int32GetDatum((int32) WAL_TIMELINE());
 	rel = table_open(slot_table_oid("slot"), RowExclusiveLock);
 	CatalogTupleInsert(rel,
 					   heap_form_tuple(RelationGetDescr(rel), row, row_nulls));

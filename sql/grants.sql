@@ -112,6 +112,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq._note_copy(int8, int8, int8, int8, int8),
 	pgq._fail_copy(int8, text),
 	pgq._clean_copies(),
+	pgq.ingest_timeline(text, int4),
 	pgq.start_capture(text),
 	pgq.stop_capture(text),
 	pgq.resync_capture(text, bool, regclass[]),

@@ -25,3 +25,11 @@ END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION pgq.ingest_problem(text, text, pg_lsn) IS
 	'Notes why ingest of a slot stands still and from which LSN changes are missing; NULL when it goes on.';
+
+
+CREATE OR REPLACE FUNCTION pgq.ingest_timeline(i_slot text, i_timeline int4)
+RETURNS void AS $$
+	UPDATE pgq.slot SET slot_timeline = i_timeline WHERE slot_name = i_slot
+$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION pgq.ingest_timeline(text, int4) IS
+	'Notes the timeline of the server, after pgqd has found that the slot''s position is on its way.';

@@ -163,12 +163,15 @@ CREATE TABLE pgq.slot (
 	slot_created     timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	slot_sysid       int8 NOT NULL,
 	slot_problem     text,
-	slot_problem_lsn pg_lsn
+	slot_problem_lsn pg_lsn,
+	slot_timeline    int4
 );
 COMMENT ON TABLE pgq.slot IS
 	'The replication slot that feeds the queues of this database.';
 COMMENT ON COLUMN pgq.slot.slot_sysid IS
 	'System identifier of the server that has the slot.';
+COMMENT ON COLUMN pgq.slot.slot_timeline IS
+	'Timeline that the position is on; NULL when that is not known.';
 COMMENT ON COLUMN pgq.slot.slot_problem IS
 	'Why ingest stands still; NULL when it does not.';
 COMMENT ON COLUMN pgq.slot.slot_problem_lsn IS

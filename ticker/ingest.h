@@ -62,6 +62,7 @@ typedef struct Ingest
 
 	char *slot;
 	uint64_t position;      /* as pgq.position has it */
+	unsigned timeline;      /* that it is on; 0: unknown */
 	bool may_replicate;     /* our role has the right */
 	char *recorded_problem; /* what pgq.slot says, NULL: none */
 	bool standing_by;       /* someone else reads the slot */

@@ -13,7 +13,8 @@
  *				of this database or system
  *				slot and position found		OPENING
  *	OPENING		stream started				CHECKING
- *				refused, not our system		PAUSED		problem
+ *				refused, not our system,	PAUSED		problem
+ *				or not our timeline
  *	CHECKING	position moved meanwhile	CONNECTING
  *				confirmed past position		PAUSED		"stands still", problem
  *				all is well					RUNNING		"reads slot"
@@ -63,7 +64,8 @@ static const char look_sql[] =
 	" from pg_catalog.pg_control_system() c), r.active_pid, r.wal_status,"
 	" (select a.rolreplication or a.rolsuper from pg_catalog.pg_roles a"
 	" where a.rolname operator(pg_catalog.=) current_user),"
-	" pg_catalog.current_setting('wal_level') operator(pg_catalog.=) 'logical'"
+	" pg_catalog.current_setting('wal_level') operator(pg_catalog.=) 'logical',"
+	" s.slot_timeline"
 	" from pgq.slot s left join pg_catalog.pg_replication_slots r"
 	" on r.slot_name operator(pg_catalog.=) s.slot_name::pg_catalog.name";
 
@@ -79,7 +81,8 @@ enum
 	LOOK_ACTIVE_PID,
 	LOOK_WAL_STATUS,
 	LOOK_MAY_REPLICATE,
-	LOOK_DECODES
+	LOOK_DECODES,
+	LOOK_TIMELINE
 };
 
 static const char check_sql[] =
@@ -347,8 +350,10 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 		snprintf(sysid, sizeof(sysid), "%llu",
 				 (unsigned long long) strtoll(PQgetvalue(res, 0, LOOK_SYSID),
 											  NULL, 10));
+		ingest->timeline = strtoul(PQgetvalue(res, 0, LOOK_TIMELINE), NULL, 10);
 		ingest->state = INGEST_OPENING;
-		stream_open(ingest->stream, ingest->slot, ingest->position, sysid);
+		stream_open(ingest->stream, ingest->slot, ingest->position, sysid,
+					ingest->timeline);
 	}
 }
 
@@ -369,6 +374,32 @@ problem_cleared(Conn *conn, const PGresult *res, void *arg)
 	if (conn_failed(res))
 		log_warning("[%s]: could not clear the problem of slot \"%s\": %s",
 					ingest->dbname, ingest->slot, PQresultErrorMessage(res));
+}
+
+static void
+timeline_recorded(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+
+	if (conn_failed(res))
+		log_warning("[%s]: could not note the timeline of slot \"%s\": %s",
+					ingest->dbname, ingest->slot, PQresultErrorMessage(res));
+}
+
+/* The server went on to another timeline, after our position. */
+static void
+record_timeline(Ingest *ingest)
+{
+	char timeline[16];
+	const char *values[2] = {ingest->slot, timeline};
+
+	snprintf(timeline, sizeof(timeline), "%u",
+			 stream_get_timeline(ingest->stream));
+	log_info("[%s]: the server is on timeline %s now", ingest->dbname,
+			 timeline);
+	ingest->timeline = stream_get_timeline(ingest->stream);
+	conn_send(ingest->conn, "select pgq.ingest_timeline($1, $2::int4)", 2,
+			  values, NULL, NULL, timeline_recorded, ingest);
 }
 
 static void
@@ -420,6 +451,8 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 		free(ingest->recorded_problem);
 		ingest->recorded_problem = NULL;
 	}
+	if (ingest->timeline != stream_get_timeline(ingest->stream))
+		record_timeline(ingest);
 	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
 	log_info("[%s]: ingest reads slot \"%s\" from " LSN_FORMAT, ingest->dbname,
 			 ingest->slot, LSN_ARGS(position));

@@ -4,6 +4,7 @@
  *		A replication connection that reads a slot.
  *
  *		connect, IDENTIFY_SYSTEM: is this the system and WAL of the position?
+ *		on another timeline TIMELINE_HISTORY: did it branch off later than that?
  *		START_REPLICATION at the position; then CopyData messages:
  *
  *		from the server
@@ -60,6 +61,8 @@ struct Stream
 	char *slot;
 	uint64_t position;
 	char *sysid;
+	unsigned timeline;        /* of the position, 0: unknown */
+	unsigned server_timeline; /* 0 before it is known */
 
 	unsigned serial;    /* goes up when opened or closed */
 	uint64_t confirmed; /* 0: nothing may be confirmed yet */
@@ -126,11 +129,12 @@ stream_free(Stream *stream)
 
 /*
  * Begin to read "slot" from "position" on; one of the hooks started() or
- * ended() follows later.  sysid is the system that the position belongs to.
+ * ended() follows later.  sysid and timeline are what the position belongs to,
+ * timeline 0 if that is not known.
  */
 void
 stream_open(Stream *stream, const char *slot, uint64_t position,
-			const char *sysid)
+			const char *sysid, unsigned timeline)
 {
 	stream_close(stream);
 	free(stream->slot);
@@ -140,6 +144,8 @@ stream_open(Stream *stream, const char *slot, uint64_t position,
 	if (stream->slot == NULL || stream->sysid == NULL)
 		abort();
 	stream->position = position;
+	stream->timeline = timeline;
+	stream->server_timeline = 0;
 	stream->confirmed = stream->confirmed_sent = 0;
 	stream->quiet_periods = 0;
 	stream->paused = false;
@@ -202,14 +208,108 @@ replication_started(Conn *conn, const PGresult *res, void *arg)
 }
 
 static void
+start_replication(Stream *stream)
+{
+	PGconn *pg = conn_get_pg(stream->conn);
+	char *slot = PQescapeIdentifier(pg, stream->slot, strlen(stream->slot));
+	char *sql;
+
+	if (slot == NULL ||
+		asprintf(&sql,
+				 "START_REPLICATION SLOT %s LOGICAL " LSN_FORMAT
+				 " (format 'frames', proto_version '%d')",
+				 slot, LSN_ARGS(stream->position), FRAME_PROTO_VERSION) < 0)
+		abort();
+	PQfreemem(slot);
+	conn_send(stream->conn, sql, 0, NULL, NULL, NULL, replication_started,
+			  stream);
+	free(sql);
+}
+
+/*
+ * Where a timeline ended, by the lines "timeline, LSN, reason" of a timeline
+ * history file; false if it is not among them.
+ */
+static bool
+find_timeline_end(const char *history, unsigned timeline, uint64_t *end)
+{
+	for (const char *line = history; *line; line += strcspn(line, "\n") + 1)
+	{
+		unsigned tli;
+		char lsn[32];
+
+		if (sscanf(line, "%u %31s", &tli, lsn) == 2 && tli == timeline &&
+			stream_parse_lsn(lsn, end))
+			return true;
+		if (line[strcspn(line, "\n")] == '\0')
+			break;
+	}
+	return false;
+}
+
+static void
+take_history(Conn *conn, const PGresult *res, void *arg)
+{
+	Stream *stream = arg;
+	uint64_t end = 0;
+	char why[200];
+
+	if (conn_failed(res) || PQntuples(res) != 1 || PQnfields(res) < 2)
+	{
+		end_stream(stream, STREAM_BROKEN, conn_sqlstate(res),
+				   PQresultErrorMessage(res));
+		return;
+	}
+	if (find_timeline_end(PQgetvalue(res, 0, 1), stream->timeline, &end) &&
+		end >= stream->position)
+	{
+		start_replication(stream);
+		return;
+	}
+	if (end > 0)
+		snprintf(why, sizeof(why),
+				 "the position is of timeline %u, which the server left at "
+				 LSN_FORMAT ", before it",
+				 stream->timeline, LSN_ARGS(end));
+	else
+		snprintf(why, sizeof(why),
+				 "the position is of timeline %u, which timeline %u of the "
+				 "server does not come from",
+				 stream->timeline, stream->server_timeline);
+	end_stream(stream, STREAM_OTHER_SYSTEM, "", why);
+}
+
+/* Is the WAL that the position is in also that of the server? */
+static void
+check_timeline(Stream *stream)
+{
+	char sql[64];
+	char why[200];
+
+	if (stream->timeline == 0 || stream->timeline == stream->server_timeline)
+	{
+		start_replication(stream);
+		return;
+	}
+	if (stream->timeline > stream->server_timeline)
+	{
+		snprintf(why, sizeof(why),
+				 "the position is of timeline %u, the server is on timeline "
+				 "%u still",
+				 stream->timeline, stream->server_timeline);
+		end_stream(stream, STREAM_OTHER_SYSTEM, "", why);
+		return;
+	}
+	snprintf(sql, sizeof(sql), "TIMELINE_HISTORY %u", stream->server_timeline);
+	conn_send(stream->conn, sql, 0, NULL, NULL, NULL, take_history, stream);
+}
+
+static void
 system_identified(Conn *conn, const PGresult *res, void *arg)
 {
 	Stream *stream = arg;
-	PGconn *pg = conn_get_pg(conn);
 	const char *sysid = PQgetvalue(res, 0, 0);
 	uint64_t wal_end;
-	char *slot;
-	char *sql;
 	char why[200];
 
 	if (conn_failed(res) || PQntuples(res) != 1 || PQnfields(res) < 4 ||
@@ -237,16 +337,8 @@ system_identified(Conn *conn, const PGresult *res, void *arg)
 		return;
 	}
 
-	slot = PQescapeIdentifier(pg, stream->slot, strlen(stream->slot));
-	if (slot == NULL ||
-		asprintf(&sql,
-				 "START_REPLICATION SLOT %s LOGICAL " LSN_FORMAT
-				 " (format 'frames', proto_version '%d')",
-				 slot, LSN_ARGS(stream->position), FRAME_PROTO_VERSION) < 0)
-		abort();
-	PQfreemem(slot);
-	conn_send(conn, sql, 0, NULL, NULL, NULL, replication_started, stream);
-	free(sql);
+	stream->server_timeline = strtoul(PQgetvalue(res, 0, 1), NULL, 10);
+	check_timeline(stream);
 }
 
 static void
@@ -264,6 +356,13 @@ int
 stream_get_pid(const Stream *stream)
 {
 	return stream->pid;
+}
+
+/* Timeline of the server, as it said when the stream was opened last. */
+unsigned
+stream_get_timeline(const Stream *stream)
+{
+	return stream->server_timeline;
 }
 
 static void

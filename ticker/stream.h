@@ -24,7 +24,8 @@ typedef enum StreamEnd
 {
 	STREAM_BROKEN,       /* could not connect, or lost */
 	STREAM_REFUSED,      /* the server does not start it: sqlstate */
-	STREAM_OTHER_SYSTEM, /* not the cluster that the position is of */
+	STREAM_OTHER_SYSTEM, /* not the cluster that the position is of, or not
+						  * the timeline */
 	STREAM_BEHIND        /* the server's WAL ends before the position */
 } StreamEnd;
 
@@ -48,11 +49,12 @@ extern Stream *stream_create(struct event_base *base, const Config *config,
 							 void *arg);
 extern void stream_free(Stream *stream);
 extern void stream_open(Stream *stream, const char *slot, uint64_t position,
-						const char *sysid);
+						const char *sysid, unsigned timeline);
 extern void stream_close(Stream *stream);
 extern void stream_confirm(Stream *stream, uint64_t lsn);
 extern void stream_pause(Stream *stream, bool on);
 extern int stream_get_pid(const Stream *stream);
+extern unsigned stream_get_timeline(const Stream *stream);
 
 extern bool stream_parse_lsn(const char *text, uint64_t *lsn);
 

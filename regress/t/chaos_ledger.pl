@@ -155,8 +155,15 @@ my %faults = (
 		$node->start;
 	} ],
 	'kill -9 the postmaster' => [ 1, sub {
+		my $pid = $node->{_pid};
+
 		$node->kill9;
-		# until the last of its processes is gone, it can't start
+		# pg_ctl takes the old pid file for a running server until it is gone,
+		# and until the last of its processes is, it can't start
+		for (my $i = 0; $i < 100 && kill(0, $pid); $i++)
+		{
+			sleep(0.1);
+		}
 		for (my $i = 0; $i < 100 && !$node->start(fail_ok => 1); $i++)
 		{
 			sleep(0.2);

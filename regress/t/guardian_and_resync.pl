@@ -36,7 +36,7 @@ sub resync { return run_log([ 'pgqadm', '-d', $node->connstr($db), 'resync', @_ 
 sub slot_free
 {
 	sql($node, $db, q{select pg_terminate_backend(active_pid)
-		from pg_replication_slots where slot_name = 'pgq_shop' and active});
+		from pg_replication_slots where slot_name like 'pgq_shop%' and active});
 }
 
 # Does SQL to the slot while pgqd may come back at any time.
@@ -83,6 +83,11 @@ my @cases = (
 		sql($node, $db, 'update pgq.slot set slot_sysid = 42');
 		slot_free();
 	}, qr/another server|system 42/ ],
+	[ 'of another timeline', sub {
+		slot_free();
+		sql($node, $db, 'update pgq.slot set slot_timeline = 7');
+		slot_free();
+	}, qr/timeline 7/ ],
 	[ 'of another database', sub {
 		to_slot($drop);
 		sql($node, $other, $create);
@@ -137,6 +142,34 @@ foreach my $case (@cases)
 	}
 }
 ok(!resync('--without-copy'), 'a healthy slot is not thrown away');
+
+# A new timeline that begins behind the position is no problem.
+sql($node, $db, 'insert into t values (' . ++$n . ')');
+$node->stop;
+$node->append_conf('postgresql.conf', "restore_command = 'false'\n");
+PostgreSQL::Test::Utils::append_to_file($node->data_dir . '/recovery.signal', '');
+$node->start;
+$node->poll_query_until('postgres', 'select not pg_is_in_recovery()');
+sql($node, $db, 'insert into t values (' . ++$n . ')');
+wait_ingest($node, $db);
+is(sql($node, $db, 'select slot_timeline, state from pgq.slot, pgq.get_slot_info()'),
+	'2|ok', 'the slot is followed to a new timeline');
+is_deeply(consume($node, $db, 'q', 'c', q{ev_data::json->>'id'}),
+	[ $n - 1, $n ], 'nothing lost, nothing twice');
+$pgqd->wait_log(qr/the server is on timeline 2 now/);
+
+# One that branched off before it is.
+slot_free();
+sql($node, $db, 'update pgq.slot set slot_timeline = 1');
+slot_free();
+like(wait_for('problem', sub {
+	slot_free();
+	sql($node, $db, q{select problem from pgq.get_slot_info()
+		where problem ~ 'changes are missing from'});
+}), qr/timeline 1, which the server left at/,
+	'a timeline that branched off before the position');
+ok(resync('--without-copy'), 'resync');
+wait_ingest($node, $db);
 is($pgqd->stop, 0, 'pgqd ends cleanly');
 
 done_testing();
