@@ -16,6 +16,9 @@
 #include "common/int.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "replication/slot.h"
+#include "replication/walsender.h"
+#include "replication/walsender_private.h"
 #include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -326,11 +329,50 @@ microseconds_since(instr_time start)
 }
 
 /*
- * Wait until none of the transactions runs any more: the WAL shows a commit
- * before other sessions see it.  Returns false when that takes too long.
+ * Do commits wait, or might they soon, for a walsender that reads a logical
+ * slot, such as pgqd's?  What the walsenders say counts, not our settings,
+ * which stay as they are while a statement runs.
  */
 static bool
-wait_for_transactions(ArrayType *xids)
+commits_wait_for_slot(void)
+{
+	bool found = false;
+
+	for (int i = 0; i < max_wal_senders && !found; i++)
+	{
+		WalSnd *walsnd = &WalSndCtl->walsnds[i];
+		pid_t pid;
+		int priority;
+
+		SpinLockAcquire(&walsnd->mutex);
+		pid = walsnd->pid;
+		priority = walsnd->sync_standby_priority;
+		SpinLockRelease(&walsnd->mutex);
+		if (pid == 0 || priority == 0)
+			continue;
+
+		LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+		for (int j = 0; j < max_replication_slots && !found; j++)
+		{
+			ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[j];
+
+			found = slot->in_use && SlotIsLogical(slot) &&
+					slot->active_pid == pid;
+		}
+		LWLockRelease(ReplicationSlotControlLock);
+	}
+	return found;
+}
+
+/*
+ * Wait until none of the transactions runs any more: the WAL shows a commit
+ * before other sessions see it.  Returns false when that takes too long.
+ *
+ * With "patiently" it never does, as a commit may wait for a standby that is
+ * away, unless it might wait for ourselves.
+ */
+static bool
+wait_for_transactions(ArrayType *xids, bool patiently)
 {
 	Datum *values;
 	bool *nulls;
@@ -349,7 +391,11 @@ wait_for_transactions(ArrayType *xids)
 		{
 			CHECK_FOR_INTERRUPTS();
 			if (microseconds_since(start) >= MAX_WAIT)
-				return false;
+			{
+				if (!patiently || commits_wait_for_slot())
+					return false;
+				INSTR_TIME_SET_CURRENT(start);
+			}
 			pg_usleep(pause);
 			pause = Min(pause * 2, 2000);
 		}
@@ -426,12 +472,14 @@ look_at_fed(List *queues, List **candidates)
  *
  * A queue where a consumer waits is ticked at once; one where none does, though
  * it has events, is looked at for some time.  Then it is returned with a NULL
- * tick: the caller asks again.
+ * tick: the caller asks again.  Without any queue it waits for the transactions,
+ * as long as it takes.
  */
 Datum
 pgq_tick(PG_FUNCTION_ARGS)
 {
 	TableResult result;
+	ArrayType *names;
 	List *candidates = NIL;
 	List *queues;
 	instr_time start;
@@ -442,8 +490,10 @@ pgq_tick(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 
-	queues = adopt_queues(find_named_queues(PG_GETARG_ARRAYTYPE_P(0)));
-	if (PG_ARGISNULL(1) || wait_for_transactions(PG_GETARG_ARRAYTYPE_P(1)))
+	names = PG_GETARG_ARRAYTYPE_P(0);
+	queues = adopt_queues(find_named_queues(names));
+	if (PG_ARGISNULL(1) ||
+		wait_for_transactions(PG_GETARG_ARRAYTYPE_P(1), ARR_NDIM(names) == 0))
 	{
 		INSTR_TIME_SET_CURRENT(start);
 		queues = look_at_fed(queues, &candidates);

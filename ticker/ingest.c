@@ -93,6 +93,7 @@ ingest_drop_all(Ingest *ingest)
 	gather_reset(&ingest->gather);
 	drop_group(ingest);
 	ingest->in_large = false;
+	ingest->waiting_since = 0;
 	names_clear(&ingest->large_queues);
 	ingest->large_events = 0;
 	ingest->nconfirms = 0;
@@ -186,13 +187,15 @@ take_waited(Conn *conn, const PGresult *res, void *arg)
 {
 	Ingest *ingest = arg;
 
+	ingest->waiting_since = 0;
 	/* in a large transaction this error has spoilt it; COMMIT will tell */
 	if (conn_failed(res))
 		trouble_report(&ingest->wait_trouble, ingest->dbname,
 					   "could not wait for source transactions: %s",
 					   PQresultErrorMessage(res));
 	else
-		trouble_clear(&ingest->wait_trouble, ingest->dbname, NULL);
+		trouble_clear(&ingest->wait_trouble, ingest->dbname,
+					  "source transactions are visible again");
 }
 
 /* The group is committed: its events can be read once there is a tick. */
@@ -313,6 +316,7 @@ send_group(Ingest *ingest)
 		char *xids = xids_to_array(&group->xids);
 		const char *values[1] = {xids};
 
+		ingest->waiting_since = conn_clock();
 		conn_send(ingest->conn, wait_sql, 1, values, NULL, NULL, take_waited,
 				  ingest);
 		free(xids);
@@ -471,6 +475,15 @@ handle_idle(evutil_socket_t fd, short what, void *arg)
 
 	if (ingest->state != INGEST_RUNNING)
 		return;
+	if (ingest->waiting_since > 0)
+	{
+		if (conn_clock() - ingest->waiting_since > IDLE_PERIOD / 2)
+			trouble_report(&ingest->wait_trouble, ingest->dbname,
+						   "ingest waits until the transactions that it read "
+						   "are visible to others: is a synchronous standby "
+						   "away?");
+		return;
+	}
 	ingest_ask_sync(ingest);
 	if (ingest->group || !gather_is_idle(g) || g->reached <= ingest->position)
 		return;
@@ -568,5 +581,6 @@ ingest_get_state(const Ingest *ingest)
 const char *
 ingest_get_trouble(const Ingest *ingest)
 {
-	return ingest->trouble.text;
+	return ingest->trouble.text ? ingest->trouble.text
+								: ingest->wait_trouble.text;
 }

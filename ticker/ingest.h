@@ -80,6 +80,7 @@ typedef struct Ingest
 
 	Trouble trouble;
 	Trouble wait_trouble;
+	double waiting_since; /* for source transactions; 0: it does not wait */
 	double discard_logged_at;
 	int64_t discarded; /* since that was logged */
 } Ingest;

@@ -62,7 +62,7 @@ wait_for(
 	});
 
 my @early;
-for (my $i = 0; $i < 30; $i++)
+for (my $i = 0; $i < 80; $i++)
 {
 	my ($seen, $unseen) = read_events();
 	push @early, @$unseen;
@@ -70,6 +70,8 @@ for (my $i = 0; $i < 30; $i++)
 }
 is_deeply(\@early, [], 'no event without its row while the commit waits');
 ok($writer->busy, 'the commit has waited all the time');
+$pgqd->wait_log(qr/ingest waits until .* a synchronous standby away/);
+pass('pgqd says what it waits for');
 
 $node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
 $node->reload;
