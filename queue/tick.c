@@ -339,7 +339,15 @@ tick_due_time(const TickState *state)
 bool
 tick_is_due(const TickState *state)
 {
-	return GetCurrentTransactionStartTimestamp() >= tick_due_time(state);
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+
+	/*
+	 * The clock was set back since: that must not stop ticks until it is as
+	 * late again.  A tick of a transaction that began after ours is nearer.
+	 */
+	if (state->nticks > 0 && state->newest.time > now + USECS_PER_MINUTE)
+		return true;
+	return now >= tick_due_time(state);
 }
 
 /*

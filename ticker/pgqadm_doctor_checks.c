@@ -413,6 +413,8 @@ const DoctorCheck doctor_checks[] = {
 	 " from pgq.get_queue_info() where ticker_lag < interval '-5 seconds'",
 	 "queue \"{1}\" has a tick {2} in the future: the server's clock was set"
 	 " back",
-	 "Nothing is lost; ticks by time begin when that time has come.", NULL},
+	 "Nothing is lost, and ticks go on; lags are wrong until that time has"
+	 " come.",
+	 NULL},
 
 	{NULL, NEED_SERVER, DOCTOR_OK, NULL, NULL, NULL, NULL}};
