@@ -3,6 +3,8 @@
 #   make                 build pgq.so, pgq--4.0.sql, libpgq, pgqd and pgqadm
 #   make install         into the places that PG_CONFIG names; honours DESTDIR
 #   make check           every test, in a private copy of the server tree
+#   make check-asan, check-valgrind
+#                        tests of the server's side with checks of memory
 #   make demo            the tour of scripts/demo
 #   make bench           measure beside the peers, scripts/bench
 #   make check-programs-asan, check-programs-valgrind
@@ -40,6 +42,9 @@ endif
 check:
 	@$(RUN) scripts/check
 
+check-asan check-valgrind:
+	@$(RUN) scripts/check-sanitized $(@:check-%=%)
+
 demo:
 	@$(RUN) scripts/demo
 
@@ -58,5 +63,6 @@ lint:
 format:
 	@$(RUN) scripts/lint --format
 
-.PHONY: all install uninstall installdirs clean distclean check \
-	check-programs-asan check-programs-valgrind demo fuzz lint format
+.PHONY: all install uninstall installdirs clean distclean check check-asan \
+	check-valgrind check-programs-asan check-programs-valgrind demo fuzz lint \
+	format

@@ -91,7 +91,7 @@ sub split_key
 sub new
 {
 	my ($class, $marks) = @_;
-	return bless { marks => $marks, tables => {}, out => [], n => 0 }, $class;
+	return bless { marks => $marks, tables => {}, out => [], n => 0, as_trigger => [] }, $class;
 }
 
 sub value_sql { return defined $_[0] ? literal($_[0]) : 'null'; }
@@ -204,6 +204,14 @@ sub count
 	return;
 }
 
+# The fields that a trigger writes, too.
+sub event_text
+{
+	my ($e) = @_;
+	return join('|', map { defined $e->{$_} ? "=$e->{$_}" : '-' }
+		  qw(ev_type ev_data ev_extra1 ev_extra2 ev_extra3 ev_extra4));
+}
+
 # event(HASH): ev_type, ev_data, ev_extra1 .. 4 as bytes
 sub event
 {
@@ -219,6 +227,7 @@ sub event
 	}
 	my $table = $self->{tables}{ $e->{ev_extra1} }
 	  or die "event $self->{n} of unknown table $e->{ev_extra1}\n";
+	push @{ $self->{as_trigger} }, event_text($e) if $table->{trigger};
 
 	if ($type eq 'R' || $type =~ /^\{"op":"TRUNCATE"/)
 	{
@@ -248,14 +257,21 @@ sub event
 	return;
 }
 
+sub parsed
+{
+	my ($line) = @_;
+	my $e = $json->decode($line);
+
+	defined && utf8::encode($_) foreach values %$e;
+	return $e;
+}
+
 # line(TEXT): an event as the plugin's text format has it
 sub line
 {
 	my ($self, $line) = @_;
-	my $e = $json->decode($line);
 
-	defined && utf8::encode($_) foreach values %$e;
-	$self->event($e);
+	$self->event(parsed($line));
 	return;
 }
 

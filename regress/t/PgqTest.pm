@@ -22,7 +22,7 @@ our @EXPORT = qw(
 );
 
 # Seconds that any wait may take before the test fails.
-our $patience = 60;
+our $patience = $ENV{PGQ_PATIENCE} // 60;
 
 my @daemons;
 my @sessions;

@@ -6,7 +6,7 @@
 # replayer runs the same change on its copy (PgqReplay). After each step a mark
 # asks it to compare all rows.
 #
-#	my $s = RandomSchema->new($seed, $queue);
+#	my $s = RandomSchema->new($seed, $queue, $first_mark);
 #	$s->steps($n, $between);		# $between: statement after each step
 #	$s->{script}	lines of psql for the source, one statement each
 #	$s->{expect}	line number => SQLSTATE that has to come there
@@ -39,9 +39,9 @@ sub sql_text
 
 sub new
 {
-	my ($class, $seed, $queue) = @_;
+	my ($class, $seed, $queue, $first_mark) = @_;
 	my $self = bless {
-		seed => $seed, queue => $queue, script => [], expect => {}, marks => [],
+		seed => $seed, queue => $queue, first_mark => $first_mark, script => [], expect => {}, marks => [],
 		tables => [], setup => [] }, $class;
 
 	srand($seed);
@@ -87,13 +87,13 @@ sub name_of { return quoted($_[0]{schema}) . '.' . quoted($_[0]{name}); }
 sub mark
 {
 	my ($self, %mark) = @_;
-	my $number = @{ $self->{marks} };
+	my $number = $self->{first_mark} + @{ $self->{marks} };
 
 	$mark{tables} = {};
 	foreach my $t (@{ $self->{tables} })
 	{
 		my %about = (
-			name => name_of($t),
+			name => name_of($t), trigger => $t->{trigger},
 			types => { map { $_->{name} => $self->here($_->{type}) } @{ $t->{cols} } },
 			generated => { map { $_->{name} => 1 } grep { $_->{generated} } @{ $t->{cols} } });
 
@@ -130,7 +130,7 @@ sub check
 			map { quoted($_->{name}) } grep { !$_->{ignored} } @{ $t->{cols} });
 		$n++;
 		push @queries,
-			"select 'S|" . @{ $self->{marks} } . "|$n|' || to_json(case when "
+			"select 'S|" . ($self->{first_mark} + @{ $self->{marks} }) . "|$n|' || to_json(case when "
 		  . "length(x) > 400 then left(x, 200) || md5(x) else x end) from "
 		  . "(select row($cols)::text as x from " . name_of($t) . ") y "
 		  . "order by x collate \"C\";";
@@ -293,6 +293,25 @@ sub capture_call
 	  . ')';
 }
 
+# Triggers that have to write the events that the capture gives: where the WAL
+# has all that a trigger sees, and a trigger raises no error.
+sub make_triggers
+{
+	my ($self, $t) = @_;
+	my %function = (json => 'jsontriga', urlenc => 'logutriga', sql => 'sqltriga');
+	my $ops = $t->{kind} eq 'insert' ? 'insert' : 'insert or update or delete';
+	my @args = map { sql_text($_) } "$self->{queue} t",
+	  grep { !/^(format|ops|columns)=/ } @{ $t->{args} };
+
+	return if !$t->{trigger};
+	$self->say("create trigger t after $ops on " . name_of($t)
+		. " for each row execute function pgq.$function{ $t->{format} }("
+		. join(', ', @args) . ');',
+		'create trigger tt after truncate on ' . name_of($t)
+		. " for each statement execute function pgq.$function{ $t->{format} }($args[0]);");
+	return;
+}
+
 # The lines that make one more partition, which takes ten values of the key.
 sub new_leaf
 {
@@ -336,6 +355,8 @@ sub add_table
 	my @sql;
 
 	$self->choose_arguments($t);
+	$t->{trigger} = 1 if !$t->{partitioned} && $t->{kind} =~ /^(full|insert)$/
+	  && !$t->{only_columns};
 	@texts = map { $self->column_sql($_) } @{ $t->{cols} };
 	splice(@texts, rand @texts, 0, 'gone1 text', 'gone2 int') if chance(4);
 	if (@{ $t->{pk} })
@@ -393,6 +414,7 @@ sub add_table
 		$self->ddl(@sql);
 		$self->say($self->capture_call($t) . ';');
 	}
+	$self->make_triggers($t);
 	return;
 }
 

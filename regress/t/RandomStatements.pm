@@ -83,7 +83,9 @@ sub update
 	my @parts;
 
 	@set = any(@free) if !@set && @free;
-	push @set, grep { $_->{key} && chance(2) } @cols if chance(4);
+	# triggers refuse to change the key
+	push @set, grep { $_->{key} && chance(2) } @cols if !$t->{trigger} && chance(4);
+	return $self->insert($t) if !@set && $t->{trigger};
 	@set = @cols if !@set;
 	foreach my $c (@set)
 	{
@@ -191,7 +193,9 @@ my %retype = (
 sub rename_column
 {
 	my ($t) = @_;
-	my $c = any(grep { !$_->{used} } @{ $t->{cols} }) // return;
+	# the arguments of triggers don't follow
+	my $c = any($t->{trigger} ? free_columns($t) : grep { !$_->{used} } @{ $t->{cols} })
+	  // return;
 	my $old = $c->{name};
 	my $named = grep { /^(ignore|columns|pkey)=/ } @{ $t->{args} };
 
@@ -289,7 +293,7 @@ sub alter_table
 		$self->{types_in} = $new if $self->{types_in} eq $old;
 		return 'alter schema ' . quoted($old) . ' rename to ' . quoted($new);
 	}
-	if ($what eq 'identity' && !$t->{partitioned} && $t->{kind} =~ /^(pk|full|index)$/
+	if ($what eq 'identity' && !$t->{partitioned} && !$t->{trigger} && $t->{kind} =~ /^(pk|full|index)$/
 		&& !grep { /backup/ } @{ $t->{args} })
 	{
 		$t->{identity} = any('FULL', 'DEFAULT');
@@ -376,7 +380,7 @@ sub capture_anew
 {
 	my ($self, $t) = @_;
 
-	return if $t->{simple} || ($t->{kind} eq 'keyless');
+	return if $t->{simple} || $t->{kind} eq 'keyless' || $t->{trigger};
 	$t->{format} = any('json', 'urlenc', 'sql');
 	s/^format=.*/format=$t->{format}/ foreach @{ $t->{args} };
 	$self->say('select pgq.uncapture_table('
