@@ -10,6 +10,8 @@
 #   make check-programs-asan, check-programs-valgrind
 #                        tests of the programs with checks of memory
 #   make fuzz            a minute of each fuzzer; SECONDS=600 for ten
+#   make deb             Debian packages for every server installed here that has
+#                        its development files, in build/deb; make deb15: one
 #   make format, lint    clang-format in place; clang-format and cppcheck as
 #                        a check
 #   make clean           what make built; make distclean: build/ too
@@ -57,6 +59,12 @@ check-programs-asan check-programs-valgrind:
 fuzz:
 	@$(RUN) scripts/fuzz --seconds $(or $(SECONDS),60)
 
+deb:
+	@$(RUN) scripts/build-deb
+
+deb%:
+	@$(RUN) scripts/build-deb $*
+
 lint:
 	@$(RUN) scripts/lint
 
@@ -64,5 +72,5 @@ format:
 	@$(RUN) scripts/lint --format
 
 .PHONY: all install uninstall installdirs clean distclean check check-asan \
-	check-valgrind check-programs-asan check-programs-valgrind demo fuzz lint \
-	format
+	check-valgrind check-programs-asan check-programs-valgrind deb demo fuzz \
+	lint format

@@ -17,10 +17,10 @@ need_roots() {
         || die "no right to make namespaces here (a container without CAP_SYS_ADMIN?)"
 }
 
-# make_root RELEASE: makes $roots/RELEASE unless it is there. A root that was not
-# finished is thrown away.
+# make_root RELEASE [NAME]: makes $roots/RELEASE, or $roots/NAME, unless it is
+# there. A root that was not finished is thrown away.
 make_root() {
-    local release=$1 root=$roots/$1
+    local release=$1 root=$roots/${2:-$1}
     [ -f "$root/.made" ] && return 0
     say "Making a root of Debian $release in $root"
     rm -rf "$root"
@@ -28,7 +28,9 @@ make_root() {
     debootstrap --variant=minbase "$release" "$root" ${PGQ_MIRROR:-} \
         >"$root.log" 2>&1 \
         || { tail -n 5 "$root.log" >&2; die "debootstrap $release failed: $root.log"; }
-    printf 'Acquire::Languages "none";\n' >"$root/etc/apt/apt.conf.d/90pgq"
+    # a mirror of sid may be older than its signature says
+    printf '%s\n' 'Acquire::Languages "none";' \
+        'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90pgq"
     # no daemon starts because a package was installed
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"
@@ -56,21 +58,4 @@ in_root() {
         ${https_proxy:+https_proxy="$https_proxy"} \
         ${JOBS:+JOBS="$JOBS"} \
         "$@"
-}
-
-# copy_sources DIR: the sources as they are now, without what was built from
-# them, with their times.
-copy_sources() {
-    local to=$1
-    rm -rf "$to"
-    mkdir -p "$to"
-    if git -C "$top" rev-parse --git-dir >/dev/null 2>&1; then
-        (cd "$top" && git ls-files -z -co --exclude-standard \
-            | while IFS= read -r -d '' f; do
-                if [ -e "$f" ]; then printf '%s\0' "$f"; fi; done \
-            | tar -c --null -T - -f -) | tar -x -f - -C "$to"
-    else
-        tar -c -C "$top" --exclude=./build --exclude='*.o' --exclude='*.so' \
-            -f - . | tar -x -f - -C "$to"
-    fi
 }

@@ -107,3 +107,20 @@ build_and_install() {
     make -s -C "$top" PG_CONFIG="$tree_pg_config" install \
         >/dev/null
 }
+
+# copy_sources DIR: the sources as they are now, without what was built from
+# them, with their times.
+copy_sources() {
+    local to=$1
+    rm -rf "$to"
+    mkdir -p "$to"
+    if git -C "$top" rev-parse --git-dir >/dev/null 2>&1; then
+        (cd "$top" && git ls-files -z -co --exclude-standard \
+            | while IFS= read -r -d '' f; do
+                if [ -e "$f" ]; then printf '%s\0' "$f"; fi; done \
+            | tar -c --null -T - -f -) | tar -x -f - -C "$to"
+    else
+        tar -c -C "$top" --exclude=./build --exclude='*.o' --exclude='*.so' \
+            -f - . | tar -x -f - -C "$to"
+    fi
+}
