@@ -4,6 +4,7 @@
 # Ubuntu.
 
 roots=${PGQ_ROOTS:-$top/build/roots}
+ubuntu_mirror=${PGQ_UBUNTU_MIRROR:-http://archive.ubuntu.com/ubuntu}
 
 # What a root needs of this system; says what to do when it is not there.
 need_roots() {
@@ -17,15 +18,41 @@ need_roots() {
         || die "no right to make namespaces here (a container without CAP_SYS_ADMIN?)"
 }
 
+# Sets $ubuntu_keyring, which Debian has no package for: the one of Ubuntu's
+# package with this checksum.
+need_ubuntu_keyring() {
+    local deb=ubuntu-keyring_2021.03.26_all.deb
+    local sum=0d0e7ed6b112f5d03eabf3c7eb01ebdacf9c57714b279e90495cfc58c8c4520f
+    ubuntu_keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg
+    [ ! -f "$ubuntu_keyring" ] || return 0
+    ubuntu_keyring=$roots/keyring$ubuntu_keyring
+    [ ! -f "$ubuntu_keyring" ] || return 0
+    mkdir -p "$roots/keyring"
+    wget -q -O "$roots/$deb" "$ubuntu_mirror/pool/main/u/ubuntu-keyring/$deb" \
+        || die "no $deb at $ubuntu_mirror"
+    echo "$sum  $roots/$deb" | sha256sum --check --status \
+        || die "$roots/$deb is not what it should be"
+    dpkg-deb -x "$roots/$deb" "$roots/keyring"
+}
+
 # make_root RELEASE [NAME]: makes $roots/RELEASE, or $roots/NAME, unless it is
 # there. A root that was not finished is thrown away.
 make_root() {
-    local release=$1 root=$roots/${2:-$1}
+    local release=$1 root=$roots/${2:-$1} mirror=${PGQ_MIRROR:-}
+    local options=(--variant=minbase)
     [ -f "$root/.made" ] && return 0
-    say "Making a root of Debian $release in $root"
+    case $release in
+    jammy | noble)
+        need_ubuntu_keyring
+        options+=(--components=main,universe --keyring="$ubuntu_keyring")
+        mirror="$ubuntu_mirror gutsy"
+        ;;
+    esac
+    say "Making a root of $release in $root"
     rm -rf "$root"
     mkdir -p "$roots"
-    debootstrap --variant=minbase "$release" "$root" ${PGQ_MIRROR:-} \
+    # shellcheck disable=SC2086
+    debootstrap "${options[@]}" "$release" "$root" $mirror \
         >"$root.log" 2>&1 \
         || { tail -n 5 "$root.log" >&2; die "debootstrap $release failed: $root.log"; }
     # a mirror of sid may be older than its signature says

@@ -74,15 +74,21 @@ sub install
 	return;
 }
 
-# start_server(): Debian's cluster "main", by its socket only.
+# start_server([conf => TEXT]): Debian's cluster "main", by its socket only; fit
+# for captured tables unless other settings are given.
 sub start_server
 {
+	my (%opt) = @_;
 	my $conf = "/etc/postgresql/$version/main/conf.d/test.conf";
 
+	my $plugins =
+	  output("$dir/bin/postgres --describe-config") =~ /output_plugin_libraries/
+	  ? "output_plugin_libraries = 'pgoutput, test_decoding, pgq'\n"
+	  : '';
+
 	open(my $fh, '>', $conf) or die "$conf: $!";
-	print $fh "listen_addresses = ''\nfsync = off\nwal_level = logical\n";
-	print $fh "output_plugin_libraries = 'pgoutput, test_decoding, pgq'\n"
-	  if output("$dir/bin/postgres --describe-config") =~ /output_plugin_libraries/;
+	print $fh "listen_addresses = ''\nfsync = off\n"
+	  . ($opt{conf} // "wal_level = logical\n$plugins");
 	close $fh;
 	output("pg_ctlcluster $version main start");
 	return;

@@ -1,0 +1,55 @@
+
+# Every command of doc/tutorial.md, in its order, does what the text says.
+#
+# Blocks of language sh are run by one who may sudo, in the source tree; those
+# with the note "pgqadm" by that user, at home; those of language sql by psql, by
+# that user too. A block without a language is what the block before it
+# prints. One thing is not as written: "make deb" is not run here, as the packages
+# that scripts/check-packages made by it are in its place.
+
+use strict;
+use warnings;
+
+use DocBlocks;
+use PackageRoot;
+use Test::More;
+
+start_server(conf => '');
+output('mkdir -p /pgq/build/deb && cp /packages/*.deb /pgq/build/deb');
+output('useradd -m -s /bin/bash reader && chown -R reader /pgq');
+output(q{echo 'reader ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/reader});
+output(q{printf '#!/bin/sh\n[ "$*" = deb ] || exec /usr/bin/make "$@"\n' }
+	  . '>/usr/local/bin/make && chmod 755 /usr/local/bin/make');
+
+my %run = (
+	'sh' => 'runuser -u reader -- sh -c "cd /pgq && exec bash -e /tmp/block"',
+	'sh pgqadm' => 'sudo -iu pgqadm sh -e /tmp/block',
+	'sql ' => 'sudo -iu pgqadm psql -XAtq -v ON_ERROR_STOP=1 -d shop -f /tmp/block');
+$run{'sh '} = $run{sh};
+
+my $printed = '';
+my $nr = 0;
+
+for my $block (doc_blocks('/pgq/doc/tutorial.md'))
+{
+	my $name = sprintf('block %d (%s)', ++$nr, $block->{heading});
+
+	if ($block->{lang} eq '')
+	{
+		like("$printed\n", qr/^\Q$block->{text}\E\z/m, "$name: as printed");
+		next;
+	}
+	my $command = $run{"$block->{lang} $block->{note}"}
+	  // die "$name: no way to run it\n";
+	open(my $fh, '>', '/tmp/block') or die $!;
+	print $fh $block->{text};
+	close $fh;
+	$printed = works($command, $name);
+	last if !Test::More->builder->is_passing;
+}
+
+is(daemons(), '', 'in the end nothing runs');
+is(sql('shop', 'select count(*) from pg_replication_slots'), '0',
+	'and no slot is left');
+
+done_testing();
