@@ -127,7 +127,7 @@ sub system_files
 		-o -path /tmp -o -path /pgq -o -path /packages -o -path /var/lib/dpkg
 		-o -path /var/lib/apt -o -path /var/cache -o -path '/var/log/apt*'
 		-o -path '/var/lib/postgresql/*' -o -path '/var/log/postgresql/*'
-		-o -path '/run/postgresql/*' -o -path '/etc/postgresql/*/main/conf.d/*'
+		-o -path '/var/lib/logrotate/*' -o -path '/run/postgresql/*' -o -path '/etc/postgresql/*/main/conf.d/*'
 		-o -name ld.so.cache \) -prune -o -print | sort} =~ s/\n\s*/ /gr);
 }
 

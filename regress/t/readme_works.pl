@@ -30,7 +30,7 @@ my ($in, $out) = ('', '');
 my $shell = IPC::Run::start(
 	[ 'bash', '-c', "cd '$dir' && exec bash -e" ],
 	'<', \$in, '>&', \$out,
-	IPC::Run::timeout(240));
+	IPC::Run::timeout(120));
 
 # Functions may have such names in bash.
 $in .= join('', map { "function $_ { :; }\n" }
@@ -43,7 +43,8 @@ sub until_output
 {
 	my ($pattern) = @_;
 
-	$shell->pump while $out !~ $pattern && $shell->pumpable;
+	# a time-out dies
+	eval { $shell->pump while $out !~ $pattern && $shell->pumpable };
 	return $out =~ $pattern;
 }
 
