@@ -218,14 +218,15 @@ create_server_slot(const char *slot)
 
 /*
  * Take over a slot that is there.  Nothing that it still has is for the marks
- * to come, so unless somebody reads it, it goes on from here; WAL from before a
- * DROP EXTENSION could not even be decoded, if marks were written then.
+ * to come, so it goes on from here; WAL from before a DROP EXTENSION could not
+ * even be decoded, if marks were written then.  Who still reads it by a position
+ * of before may yet confirm what he has, but nothing behind this moment.
  */
 static XLogRecPtr
 adopt_server_slot(const char *slot, const ServerSlot *found)
 {
 	bool isnull;
-	XLogRecPtr lsn = found->confirmed;
+	XLogRecPtr lsn = GetXLogInsertRecPtr();
 
 	if (found->active_pid == 0)
 	{
