@@ -26,7 +26,7 @@ sql($node, $db, q{
 	insert into known (n) select 0 from generate_series(1, 1500) i;
 });
 # takes a moment for each row
-my $slow = "when=length(repeat(md5(id::text), 4000)) > 0";
+my $slow = "when=length(repeat(md5(id::text), 20000)) > 0";
 my $fresh = q{
 \set id random(1, 2000)
 \set what random(1, 100)

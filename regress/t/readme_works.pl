@@ -20,8 +20,9 @@ use IPC::Run;
 
 my $node = PostgreSQL::Test::Cluster->new('readme');
 $node->init;
-# the test modules set it, PostgreSQL's default is the same as the README's
-$node->append_conf('postgresql.conf', "wal_level = replica\n");
+# the test modules set these otherwise than PostgreSQL's defaults
+$node->append_conf('postgresql.conf',
+	"wal_level = replica\nmax_wal_senders = 10\n");
 $node->start;
 
 my $dir = PostgreSQL::Test::Utils::tempdir();

@@ -169,6 +169,7 @@ my %statements = (
 		q{select pgq.ingest('{slot}', p.pos_lsn, p.pos_lsn, '') from pgq.position p
 			order by p.pos_lsn desc limit 1},
 		q{select pgq.ingest_problem('{slot}', null, null)},
+		q{select pgq.ingest_timeline('{slot}', 1)},
 		q{select pgq.maint_retry_events(), pgq.maint_rotate_tables_step1('q')},
 		q{select pgq.maint_rotate_tables_step2()},
 		q{select pgq.maint_tables_to_vacuum(), pgq.maint_operations(), pgq.maint_positions()},
