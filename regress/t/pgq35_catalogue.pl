@@ -47,7 +47,9 @@ my %things = (
 		from pg_class c where c.relkind in ('r', 'S', 'v')},
 	constraints => q{
 		select c.conrelid::regclass::text || '.' || c.conname || '|' || pg_get_constraintdef(c.oid)
-		from pg_constraint c},
+		from pg_constraint c
+		-- since 18 the NOT NULL of columns, which are compared, have names
+		where c.contype <> 'n'},
 	indexes => q{
 		select i.indexrelid::regclass::text || '|' || pg_get_indexdef(i.indexrelid) from pg_index i},
 	sequences => q{

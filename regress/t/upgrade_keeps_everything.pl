@@ -56,6 +56,8 @@ my $catalogue = q{
 		select concat_ws(' | ', 'constraint', relname, conname,
 			pg_get_constraintdef(n.oid), convalidated)
 		from relation r join pg_constraint n on conrelid = r.oid
+		-- since 18 the NOT NULL of columns, see above, have names
+		where contype <> 'n'
 		union all
 		select concat_ws(' | ', 'index', pg_get_indexdef(indexrelid))
 		from relation r join pg_index on indrelid = r.oid
