@@ -128,8 +128,7 @@ judge(const TickState *state, TickReason reason)
 	awaited = batch_is_awaited(state->queue.id, state->newest.id, snapshot,
 							   &consumers);
 	UnregisterSnapshot(snapshot);
-	if (!consumers ||
-		!batch_has_events(&state->queue, state->newest.snapshot))
+	if (!consumers || !batch_has_events(&state->queue, state->newest.snapshot))
 		return TICK_IDLE;
 	return awaited ? TICK_DONE : TICK_NOT_NOW;
 }

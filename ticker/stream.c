@@ -267,10 +267,11 @@ take_history(Conn *conn, const PGresult *res, void *arg)
 		return;
 	}
 	if (end > 0)
-		snprintf(why, sizeof(why),
-				 "the position is of timeline %u, which the server left at "
-				 LSN_FORMAT ", before it",
-				 stream->timeline, LSN_ARGS(end));
+		snprintf(
+			why, sizeof(why),
+			"the position is of timeline %u, which the server left at " LSN_FORMAT
+			", before it",
+			stream->timeline, LSN_ARGS(end));
 	else
 		snprintf(why, sizeof(why),
 				 "the position is of timeline %u, which timeline %u of the "
