@@ -124,3 +124,18 @@ copy_sources() {
             -f - . | tar -x -f - -C "$to"
     fi
 }
+
+# collect_reports FOUND COPY: puts into COPY/build/reports what checkers of memory
+# left as FOUND/r.*, and the logs of COPY's scripts/check that sanitizers wrote to.
+collect_reports() {
+    local found=$1 copy=$2 log
+    mkdir -p "$copy/build/reports"
+    find "$found" -type f -name 'r.*' -size +0 \
+        -exec cp -t "$copy/build/reports" {} +
+    (cd "$copy/build/check-logs" \
+        && grep -rlE 'Sanitizer|runtime error:' . || true) \
+        | while read -r log; do
+            cp "$copy/build/check-logs/$log" \
+                "$copy/build/reports/$(tr / - <<<"${log#./}")"
+        done
+}
