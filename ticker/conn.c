@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "clock.h"
 #include "log.h"
 
 /* Seconds until an attempt to connect is given up. */
@@ -118,16 +119,6 @@ conn_timeval(double seconds)
 	tv.tv_sec = (time_t) seconds;
 	tv.tv_usec = (suseconds_t) ((seconds - (double) tv.tv_sec) * 1e6);
 	return tv;
-}
-
-/* Seconds of a clock that never jumps; only differences mean anything. */
-double
-conn_clock(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
 /*
@@ -462,7 +453,7 @@ finish_setup(Conn *conn, const PGresult *res, void *arg)
 	}
 	event_del(conn->timer);
 	conn->state = CONN_READY;
-	conn->opened_at = conn_clock();
+	conn->opened_at = clock_seconds();
 	conn->hooks->ready(conn, conn->arg);
 }
 
@@ -611,7 +602,7 @@ conn_is_busy(const Conn *conn)
 double
 conn_age(const Conn *conn)
 {
-	return conn_clock() - conn->opened_at;
+	return clock_seconds() - conn->opened_at;
 }
 
 /* libpq's object, NULL when closed; for quoting, copy mode and its like. */

@@ -41,6 +41,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "conn.h"
 #include "log.h"
 #include "trouble.h"
@@ -217,6 +218,21 @@ fail_with(Copy *copy, const PGresult *res)
 	fail(copy, text ? text : PQresultErrorMessage(res));
 }
 
+/*
+ * Is it what this state asked for?  An answer that comes too late is passed over,
+ * a failure dealt with.
+ */
+static bool
+is_answer(Copy *copy, CopyState state, const PGresult *res)
+{
+	if (copy->state != state)
+		return false;
+	if (!conn_failed(res))
+		return true;
+	fail_with(copy, res);
+	return false;
+}
+
 /* Statements whose result says nothing but that they worked. */
 static void
 take_nothing(Conn *conn, const PGresult *res, void *arg)
@@ -289,7 +305,7 @@ take_noted(Conn *conn, const PGresult *res, void *arg)
 static void
 check(Copy *copy)
 {
-	double now = conn_clock();
+	double now = clock_seconds();
 	const char *values[5] = {copy->id, NULL, copy->bytes, copy->blocks,
 							 copy->blocks_done};
 	char rows[24];
@@ -329,7 +345,7 @@ take_published(Conn *conn, const PGresult *res, void *arg)
 		log_info("[%s]: copied table %s into queue %s: %" PRIu64
 				 " rows in %.0f s",
 				 copy->dbname, copy->table, copy->queue, copy->rows,
-				 conn_clock() - copy->started_at);
+				 clock_seconds() - copy->started_at);
 	trouble_clear(&copy->trouble, copy->dbname, NULL);
 	conn_reset_back_off(copy->work);
 	names_add(&queues, copy->queue, strlen(copy->queue));
@@ -394,13 +410,8 @@ take_waited(Conn *conn, const PGresult *res, void *arg)
 	Copy *copy = arg;
 	const char *values[1] = {copy->lsn};
 
-	if (copy->state != COPY_CATCHING_UP)
+	if (!is_answer(copy, COPY_CATCHING_UP, res))
 		return;
-	if (conn_failed(res))
-	{
-		fail_with(copy, res);
-		return;
-	}
 	if (is_true(res))
 	{
 		copy->state = COPY_COPYING;
@@ -417,19 +428,14 @@ take_lsn(Conn *conn, const PGresult *res, void *arg)
 	Copy *copy = arg;
 	const char *values[1];
 
-	if (copy->state != COPY_STARTING)
+	if (!is_answer(copy, COPY_STARTING, res))
 		return;
-	if (conn_failed(res))
-	{
-		fail_with(copy, res);
-		return;
-	}
 	set_text(&copy->lsn, PQgetvalue(res, 0, 0));
 	set_text(&copy->id, copy->new_id);
 	log_info("[%s]: copies table %s into queue %s", copy->dbname, copy->table,
 			 copy->queue);
 	copy->state = COPY_CATCHING_UP;
-	copy->started_at = conn_clock();
+	copy->started_at = clock_seconds();
 	copy->checked_at = copy->noted_at = 0;
 	set_text(&copy->bytes, "0");
 	set_text(&copy->blocks_done, "0");
@@ -442,13 +448,8 @@ take_snapshot(Conn *conn, const PGresult *res, void *arg)
 {
 	Copy *copy = arg;
 
-	if (copy->state != COPY_STARTING)
+	if (!is_answer(copy, COPY_STARTING, res))
 		return;
-	if (conn_failed(res))
-	{
-		fail_with(copy, res);
-		return;
-	}
 	if (PQgetisnull(res, 0, 0))
 	{
 		fail(copy, "a session waits for a lock on the table");
@@ -465,13 +466,8 @@ take_started(Conn *conn, const PGresult *res, void *arg)
 	Copy *copy = arg;
 	const char *values[3];
 
-	if (copy->state != COPY_STARTING)
+	if (!is_answer(copy, COPY_STARTING, res))
 		return;
-	if (conn_failed(res))
-	{
-		fail_with(copy, res);
-		return;
-	}
 	if (PQgetisnull(res, 0, 0))
 	{
 		conn_send(copy->control, "rollback", 0, NULL, NULL, NULL, take_nothing,
@@ -528,11 +524,9 @@ take_next(Conn *conn, const PGresult *res, void *arg)
 {
 	Copy *copy = arg;
 
-	if (copy->state != COPY_LOOKING)
+	if (!is_answer(copy, COPY_LOOKING, res))
 		return;
-	if (conn_failed(res))
-		fail_with(copy, res);
-	else if (PQgetisnull(res, 0, 0))
+	if (PQgetisnull(res, 0, 0))
 		copy_stop(copy);
 	else
 	{

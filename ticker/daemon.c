@@ -43,6 +43,7 @@
 #include <event2/event.h>
 
 #include "advice.h"
+#include "clock.h"
 #include "conn.h"
 #include "database.h"
 #include "http.h"
@@ -381,7 +382,7 @@ handle_sigint(evutil_socket_t fd, short what, void *arg)
 
 	log_info("Got SIGINT, shutting down");
 	d->stopping = true;
-	d->stop_at = conn_clock() + STOP_PATIENCE;
+	d->stop_at = clock_seconds() + STOP_PATIENCE;
 	event_del(d->check);
 	conn_close(d->conn);
 }
@@ -397,7 +398,7 @@ is_done(Daemon *d)
 		database_quiesce(d->databases[i]);
 		busy = busy || database_is_busy(d->databases[i]);
 	}
-	return !busy || conn_clock() > d->stop_at;
+	return !busy || clock_seconds() > d->stop_at;
 }
 
 static struct event *

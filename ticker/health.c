@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "conn.h"
 #include "report.h"
 
@@ -59,7 +60,7 @@ check_slot(Faults *faults, const Database *db, const PGresult *slots, int row)
 {
 	const char *lag = PQgetvalue(slots, row, PQfnumber(slots, "lag_bytes"));
 	const char *broken = PQgetvalue(slots, row, PQfnumber(slots, "broken"));
-	double silence = conn_clock() - database_get_stats(db)->heard_at;
+	double silence = clock_seconds() - database_get_stats(db)->heard_at;
 
 	/* ingest itself has said so already, unless it is another pgqd's */
 	if (*broken == '1' && faults->count == 0)
@@ -84,7 +85,7 @@ report_faults(FILE *out, const Config *config, const Database *db)
 	const Stats *stats = database_get_stats(db);
 	const Sample *sample = database_get_sample(db);
 	const char *troubles[DATABASE_TROUBLES];
-	double silence = conn_clock() - stats->ticked_at;
+	double silence = clock_seconds() - stats->ticked_at;
 	int ntroubles = database_get_troubles(db, troubles);
 
 	if (!database_has_pgq(db))
@@ -104,13 +105,13 @@ report_faults(FILE *out, const Config *config, const Database *db)
 			add_fault(&faults, "not connected");
 		return faults.count;
 	}
-	if (stats->writing_since > 0 && conn_clock() - stats->writing_since >
+	if (stats->writing_since > 0 && clock_seconds() - stats->writing_since >
 										INGEST_PATIENCE + config->check_period)
 		add_fault(&faults,
 				  "ingest has been writing the same events for %.0f s; "
 				  "pg_blocking_pids() of session \"pgqd/ingest\" tells what "
 				  "holds it up",
-				  conn_clock() - stats->writing_since);
+				  clock_seconds() - stats->writing_since);
 	if (stats->ticked_at == 0)
 		add_fault(&faults, "no ticker run yet");
 	else if (silence > TICK_PATIENCE + 5 * config->ticker_period)

@@ -40,6 +40,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "log.h"
 
 /* Seconds between moves of the position of a database without events. */
@@ -137,7 +138,7 @@ confirm_passed(Ingest *ingest)
 static void
 count_discarded(Ingest *ingest, int64_t n)
 {
-	double now = conn_clock();
+	double now = clock_seconds();
 
 	if (n <= 0)
 		return;
@@ -316,7 +317,7 @@ send_group(Ingest *ingest)
 		char *xids = xids_to_array(&group->xids);
 		const char *values[1] = {xids};
 
-		ingest->waiting_since = conn_clock();
+		ingest->waiting_since = clock_seconds();
 		conn_send(ingest->conn, wait_sql, 1, values, NULL, NULL, take_waited,
 				  ingest);
 		free(xids);
@@ -350,7 +351,7 @@ ingest_pump(Ingest *ingest)
 			continue;
 		}
 		ingest->group = group;
-		ingest->stats->writing_since = conn_clock();
+		ingest->stats->writing_since = clock_seconds();
 		send_group(ingest);
 	}
 
@@ -370,7 +371,7 @@ take_data(const char *data, size_t len, void *arg)
 	Ingest *ingest = arg;
 	const char *error;
 
-	ingest->stats->heard_at = conn_clock();
+	ingest->stats->heard_at = clock_seconds();
 	if (gather_put(&ingest->gather, data, len, &error))
 		return true;
 	trouble_report(&ingest->trouble, ingest->dbname,
@@ -386,7 +387,7 @@ note_passed(uint64_t lsn, void *arg)
 {
 	Ingest *ingest = arg;
 
-	ingest->stats->heard_at = conn_clock();
+	ingest->stats->heard_at = clock_seconds();
 	gather_pass(&ingest->gather, lsn);
 }
 
@@ -477,7 +478,7 @@ handle_idle(evutil_socket_t fd, short what, void *arg)
 		return;
 	if (ingest->waiting_since > 0)
 	{
-		if (conn_clock() - ingest->waiting_since > IDLE_PERIOD / 2)
+		if (clock_seconds() - ingest->waiting_since > IDLE_PERIOD / 2)
 			trouble_report(&ingest->wait_trouble, ingest->dbname,
 						   "ingest waits until the transactions that it read "
 						   "are visible to others: is a synchronous standby "

@@ -31,6 +31,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "clock.h"
 #include "ingest.h"
 
 #include <stdio.h>
@@ -458,7 +459,7 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 			 ingest->slot, LSN_ARGS(position));
 	ingest->standing_by = false;
 	ingest->state = INGEST_RUNNING;
-	ingest->stats->heard_at = conn_clock();
+	ingest->stats->heard_at = clock_seconds();
 	ingest_add_confirm(ingest, position, ingest->own_wal_end);
 	ingest_ask_sync(ingest);
 	ingest_pump(ingest);

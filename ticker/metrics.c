@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "conn.h"
 #include "report.h"
 
@@ -202,7 +203,7 @@ print_daemon(FILE *out, Database *const *dbs, int n)
 static void
 print_ages(FILE *out, Database *const *dbs, int n)
 {
-	double now = conn_clock();
+	double now = clock_seconds();
 
 	print_head(out, "pgqd_ticker_age_seconds", "gauge",
 			   "Time since the last ticker run over all queues.");

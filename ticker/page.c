@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "conn.h"
 #include "report.h"
 
@@ -344,7 +345,7 @@ print_database(FILE *out, const Config *config, const Database *db)
 	if (sample->at > 0)
 	{
 		fputs(", ", out);
-		print_seconds(out, conn_clock() - sample->at);
+		print_seconds(out, clock_seconds() - sample->at);
 		fputs(" ago", out);
 	}
 	fputs("</span></header>\n", out);

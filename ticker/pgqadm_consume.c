@@ -21,10 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "consumer/libpgq.h"
+#include "ticker/clock.h"
 #include "ticker/pgqadm.h"
 
 #define PAUSE_MIN_MS 1000
@@ -85,15 +85,6 @@ catch_signals(void)
 
 	/* A closed pipe shall be a write error, which leaves the batch open. */
 	sigaction(SIGPIPE, &ignore, NULL);
-}
-
-static double
-now_seconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
 /* ---- JSON ---- */
@@ -314,10 +305,10 @@ fail_with_server_error(Run *run)
 static void
 pause_after_failure(Run *run)
 {
-	double until = now_seconds() + run->pause_ms / 1000.0;
+	double until = clock_seconds() + run->pause_ms / 1000.0;
 
-	while (!stopping && now_seconds() < until)
-		if (pgq_wait(run->c, (int) ((until - now_seconds()) * 1000) + 1) ==
+	while (!stopping && clock_seconds() < until)
+		if (pgq_wait(run->c, (int) ((until - clock_seconds()) * 1000) + 1) ==
 			PGQ_ERROR)
 			fail_with_server_error(run);
 	run->pause_ms *= 2;
@@ -356,7 +347,7 @@ time_left(const Run *run, double last_event)
 
 	if (run->admin->timeout <= 0)
 		return -1;
-	left = last_event + run->admin->timeout - now_seconds();
+	left = last_event + run->admin->timeout - clock_seconds();
 	return left <= 0 ? 0 : (int) (left * 1000) + 1;
 }
 
@@ -385,7 +376,7 @@ warn_without_pgqd(Run *run)
 static void
 wait_for_tick(Run *run, int left)
 {
-	if (!run->looked && now_seconds() >= run->look_at)
+	if (!run->looked && clock_seconds() >= run->look_at)
 	{
 		run->looked = true;
 		warn_without_pgqd(run);
@@ -399,7 +390,7 @@ static void
 consume_loop(Run *run)
 {
 	Admin *a = run->admin;
-	double last_event = now_seconds();
+	double last_event = clock_seconds();
 
 	while (!stopping)
 	{
@@ -417,13 +408,13 @@ consume_loop(Run *run)
 		if (rc == PGQ_OK)
 		{
 			end = do_batch(run, &n);
-			run->look_at = now_seconds() + LOOK_DELAY;
+			run->look_at = clock_seconds() + LOOK_DELAY;
 			if (end == BATCH_TAKEN)
 			{
 				run->events += n;
 				run->pause_ms = PAUSE_MIN_MS;
 				if (n > 0)
-					last_event = now_seconds();
+					last_event = clock_seconds();
 				if (a->count > 0 && run->events >= a->count)
 					return;
 			}
@@ -465,7 +456,7 @@ admin_consume(Admin *a, int argc, char **argv)
 			   .queue = argv[0],
 			   .consumer = argv[1],
 			   .pause_ms = PAUSE_MIN_MS,
-			   .look_at = now_seconds() + LOOK_DELAY};
+			   .look_at = clock_seconds() + LOOK_DELAY};
 
 	choose_fields(&run, a->fields);
 	catch_signals();

@@ -13,9 +13,9 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "ticker/clock.h"
 #include "ticker/pgqadm.h"
 #include "ticker/pgqadm_progress.h"
 
@@ -26,21 +26,13 @@
 static double
 find_deadline(const Admin *a)
 {
-	struct timespec now;
-
-	if (a->timeout <= 0)
-		return 0;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9 + a->timeout;
+	return a->timeout > 0 ? clock_seconds() + a->timeout : 0;
 }
 
 static bool
 is_late(double deadline)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return deadline > 0 && now.tv_sec + now.tv_nsec / 1e9 >= deadline;
+	return deadline > 0 && clock_seconds() >= deadline;
 }
 
 /*

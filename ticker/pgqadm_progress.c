@@ -12,8 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "ticker/clock.h"
 
 #define BAR_WIDTH 20
 
@@ -24,15 +25,6 @@
 
 /* The terminal's line is ours; there is one terminal, so one of these. */
 static bool drawn;
-
-static double
-read_clock(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
 
 /*
  * Begin a step of the command a.  "what" names it at the head of the line,
@@ -48,7 +40,7 @@ progress_begin(Progress *p, const Admin *a, const char *what, const char *unit)
 				: a->verbose ? VERBOSE_PERIOD
 							 : LINE_PERIOD;
 	/* the first line elsewhere tells of a step that really takes long */
-	p->shown_at = p->terminal ? 0 : read_clock();
+	p->shown_at = p->terminal ? 0 : clock_seconds();
 }
 
 static void
@@ -163,7 +155,7 @@ find_width(void)
 void
 progress_show(Progress *p, double done, double total)
 {
-	double now = read_clock();
+	double now = clock_seconds();
 	char *line;
 
 	if (p->silent)

@@ -76,7 +76,7 @@ typedef struct Top
 	TopRow *rows; /* by kind, then in the server's order */
 	int nrows;
 	int nsamples;
-	double at;      /* top_clock() of the last sample */
+	double at;      /* clock_seconds() of the last sample */
 	char *time;     /* the server's, of the last sample */
 	char *title;    /* database and versions */
 	char *warnings; /* "" if all is well */
@@ -85,7 +85,7 @@ typedef struct Top
 	int link;         /* its state */
 	bool writing;     /* libpq wants to write, to connect */
 	char *trouble;    /* why there is none, or NULL */
-	double due;       /* when to do the next thing, by top_clock() */
+	double due;       /* when to do the next thing, by clock_seconds() */
 	double sent_at;   /* when that began which we wait for */
 	bool can_capture; /* the extension has slots and copies */
 	int nresults;     /* of this sample so far */

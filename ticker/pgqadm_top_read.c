@@ -15,13 +15,13 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "ticker/clock.h"
 #include "ticker/pgqadm_top.h"
 
 #include <math.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Seconds to bear a server that says nothing, and between two attempts. */
 #define PATIENCE 15.0
@@ -100,16 +100,6 @@ static const char copies_sql[] =
 
 static const TopKind kinds_4[] = {TOP_SLOT, TOP_COPY, TOP_QUEUE, TOP_CONSUMER};
 static const TopKind kinds_3[] = {TOP_QUEUE, TOP_CONSUMER};
-
-/* Seconds of a clock that is never set. */
-static double
-top_clock(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
 
 static char *
 copy_text(const char *text, int len)
@@ -260,7 +250,7 @@ go_down(Top *top, const char *why)
 		PQfinish(a->conn);
 	a->conn = NULL;
 	top->link = LINK_DOWN;
-	top->due = top_clock() + RETRY_PERIOD;
+	top->due = clock_seconds() + RETRY_PERIOD;
 }
 
 static void
@@ -273,7 +263,7 @@ send_sql(Top *top, int next_link, const char *sql)
 	}
 	top->link = next_link;
 	top->nresults = 0;
-	top->sent_at = top_clock();
+	top->sent_at = clock_seconds();
 }
 
 static void
@@ -295,7 +285,7 @@ open_link(Top *top)
 	top->admin->conn = admin_begin_connect(top->admin);
 	top->link = LINK_OPENING;
 	top->writing = true; /* so libpq wants it to begin with */
-	top->sent_at = top_clock();
+	top->sent_at = clock_seconds();
 	if (PQstatus(top->admin->conn) == CONNECTION_BAD)
 		go_down(top, PQerrorMessage(top->admin->conn));
 }
@@ -357,7 +347,7 @@ finish_results(Top *top)
 		top->due = top->sent_at + top->interval;
 	}
 	else
-		top->due = top_clock();
+		top->due = clock_seconds();
 	top->link = LINK_READY;
 	free(top->trouble);
 	top->trouble = NULL;
@@ -415,7 +405,7 @@ void
 top_hurry(Top *top)
 {
 	if (top->link == LINK_READY)
-		top->due = top_clock();
+		top->due = clock_seconds();
 }
 
 /* Milliseconds until something is to be done even if nothing comes; -1: never. */
@@ -425,7 +415,7 @@ find_timeout(const Top *top)
 	double due = top->link == LINK_DOWN || top->link == LINK_READY
 					 ? top->due
 					 : top->sent_at + PATIENCE;
-	double left = due - top_clock();
+	double left = due - clock_seconds();
 
 	if (top->link == LINK_READY && top->paused)
 		return -1;

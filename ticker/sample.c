@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "conn.h"
 #include "trouble.h"
 
@@ -93,7 +94,7 @@ add_point(Sample *sample)
 		memmove(sample->points, sample->points + 1,
 				--sample->npoints * sizeof(SamplePoint));
 	point = &sample->points[sample->npoints++];
-	point->at = sample->at = conn_clock();
+	point->at = sample->at = clock_seconds();
 	point->events = sample->work->stats->events;
 	point->slot_lag = find_largest(sample->slots, "lag_bytes");
 	point->consumer_lag = find_largest(sample->consumers, "lag");

@@ -26,7 +26,7 @@
 
 typedef struct SamplePoint
 {
-	double at;           /* conn_clock() */
+	double at;           /* clock_seconds() */
 	double events;       /* ingested since pgqd began */
 	double slot_lag;     /* bytes */
 	double consumer_lag; /* seconds, of the one farthest behind */
@@ -35,7 +35,7 @@ typedef struct SamplePoint
 /* Results of the last look, NULL before the first. */
 typedef struct Sample
 {
-	double at;        /* conn_clock() of it */
+	double at;        /* clock_seconds() of it */
 	PGresult *queues; /* columns as in sample.c's queries */
 	PGresult *consumers;
 	PGresult *slots; /* NULL before PgQ 4 */

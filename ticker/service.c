@@ -15,6 +15,7 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "clock.h"
 #include "conn.h"
 
 /* Start-up, or a reload, is done. */
@@ -31,7 +32,7 @@ void
 service_notify_reloading(void)
 {
 #ifdef HAVE_SYSTEMD
-	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%.0f", conn_clock() * 1e6);
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%.0f", clock_seconds() * 1e6);
 #endif
 }
 

@@ -23,7 +23,7 @@ typedef struct Stats
 	uint64_t discarded; /* events of queues that are not there */
 	uint64_t copied;    /* rows of tables, published or not */
 
-	/* by conn_clock(); 0: never */
+	/* by clock_seconds(); 0: never */
 	double ticked_at;     /* a ticker run was done */
 	double heard_at;      /* the slot's stream said something */
 	double writing_since; /* ingest writes a group; 0: it waits for one */

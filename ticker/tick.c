@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "log.h"
 #include "trouble.h"
 
@@ -196,7 +197,7 @@ static void
 take_answer(Conn *conn, const PGresult *res, void *arg)
 {
 	Tick *tick = arg;
-	double took = conn_clock() - tick->asked_at;
+	double took = clock_seconds() - tick->asked_at;
 	int ticked;
 
 	tick->asking = false;
@@ -263,7 +264,7 @@ ask(Tick *tick)
 
 	values[0] = names_to_array(&tick->asked);
 	values[1] = xids_to_array(&tick->asked_xids);
-	tick->asked_at = conn_clock();
+	tick->asked_at = clock_seconds();
 	tick->asking = conn_send(tick->conn,
 							 "select queue_name, tick_id, channel"
 							 " from pgq.tick($1::text[], $2::xid[])",
@@ -309,7 +310,7 @@ take_period_answer(Conn *conn, const PGresult *res, void *arg)
 	}
 	trouble_clear(&tick->trouble, tick->dbname, "ticker works again");
 	tick->stats->ticks++;
-	tick->stats->ticked_at = conn_clock();
+	tick->stats->ticked_at = clock_seconds();
 	if (PQnfields(res) == 3)
 		notify_ticks(tick, res);
 }

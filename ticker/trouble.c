@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "advice.h"
+#include "clock.h"
 #include "conn.h"
 #include "log.h"
 
@@ -46,7 +47,7 @@ trouble_report(Trouble *trouble, const char *dbname, const char *fmt, ...)
 {
 	va_list args;
 	char *text;
-	double now = conn_clock();
+	double now = clock_seconds();
 
 	va_start(args, fmt);
 	if (vasprintf(&text, fmt, args) < 0)
