@@ -1,0 +1,69 @@
+
+# Each pgqadm command that doc/troubleshooting.md tells to run is run.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use IPC::Run;
+use PgqTest;
+use Test::More;
+
+my $node = new_server('main');
+my %ran;
+
+# run(COMMAND...): each as the manual writes it, behind "pgqadm -d shop "
+sub run
+{
+	foreach my $command (@_)
+	{
+		my $out = '';
+
+		IPC::Run::run([ 'sh', '-c', "pgqadm -d '" . $node->connstr('shop') . "' $command" ],
+			\undef, '>&', \$out, IPC::Run::timeout(60));
+		# a doctor that finds something is well, too
+		ok($? == 0 || ($command eq 'doctor' && $? >> 8 == 1), $command)
+		  or diag($out);
+		$ran{$command} = 1;
+	}
+	return;
+}
+
+sub lose_slot
+{
+	sql($node, 'shop', 'select pg_drop_replication_slot(slot_name) from pgq.slot');
+	return;
+}
+
+sql($node, 'postgres', 'create database shop');
+run('install', 'slot create', 'create orders', 'register orders mailer');
+sql($node, 'shop', q{create table item (id int primary key);
+	select pgq.capture_table('orders', 'item')});
+run('doctor', 'status', 'slot status', 'config orders ticker_paused=false',
+	"config orders ticker_max_lag='100 milliseconds'",
+	'config orders disable_insert=false', 'unregister orders mailer',
+	'uncapture orders public.item');
+lose_slot();
+run('resync');
+lose_slot();
+run('resync --wait');
+lose_slot();
+run('resync --without-copy');
+lose_slot();
+run('resync --without-copy --slot pgq_copy', 'slot drop');
+
+my $doc = slurp("$FindBin::RealBin/../../doc/troubleshooting.md");
+my %told = map { $_ => 1 } $doc =~ /^pgqadm -d shop (.*)$/mg;
+
+# in a table's third column; the first holds what programs say
+foreach my $line (grep { /^\| / } split(/\n/, $doc))
+{
+	my $todo = (split(/ \| /, $line))[2];
+
+	$told{$_} = 1 foreach $todo =~ /`pgqadm -d shop ([^`]*)`/g;
+}
+ok(keys %told > 10, 'the manual can be read');
+is(join("\n", grep { !$ran{$_} } sort keys %told), '', 'all were run');
+
+done_testing();
