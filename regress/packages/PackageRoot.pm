@@ -11,7 +11,7 @@ use Exporter 'import';
 use Test::More;
 
 our @EXPORT = qw(
-  run output works fails install start_server sql wait_for
+  run output works fails install has_plugin_list start_server sql wait_for
   system_files system_users daemons $version
 );
 
@@ -74,6 +74,13 @@ sub install
 	return;
 }
 
+# has_plugin_list(): does the server restrict output plugins?
+sub has_plugin_list
+{
+	return output("$dir/bin/postgres --describe-config") =~
+	  /output_plugin_libraries/;
+}
+
 # start_server([conf => TEXT]): Debian's cluster "main", by its socket only; fit
 # for captured tables unless other settings are given.
 sub start_server
@@ -82,7 +89,7 @@ sub start_server
 	my $conf = "/etc/postgresql/$version/main/conf.d/test.conf";
 
 	my $plugins =
-	  output("$dir/bin/postgres --describe-config") =~ /output_plugin_libraries/
+	  has_plugin_list()
 	  ? "output_plugin_libraries = 'pgoutput, test_decoding, pgq'\n"
 	  : '';
 

@@ -5,7 +5,8 @@
 # with the note "pgqadm" by that user, at home; those of language sql by psql, by
 # that user too. A block without a language is what the block before it
 # prints. One thing is not as written: "make deb" is not run here, as the packages
-# that scripts/check-packages made by it are in its place.
+# that scripts/check-packages made by it are in its place. The list of output
+# plugins is set only where the server has one, as the text says.
 
 use strict;
 use warnings;
@@ -17,6 +18,8 @@ use Test::More;
 start_server(conf => '');
 output('mkdir -p /pgq/build/deb && cp /packages/*.deb /pgq/build/deb');
 output('useradd -m -s /bin/bash reader && chown -R reader /pgq');
+# sudo complains about a host without an address
+output('echo "127.0.0.1 $(hostname)" >>/etc/hosts');
 output(q{echo 'reader ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/reader});
 output(q{printf '#!/bin/sh\n[ "$*" = deb ] || exec /usr/bin/make "$@"\n' }
 	  . '>/usr/local/bin/make && chmod 755 /usr/local/bin/make');
@@ -34,9 +37,10 @@ for my $block (doc_blocks('/pgq/doc/tutorial.md'))
 {
 	my $name = sprintf('block %d (%s)', ++$nr, $block->{heading});
 
+	next if $block->{text} =~ /output_plugin_libraries/ && !has_plugin_list();
 	if ($block->{lang} eq '')
 	{
-		like("$printed\n", qr/^\Q$block->{text}\E\z/m, "$name: as printed");
+		is("$printed\n", $block->{text}, "$name: as printed");
 		next;
 	}
 	my $command = $run{"$block->{lang} $block->{note}"}
