@@ -5,6 +5,7 @@
 
 roots=${PGQ_ROOTS:-$top/build/roots}
 ubuntu_mirror=${PGQ_UBUNTU_MIRROR:-http://archive.ubuntu.com/ubuntu}
+security_mirror=${PGQ_SECURITY_MIRROR:-http://deb.debian.org/debian-security}
 
 # What a root needs of this system; says what to do when it is not there.
 need_roots() {
@@ -12,7 +13,7 @@ need_roots() {
     [ "$(id -u)" = 0 ] || die "making and entering a Debian root needs root: sudo $0"
     for p in debootstrap unshare chroot; do
         command -v "$p" >/dev/null \
-            || die "no program $p: apt-get install debootstrap util-linux"
+            || die "no program $p: scripts/install-deps --roots installs it"
     done
     unshare --mount --pid --fork true 2>/dev/null \
         || die "no right to make namespaces here (a container without CAP_SYS_ADMIN?)"
@@ -58,6 +59,13 @@ make_root() {
     # a mirror of sid may be older than its signature says
     printf '%s\n' 'Acquire::Languages "none";' \
         'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90pgq"
+    # the minor release that users have
+    case $release in
+    bookworm | trixie)
+        echo "deb $security_mirror $release-security main" \
+            >>"$root/etc/apt/sources.list"
+        ;;
+    esac
     # no daemon starts because a package was installed
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"
