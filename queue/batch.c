@@ -717,12 +717,14 @@ pgq_finish_batch(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("pgq.finish_batch()");
 	if (!PG_ARGISNULL(0) && finish_batch(PG_GETARG_INT64(0)))
 		PG_RETURN_INT32(1);
-	if (PG_ARGISNULL(0))
-		ereport(WARNING, (errmsg("finish_batch: batch <NULL> not found")));
-	else
-		ereport(WARNING,
-				(errmsg("finish_batch: batch " INT64_FORMAT " not found",
-						PG_GETARG_INT64(0))));
+	ereport(WARNING,
+			(PG_ARGISNULL(0)
+				 ? errmsg("finish_batch: batch <NULL> not found")
+				 : errmsg("finish_batch: batch " INT64_FORMAT " not found",
+						  PG_GETARG_INT64(0)),
+			 errhint("A batch is finished only once. If another session of "
+					 "this consumer was first, run a single one, or "
+					 "cooperating consumers.")));
 	PG_RETURN_INT32(0);
 }
 

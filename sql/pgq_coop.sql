@@ -286,7 +286,8 @@ RETURNS int4 AS $$
 BEGIN
 	PERFORM FROM pgq.subscription WHERE sub_batch = i_batch_id;
 	IF NOT FOUND THEN
-		RAISE WARNING 'coop_finish_batch: batch % not found', i_batch_id;
+		RAISE WARNING 'coop_finish_batch: batch % not found', i_batch_id
+			USING HINT = 'A batch is finished only once; each session needs a sub-consumer of its own.';
 		RETURN 0;
 	END IF;
 	RETURN pgq.finish_batch(i_batch_id);
