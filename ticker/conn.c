@@ -41,6 +41,9 @@
  * Commits wait for neither disk nor standby: our own walsender may count as
  * one, and it would wait for us.  To open a batch is a commit that waits, and
  * comes later in the WAL than all that the batch depends on.
+ *
+ * A session that waits for a lock would stay when pgqd is gone: it looks each
+ * second, on systems where the server can do that.
  */
 static const char session_settings[] =
 	"select pg_catalog.set_config(s.name, v.value, false)"
@@ -52,9 +55,11 @@ static const char session_settings[] =
 	" ('transaction_timeout', '0'), ('synchronous_commit', 'off'),"
 	" ('idle_in_transaction_session_timeout', '0'),"
 	" ('idle_session_timeout', '0'),"
+	" ('client_connection_check_interval', case when pg_catalog.version()"
+	" operator(pg_catalog.~) 'linux|bsd|darwin' then '1s' else '0' end),"
 	" ('plan_cache_mode', 'force_generic_plan'),"
 	" ('client_encoding', pg_catalog.getdatabaseencoding()::text))"
-	" v (name, value) where s.name = v.name";
+	" v (name, value) where s.name operator(pg_catalog.=) v.name";
 
 typedef enum ConnState
 {

@@ -77,7 +77,6 @@ typedef struct Daemon
 
 	bool stopping;
 	double stop_at; /* patience ends */
-	int exit_code;
 } Daemon;
 
 static void
@@ -371,7 +370,6 @@ handle_sigterm(evutil_socket_t fd, short what, void *arg)
 	Daemon *d = arg;
 
 	log_info("Got SIGTERM, fast exit");
-	d->exit_code = 1;
 	event_base_loopbreak(d->base);
 }
 
@@ -432,10 +430,26 @@ free_databases(Daemon *d)
 }
 
 /*
- * Run until a signal ends it.  config is changed by reloads, which read
- * config_file.  Returns the exit code of the process.
+ * Hold back the signals that the loop handles, or let them come: one that came
+ * while there is no handler would end the process where it is.
  */
-int
+void
+daemon_hold_signals(bool on)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(on ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
+/*
+ * Run until a signal ends it.  Signals are held back at the call and at the
+ * return.  config is changed by reloads, which read config_file.
+ */
+void
 daemon_run(Config *config, const char *config_file)
 {
 	Daemon d = {.config = config, .config_file = config_file};
@@ -455,6 +469,7 @@ daemon_run(Config *config, const char *config_file)
 	events[4] = add_timer(&d, service_get_watchdog(), handle_watchdog);
 	if (d.check == NULL)
 		abort();
+	daemon_hold_signals(false);
 	event_active(d.check, EV_TIMEOUT, 0);
 	open_http(&d);
 	service_notify_ready();
@@ -471,6 +486,7 @@ daemon_run(Config *config, const char *config_file)
 		event_base_loop(d.base, EVLOOP_ONCE);
 	}
 
+	daemon_hold_signals(true);
 	service_notify_stopping();
 	http_free(d.http);
 	free_databases(&d);
@@ -480,5 +496,5 @@ daemon_run(Config *config, const char *config_file)
 		event_free(events[i]);
 	trouble_clear(&d.trouble, "", NULL);
 	event_base_free(d.base);
-	return d.exit_code;
+	log_info("pgqd has ended");
 }

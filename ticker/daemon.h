@@ -10,8 +10,11 @@
 #ifndef PGQD_DAEMON_H
 #define PGQD_DAEMON_H
 
+#include <stdbool.h>
+
 #include "config.h"
 
-extern int daemon_run(Config *config, const char *config_file);
+extern void daemon_hold_signals(bool on);
+extern void daemon_run(Config *config, const char *config_file);
 
 #endif /* PGQD_DAEMON_H */

@@ -190,7 +190,6 @@ static int
 run(Config *config, const char *config_file, bool background)
 {
 	int pid_fd = -1;
-	int code;
 
 	if (background && config->pidfile == NULL)
 	{
@@ -208,14 +207,16 @@ run(Config *config, const char *config_file, bool background)
 				   config->syslog_facility);
 	if (background && !enter_background())
 		return 1;
+	/* whoever knows the pidfile may send one */
+	daemon_hold_signals(true);
 	if (pid_fd >= 0 && !write_pidfile(pid_fd, config->pidfile))
 		return 1;
 
-	code = daemon_run(config, config_file);
+	daemon_run(config, config_file);
 
 	if (pid_fd >= 0)
 		unlink(config->pidfile);
-	return code;
+	return 0;
 }
 
 int
