@@ -334,7 +334,9 @@ CREATE OR REPLACE FUNCTION pgq.get_capture_info(
 	OUT arguments text[],
 	OUT replica_identity text,
 	OUT state text,
-	OUT warnings text[])
+	OUT warnings text[],
+	OUT failed_rows int8,
+	OUT large_events int8)
 RETURNS SETOF record AS $$
 DECLARE
 	slot record;
@@ -364,16 +366,17 @@ BEGIN
 		-- search_path is pinned, so this has the schema
 		table_name := relid::text;
 
-		-- rows are in the WAL as their partition's identity says
+		-- rows are in the WAL as their partition's identity says; an array
+		-- lets the index of pg_class find them
 		SELECT string_agg(DISTINCT i.ident, ', ' ORDER BY i.ident)
 		INTO replica_identity
 		FROM (SELECT CASE r.relreplident WHEN 'd' THEN 'default'
 							WHEN 'n' THEN 'nothing' WHEN 'f' THEN 'full'
 							ELSE 'index' END AS ident, r.relkind
 				FROM pg_class r
-				WHERE r.oid = relid OR r.oid IN
-					(SELECT t.relid FROM pg_partition_tree(relid) t
-					WHERE t.isleaf)) AS i
+				WHERE r.oid = ANY (relid::oid || ARRAY(
+					SELECT t.relid::oid FROM pg_partition_tree(relid) t
+					WHERE t.isleaf))) AS i
 		WHERE i.relkind <> 'p';
 
 		table_problem := pgq._capture_problem(relid, arguments);
@@ -410,6 +413,8 @@ BEGIN
 			END IF;
 		END IF;
 
+		failed_rows := 0;
+		large_events := 0;
 		FOR trouble IN
 			SELECT t.* FROM pgq.capture_trouble t
 				 JOIN pg_class c ON c.oid = relid
@@ -420,9 +425,11 @@ BEGIN
 		LOOP
 			IF trouble.ctr_kind = 'L' THEN
 				state := 'broken';
+				large_events := trouble.ctr_count;
 				warnings := warnings || format('%s events were too large and have their key only, the last one at %s.',
 					trouble.ctr_count, trouble.ctr_last);
 			ELSE
+				failed_rows := trouble.ctr_count;
 				warnings := warnings || format('An expression failed on %s rows, the last time at %s; its field is NULL there.',
 					trouble.ctr_count, trouble.ctr_last);
 			END IF;
@@ -442,7 +449,9 @@ CREATE OR REPLACE FUNCTION pgq.get_capture_info(
 	OUT arguments text[],
 	OUT replica_identity text,
 	OUT state text,
-	OUT warnings text[])
+	OUT warnings text[],
+	OUT failed_rows int8,
+	OUT large_events int8)
 RETURNS SETOF record AS $$
 	SELECT * FROM pgq.get_capture_info(NULL::text);
 $$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;

@@ -74,6 +74,25 @@ check_slot(Faults *faults, const Database *db, const PGresult *slots, int row)
 				  silence, lag);
 }
 
+/* A capture that does not bring all it should; check_slot() tells of the slot. */
+static void
+check_capture(Faults *faults, const PGresult *captures, int row)
+{
+	const char *queue = PQgetvalue(captures, row, 0);
+	const char *table = PQgetvalue(captures, row, 1);
+	const char *state = PQgetvalue(captures, row, PQfnumber(captures, "state"));
+
+	if (strcmp(state, "broken") == 0)
+		add_fault(faults, "capture of table %s into queue \"%s\" is broken: %s",
+				  table, queue,
+				  PQgetvalue(captures, row, PQfnumber(captures, "problem")));
+	else if (strcmp(state, "no queue") == 0)
+		add_fault(faults,
+				  "table %s is captured into queue \"%s\", which does not "
+				  "exist: its events are discarded",
+				  table, queue);
+}
+
 /*
  * Write one line for each fault of a database, led by its name.  Returns
  * their number.
@@ -118,6 +137,9 @@ report_faults(FILE *out, const Config *config, const Database *db)
 		add_fault(&faults, "no ticker run for %.0f s", silence);
 	for (int row = 0; sample->slots && row < PQntuples(sample->slots); row++)
 		check_slot(&faults, db, sample->slots, row);
+	for (int row = 0; sample->captures && row < PQntuples(sample->captures);
+		 row++)
+		check_capture(&faults, sample->captures, row);
 	return faults.count;
 }
 
@@ -127,7 +149,10 @@ get_number(const PGresult *res, int row, const char *column)
 	return strtod(PQgetvalue(res, row, PQfnumber(res, column)), NULL);
 }
 
-/* Queues that are paused or do not rotate, consumers that nobody runs. */
+/*
+ * Queues that are paused or do not rotate, consumers that nobody runs, captures
+ * with an expression that fails.
+ */
 static void
 warn_of_sample(FILE *out, const char *name, const Sample *sample)
 {
@@ -161,6 +186,18 @@ warn_of_sample(FILE *out, const char *name, const Sample *sample)
 					"minutes behind: the queue can't forget its events\n",
 					name, PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
 					lag / 60);
+	}
+	res = sample->captures;
+	for (int row = 0; res && row < PQntuples(res); row++)
+	{
+		double failed = get_number(res, row, "failed_rows");
+
+		if (failed > 0)
+			fprintf(out,
+					"[%s]: warning: an expression in the capture of table %s "
+					"into queue \"%s\" failed on %.0f rows\n",
+					name, PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
+					failed);
 	}
 }
 

@@ -51,7 +51,8 @@ typedef enum GaugeSource
 	FROM_QUEUES,
 	FROM_CONSUMERS,
 	FROM_SLOTS,
-	FROM_SIZES
+	FROM_SIZES,
+	FROM_CAPTURES
 } GaugeSource;
 
 typedef struct Gauge
@@ -94,12 +95,19 @@ static const Gauge gauges[] = {
 	{"pgq_queue_over_max_size", "Does the queue take more than max_size?",
 	 FROM_SIZES, "over"},
 	{"pgq_queue_lost_consumers", "Consumers that have lost their position.",
-	 FROM_SIZES, "lost_consumers"}};
+	 FROM_SIZES, "lost_consumers"},
+	{"pgq_capture_broken", "Is the capture broken, or without slot or queue?",
+	 FROM_CAPTURES, "broken"},
+	{"pgq_capture_failed_rows", "Rows on which an expression failed.",
+	 FROM_CAPTURES, "failed_rows"},
+	{"pgq_capture_large_events", "Events that were too large to be whole.",
+	 FROM_CAPTURES, "large_events"}};
 
 /* Labels of a row, in the order of the first columns. */
 static const char *const queue_labels[] = {"queue", NULL};
 static const char *const consumer_labels[] = {"queue", "consumer", NULL};
 static const char *const slot_labels[] = {"slot", NULL};
+static const char *const capture_labels[] = {"queue", "table", NULL};
 
 static void
 print_head(FILE *out, const char *name, const char *type, const char *help)
@@ -139,12 +147,16 @@ print_gauge(FILE *out, const Gauge *gauge, const Database *db)
 	const PGresult *const results[] = {[FROM_QUEUES] = sample->queues,
 									   [FROM_CONSUMERS] = sample->consumers,
 									   [FROM_SLOTS] = sample->slots,
-									   [FROM_SIZES] = sample->sizes};
+									   [FROM_SIZES] = sample->sizes,
+									   [FROM_CAPTURES] = sample->captures};
+	const char *const *const label_lists[] = {
+		[FROM_QUEUES] = queue_labels,
+		[FROM_CONSUMERS] = consumer_labels,
+		[FROM_SLOTS] = slot_labels,
+		[FROM_SIZES] = queue_labels,
+		[FROM_CAPTURES] = capture_labels};
 	const PGresult *res = results[gauge->source];
-	const char *const *labels = gauge->source == FROM_CONSUMERS
-									? consumer_labels
-								: gauge->source == FROM_SLOTS ? slot_labels
-															  : queue_labels;
+	const char *const *labels = label_lists[gauge->source];
 	int col = res ? PQfnumber(res, gauge->column) : -1;
 
 	for (int row = 0; col >= 0 && row < PQntuples(res); row++)

@@ -194,7 +194,8 @@ print_warnings(Admin *a)
 	"'captures', (select coalesce(json_agg(json_build_object("                 \
 	"'queue', queue_name, 'table', table_name, 'arguments', arguments, "       \
 	"'replica_identity', replica_identity, 'state', state, "                   \
-	"'warnings', warnings)), '[]') from pgq.get_capture_info(null))"
+	"'warnings', warnings, 'failed_rows', failed_rows, 'large_events', "       \
+	"large_events)), '[]') from pgq.get_capture_info(null))"
 
 #define COPIES_JSON                                                            \
 	"'copies', (select coalesce(json_agg(json_build_object("                   \

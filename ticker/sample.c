@@ -47,6 +47,12 @@ static const char slots_sql[] =
 	" (state in ('missing', 'lost', 'problem'))::int as broken"
 	" from pgq.get_slot_info()";
 
+static const char captures_sql[] =
+	"select queue_name, table_name, state, failed_rows, large_events,"
+	" (state in ('broken', 'no queue', 'no slot'))::int as broken,"
+	" pg_catalog.array_to_string(warnings, ' ') as problem"
+	" from pgq.get_capture_info()";
+
 typedef struct SampleWork
 {
 	const Config *config;
@@ -129,12 +135,24 @@ finish(Sample *sample)
 }
 
 static void
+take_captures(Conn *conn, const PGresult *res, void *arg)
+{
+	Sample *sample = arg;
+
+	if (keep(sample, &sample->captures, res))
+		finish(sample);
+	else
+		sleep_until_next(sample);
+}
+
+static void
 take_slots(Conn *conn, const PGresult *res, void *arg)
 {
 	Sample *sample = arg;
 
 	if (keep(sample, &sample->slots, res))
-		finish(sample);
+		conn_send(conn, captures_sql, 0, NULL, NULL, NULL, take_captures,
+				  sample);
 	else
 		sleep_until_next(sample);
 }
@@ -265,6 +283,8 @@ sample_stop(Sample *sample)
 	PQclear(sample->consumers);
 	PQclear(sample->slots);
 	PQclear(sample->sizes);
-	sample->queues = sample->consumers = sample->slots = sample->sizes = NULL;
+	PQclear(sample->captures);
+	sample->queues = sample->consumers = sample->slots = NULL;
+	sample->sizes = sample->captures = NULL;
 	sample->at = 0;
 }

@@ -39,7 +39,8 @@ typedef struct Sample
 	PGresult *queues; /* columns as in sample.c's queries */
 	PGresult *consumers;
 	PGresult *slots; /* NULL before PgQ 4 */
-	PGresult *sizes; /* the same */
+	PGresult *sizes; /* the same, and below */
+	PGresult *captures;
 	SamplePoint points[SAMPLE_POINTS];
 	int npoints;
 

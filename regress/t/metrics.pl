@@ -126,7 +126,7 @@ ok(exists $m->{pgq_queue_tick_age_seconds}{"$shop,queue=\"$escaped\""},
 	foreach my $file ('grafana.json', 'operations.md')
 	{
 		my $text = slurp("$FindBin::RealBin/../../doc/$file");
-		my %used = map { $_ => 1 } $text =~ /\b(pgqd?_[a-z_]+(?:_total|_seconds|_events|_bytes|_up|_broken|_active|_troubles|_second))\b/g;
+		my %used = map { $_ => 1 } $text =~ /\b(pgqd?_[a-z_]+(?:_total|_seconds|_events|_bytes|_rows|_up|_broken|_active|_troubles|_second))\b/g;
 
 		ok(keys %used > 5, "$file asks for metrics");
 		is(join(' ', grep { !$known{$_} } sort keys %used), '',
@@ -167,6 +167,57 @@ unlike($page, qr/(?:src|href)="(?!\/(?:metrics|health)")|url\(|<script/,
 	'no assets from elsewhere');
 like(get('/')->{headers}{'content-security-policy'}, qr/default-src 'none'/,
 	'nor are any allowed');
+
+# captures that do not bring all
+
+my $gone = q{odd "queue" <gone>};
+sql($node, $db, q{
+	create table fails (id int primary key, n int);
+	create table breaks (id int primary key);
+	select pgq.capture_table('q', 'fails', 'ev_extra2=100/n');
+	select pgq.capture_table('q', 'breaks');
+});
+sql($node, $db, 'insert into fails values (1, 0), (2, 0), (3, 1)');
+wait_ingest($node, $db);
+wait_for('rows on which an expression failed', sub {
+	get('/metrics')->{content} =~
+	  /^pgq_capture_failed_rows\{$shop,queue="q",table="public.fails"\} 2$/m });
+like(get('/metrics')->{content},
+	qr/^pgq_capture_failed_rows\{$shop,queue="q",table="public.breaks"\} 0$/m,
+	'none of another table');
+$response = get('/health');
+is($response->{status}, 200, 'health stays green');
+like($response->{content},
+	qr/^\[shop\]: warning: an expression in the capture of table public\.fails into queue "q" failed on 2 rows$/m,
+	'and says so');
+like(get('/')->{content},
+	qr/class="warning">[^<]*table public\.fails into queue &quot;q&quot; failed on 2 rows</,
+	'so does the page');
+
+sql($node, $db, q{
+	alter event trigger pgq_capture_ddl disable;
+	alter table breaks replica identity nothing;
+	alter event trigger pgq_capture_ddl enable always});
+wait_for('red with a broken capture', sub { get('/health')->{status} == 503 });
+like(get('/health')->{content},
+	qr/^\[shop\]: capture of table public\.breaks into queue "q" is broken: .*replica identity NOTHING/m,
+	'with the reason');
+like(get('/')->{content},
+	qr/class="fault">\[shop\]: capture of table public\.breaks/, 'so does the page');
+like(get('/metrics')->{content},
+	qr/^pgq_capture_broken\{$shop,queue="q",table="public.breaks"\} 1$/m,
+	'and the metric');
+sql($node, $db, q{
+	alter table breaks replica identity default;
+	insert into pgq.capture values ('breaks'::regclass, $$} . $gone . q{$$)});
+wait_for('red with a queue that is gone', sub {
+	get('/health')->{content} =~
+	  /^\[shop\]: table public\.breaks is captured into queue "\Q$gone\E", which does not exist: its events are discarded$/m });
+like(get('/metrics')->{content},
+	qr/^pgq_capture_broken\{$shop,queue="q",table="public.breaks"\} 0$/m,
+	'the other is well again');
+sql($node, $db, "select pgq.uncapture_table(\$\$$gone\$\$, 'breaks')");
+wait_for('green again', sub { get('/health')->{status} == 200 });
 
 # what is not there
 
