@@ -127,6 +127,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq._queue_size(int4),
 	pgq._drop_slowest(pgq.queue, int8),
 	pgq._can_be_past_switch(pgq.queue),
+	pgq._is_rotation_due(pgq.queue),
 	pgq.maint_rotate_tables_step1(text),
 	pgq._origin(),
 	pgq.maint_rotate_tables_step2(),

@@ -1,5 +1,20 @@
 -- maint.sql: rotation of event tables, and the list of maintenance work.
 
+-- A last rotation that is yet to come means that the clock was set back, and
+-- not that nothing is to be done until it has caught up.
+CREATE OR REPLACE FUNCTION pgq._is_rotation_due(i_queue pgq.queue)
+RETURNS bool AS $$
+BEGIN
+	RETURN i_queue.queue_switch_time + i_queue.queue_rotation_period < now()
+		OR i_queue.queue_switch_time > now() + interval '1 minute'
+		OR pgq._is_over_size(i_queue);
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._is_rotation_due(pgq.queue) IS
+	'Tells whether a queue is to go on to its next event table, if its consumers let it.';
+
+
 CREATE OR REPLACE FUNCTION pgq.maint_rotate_tables_step1(i_queue_name text)
 RETURNS int4 AS $$
 DECLARE
@@ -16,8 +31,7 @@ BEGIN
 	WHERE queue_name = i_queue_name AND queue_switch_step2 IS NOT NULL
 	  -- else the ticker has yet to adopt it
 	  AND queue_origin = pgq._origin()
-	  AND (queue_switch_time + queue_rotation_period < now()
-		   OR pgq._is_over_size(queue))
+	  AND pgq._is_rotation_due(queue)
 	FOR NO KEY UPDATE SKIP LOCKED;
 	IF NOT FOUND THEN
 		RETURN 0;
@@ -167,8 +181,7 @@ BEGIN
 	FOR func_arg IN
 		SELECT q.queue_name FROM pgq.queue q
 		WHERE q.queue_switch_step2 IS NOT NULL
-		  AND (q.queue_switch_time + q.queue_rotation_period < now()
-			   OR pgq._is_over_size(q))
+		  AND pgq._is_rotation_due(q)
 		ORDER BY q.queue_name
 	LOOP
 		func_name := 'pgq.maint_rotate_tables_step1';

@@ -49,6 +49,16 @@ SELECT * FROM todo;
 SELECT pgq.maint_rotate_tables_step1('queue_rotation_none'),
 	pgq.maint_rotate_tables_step1(NULL);
 
+-- nor is it if the clock was set back by some seconds; by an hour it has to be
+BEGIN;
+UPDATE pgq.queue SET queue_switch_time = now() + interval '30 s'
+WHERE queue_name = 'queue_rotation';
+SELECT * FROM todo;
+UPDATE pgq.queue SET queue_switch_time = now() + interval '1 hour'
+WHERE queue_name = 'queue_rotation';
+SELECT * FROM todo;
+ROLLBACK;
+
 -- it is, but the consumer stands at a tick from before the last switch
 CALL pg_temp.make_due();
 SELECT * FROM todo;

@@ -14,7 +14,7 @@ use Time::HiRes qw(time sleep);
 my $queues = $ENV{PGQ_MANY_QUEUES} // 30;
 my $tables = $ENV{PGQ_MANY_TABLES} // 200;
 
-$PgqTest::patience = 900;
+$PgqTest::patience = 900 if $tables > 1000;
 my $node = new_server('main',
 	conf => "max_locks_per_transaction = 1000\nautovacuum = off\n");
 my $db = new_database($node, 'shop');
