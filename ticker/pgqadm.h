@@ -55,7 +55,7 @@ typedef struct Admin
 #define ADMIN_NORETURN __attribute__((noreturn))
 #define ADMIN_PRINTF(a, b) __attribute__((format(printf, a, b)))
 
-/* pgqadm.c: the commands' way to the user and to the server. */
+/* pgqadm_talk.c */
 extern void admin_fail(const char *hint, const char *fmt, ...) ADMIN_NORETURN
 	ADMIN_PRINTF(2, 3);
 extern void admin_warn(const char *fmt, ...) ADMIN_PRINTF(1, 2);

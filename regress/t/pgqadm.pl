@@ -79,16 +79,18 @@ fails('unknown option "-x"', @db, '-x', 'status');
 fails('option "-p" needs a value', '-p');
 fails('usage: pgqadm ... create QUEUE', @db, 'create');
 fails('usage: pgqadm ... drop QUEUE', @db, 'drop', 'a', 'b');
-fails('option --once belongs to commands "consume" and "top"', @db, '--once', 'status');
+fails('command "status" has no option --once', @db, '--once', 'status');
+like(fails_any(@db, '--once', 'status'), qr/^hint: Commands with it: top consume$/m,
+	'it says which have');
 fails('option --count needs a number above 0, not "many"',
 	@db, 'consume', 'q', 'c', '--count', 'many');
-fails('option --timeout belongs to commands "consume" and "drain"',
+fails('command "status" has no option --timeout',
 	@db, '--timeout', 3, 'status');
-fails('option --interval belongs to command "top"',
+fails('command "status" has no option --interval',
 	@db, '--interval', 3, 'status');
-fails('option --consumers belongs to command "drain"',
+fails('command "status" has no option --consumers',
 	@db, '--consumers', 'status');
-fails('option -d or --daemon belongs to command "ticker"',
+fails('command "status" has no option -d or --daemon',
 	$ini, '-d', 'status');
 fails("could not open config file \"$tmp/none.ini\": No such file or directory",
 	"$tmp/none.ini", 'status');
@@ -200,7 +202,7 @@ fails('table item is not being copied into queue orders',
 	@db, 'cancel', 'orders', 'item');
 fails('option --wait needs the argument "copy"',
 	@db, 'capture', '--wait', 'orders', 'item');
-fails('option --slot belongs to command "resync"', @db, '--slot', 's', 'status');
+fails('command "status" has no option --slot', @db, '--slot', 's', 'status');
 fails('with --without-copy there are no tables to name, or to wait for',
 	@db, 'resync', '--without-copy', 'item');
 fails('relation "none" does not exist', @db, 'capture', 'orders', 'none');
