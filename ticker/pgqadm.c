@@ -31,7 +31,7 @@ static const char migrate_options[] =
 static const char resync_options[] =
 	"  --wait                look on until all tables are copied\n"
 	"  --slot SLOT           name of the new slot\n"
-	"  --without-copy        do not send the rows that are there again\n";
+	"  --without-copy        do not send the rows that are there again\n" JSON_OPTION;
 
 static const char drain_options[] =
 	"  --consumers           wait for every consumer too\n"
@@ -84,7 +84,7 @@ const Command admin_commands[] = {
 	 "create [--json] [SLOT] | drop [SLOT] | status [--json]",
 	 "the slot that captured changes come from", "slot create", JSON_OPTION},
 	{"resync", 0, -1, admin_resync,
-	 "[--wait] [--slot SLOT] [TABLE ...], or --without-copy",
+	 "[--wait] [--slot SLOT] [--json] [TABLE ...], or --without-copy",
 	 "a new slot after changes were lost, and the tables anew", "resync --wait",
 	 resync_options},
 	{"drain", 0, 0, admin_drain, "[--consumers] [--timeout S] [--json]",

@@ -23,10 +23,14 @@
 /* So often resync tries to get at a slot that pgqd looks at, each 0.25 s. */
 #define RESYNC_TRIES 20
 
-/* Copies that ended since $3, or have not, of one table or of all. */
+/*
+ * Copies that ended since $3, or have not, of one table or of all; with the rows
+ * of all of them.
+ */
 static const char look_sql[] =
 	"select queue_name, table_name, state, copied_rows, "
-	"coalesce(total_rows, 0), problem "
+	"pg_catalog.sum(copied_rows) over (), "
+	"pg_catalog.sum(coalesce(total_rows, 0)) over (), problem "
 	"from pgq.get_copy_info() "
 	"where ($1::text is null or (queue_name = $1 "
 	"and table_name::regclass = $2::text::regclass)) "
@@ -39,7 +43,8 @@ enum
 	LOOK_TABLE,
 	LOOK_STATE,
 	LOOK_ROWS,
-	LOOK_TOTAL,
+	LOOK_ALL_ROWS,
+	LOOK_ALL_TOTAL,
 	LOOK_PROBLEM
 };
 
@@ -112,8 +117,8 @@ admin_wait_copies(Admin *a, const char *queue, const char *table,
 		if (is_state(res, row, "cancelled") && queue)
 			admin_fail(NULL, "the copy of table %s was given up", table);
 		if (is_state(res, row, "copying"))
-			progress_show(&p, strtod(PQgetvalue(res, row, LOOK_ROWS), NULL),
-						  strtod(PQgetvalue(res, row, LOOK_TOTAL), NULL));
+			progress_show(&p, strtod(PQgetvalue(res, row, LOOK_ALL_ROWS), NULL),
+						  strtod(PQgetvalue(res, row, LOOK_ALL_TOTAL), NULL));
 		else
 			warn_problem(res, row, &said);
 		PQclear(res);
@@ -207,7 +212,7 @@ list_tables(Admin *a, int argc, char **argv)
 }
 
 /*
- * resync [--without-copy] [--slot SLOT] [--wait] [TABLE ...]
+ * resync [--without-copy] [--slot SLOT] [--wait] [--json] [TABLE ...]
  *
  * pgqd looks at a slot that is in trouble every few seconds, and it can't be
  * dropped meanwhile: then try again.
@@ -216,7 +221,9 @@ void
 admin_resync(Admin *a, int argc, char **argv)
 {
 	static const char sql[] =
-		"select slot, from_lsn, to_lsn, queues, copies from "
+		"select slot, from_lsn, to_lsn, queues, copies, "
+		"pg_catalog.json_build_object('slot', slot, 'from', from_lsn, 'to', "
+		"to_lsn, 'queues', queues, 'copies', copies) from "
 		"pgq.resync_capture($1::text, $2::bool, $3::oid[]::regclass[])";
 	const char *params[3] = {a->slot, a->without_copy ? "f" : "t", NULL};
 	char *since;
@@ -256,6 +263,8 @@ admin_resync(Admin *a, int argc, char **argv)
 				  "pgqd copies %s table(s) anew; command \"status\" shows "
 				  "how far it is",
 				  PQgetvalue(res, 0, 4));
+	if (a->json)
+		puts(PQgetvalue(res, 0, 5));
 	PQclear(res);
 	if (a->wait)
 		admin_wait_copies(a, NULL, NULL, since);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "ticker/pgqadm.h"
+#include "ticker/pgqadm_progress.h"
 
 /* Exit status if triggers are left. */
 #define EXIT_KEPT 2
@@ -32,7 +33,7 @@
 	"and p.proname in ('jsontriga', 'logutriga', 'sqltriga')"
 
 /*
- * The triggers of one table, or of all with PgQ triggers: those for rows
+ * The triggers of some tables, or of all with PgQ triggers: those for rows
  * first, since those for TRUNCATE add to what they have become.  Partitions
  * have copies of their parent's, which go with it.
  */
@@ -46,8 +47,8 @@ static const char find_triggers[] =
 	"join pg_catalog.pg_proc p on p.oid = t.tgfoid "
 	"join pg_catalog.pg_namespace pn on pn.oid = p.pronamespace "
 	"where " IS_PGQ_TRIGGER
-	" and t.tgparentid = 0 and ($1::pg_catalog.text is null "
-	"or c.oid = $1::pg_catalog.text::pg_catalog.regclass) "
+	" and t.tgparentid = 0 and ($1::pg_catalog.text[] is null or c.oid = any "
+	"($1::pg_catalog.text[]::pg_catalog.regclass[])) "
 	"order by n.nspname, c.relname, t.tgtype & 1 desc, t.tgname";
 
 /* What became of a trigger. */
@@ -195,36 +196,51 @@ print_json(const Admin *a, const Outcome *outcomes, int n, int done)
 	puts("]}");
 }
 
-/* Migrate the triggers of the table, or of all tables if that is NULL. */
-static void
-migrate(Admin *a, const char *table, Outcome **outcomes, int *n, int *done)
+/* What find_triggers gives for these tables, with none for all. */
+static PGresult *
+find(Admin *a, int ntables, char **tables)
 {
-	PGresult *res = admin_query(a, NULL, find_triggers, 1, &table);
-	int rows = PQntuples(res);
+	char *array = ntables > 0 ? admin_make_array(ntables, tables) : NULL;
+	const char *param = array;
+	PGresult *res = admin_query(a, NULL, find_triggers, 1, &param);
 
-	if (rows == 0 && table != NULL)
-		admin_fail(NULL, "table %s has no trigger of PgQ", table);
-	*outcomes = realloc(*outcomes, (*n + rows + 1) * sizeof(Outcome));
-	if (*outcomes == NULL)
-		admin_fail(NULL, "out of memory");
+	free(array);
+	return res;
+}
+
+/*
+ * Migrate the triggers that were found, and tell of each.  outcomes gets one
+ * for each row.  Returns how many became captures.
+ */
+static int
+migrate(Admin *a, const PGresult *found, Outcome *outcomes)
+{
+	int rows = PQntuples(found);
+	int done = 0;
+	Progress p;
+
+	progress_begin(&p, a, "migrate", "triggers");
 	for (int row = 0; row < rows;)
 	{
-		const char *relid = PQgetvalue(res, row, 0);
-		Outcome *first = *outcomes + *n;
-		int count = 0;
+		const char *relid = PQgetvalue(found, row, 0);
+		Outcome *first = &outcomes[row];
+		int n = 0;
 
-		for (; row < rows && strcmp(PQgetvalue(res, row, 0), relid) == 0; row++)
-			first[count++] = (Outcome){.table = copy(PQgetvalue(res, row, 1)),
-									   .trigger = copy(PQgetvalue(res, row, 2)),
-									   .queue = copy(PQgetvalue(res, row, 3))};
-		if (migrate_table(a, relid, first, count))
-			*done += count;
+		progress_show(&p, row, rows);
+		for (; row < rows && strcmp(PQgetvalue(found, row, 0), relid) == 0;
+			 row++)
+			first[n++] = (Outcome){.table = PQgetvalue(found, row, 1),
+								   .trigger = PQgetvalue(found, row, 2),
+								   .queue = PQgetvalue(found, row, 3)};
+		if (migrate_table(a, relid, first, n))
+			done += n;
 		if (!a->json)
-			for (int i = 0; i < count; i++)
-				print_outcome(a, &first[i]);
-		*n += count;
+			progress_clear();
+		for (int i = 0; i < n && !a->json; i++)
+			print_outcome(a, &first[i]);
 	}
-	PQclear(res);
+	progress_clear();
+	return done;
 }
 
 /* Whose events still come from triggers, beside those of captures? */
@@ -253,9 +269,10 @@ warn_of_mixed_queues(Admin *a)
 void
 admin_migrate(Admin *a, int argc, char **argv)
 {
-	Outcome *outcomes = NULL;
-	int n = 0;
-	int done = 0;
+	PGresult *found;
+	Outcome *outcomes;
+	int n;
+	int done;
 
 	if (!admin_has_function(a, "pgq.capture_trigger(regclass, name)"))
 		admin_fail("It needs the extension pgq 4.0; command \"install\" says "
@@ -266,10 +283,19 @@ admin_migrate(Admin *a, int argc, char **argv)
 		admin_fail("Command \"slot create\" makes the slot that captured "
 				   "changes come from.",
 				   "capture is not started in this database");
-	if (argc == 0)
-		migrate(a, NULL, &outcomes, &n, &done);
 	for (int i = 0; i < argc; i++)
-		migrate(a, argv[i], &outcomes, &n, &done);
+	{
+		found = find(a, 1, &argv[i]);
+		if (PQntuples(found) == 0)
+			admin_fail(NULL, "table %s has no trigger of PgQ", argv[i]);
+		PQclear(found);
+	}
+	found = find(a, argc, argv);
+	n = PQntuples(found);
+	outcomes = calloc(n + 1, sizeof(Outcome));
+	if (outcomes == NULL)
+		admin_fail(NULL, "out of memory");
+	done = migrate(a, found, outcomes);
 	if (a->json)
 		print_json(a, outcomes, n, done);
 	else
@@ -277,6 +303,7 @@ admin_migrate(Admin *a, int argc, char **argv)
 				  a->dry_run ? "would become captures" : "became captures",
 				  n - done);
 	free(outcomes);
+	PQclear(found);
 	if (!a->dry_run)
 		warn_of_mixed_queues(a);
 	admin_close_stdout();
