@@ -26,7 +26,7 @@
 #include "clock.h"
 #include "log.h"
 
-/* Seconds until an attempt to connect is given up. */
+/* Seconds until an attempt to connect to a host is given up by default. */
 #define CONNECT_TIMEOUT 30.0
 
 /* First and longest pause between attempts, in seconds. */
@@ -95,6 +95,8 @@ struct Conn
 	int io_fd;
 	bool want_read;
 	struct event *timer; /* time to open, or to give up connecting */
+	double patience;     /* seconds for each host */
+	bool timed_out;      /* a host did not answer in this time */
 	double opened_at;
 	double pause;      /* last pause of conn_back_off() */
 	char *fatal;       /* the server's last words */
@@ -262,6 +264,22 @@ receive_notice(void *arg, const PGresult *res)
 	}
 }
 
+/* Seconds that connect_timeout gives to each host, read as libpq does. */
+static double
+get_connect_timeout(const PGconn *pg)
+{
+	PQconninfoOption *opts = PQconninfo((PGconn *) pg);
+	int seconds = 0;
+
+	for (PQconninfoOption *o = opts; o && o->keyword; o++)
+		if (strcmp(o->keyword, "connect_timeout") == 0 && o->val)
+			seconds = atoi(o->val);
+	PQconninfoFree(opts);
+	if (seconds <= 0)
+		return CONNECT_TIMEOUT;
+	return seconds < 2 ? 2 : seconds;
+}
+
 /* Start to connect; ready() or lost() will be called later. */
 void
 conn_open(Conn *conn)
@@ -302,7 +320,9 @@ conn_open(Conn *conn)
 	conn->state = CONN_CONNECTING;
 	conn->want_read = true;
 	PQsetNoticeReceiver(conn->pg, receive_notice, conn);
-	tv = conn_timeval(CONNECT_TIMEOUT);
+	conn->timed_out = false;
+	conn->patience = get_connect_timeout(conn->pg);
+	tv = conn_timeval(conn->patience);
 	event_add(conn->timer, &tv);
 	set_io(conn, EV_WRITE);
 }
@@ -337,6 +357,22 @@ conn_reset_back_off(Conn *conn)
 	conn->pause = 0;
 }
 
+/*
+ * A host does not answer.  libpq goes on with the next one only when
+ * connecting to it fails, which can take minutes: so make it fail now.
+ */
+static bool
+give_up_host(Conn *conn)
+{
+	struct timeval tv = conn_timeval(conn->patience);
+
+	if (shutdown(PQsocket(conn->pg), SHUT_RDWR) < 0)
+		return false;
+	conn->timed_out = true;
+	event_add(conn->timer, &tv);
+	return true;
+}
+
 static void
 handle_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -346,7 +382,7 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 		conn_fail(conn, conn->start_error);
 	else if (conn->state == CONN_CLOSED)
 		conn_open(conn);
-	else
+	else if (conn->state != CONN_CONNECTING || !give_up_host(conn))
 		conn_fail(conn, "timeout while connecting");
 }
 
@@ -462,9 +498,25 @@ finish_setup(Conn *conn, const PGresult *res, void *arg)
 	conn->hooks->ready(conn, conn->arg);
 }
 
+/* No host could be connected to. */
+static void
+fail_to_connect(Conn *conn)
+{
+	char *why;
+
+	if (asprintf(&why, "%s%s",
+				 conn->timed_out ? "timeout while connecting: " : "",
+				 PQerrorMessage(conn->pg)) < 0)
+		abort();
+	conn_fail(conn, why);
+	free(why);
+}
+
 static void
 poll_connecting(Conn *conn)
 {
+	/* the socket of the next host often gets the number of the last one's */
+	stop_io(conn);
 	switch (PQconnectPoll(conn->pg))
 	{
 		case PGRES_POLLING_READING:
@@ -483,7 +535,7 @@ poll_connecting(Conn *conn)
 						   finish_setup, NULL);
 			break;
 		default:
-			conn_fail(conn, PQerrorMessage(conn->pg));
+			fail_to_connect(conn);
 			break;
 	}
 }
