@@ -313,11 +313,17 @@ sub compile
 	return $to;
 }
 
+# A server as people run it.  The test harness saves memory and disk: a megabyte of
+# buffers would make whoever writes wait for his own pages, and its WAL.  Segments
+# are used again, as on a server that has been running for a while.
 sub new_ours
 {
 	my ($name, %opt) = @_;
-	return new_server($name, %opt,
-		conf => ($smoke ? '' : "fsync = on\n") . "max_wal_size = 8GB\n" . ($opt{conf} // ''));
+	my $conf = "shared_buffers = 128MB\nwal_log_hints = off\n"
+	  . "max_wal_size = 8GB\nmin_wal_size = 4GB\n";
+
+	$conf .= "fsync = on\n" if !$smoke;
+	return new_server($name, %opt, conf => $conf . ($opt{conf} // ''));
 }
 
 # Our server: with wal2json if there is one, and with the plugin that does

@@ -81,39 +81,45 @@ sub updates
 	return;
 }
 
-# Changes written and in the queue a second, when two writers do what they can.
+# Changes written a second by two writers who do what they can.
+sub writing
+{
+	my ($node, $db) = @_;
+	my $n;
+	my $t = elapsed(sub {
+		(undef, $n) = run_pgbench($node, $db, orders_row(100) . ';');
+		wait_ingest($node, $db) if $db eq 'together';
+	});
+
+	return 100 * $n / $t;
+}
+
+# The same with all of them in the queue.  Without capture they show what the two
+# processors could do at best.
 sub together
 {
 	my ($bare) = @_;
-	my $script = orders_row(100) . ';';
-	my $peer = old() // $bare;
+	my $in = 'changes written';
+	my $to = old() ? "PgQ 3.5's jsontriga" : 'written only';
+	my %rate;
 
 	new_database(ours(), 'together');
 	sql(ours(), 'together', "$orders; select pgq.create_queue('q');"
 		. " select pgq.capture_table('q', 'orders')");
-	compare('changes written and in the queue a second, / '
-		. (old() ? "PgQ 3.5's jsontriga" : 'written only'),
-		old() ? '>= 2.5' : '', '/s',
-		sub {
+	%rate = alternate(
+		ours => sub {
 			my $pgqd = start_pgqd(ours(), database_list => 'together');
-			my $n;
-
 			wait_ingest(ours(), 'together');
-			my $t = elapsed(sub {
-				(undef, $n) = run_pgbench(ours(), 'together', $script);
-				wait_ingest(ours(), 'together');
-			});
+			my $rate = writing(ours(), 'together');
 			$pgqd->stop;
-			return 100 * $n / $t;
+			return $rate;
 		},
-		sub {
-			my $n;
-			my $t = elapsed(sub {
-				(undef, $n) = run_pgbench($peer,
-					$peer == $bare ? 'postgres' : 'writer', $script);
-			});
-			return 100 * $n / $t;
-		});
+		bare => sub { writing($bare, 'postgres') },
+		old() ? (old => sub { writing(old(), 'writer') }) : ());
+	report("$in and in the queue a second, / $to", old() ? '>= 2.5' : '', '/s',
+		$rate{ours}, $rate{old} // $rate{bare});
+	report("$in a second without any capture / $to", '', '/s', $rate{bare},
+		$rate{old}) if old();
 	sql(ours(), 'together', 'select pgq.stop_capture()');
 	return;
 }
