@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use BenchTools;
+use IO::Handle;
 use IPC::Run ();
 use PgqTest;
 use PostgreSQL::Test::Utils;
@@ -29,7 +30,7 @@ sub measure
 				printf "%.3f\n", 1000 * ($now - timegm($6, $5, $4, $3, $2 - 1, $1) - ($7 // 0));
 			}
 		}, 'pgqadm', '-d', ours()->connstr('latency'), 'consume', 'q', 'c',
-		'--timeout', $smoke ? 3 : 4
+		'--timeout', $smoke ? 3 : 10
 	], \undef, \$out, \$err);
 
 	sleep 1;
@@ -38,13 +39,49 @@ sub measure
 	return split(/\n/, $out // '');
 }
 
+# What the disk takes to make a page of WAL safe: milliseconds, one for each.
+sub flushes
+{
+	my $node = ours();
+	my $file = $node->data_dir . '/pg_wal/flush';
+	my @ms;
+
+	open(my $fh, '+>', $file) or die "$file: $!";
+	syswrite($fh, "\0" x (16 << 20));
+	$fh->sync;
+	for my $page (1 .. ($smoke ? 10 : 1000))
+	{
+		sysseek($fh, 8192 * $page, 0);
+		syswrite($fh, "\1" x 8192);
+		push @ms, 1000 * elapsed(sub { $fh->sync });
+		sleep 0.002;
+	}
+	close $fh;
+	unlink $file;
+	return @ms;
+}
+
+# percentiles(WHAT, MILLISECONDS, GOAL p50, GOAL p99)
+sub percentiles
+{
+	my ($what, $ms, $p50, $p99) = @_;
+
+	value("$what: p50", $p50 ? "<= $p50 ms" : '', 'ms', percentile(50, @$ms));
+	value("$what: p99", $p99 ? "<= $p99 ms" : '', 'ms', percentile(99, @$ms));
+	return;
+}
+
 sub commit_to_consumer
 {
 	my $script = orders_row(1) . ';';
+	my @thousand = ('1,000 transactions a second', '-R', 1000, '-c', 4);
+	my @one = ('1 transaction a second', '-R', 1, '-c', 1);
 	my @cases = (
-		[ '1,000 transactions a second', 5, 15, '-R', 1000, '-c', 4 ],
-		[ '1 transaction a second', 2, 5, '-R', 1, '-c', 1 ],
-		[ 'as many transactions as two writers can', 0, 0, '-c', 2 ]);
+		[ 5, 15, @thousand ],
+		[ 2, 5, @one ],
+		[ 0, 0, 'as many transactions as two writers can', '-c', 2 ]);
+	# what of it isn't the disk
+	my @no_disk = ([ 0, 0, @thousand ], [ 0, 0, @one ]);
 	my $run = $smoke ? 1 : 10;
 
 	new_database(ours(), 'latency');
@@ -52,17 +89,25 @@ sub commit_to_consumer
 		. " select pgq.capture_table('q', 'orders'); select pgq.register_consumer('q', 'c')");
 	my $pgqd = start_pgqd(ours(), database_list => 'latency');
 	wait_ingest(ours(), 'latency');
-	foreach my $case ($smoke ? $cases[0] : @cases)
+	percentiles('a flush of a page by this disk', [ flushes() ]);
+	foreach my $fsync ('on', 'off')
 	{
-		my ($rate, $p50, $p99, @args) = @$case;
-		my @ms = measure($script, @args, '-T', $p50 == 2 ? 3 * $run : $run);
+		my $without = $fsync eq 'on' ? '' : ' (fsync = off)';
 
-		ok(@ms > 0, "events arrived at $rate");
-		value("commit to consumer, $rate: p50", $p50 ? "<= $p50 ms" : '', 'ms',
-			percentile(50, @ms));
-		value("commit to consumer, $rate: p99", $p99 ? "<= $p99 ms" : '', 'ms',
-			percentile(99, @ms));
+		sql(ours(), 'postgres', "alter system set fsync = $fsync") if !$smoke;
+		sql(ours(), 'postgres', 'select pg_reload_conf()');
+		foreach my $case ($smoke ? $cases[0]
+			: $fsync eq 'on' ? @cases : @no_disk)
+		{
+			my ($p50, $p99, $rate, @args) = @$case;
+			my @ms = measure($script, @args, '-T', $rate eq $one[0] ? 3 * $run : $run);
+
+			ok(@ms > 0, "events arrived at $rate");
+			percentiles("commit to consumer, $rate$without", \@ms, $p50, $p99);
+		}
 	}
+	sql(ours(), 'postgres', 'alter system reset fsync');
+	sql(ours(), 'postgres', 'select pg_reload_conf()');
 	$pgqd->stop;
 	sql(ours(), 'latency', 'select pgq.stop_capture()');
 	return;
