@@ -200,8 +200,11 @@ config_free(Config *config)
 void
 config_print_sample(void)
 {
+	/* with it all switches work */
+	static const char *const set[] = {"pidfile", "~/pgqd.pid", NULL};
+
 	printf(
 		"# Sample configuration of pgqd.  Keys stand with their defaults;\n"
 		"# seconds may be fractions, sizes may have units (kB, MB, GB).\n\n");
-	ini_print_sample(stdout, "pgqd", keys);
+	ini_print_sample(stdout, "pgqd", keys, set);
 }

@@ -535,16 +535,27 @@ ini_free(const IniKey *keys, void *config)
 	}
 }
 
-/* Print a sample file: every key with its meaning and its default. */
+/*
+ * Print a sample file that can be used: every key with its meaning and its
+ * default, commented out but for those in "set": name, value ... NULL.
+ */
 void
-ini_print_sample(FILE *out, const char *section, const IniKey *keys)
+ini_print_sample(FILE *out, const char *section, const IniKey *keys,
+				 const char *const *set)
 {
 	fprintf(out, "[%s]\n", section);
 	for (; keys->name; keys++)
 	{
+		const char *const *s = set;
+
 		if (keys->type == INI_IGNORED)
 			continue;
-		fprintf(out, "\n# %s\n#%s = %s\n", keys->help, keys->name,
-				keys->def ? keys->def : "");
+		while (*s && strcmp(*s, keys->name) != 0)
+			s += 2;
+		fprintf(out, "\n# %s\n%s%s = %s\n", keys->help, *s ? "" : "#",
+				keys->name,
+				*s          ? s[1]
+				: keys->def ? keys->def
+							: "");
 	}
 }

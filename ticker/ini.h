@@ -48,8 +48,8 @@ extern bool ini_load(const char *file, const char *section, const IniKey *keys,
 extern bool ini_has_section(const char *file, const char *section);
 extern void ini_set_defaults(const IniKey *keys, void *config);
 extern void ini_free(const IniKey *keys, void *config);
-extern void ini_print_sample(FILE *out, const char *section,
-							 const IniKey *keys);
+extern void ini_print_sample(FILE *out, const char *section, const IniKey *keys,
+							 const char *const *set);
 extern bool ini_parse_number(const char *text, double *value);
 
 #endif /* PGQ_INI_H */

@@ -35,7 +35,11 @@ static const char usage[] =
 	" --ini      Show sample config file\n"
 	"  -s        Stop: send SIGINT to running process\n"
 	"  -k        Kill: send SIGTERM to running process\n"
-	"  -r        Reload: send SIGHUP to running process\n";
+	"  -r        Reload: send SIGHUP to running process\n"
+	"Example:\n"
+	"  pgqd --ini > pgqd.ini\n"
+	"  pgqd -d pgqd.ini\n"
+	"  pgqd -s pgqd.ini\n";
 
 /* Values of getopt_long() for options without a letter. */
 enum

@@ -96,6 +96,10 @@ number_or_fail(const char *option, const char *text)
 	return value;
 }
 
+/* What is set in the ini file of --ini. */
+static const char *const sample[] = {"db", "dbname=shop", "pidfile",
+									 "~/%(job_name)s.pid", NULL};
+
 /* The options of one run that are not kept in Admin. */
 typedef struct Words
 {
@@ -205,7 +209,7 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			a->wait = true;
 			break;
 		case OPT_INI:
-			ini_print_sample(stdout, "pgqadm", pgqadm_ini_keys);
+			ini_print_sample(stdout, "pgqadm", pgqadm_ini_keys, sample);
 			exit(0);
 		case OPT_HELP:
 			w->help = true;

@@ -36,7 +36,7 @@ my $shell = IPC::Run::start(
 # Functions may have such names in bash.
 $in .= join('', map { "function $_ { :; }\n" }
 	  qw(make sudo scripts/demo scripts/install-deps scripts/check));
-$in .= "export PGHOST='" . $node->host . "' PGPORT=" . $node->port
+$in .= "export HOME='$dir' PGHOST='" . $node->host . "' PGPORT=" . $node->port
   . " PGDATABASE=postgres\n";
 
 # until(PATTERN): pumps the shell until its output has it, or it ends.
