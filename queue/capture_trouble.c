@@ -16,6 +16,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
@@ -96,6 +97,9 @@ capture_trouble_add(const FrameWarning *warning)
 			rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	systable_endscan(scan);
 	table_close(rel, NoLock);
+
+	/* the next frame of the same call has to see it */
+	CommandCounterIncrement();
 }
 
 /*
