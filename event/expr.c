@@ -19,7 +19,9 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/transam.h"
+#include "catalog/pg_language_d.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -37,6 +39,8 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "event/compat.h"
 #include "event/event.h"
@@ -207,6 +211,49 @@ check_node(Node *node, void *context)
 	return expression_tree_walker(node, check_node, context);
 }
 
+static bool
+is_sql_function(Oid function, void *context)
+{
+	HeapTuple tup = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool is_sql = HeapTupleIsValid(tup) &&
+				  ((Form_pg_proc) GETSTRUCT(tup))->prolang == SQLlanguageId;
+
+	if (HeapTupleIsValid(tup))
+		ReleaseSysCache(tup);
+	return is_sql;
+}
+
+/*
+ * Some built-in functions are written in SQL.  The planner replaces them by
+ * what they say, but not always; those that are left would run as queries.
+ */
+static bool
+check_planned(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_sql_function, NULL))
+		refuse(context, "A function in it is written in SQL, and its arguments "
+						"are too complex for it.");
+	return expression_tree_walker(node, check_planned, context);
+}
+
+/* Constant calls are evaluated here, for which functions in SQL need a snapshot. */
+static Expr *
+plan(const ExprSource *source, Node *node)
+{
+	bool push = !ActiveSnapshotSet();
+	Expr *expr;
+
+	if (push)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	expr = expression_planner((Expr *) node);
+	if (push)
+		PopActiveSnapshot();
+	check_planned((Node *) expr, (void *) source);
+	return expr;
+}
+
 /*
  * Settings that change what an expression means get fixed values, until
  * AtEOXact_GUC() with the result.
@@ -304,7 +351,7 @@ event_expr_make(Relation rel, const char *option, const char *source,
 
 	old = MemoryContextSwitchTo(estate->es_query_cxt);
 	node = analyze(&about, is_condition);
-	expr->state = ExecPrepareExpr((Expr *) node, estate);
+	expr->state = ExecInitExpr(plan(&about, node), NULL);
 	expr->econtext = CreateExprContext(estate);
 	expr->slot = MakeSingleTupleTableSlot(
 		CreateTupleDescCopy(RelationGetDescr(rel)), &TTSOpsVirtual);
