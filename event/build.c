@@ -14,15 +14,14 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "utils/memutils.h"
 
 #include "event/event.h"
 
 /*
- * Rows with more text than this may exceed what an event can hold once they
- * are escaped, and are built with a net below.
+ * Larger rows may have more text than an event can hold, and are built with a
+ * net below: eight bytes of an array of numeric can become 131,000 digits.
  */
-#define LARGE_ROW (100 * 1024 * 1024)
+#define SMALL_ROW (32 * 1024)
 
 /* What a buffer may keep between rows. */
 #define LARGE_BUFFER (1024 * 1024)
@@ -330,13 +329,79 @@ key_of_row(const EventPlan *plan, const EventRow *row)
 	return key;
 }
 
+/*
+ * In PG_CATCH: go on, in context cxt, if the error says that something has got
+ * too large.
+ */
+static void
+forgive_size(MemoryContext cxt)
+{
+	/* by elog(), so nobody translates it */
+	static const char alloc[] = "invalid memory alloc request size";
+	ErrorData *error;
+
+	MemoryContextSwitchTo(cxt);
+	error = CopyErrorData();
+	if (error->sqlerrcode != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+		error->sqlerrcode != ERRCODE_OUT_OF_MEMORY &&
+		strncmp(error->message, alloc, strlen(alloc)) != 0)
+		PG_RE_THROW();
+	FreeErrorData(error);
+	FlushErrorState();
+}
+
+/* As build(), but -1 if something got too large. */
+static int
+try_build(EventPlan *plan, EventScratch *scratch, EventOp op,
+		  const EventRow *oldrow, const EventRow *newrow, Event *events)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	volatile int n = -1;
+
+	PG_TRY();
+	{
+		n = build(plan, scratch, op, oldrow, newrow, events);
+	}
+	PG_CATCH();
+	{
+		forgive_size(cxt);
+	}
+	PG_END_TRY();
+	return n;
+}
+
+/* Write the key of a row, or nothing of it where that is too large itself. */
+static void
+try_put_key(const EventPlan *plan, const EventRow *row, StringInfo buf)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	EventRow *key = key_of_row(plan, row);
+	volatile bool fits = false;
+
+	PG_TRY();
+	{
+		put_row(plan, key, true, buf);
+		fits = buf->len <= FRAME_MAX_EVENT / 2;
+	}
+	PG_CATCH();
+	{
+		forgive_size(cxt);
+	}
+	PG_END_TRY();
+	if (fits)
+		return;
+	resetStringInfo(buf);
+	for (int i = 0; i < plan->ncolumns; i++)
+		key->absent[plan->columns[i].index] = true;
+	put_row(plan, key, true, buf);
+}
+
 /* An event in place of one that is too large: its type, table and key. */
 static int
 build_too_large(EventPlan *plan, EventScratch *scratch, EventOp op,
 				const EventRow *oldrow, const EventRow *newrow, Event *events)
 {
 	static const char flag[] = "too large";
-	const EventRow *row = oldrow ? oldrow : newrow;
 	StringInfo buf = &scratch->data[0];
 
 	plan->too_large++;
@@ -346,7 +411,7 @@ build_too_large(EventPlan *plan, EventScratch *scratch, EventOp op,
 									   : plan->type_delete,
 			   &events[0]);
 	resetStringInfo(buf);
-	put_row(plan, key_of_row(plan, row), true, buf);
+	try_put_key(plan, oldrow ? oldrow : newrow, buf);
 	set_field(&events[0], EVENT_DATA, buf);
 	events[0].field[EVENT_EXTRA3].str = flag;
 	events[0].field[EVENT_EXTRA3].len = strlen(flag);
@@ -369,36 +434,23 @@ int
 event_build(EventPlan *plan, EventScratch *scratch, EventOp op,
 			const EventRow *oldrow, const EventRow *newrow, Event *events)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	volatile int n = -1;
+	bool fits;
+	int n;
 
 	/* in a trigger the writer's statement fails */
-	if (plan->is_trigger ||
-		likely(row_size(plan, oldrow) + row_size(plan, newrow) < LARGE_ROW))
+	if (plan->is_trigger)
 		return build(plan, scratch, op, oldrow, newrow, events);
 
-	PG_TRY();
-	{
+	if (likely(row_size(plan, oldrow) + row_size(plan, newrow) < SMALL_ROW))
 		n = build(plan, scratch, op, oldrow, newrow, events);
-		for (int i = 0; i < n; i++)
-			if (frame_event_size(&events[i]) > FRAME_MAX_BODY - 1024)
-				n = -1;
-	}
-	PG_CATCH();
-	{
-		int code = geterrcode();
+	else
+		n = try_build(plan, scratch, op, oldrow, newrow, events);
 
-		/* "invalid memory alloc request size" comes as an internal error */
-		if (code != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
-			code != ERRCODE_INTERNAL_ERROR && code != ERRCODE_OUT_OF_MEMORY)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(cxt);
-		FlushErrorState();
-		n = -1;
-	}
-	PG_END_TRY();
-
-	if (n < 0)
+	/* expressions make large text of small rows, too */
+	fits = n >= 0;
+	for (int i = 0; i < n; i++)
+		fits = fits && frame_event_size(&events[i]) <= FRAME_MAX_EVENT;
+	if (unlikely(!fits))
 		n = build_too_large(plan, scratch, op, oldrow, newrow, events);
 	return n;
 }

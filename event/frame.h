@@ -17,6 +17,9 @@
 
 #include "event/frame_format.h"
 
+/* Largest event that fits into a frame with any name of a queue, in bytes. */
+#define FRAME_MAX_EVENT (FRAME_MAX_BODY - 16384)
+
 /* Indexes of Event.field, in the order of the columns and of the frame. */
 typedef enum EventFieldNo
 {

@@ -93,10 +93,12 @@ emit(const Target *target, const Event *event)
 	StringInfoData buf;
 	FrameWriter w = {.buf = &buf, .start = -1};
 
-	if (frame_event_size(event) > FRAME_MAX_BODY - 1024)
+	if (frame_event_size(event) > FRAME_MAX_EVENT)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("event is too large")));
+				 errmsg("event is too large"),
+				 errdetail("It has %zu bytes, %d at most.",
+						   frame_event_size(event), FRAME_MAX_EVENT)));
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, secret, EVENT_SECRET_LEN);
 	frame_open_events(&w, target->queue.name, 0);
