@@ -78,8 +78,8 @@ extern "C"
 
 	/*
  * One event, as pgq.get_batch_events gives it.  The strings belong to the
- * PgqConsumer and are good until the next call on it, except pgq_retry() and
- * the pgq_error() family.  NULL is SQL NULL.
+ * PgqConsumer and are good until the next call on it, except pgq_retry(),
+ * pgq_connection() and the pgq_error() family.  NULL is SQL NULL.
  */
 	typedef struct PgqEvent
 	{
