@@ -130,6 +130,7 @@ find_no_pgq(Database *db, const char *why)
 	else if (!db->no_pgq)
 		log_info("[%s]: no pgq here: %s", db->name, why);
 	db->no_pgq = true;
+	trouble_clear(&db->trouble, db->name, NULL);
 	free(db->version);
 	db->version = NULL;
 	stop_work(db);

@@ -158,6 +158,14 @@ ingest_restart(Ingest *ingest)
 	ingest_pause(ingest, conn_back_off(ingest->conn));
 }
 
+/* It is not for us to read the slot: nothing is wrong with that. */
+static void
+forget_troubles(Ingest *ingest)
+{
+	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
+	trouble_clear(&ingest->wait_trouble, ingest->dbname, NULL);
+}
+
 /* Switch off at once. */
 void
 ingest_stop(Ingest *ingest)
@@ -166,6 +174,7 @@ ingest_stop(Ingest *ingest)
 	close_all(ingest);
 	ingest->state = INGEST_OFF;
 	ingest->standing_by = false;
+	forget_troubles(ingest);
 }
 
 /* Switch on, if it is off. */
@@ -292,6 +301,7 @@ stand_by(Ingest *ingest, const char *pid)
 				 "over",
 				 ingest->dbname, ingest->slot, pid);
 	ingest->standing_by = true;
+	forget_troubles(ingest);
 	sleep_for(ingest, pause < STAND_BY_PAUSE ? pause : STAND_BY_PAUSE);
 }
 

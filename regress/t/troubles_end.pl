@@ -1,0 +1,69 @@
+# A trouble that is over is not shown any more: of a slot that is no longer
+# wanted, of a server that was away, of a pgqd that stands by.
+
+use strict;
+use warnings;
+
+use HTTP::Tiny;
+use PgqTest;
+use Test::More;
+
+my $node = new_server('main');
+my $db = new_database($node, 'shop');
+my $http = HTTP::Tiny->new(timeout => 20);
+my @ports;
+
+sub start
+{
+	push @ports, PostgreSQL::Test::Cluster::get_free_port();
+	return start_pgqd($node, http_listen => "127.0.0.1:$ports[-1]");
+}
+
+sub health
+{
+	return $http->get("http://127.0.0.1:$_[0]/health")->{content};
+}
+
+sub becomes_healthy
+{
+	my ($port, $name) = @_;
+	eval { wait_for('health', sub { health($port) =~ /^ok$/m }, 25) };
+	like(health($port), qr/^ok$/m, $name);
+	return;
+}
+
+my $first = start();
+$first->wait_log(qr/serves http|without libmicrohttpd/);
+plan skip_all => 'pgqd was built without libmicrohttpd'
+  if $first->text =~ /without libmicrohttpd/;
+$first->wait_log(qr/ingest reads slot/);
+becomes_healthy($ports[0], 'all is well');
+
+sql($node, $db, 'select pg_terminate_backend(active_pid) from pg_replication_slots');
+wait_for('the slot to be dropped',
+	sub { ($node->psql($db, q{select pg_drop_replication_slot('pgq_shop')}))[0] == 0 });
+wait_for('a fault', sub { health($ports[0]) =~ /slot is missing/ });
+sql($node, $db, 'select pgq.stop_capture()');
+becomes_healthy($ports[0], 'a missing slot is no trouble after stop_capture');
+
+sql($node, $db, 'select pgq.start_capture()');
+my $second = start();
+wait_for('one that stands by', sub { ($first->text . $second->text) =~ /stands by/ });
+$node->stop('immediate');
+wait_for('a fault', sub { health($_) =~ /connection/ }) foreach @ports;
+$node->start;
+becomes_healthy($_, 'well again after a restart of the server') foreach @ports;
+wait_for('one to read, one to stand by', sub {
+	my $text = join('', map { $http->get("http://127.0.0.1:$_/metrics")->{content} } @ports);
+	return $text =~ /stands by/ && $text =~ /ingest runs/;
+});
+like(health($_), qr/^ok$/m, 'whether it reads the slot or stands by') foreach @ports;
+foreach my $port (@ports)
+{
+	like($http->get("http://127.0.0.1:$port/metrics")->{content},
+		qr/^pgqd_database_troubles\{database="postgres"\} 0$/m,
+		'none in a database without pgq');
+}
+is($_->stop, 0, 'pgqd ends cleanly') foreach $first, $second;
+
+done_testing();
