@@ -202,11 +202,13 @@ COMMENT ON FUNCTION pgq._capture_drop_index() IS
 	'Refuses DROP INDEX CONCURRENTLY of the replica identity of a captured table.';
 
 
--- ALTER INDEX renames tables, too; CREATE may add a partition.
+-- ALTER INDEX renames tables, too, and ALTER VIEW their columns; CREATE may add
+-- a partition.
 CREATE EVENT TRIGGER pgq_capture_ddl ON ddl_command_end
 	WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER INDEX',
-				 'ALTER TYPE', 'ALTER SCHEMA', 'CREATE TABLE',
-				 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
+				 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER TYPE',
+				 'ALTER SCHEMA', 'CREATE TABLE', 'CREATE FOREIGN TABLE',
+				 'CREATE SCHEMA')
 	EXECUTE FUNCTION pgq._capture_ddl();
 ALTER EVENT TRIGGER pgq_capture_ddl ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER pgq_capture_ddl IS

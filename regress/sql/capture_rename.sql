@@ -122,6 +122,12 @@ RESET quote_all_identifiers;
 RESET ROLE;
 SELECT arguments FROM args WHERE table_name = 'ren.trg';
 
+-- the server lets other commands rename columns of tables, too
+ALTER VIEW trg RENAME c TO v;
+SELECT arguments FROM args WHERE table_name = 'ren.trg';
+ALTER MATERIALIZED VIEW trg RENAME v TO c;
+SELECT arguments FROM args WHERE table_name = 'ren.trg';
+
 -- arguments that get too long
 SELECT pgq.capture_table('ren_q', 'trg', 'when=' || repeat('c > '''' and ', 600) || 'true');
 ALTER TABLE trg RENAME c TO c_with_a_name_that_is_much_longer;
