@@ -78,6 +78,7 @@ typedef struct DecoderWarning
 typedef struct DecoderState
 {
 	bool frames; /* format: frames, else text */
+	bool pinned; /* settings are, and are to be restored */
 
 	MemoryContext change_cxt; /* reset after every change */
 	MemoryContext txn_cxt;    /* reset after every transaction */

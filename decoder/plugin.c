@@ -49,6 +49,7 @@ pgq_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 	if (!is_init)
 	{
 		settings_pin();
+		state->pinned = true;
 		capture_cache_init();
 	}
 }
@@ -56,7 +57,10 @@ pgq_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 static void
 pgq_shutdown(LogicalDecodingContext *ctx)
 {
-	settings_restore();
+	DecoderState *state = ctx->output_plugin_private;
+
+	if (state->pinned)
+		settings_restore();
 }
 
 /* A committed transaction begins; nothing is sent before its first event. */

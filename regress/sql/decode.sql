@@ -303,6 +303,15 @@ SELECT 1 FROM pg_logical_slot_peek_changes('regress_decode', NULL, NULL, 'proto_
 SELECT 1 FROM pg_logical_slot_peek_changes('regress_decode', NULL, NULL, 'speed', 'high');
 SELECT 1 FROM pg_logical_slot_peek_changes('regress_decode', NULL, NULL, 'format', 'frames');
 SHOW datestyle;
+-- nor does making a slot after that touch those of whoever does it
+CREATE FUNCTION dec_other_slot() RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM pg_create_logical_replication_slot('regress_decode2', 'pgq');
+    RETURN current_setting('search_path');
+END $$;
+SELECT dec_other_slot(), current_setting('search_path');
+SELECT pg_drop_replication_slot('regress_decode2');
+DROP FUNCTION dec_other_slot;
 
 -- clean up
 SET client_min_messages = warning;
