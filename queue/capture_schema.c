@@ -103,6 +103,7 @@ pgq__capture_schema_set(PG_FUNCTION_ARGS)
 	Datum values[RULE_NATTS];
 	bool nulls[RULE_NATTS] = {false, false, false};
 
+	PreventCommandIfReadOnly("pgq.capture_schema()");
 	require_schema_rights(schema);
 	(void) event_args_parse(args);
 	capture_require_queue(text_to_cstring(queue));
@@ -139,6 +140,7 @@ pgq__capture_schema_unset(PG_FUNCTION_ARGS)
 	HeapTuple tup;
 	int n = 0;
 
+	PreventCommandIfReadOnly("pgq.uncapture_schema()");
 	require_schema_rights(schema);
 	rel = open_rules();
 	scan = begin_scan(rel, schema, queue);

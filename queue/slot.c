@@ -308,6 +308,7 @@ pgq_start_capture(PG_FUNCTION_ARGS)
 	XLogRecPtr lsn;
 
 	PreventCommandDuringRecovery("pgq.start_capture()");
+	PreventCommandIfReadOnly("pgq.start_capture()");
 	slot_require_logical_wal();
 
 	/* only one at a time; nobody else but ingest_problem writes there */
@@ -367,6 +368,7 @@ pgq_stop_capture(PG_FUNCTION_ARGS)
 	int result;
 
 	PreventCommandDuringRecovery("pgq.stop_capture()");
+	PreventCommandIfReadOnly("pgq.stop_capture()");
 	LockRelationOid(slot_table_oid("slot"), ShareRowExclusiveLock);
 	slot = slot_name_argument(fcinfo, slot_read_row(NULL));
 
@@ -434,6 +436,7 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	bool nulls[3] = {false, false, false};
 
 	PreventCommandDuringRecovery("pgq.resync_capture()");
+	PreventCommandIfReadOnly("pgq.resync_capture()");
 	slot_require_logical_wal();
 	require_plugin_allowed();
 	LockRelationOid(slot_table_oid("slot"), ShareRowExclusiveLock);

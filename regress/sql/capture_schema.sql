@@ -88,6 +88,12 @@ SELECT pgq.capture_schema('sch_q', 'sch_renamed', 'colour=red');
 SELECT pgq.capture_schema('sch_q', 'pg_catalog');
 SELECT pgq.capture_schema('sch_q', NULL);
 SELECT pgq.drop_queue('sch_q');
+START TRANSACTION READ ONLY;
+SELECT pgq.capture_schema('sch_q', 'sch_own');
+ROLLBACK;
+START TRANSACTION READ ONLY;
+SELECT pgq.uncapture_schema('sch_q', 'sch_renamed');
+ROLLBACK;
 
 SELECT pgq.uncapture_schema('sch_q', 'sch_renamed');
 SELECT * FROM sch_captures();

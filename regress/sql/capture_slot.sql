@@ -132,5 +132,16 @@ SELECT cap.try('select pgq.stop_capture()');
 RESET ROLE;
 SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'cap%';
 
+-- a read-only transaction writes nothing
+SELECT pgq.start_capture('cap_slot');
+START TRANSACTION READ ONLY;
+SELECT cap.try('select pgq.stop_capture()');
+SELECT cap.try('select pgq.resync_capture()');
+COMMIT;
+SELECT pgq.stop_capture();
+START TRANSACTION READ ONLY;
+SELECT cap.try('select pgq.start_capture()');
+COMMIT;
+
 DROP SCHEMA cap CASCADE;
 DROP ROLE cap_nobody, cap_admin, cap_replication;
