@@ -445,16 +445,32 @@ unpack_rows(const TriggerData *tg, TupleDesc desc, EventOp op,
 		unpack_row(&rows->newrow, desc, result_row(tg, op));
 }
 
+static void
+write_event(TriggerData *tg, TriggerState *state, EventOp op)
+{
+	TriggerRows rows;
+
+	check_arguments(tg, state, op);
+	if (op == EVENT_OP_TRUNCATE)
+	{
+		write_truncate_event(tg, state);
+		return;
+	}
+	unpack_rows(tg, state->desc, op, &rows);
+	if (op != EVENT_OP_INSERT)
+		check_key(state, &rows, op);
+	write_row_event(tg, state, &rows, op);
+}
+
 static Datum
 fire(FunctionCallInfo fcinfo, EventFormat format, const char *name)
 {
 	TriggerData *tg = (TriggerData *) fcinfo->context;
 	TriggerState *state;
-	TriggerRows rows;
 	EventOp op;
 	MemoryContext work;
 	MemoryContext old;
-	bool skip;
+	volatile bool skip = false;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -469,18 +485,16 @@ fire(FunctionCallInfo fcinfo, EventFormat format, const char *name)
 								 ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(work);
 	state = acquire_state(tg, format);
-	check_arguments(tg, state, op);
-	if (op == EVENT_OP_TRUNCATE)
-		write_truncate_event(tg, state);
-	else
+	PG_TRY();
 	{
-		unpack_rows(tg, state->desc, op, &rows);
-		if (op != EVENT_OP_INSERT)
-			check_key(state, &rows, op);
-		write_row_event(tg, state, &rows, op);
+		write_event(tg, state, op);
+		skip = state->args->skip;
 	}
-	skip = state->args->skip;
-	release_state(state);
+	PG_FINALLY();
+	{
+		release_state(state);
+	}
+	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(work);
 

@@ -218,6 +218,19 @@ RESET ROLE;
 REVOKE ALL ON trg_base FROM regress_trg_user;
 DROP ROLE regress_trg_user;
 
+-- a trigger that failed leaves nothing behind when its table changes
+CREATE TABLE trg_mem (id int PRIMARY KEY);
+CREATE TRIGGER t AFTER UPDATE ON trg_mem FOR EACH ROW EXECUTE FUNCTION pgq.jsontriga('trg_json');
+INSERT INTO trg_mem VALUES (1);
+SELECT count(*) AS before FROM pg_backend_memory_contexts WHERE name = 'pgq trigger' \gset
+UPDATE trg_mem SET id = 2;
+ALTER TABLE trg_mem ADD a int;
+UPDATE trg_mem SET id = 2;
+ALTER TABLE trg_mem ADD b int;
+UPDATE trg_mem SET id = 2;
+SELECT count(*) - :before AS states FROM pg_backend_memory_contexts WHERE name = 'pgq trigger';
+DROP TABLE trg_mem;
+
 -- clean up
 DROP TABLE trg_base, trg_args, trg_expr, trg_magic, trg_magic2, trg_err CASCADE;
 DROP TABLE trg_skip CASCADE;
