@@ -70,11 +70,15 @@ typedef enum ConnState
 	CONN_COPY
 } ConnState;
 
+/* Statements that one connection prepares, at most. */
+#define MAX_PREPARED 8
+
 typedef struct Query
 {
 	struct Query *next;
 	ConnAnswer answer;
 	void *arg;
+	bool prepared;
 	PGresult *res; /* last result, or the first error */
 } Query;
 
@@ -104,6 +108,10 @@ struct Conn
 
 	Query *first; /* unanswered, oldest first */
 	Query *last;
+
+	/* what the session has prepared; named by its number */
+	const char *prepared[MAX_PREPARED];
+	int nprepared;
 
 	/*
 	 * Goes up with every close: any hook or answer may close the connection,
@@ -221,6 +229,7 @@ conn_close(Conn *conn)
 		free(query);
 	}
 	conn->last = NULL;
+	conn->nprepared = 0;
 	if (conn->pg)
 		PQfinish(conn->pg);
 	conn->pg = NULL;
@@ -425,19 +434,12 @@ conn_want_read(Conn *conn, bool on)
 		event_active(conn->io, EV_READ, 0);
 }
 
-static bool
-send_query(Conn *conn, const char *sql, int nparams, const char *const *values,
-		   const int *lengths, const int *formats, ConnAnswer answer, void *arg)
+/* A query has been handed to libpq, or not ("ok"); its answer will come. */
+static void
+sent_query(Conn *conn, bool ok, bool prepared, ConnAnswer answer, void *arg)
 {
 	Query *query;
-	int ok;
 
-	if (conn->replication)
-		ok = PQsendQuery(conn->pg, sql);
-	else
-		ok = PQsendQueryParams(conn->pg, sql, nparams, NULL, values, lengths,
-							   formats, 0) &&
-			 PQpipelineSync(conn->pg);
 	if (!ok)
 	{
 		/* out of memory, or broken: reported by the next read */
@@ -455,13 +457,28 @@ send_query(Conn *conn, const char *sql, int nparams, const char *const *values,
 		abort();
 	query->answer = answer;
 	query->arg = arg;
+	query->prepared = prepared;
 	if (conn->last)
 		conn->last->next = query;
 	else
 		conn->first = query;
 	conn->last = query;
 	conn_flush(conn);
-	return true;
+}
+
+static void
+send_query(Conn *conn, const char *sql, int nparams, const char *const *values,
+		   const int *lengths, const int *formats, ConnAnswer answer, void *arg)
+{
+	bool ok;
+
+	if (conn->replication)
+		ok = PQsendQuery(conn->pg, sql);
+	else
+		ok = PQsendQueryParams(conn->pg, sql, nparams, NULL, values, lengths,
+							   formats, 0) &&
+			 PQpipelineSync(conn->pg);
+	sent_query(conn, ok, false, answer, arg);
 }
 
 /*
@@ -480,8 +497,41 @@ conn_send(Conn *conn, const char *sql, int nparams, const char *const *values,
 {
 	if (conn->state != CONN_READY)
 		return false;
-	return send_query(conn, sql, nparams, values, lengths, formats, answer,
-					  arg);
+	send_query(conn, sql, nparams, values, lengths, formats, answer, arg);
+	return true;
+}
+
+/*
+ * The same for a statement that is sent again and again: parsed and planned
+ * once in a session.  sql is a constant, known by its address.
+ */
+bool
+conn_send_often(Conn *conn, const char *sql, int nparams,
+				const char *const *values, const int *lengths,
+				const int *formats, ConnAnswer answer, void *arg)
+{
+	char name[16];
+	bool ok = true;
+	int i = 0;
+
+	if (conn->state != CONN_READY)
+		return false;
+	while (i < conn->nprepared && conn->prepared[i] != sql)
+		i++;
+	if (i == MAX_PREPARED)
+		abort();
+	snprintf(name, sizeof(name), "pgqd%d", i);
+	if (i == conn->nprepared)
+	{
+		conn->prepared[conn->nprepared++] = sql;
+		ok = PQsendPrepare(conn->pg, name, sql, nparams, NULL);
+	}
+	ok = ok &&
+		 PQsendQueryPrepared(conn->pg, name, nparams, values, lengths, formats,
+							 0) &&
+		 PQpipelineSync(conn->pg);
+	sent_query(conn, ok, true, answer, arg);
+	return true;
 }
 
 static void
@@ -540,6 +590,17 @@ poll_connecting(Conn *conn)
 	}
 }
 
+/*
+ * A prepared statement has failed.  It may not have come to be, or its result
+ * may be another by now: begin anew.
+ */
+static void
+forget_prepared(Conn *conn)
+{
+	conn->nprepared = 0;
+	send_query(conn, "deallocate all", 0, NULL, NULL, NULL, NULL, NULL);
+}
+
 /* The oldest query is answered: hand its result over. */
 static void
 finish_query(Conn *conn)
@@ -552,6 +613,8 @@ finish_query(Conn *conn)
 		conn->last = NULL;
 	if (query->res == NULL)
 		query->res = PQmakeEmptyPGresult(conn->pg, PGRES_FATAL_ERROR);
+	if (query->prepared && conn_failed(query->res))
+		forget_prepared(conn);
 	if (PQresultStatus(query->res) == PGRES_COPY_BOTH)
 		conn->state = CONN_COPY;
 	if (query->answer)

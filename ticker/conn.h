@@ -57,6 +57,9 @@ extern PGconn *conn_get_pg(const Conn *conn);
 extern bool conn_send(Conn *conn, const char *sql, int nparams,
 					  const char *const *values, const int *lengths,
 					  const int *formats, ConnAnswer answer, void *arg);
+extern bool conn_send_often(Conn *conn, const char *sql, int nparams,
+							const char *const *values, const int *lengths,
+							const int *formats, ConnAnswer answer, void *arg);
 extern void conn_want_read(Conn *conn, bool on);
 extern void conn_flush(Conn *conn);
 extern void conn_fail(Conn *conn, const char *why);

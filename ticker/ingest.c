@@ -293,8 +293,8 @@ send_ingest(Ingest *ingest, const Group *group, uint64_t to)
 	snprintf(from_text, sizeof(from_text), LSN_FORMAT,
 			 LSN_ARGS(ingest->position));
 	snprintf(to_text, sizeof(to_text), LSN_FORMAT, LSN_ARGS(to));
-	conn_send(ingest->conn, ingest_sql, 4, values, lengths, formats,
-			  take_events, ingest);
+	conn_send_often(ingest->conn, ingest_sql, 4, values, lengths, formats,
+					take_events, ingest);
 }
 
 /* Send all statements of a group; their answers come in the same order. */
@@ -318,16 +318,16 @@ send_group(Ingest *ingest)
 		const char *values[1] = {xids};
 
 		ingest->waiting_since = clock_seconds();
-		conn_send(ingest->conn, wait_sql, 1, values, NULL, NULL, take_waited,
-				  ingest);
+		conn_send_often(ingest->conn, wait_sql, 1, values, NULL, NULL,
+						take_waited, ingest);
 		free(xids);
 	}
 	send_ingest(ingest, group, group->end_lsn);
 	if (group->kind == GROUP_LAST)
 		conn_send(ingest->conn, "commit", 0, NULL, NULL, NULL, take_commit,
 				  ingest);
-	conn_send(ingest->conn, wal_end_sql, 0, NULL, NULL, NULL, take_wal_end,
-			  ingest);
+	conn_send_often(ingest->conn, wal_end_sql, 0, NULL, NULL, NULL,
+					take_wal_end, ingest);
 }
 
 /*

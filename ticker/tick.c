@@ -48,6 +48,20 @@
 /* So many transactions can't be in flight: the older ones have ended. */
 #define MAX_XIDS 100000
 
+static const char tick_sql[] = "select queue_name, tick_id, channel"
+							   " from pgq.tick($1::text[], $2::xid[])";
+
+static const char tick_due_sql[] = "select queue_name, tick_id, channel"
+								   " from pgq.tick_due()";
+
+/* before version 4 */
+static const char ticker_sql[] = "select pgq.ticker()";
+
+static const char notify_sql[] =
+	"select pg_catalog.pg_notify(n.channel, n.id)"
+	" from rows from (pg_catalog.unnest($1::text[]),"
+	" pg_catalog.unnest($2::text[])) n (channel, id)";
+
 struct Tick
 {
 	const Config *config;
@@ -144,9 +158,6 @@ take_notified(Conn *conn, const PGresult *res, void *arg)
 static int
 notify_ticks(Tick *tick, const PGresult *res)
 {
-	static const char sql[] = "select pg_catalog.pg_notify(n.channel, n.id)"
-							  " from rows from (pg_catalog.unnest($1::text[]),"
-							  " pg_catalog.unnest($2::text[])) n (channel, id)";
 	Names channels = {0};
 	size_t room = 3;
 	char *ids;
@@ -177,7 +188,8 @@ notify_ticks(Tick *tick, const PGresult *res)
 		char *array = names_to_array(&channels);
 		const char *values[2] = {array, ids};
 
-		conn_send(tick->conn, sql, 2, values, NULL, NULL, take_notified, tick);
+		conn_send_often(tick->conn, notify_sql, 2, values, NULL, NULL,
+						take_notified, tick);
 		free(array);
 	}
 	names_clear(&channels);
@@ -265,10 +277,8 @@ ask(Tick *tick)
 	values[0] = names_to_array(&tick->asked);
 	values[1] = xids_to_array(&tick->asked_xids);
 	tick->asked_at = clock_seconds();
-	tick->asking = conn_send(tick->conn,
-							 "select queue_name, tick_id, channel"
-							 " from pgq.tick($1::text[], $2::xid[])",
-							 2, values, NULL, NULL, take_answer, tick);
+	tick->asking = conn_send_often(tick->conn, tick_sql, 2, values, NULL, NULL,
+								   take_answer, tick);
 	free((char *) values[0]);
 	free((char *) values[1]);
 }
@@ -324,12 +334,9 @@ tick_run_period(Tick *tick, int major)
 {
 	if (tick->period_running)
 		return;
-	tick->period_running = conn_send(
-		tick->conn,
-		major >= 4 ? "select queue_name, tick_id, channel"
-					 " from pgq.tick_due()"
-				   : "select pgq.ticker()",
-		0, NULL, NULL, NULL, take_period_answer, tick);
+	tick->period_running = conn_send_often(
+		tick->conn, major >= 4 ? tick_due_sql : ticker_sql, 0, NULL, NULL, NULL,
+		take_period_answer, tick);
 }
 
 /* The connection is ready: ask what gathered without it. */
