@@ -28,13 +28,14 @@
 
 #define MERGE_EVENTS "500"
 
+/*
+ * Ticks come as fast as the fastest consumer takes them.  One that is
+ * MERGE_EVENTS behind gets so many at once, or it would never catch up.
+ */
 static const char next_batch_sql[] =
-	"select b.id, case when not b.merged then "
-	"pg_catalog.set_config('synchronous_commit', 'off', true) end "
-	"from (select coalesce(m.batch_id, pgq.next_batch($1::text, $2::text)) "
-	"as id, m.batch_id is not null as merged "
+	"select coalesce(m.batch_id, pgq.next_batch($1::text, $2::text)) "
 	"from pgq.next_batch_custom($1::text, $2::text, null, " MERGE_EVENTS
-	", null) m) b";
+	", null) m";
 
 #define EVENT_COLUMNS                                                          \
 	"ev_id, ev_time, ev_txid, ev_retry, ev_type, "                             \
@@ -107,14 +108,6 @@ pgq_next_batch(PgqConsumer *c)
 	if (libpgq_connect(c) != PGQ_OK)
 		return c->status;
 
-	/*
-	 * Ticks come as fast as the fastest consumer takes them.  One that is
-	 * MERGE_EVENTS behind gets so many at once, or it would never catch up.
-	 *
-	 * Losing the commit of a batch of one tick in a crash only means that the
-	 * same batch is made again, so it need not wait for the disk.  A merged
-	 * one might come back with more in it, so it does.
-	 */
 	res = libpgq_query(c, next_batch_sql, 2, names);
 	if (res == NULL)
 		return c->status;
