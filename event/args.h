@@ -5,7 +5,7 @@
  *		and how they look.
  *
  * A capture takes the trigger functions' own arguments, word for word
- * (contract section 4.1), and some that only a capture has.
+ * (doc/triggers.md), and some that only a capture has.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *

@@ -3,9 +3,8 @@
  * build.c
  *		Turn one change of a row into events.
  *
- * This is where captures keep to what the trigger functions write (contract
- * section 4), and where they differ because the WAL holds less than a trigger
- * sees.
+ * This is where captures keep to what the trigger functions write, and where
+ * they differ because the WAL holds less than a trigger sees.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -124,8 +123,7 @@ key_changed(const EventPlan *plan, const EventRow *oldrow,
 }
 
 /*
- * Ignored columns changed and no others did: no event, as contract section
- * 4.3 has it.  Only a complete old row can tell.
+ * Ignored columns changed and no others did: no event, as of PgQ 3.5.  Only a complete old row can tell.
  */
 static bool
 only_ignored_changed(const EventPlan *plan, const EventRow *oldrow,

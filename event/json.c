@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * json.c
- *		The json format: a row as one JSON object (contract section 4.4).
+ *		The json format: a row as one JSON object.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *

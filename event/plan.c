@@ -55,8 +55,7 @@ set_label(EventColumn *col, EventFormat format)
 }
 
 /*
- * Which field a column named _pgq_ev_... replaces, -1 for all other columns
- * (contract section 4.7).
+ * Which field a column named _pgq_ev_... replaces, -1 for all other columns.
  */
 static int
 magic_field(const char *name, bool is_trigger)

@@ -4,8 +4,8 @@
  *		The key columns of a table, and the same columns in another one.
  *
  * Column names come from the table, not from the index: an index keeps the
- * old name of a renamed column (contract section 9.6), and columns that a
- * primary key merely INCLUDEs are no key (9.7).
+ * old name of a renamed column (doc/compatibility.md, 6), and columns that a
+ * primary key merely INCLUDEs are no key (7).
  *
  * Works under a historic snapshot, too: takes no locks.
  *

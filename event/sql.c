@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * sql.c
- *		The sql format: fragments of statements that a consumer completes
- *		(contract section 4.6).
+ *		The sql format: fragments of statements that a consumer completes.
  *
  * Generated columns are left out, since replaying a value for them fails
- * (contract section 9.10).
+ * (doc/compatibility.md, 10).
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * urlenc.c
- *		The urlenc format: a row as col=value&col2=value2 (contract
- *		section 4.5).
+ *		The urlenc format: a row as col=value&col2=value2.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *

@@ -20,7 +20,7 @@
 
 /*
  * How values of a type are written.  Only the exact type counts: a domain
- * over int4 is not an int4 (contract section 4.4).
+ * over int4 is not an int4, as of PgQ 3.5.
  */
 ValueKind
 event_value_kind(Oid typid)
@@ -99,7 +99,7 @@ event_value_text(const EventColumn *col, Datum value, char *buf, int *len)
  * Whether a column has the same value in two rows, byte for byte.
  *
  * The type's own equality would call 1.0 and 1.00 the same and lose the
- * change (contract section 9.9), and could run anybody's code.  Values that
+ * change (doc/compatibility.md, 9), and could run anybody's code.  Values that
  * are absent on a side count as the same.
  */
 bool

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trigger.c
- *		The trigger functions jsontriga, logutriga and sqltriga (contract
- *		section 4).
+ *		The trigger functions jsontriga, logutriga and sqltriga.
  *
  * They build events as captures do (event/) and insert them as
  * pgq.insert_event() does, with what is the same for all rows of a trigger

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trigger_expr.c
- *		Evaluate the SQL expressions in trigger arguments (contract section
- *		4.7).
+ *		Evaluate the SQL expressions in trigger arguments.
  *
  * An expression is planned once, as "select <expression>", with the columns
  * of the row as parameters.  It runs with the rights and the search_path of

@@ -1,6 +1,7 @@
 
 # Each message that doc/troubleshooting.md quotes is one that the sources have, or
-# one of the server's that advice.c knows; each test that it names is there.
+# one of the server's that advice.c knows; each test that it names is there. So are
+# messages in blocks of the other documents.
 
 use strict;
 use warnings;
@@ -67,13 +68,13 @@ my @advices = map { my $like = quotemeta(s/\\"/"/gr); $like =~ s/\\\*/.*/g; qr/^
   slurp("$top/ticker/advice.c") =~ /^\t\{"(\*(?:[^"\\]|\\.)*)"/mg;
 ok(@messages > 500 && @advices > 15, 'sources are there');
 
-# is_value(TEXT): a name, a number, a time, a size, the reason of a system call;
-# or left out
+# is_value(TEXT): a name or a list of names, a number, a time, a size, the reason of
+# a system call; or left out
 sub is_value
 {
 	my ($text) = @_;
 
-	return $text !~ /\s/
+	return $text !~ /\s/ || $text =~ /^\w+(?:, \w+)+$/
 	  || $text =~ /^[-\d:. +]+(?: ?[kMG]B)?$/
 	  || $text =~ /^(?:No such file or directory|Permission denied|Address already in use)(?:…)?$/;
 }
@@ -148,5 +149,17 @@ foreach my $line (split(/\n/, slurp("$top/doc/troubleshooting.md")))
 	}
 }
 ok($quoted > 80 && $named > 50, 'the tables can be read');
+
+$quoted = 0;
+foreach my $file (glob("$top/doc/*.md"), "$top/README.md")
+{
+	foreach my $message (
+		slurp($file) =~ /^(?:(?:ERROR|WARNING|NOTICE|DETAIL|HINT):  |(?:problem|warning)  [a-z ]+  )(.*)$/mg)
+	{
+		$quoted++;
+		ok(exists_whole($message), $file =~ s/.*\///r . ": $message");
+	}
+}
+ok($quoted > 3, 'blocks can be read');
 
 done_testing();
