@@ -143,6 +143,15 @@ compat_function_aclcheck(Oid funcid, Oid role)
 #define LOCK_HELD_BY_ME(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
+/* Where a relation is stored. */
+#if PG_VERSION_NUM >= 160000
+#define RELATION_LOCATOR(rel) ((rel)->rd_locator)
+typedef RelFileLocator RelationLocator;
+#else
+#define RELATION_LOCATOR(rel) ((rel)->rd_node)
+typedef RelFileNode RelationLocator;
+#endif
+
 /* Whether this transaction gave the table new storage. */
 #if PG_VERSION_NUM >= 160000
 #define REL_HAS_NEW_STORAGE(rel)                                               \

@@ -9,18 +9,14 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
-#include "commands/sequence.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -250,42 +246,6 @@ table_find_name(const char *name)
 	if (!OidIsValid(schema))
 		return InvalidOid;
 	return get_relname_relid(dot == NULL ? name : dot + 1, schema);
-}
-
-/*
- * Read the last_value of a sequence as it is stored, is_called or not;
- * transactions don't matter to it.  A sequence that was never used counts as
- * used once: that is what PgQ's ticks have always been numbered by.
- *
- * Returns false if the sequence is gone, as it may be after its drop was waited
- * for.
- */
-bool
-table_sequence_value(Oid seqid, int64 *value)
-{
-	Relation seq = try_relation_open(seqid, AccessShareLock);
-	HeapTupleHeader tup;
-	Buffer buf;
-	Page page;
-
-	if (seq == NULL)
-		return false;
-	if (seq->rd_rel->relkind != RELKIND_SEQUENCE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a sequence",
-						RelationGetRelationName(seq))));
-
-	buf = ReadBuffer(seq, 0);
-	LockBuffer(buf, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(buf);
-	/* a sequence is one tuple on one page */
-	tup = (HeapTupleHeader) PageGetItem(page,
-										PageGetItemId(page, FirstOffsetNumber));
-	*value = ((Form_pg_sequence_data) ((char *) tup + tup->t_hoff))->last_value;
-	UnlockReleaseBuffer(buf);
-	relation_close(seq, AccessShareLock);
-	return true;
 }
 
 /*

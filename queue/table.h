@@ -59,7 +59,6 @@ extern void table_update_row(TableWriter *w);
 extern void table_close_writer(TableWriter *w);
 
 extern Oid table_find_name(const char *name);
-extern bool table_sequence_value(Oid seqid, int64 *value);
 
 extern void table_begin_result(FunctionCallInfo fcinfo, TableResult *result);
 

@@ -32,6 +32,7 @@
 #include "utils/timestamp.h"
 
 #include "event/compat.h"
+#include "queue/sequence.h"
 #include "queue/table.h"
 #include "queue/tick.h"
 
@@ -200,12 +201,12 @@ read_sequence(TickState *state)
 	if (!OidIsValid(state->sequence))
 		state->sequence = table_find_name(state->queue.event_seq);
 	return OidIsValid(state->sequence) &&
-		   table_sequence_value(state->sequence, &state->event_seq);
+		   sequence_read(state->sequence, &state->event_seq);
 }
 
 /*
  * Read the newest ticks and the event sequence of state->queue, and its row
- * again if it has changed.  state->sequence must be the sequence or InvalidOid.
+ * again if it has changed.  The state's sequences must be known or none.
  *
  * The sequence is read before a tick's own snapshot is taken.  Returns false if
  * there is no such queue any more and, with a warning, if it has no sequence.
@@ -226,6 +227,7 @@ tick_read_state(TickReader *reader, TickState *state)
 		if (!found)
 			return false;
 		state->sequence = InvalidOid;
+		state->tick_sequence = InvalidOid;
 		if (!read_sequence(state) && queue_is_current(&state->queue))
 		{
 			/* Other queues go on. */
@@ -248,30 +250,58 @@ tick_read_state(TickReader *reader, TickState *state)
 }
 
 /*
- * Does the newest tick fit this server's transaction ids and the sequence?
+ * Lock the sequence of the queue's ticks, as its use does anyway.
  *
- * If not, a new tick would not be behind the old one.  (Queues from servers with
- * higher ids are taken care of before: see adopt.c.)  Complains with "elevel" then and returns
- * false.  Warns of lesser oddities.
+ * It stands for the foreign key's lock on the queue's row: drop_queue() drops
+ * the sequence before it deletes the ticks, so it waits for us and then deletes
+ * ours too.  Returns false if the queue has been dropped.
+ */
+static bool
+lock_sequence(TickState *state)
+{
+	if (!OidIsValid(state->tick_sequence))
+		state->tick_sequence = table_find_name(state->queue.tick_seq);
+	if (!OidIsValid(state->tick_sequence))
+		return false;
+	LockRelationOid(state->tick_sequence, RowExclusiveLock);
+	return SearchSysCacheExists1(RELOID,
+								 ObjectIdGetDatum(state->tick_sequence));
+}
+
+/*
+ * The same, under the tick lock, for a state that was read or recalled before:
+ * all of it is read again only if it may not be true any more.
+ *
+ * Whoever has ticked since took the tick's id from the sequence.  While that
+ * stands at the newest tick, there is no newer one.
  */
 bool
-tick_check_state(const TickState *state, int elevel)
+tick_read_again(TickReader *reader, TickState *state)
 {
-	const Tick *newest = &state->newest;
-	uint64 next;
+	int64 id;
 
-	if (state->nticks == 0)
+	if (state->nticks > 0 && lock_sequence(state) &&
+		sequence_read(state->tick_sequence, &id) && id == state->newest.id &&
+		queue_is_current(&state->queue))
 		return true;
+	return tick_read_state(reader, state);
+}
 
-	next = U64FromFullTransactionId(ReadNextFullTransactionId());
-	if (newest->snapshot->xmin > next)
+/* Does the newest tick fit this server's transaction ids? */
+static bool
+check_ids(const TickState *state, int elevel)
+{
+	const TickSnapshot *snapshot = state->newest.snapshot;
+	uint64 next = U64FromFullTransactionId(ReadNextFullTransactionId());
+
+	if (snapshot->xmin > next)
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("Invalid PgQ state: old xmin=" UINT64_FORMAT
 						", old xmax=" UINT64_FORMAT
 						", cur txid=" UINT64_FORMAT,
-						newest->snapshot->xmin, newest->snapshot->xmax, next),
+						snapshot->xmin, snapshot->xmax, next),
 				 errdetail("The newest tick of queue \"%s\" has higher "
 						   "transaction ids than this server.",
 						   state->queue.name),
@@ -279,16 +309,33 @@ tick_check_state(const TickState *state, int elevel)
 						 "then the next ticker run gives it new ids.")));
 		return false;
 	}
-	if (newest->snapshot->xmax > next)
+	if (snapshot->xmax > next)
 		ereport(WARNING,
 				(errmsg("Dubious PgQ state: old xmax=" UINT64_FORMAT
 						", cur txid=" UINT64_FORMAT,
-						newest->snapshot->xmax, next)));
-	if (state->event_seq < newest->event_seq)
+						snapshot->xmax, next)));
+	return true;
+}
+
+/*
+ * Does the newest tick fit this server's transaction ids and the sequence?
+ *
+ * If not, a new tick would not be behind the old one.  (Queues from servers with
+ * higher ids are taken care of before: see adopt.c.)  Complains with "elevel" then and returns
+ * false.  Warns of lesser oddities.  A remembered tick's ids do fit.
+ */
+bool
+tick_check_state(const TickState *state, int elevel)
+{
+	if (state->nticks == 0)
+		return true;
+	if (state->newest.snapshot != NULL && !check_ids(state, elevel))
+		return false;
+	if (state->event_seq < state->newest.event_seq)
 		ereport(WARNING,
 				(errmsg("Negative new_events?  old=" INT64_FORMAT
 						" cur=" INT64_FORMAT,
-						newest->event_seq, state->event_seq)));
+						state->newest.event_seq, state->event_seq)));
 	return true;
 }
 
@@ -351,26 +398,6 @@ tick_is_due(const TickState *state)
 }
 
 /*
- * Lock the sequence of the queue's ticks, as its use does anyway.
- *
- * It stands for the foreign key's lock on the queue's row: drop_queue() drops
- * the sequence before it deletes the ticks, so it waits for us and then deletes
- * ours too.  Returns InvalidOid if the queue has been dropped.
- */
-static Oid
-lock_sequence(const Queue *queue)
-{
-	Oid sequence = table_find_name(queue->tick_seq);
-
-	if (!OidIsValid(sequence))
-		return InvalidOid;
-	LockRelationOid(sequence, RowExclusiveLock);
-	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(sequence))
-			   ? sequence
-			   : InvalidOid;
-}
-
-/*
  * Write a tick's row.  Its commit need not be flushed: a batch that ends at the
  * tick is opened by a later commit, which is (see open_batch() in batch.c), and
  * that flushes all WAL before it.
@@ -398,14 +425,14 @@ put_row(TableWriter *w, const Queue *queue, int64 id, TimestampTz time,
  * has a tick with that id.
  */
 bool
-tick_insert_row(const Queue *queue, int64 id, TimestampTz time, int64 event_seq)
+tick_insert_row(TickState *state, int64 id, TimestampTz time, int64 event_seq)
 {
 	TableWriter w;
 
-	if (!OidIsValid(lock_sequence(queue)))
+	if (!lock_sequence(state))
 		return false;
 	table_open_writer(&w, queue_relation(QUEUE_TICK_TABLE), RowExclusiveLock);
-	put_row(&w, queue, id, time, snapshot_take(), event_seq);
+	put_row(&w, &state->queue, id, time, snapshot_take(), event_seq);
 	table_close_writer(&w);
 
 	/* The next queue function of the same statement must see it. */
@@ -416,8 +443,7 @@ tick_insert_row(const Queue *queue, int64 id, TimestampTz time, int64 event_seq)
 /*
  * Tick "n" queues whose tick locks are held, with "states" read under them: all
  * with the same snapshot.  Puts the ids of the ticks into "ids", 0 for a queue
- * that was dropped meanwhile.  The states then are those after the ticks, but
- * for ids and snapshots.
+ * that was dropped meanwhile.  The states then are those after the ticks.
  */
 void
 tick_insert(TickState **states, int n, int64 *ids)
@@ -430,20 +456,21 @@ tick_insert(TickState **states, int n, int64 *ids)
 	for (int i = 0; i < n; i++)
 	{
 		TickState *state = states[i];
-		Oid sequence = lock_sequence(&state->queue);
 
 		ids[i] = 0;
-		if (!OidIsValid(sequence))
+		if (!lock_sequence(state))
 			continue;
 		/* It may be behind the ticks after a restore by hand. */
 		do
 		{
 			CHECK_FOR_INTERRUPTS();
-			ids[i] = nextval_internal(sequence, false);
+			ids[i] = nextval_internal(state->tick_sequence, false);
 		} while (state->nticks > 0 && ids[i] <= state->newest.id);
 		put_row(&w, &state->queue, ids[i], now, snapshot, state->event_seq);
 		state->before = state->newest;
+		state->newest.id = ids[i];
 		state->newest.time = now;
+		state->newest.snapshot = snapshot;
 		state->newest.event_seq = state->event_seq;
 		state->nticks = Min(state->nticks + 1, 2);
 		tick_remember(state);

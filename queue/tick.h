@@ -28,10 +28,11 @@ typedef struct Tick
 typedef struct TickState
 {
 	Queue queue;
-	Oid sequence;    /* of events */
-	int64 event_seq; /* its last_value, now */
-	int nticks;      /* 0, 1 or 2: how many of these are there */
-	Tick newest;
+	Oid sequence;      /* of events; InvalidOid: not looked up yet */
+	Oid tick_sequence; /* the same */
+	int64 event_seq;   /* last_value of the first, now */
+	int nticks;        /* 0, 1 or 2: how many of these are there */
+	Tick newest;       /* without a snapshot: as remembered */
 	Tick before;
 } TickState;
 
@@ -59,11 +60,12 @@ extern void tick_unlock_queue(int32 queue_id);
 extern void tick_begin_read(TickReader *reader);
 extern void tick_end_read(TickReader *reader);
 extern bool tick_read_state(TickReader *reader, TickState *state);
+extern bool tick_read_again(TickReader *reader, TickState *state);
 extern bool tick_check_state(const TickState *state, int elevel);
 extern TimestampTz tick_due_time(const TickState *state);
 extern bool tick_is_due(const TickState *state);
 extern void tick_insert(TickState **states, int n, int64 *ids);
-extern bool tick_insert_row(const Queue *queue, int64 id, TimestampTz time,
+extern bool tick_insert_row(TickState *state, int64 id, TimestampTz time,
 							int64 event_seq);
 
 /* adopt.c */

@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "utils/hsearch.h"
 
+#include "queue/sequence.h"
 #include "queue/table.h"
 #include "queue/tick.h"
 
@@ -36,7 +37,9 @@ typedef struct Memory
 	FullTransactionId xid;
 
 	Oid sequence; /* of events */
+	Oid tick_sequence;
 	int nticks;
+	int64 newest_id;
 	TimestampTz newest_time;
 	int64 newest_event_seq;
 	TimestampTz before_time;
@@ -44,9 +47,19 @@ typedef struct Memory
 
 static HTAB *memories;
 
+/* Are the newest tick's transaction ids ones that this server has given? */
+static bool
+is_of_this_server(const TickState *state)
+{
+	return state->nticks == 0 ||
+		   state->newest.snapshot->xmax <=
+			   U64FromFullTransactionId(ReadNextFullTransactionId());
+}
+
 /*
- * Remember ticks and sequence of state->queue; not from within a
- * subtransaction, which may be rolled back alone.
+ * Remember ticks and sequences of state->queue; not from within a
+ * subtransaction, which may be rolled back alone, nor a tick that
+ * tick_check_state() complains of.
  */
 void
 tick_remember(const TickState *state)
@@ -61,7 +74,7 @@ tick_remember(const TickState *state)
 		memories = hash_create("pgq tick memory", 64, &ctl,
 							   HASH_ELEM | HASH_BLOBS);
 	}
-	if (GetCurrentTransactionNestLevel() > 1)
+	if (GetCurrentTransactionNestLevel() > 1 || !is_of_this_server(state))
 	{
 		hash_search(memories, &queue->id, HASH_REMOVE, NULL);
 		return;
@@ -71,7 +84,9 @@ tick_remember(const TickState *state)
 	memory->xmin = queue->xmin;
 	memory->xid = GetTopFullTransactionIdIfAny();
 	memory->sequence = state->sequence;
+	memory->tick_sequence = state->tick_sequence;
 	memory->nticks = state->nticks;
+	memory->newest_id = state->newest.id;
 	memory->newest_time = state->newest.time;
 	memory->newest_event_seq = state->newest.event_seq;
 	memory->before_time = state->before.time;
@@ -91,9 +106,9 @@ is_certain(Memory *memory)
 }
 
 /*
- * Fill state->sequence, event_seq as it is now, nticks, and times and sequence
- * values of the ticks, as remembered for this version of the queue's row.
- * Returns false if there is no memory that holds.
+ * Fill the state's sequences, event_seq as it is now, nticks and the ticks, but
+ * for snapshots, as remembered for this version of the queue's row.  Returns
+ * false if there is no memory that holds.
  */
 bool
 tick_recall(const Queue *queue, TickState *state)
@@ -108,13 +123,16 @@ tick_recall(const Queue *queue, TickState *state)
 		!ItemPointerEquals(&memory->tid,
 						   unconstify(ItemPointerData *, &queue->tid)) ||
 		!is_certain(memory) ||
-		!table_sequence_value(memory->sequence, &state->event_seq))
+		!sequence_read(memory->sequence, &state->event_seq))
 	{
 		hash_search(memories, &queue->id, HASH_REMOVE, NULL);
 		return false;
 	}
 	state->sequence = memory->sequence;
+	state->tick_sequence = memory->tick_sequence;
 	state->nticks = memory->nticks;
+	state->newest.id = memory->newest_id;
+	state->newest.snapshot = NULL;
 	state->newest.time = memory->newest_time;
 	state->newest.event_seq = memory->newest_event_seq;
 	state->before.time = memory->before_time;

@@ -27,6 +27,7 @@
 
 #include "event/compat.h"
 #include "queue/batch.h"
+#include "queue/sequence.h"
 #include "queue/table.h"
 #include "queue/tick.h"
 
@@ -89,6 +90,7 @@ lock_and_read(TickState *state)
 	bool found;
 
 	state->sequence = InvalidOid;
+	state->tick_sequence = InvalidOid;
 	tick_lock_queue(state->queue.id);
 	tick_begin_read(&reader);
 	found = tick_read_state(&reader, state);
@@ -149,6 +151,7 @@ look(TickReader *reader, const Queue *queue, TickReason reason,
 
 	state->queue = *queue;
 	state->sequence = InvalidOid;
+	state->tick_sequence = InvalidOid;
 	if (reason != REASON_DUE || !tick_recall(queue, state))
 	{
 		if (!tick_read_state(reader, state))
@@ -211,7 +214,7 @@ tick_candidates(List *candidates, TickReason reason, TableResult *result)
 		TickOutcome outcome = TICK_IDLE;
 
 		CHECK_FOR_INTERRUPTS();
-		if (tick_read_state(&reader, state))
+		if (tick_read_again(&reader, state))
 			outcome = judge(state, reason);
 		if (outcome == TICK_DONE && tick_check_state(state, WARNING))
 			states[n++] = state;
@@ -516,7 +519,7 @@ raise_sequence(Oid seq, int64 value)
 {
 	int64 last;
 
-	if (table_sequence_value(seq, &last) && last < value)
+	if (sequence_read(seq, &last) && last < value)
 		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(seq),
 							Int64GetDatum(value));
 }
@@ -553,8 +556,8 @@ pgq_ticker_external(PG_FUNCTION_ARGS)
 
 	if (!tick_adopt_queue(&state.queue))
 		PG_RETURN_NULL();
-	if (!tick_insert_row(&state.queue, PG_GETARG_INT64(1),
-						 PG_GETARG_TIMESTAMPTZ(2), PG_GETARG_INT64(3)))
+	if (!tick_insert_row(&state, PG_GETARG_INT64(1), PG_GETARG_TIMESTAMPTZ(2),
+						 PG_GETARG_INT64(3)))
 		PG_RETURN_NULL();
 	raise_sequence(queue_sequence(&state.queue, state.queue.tick_seq, NULL),
 				   PG_GETARG_INT64(1));

@@ -202,6 +202,15 @@ SELECT * FROM pg_temp.tick();
 SELECT * FROM pgq.tick('{}', '{}');
 SELECT * FROM pgq.tick(NULL, NULL);
 
+-- a sequence that got other storage is read there, and after a rollback where it was
+SELECT pgq.ticker() >= 0;
+BEGIN;
+ALTER SEQUENCE :event_seq RESTART 9000000000;
+SELECT pgq.ticker('tick') IS NOT NULL AS ticked;
+SELECT max(tick_event_seq) FROM pgq.tick WHERE tick_queue = :id;
+ROLLBACK;
+SELECT pgq.ticker('tick') IS NOT NULL AS ticked;
+
 SELECT pgq.tick_channel('tick') = 'pgq_' || :id, pgq.tick_channel(NULL);
 SELECT pgq.tick_channel('tick none');
 \echo :LAST_ERROR_SQLSTATE
