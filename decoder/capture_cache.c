@@ -376,12 +376,16 @@ load_entry(CaptureEntry *entry, Relation rel)
 
 	if (OidIsValid(capture_relid))
 	{
-		/* tables that nobody cares for shall not cost a context each */
+		/*
+		 * Tables that nobody cares for shall not cost a context each.  Small
+		 * blocks: what is needed while marks are read does not fit into one
+		 * and is given back.
+		 */
 		MemoryContext work = entry->cxt
 								 ? entry->cxt
 								 : AllocSetContextCreate(CacheMemoryContext,
 														 "pgq captured table",
-														 ALLOCSET_SMALL_SIZES);
+														 0, 1024, 2048);
 
 		entry->cxt = work;
 		old = MemoryContextSwitchTo(work);

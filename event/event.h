@@ -58,8 +58,8 @@ typedef struct EventColumn
 	 */
 	int magic;
 	bool generated;
-	bool comparable; /* the type has an equality */
-	char *label;     /* the name as the format writes it */
+	bool comparable;   /* the type has an equality */
+	const char *label; /* the name as the format writes it */
 	int label_len;
 } EventColumn;
 
@@ -98,7 +98,7 @@ typedef struct EventPlan
 	EventField type_truncate;
 	EventField table; /* schema.table, for ev_extra1 */
 	/* for the sql format: "(c1,c2) values (" */
-	char *insert_head;
+	const char *insert_head;
 
 	/* a capture's expressions; a trigger has its own, which may query */
 	EventExpr *when;

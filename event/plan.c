@@ -31,10 +31,21 @@ list_has_name(List *names, const char *name)
 	return false;
 }
 
+/* The text and no more: plans live long, and there may be many. */
+static EventField
+field_of(StringInfo buf)
+{
+	EventField field = {pnstrdup(buf->data, buf->len), buf->len};
+
+	pfree(buf->data);
+	return field;
+}
+
 static void
 set_label(EventColumn *col, EventFormat format)
 {
 	StringInfoData buf;
+	EventField label;
 
 	initStringInfo(&buf);
 	switch (format)
@@ -50,8 +61,9 @@ set_label(EventColumn *col, EventFormat format)
 			appendStringInfoString(&buf, quote_identifier(col->name));
 			break;
 	}
-	col->label = buf.data;
-	col->label_len = buf.len;
+	label = field_of(&buf);
+	col->label = label.str;
+	col->label_len = label.len;
 }
 
 /*
@@ -116,14 +128,6 @@ key_names(Relation rel, const EventArgs *args)
 													 lfirst_int(lc) - 1)
 										   ->attname));
 	return names;
-}
-
-static EventField
-field_of(StringInfo buf)
-{
-	EventField field = {buf->data, buf->len};
-
-	return field;
 }
 
 /* {"op":"INSERT","table":["public","t"],"pkey":["id"]} */
@@ -214,7 +218,7 @@ set_insert_head(EventPlan *plan)
 		appendStringInfoString(&buf, col->label);
 	}
 	appendStringInfoString(&buf, ") values (");
-	plan->insert_head = buf.data;
+	plan->insert_head = field_of(&buf).str;
 }
 
 static void

@@ -80,7 +80,7 @@ my $walsender = memory(sql($node, $db, q{select active_pid
 my $busy = memory($pgqd->{pid});
 note(sprintf('pgqd %.1f MB, walsender %.1f MB', $busy, $walsender));
 cmp_ok($busy, '<', 24, 'memory of pgqd');
-cmp_ok($walsender, '<', 100 + $tables / 20, 'memory of the walsender');
+cmp_ok($walsender, '<', 50 + $tables / 50, 'memory of the walsender');
 
 # The consumers of all queues but one stand still: that one is served.
 my $s = session($node, $db);
