@@ -90,6 +90,23 @@ read_pid(const char *pidfile)
 	return (pid_t) pid;
 }
 
+/*
+ * Does a running pgqd hold the lock on the pidfile?  If not, the process of
+ * that number may be anyone's by now.
+ */
+static bool
+is_locked(const char *pidfile)
+{
+	int fd = open(pidfile, O_RDONLY | O_CLOEXEC);
+	bool locked;
+
+	if (fd < 0)
+		return false;
+	locked = flock(fd, LOCK_SH | LOCK_NB) < 0;
+	close(fd);
+	return locked;
+}
+
 /* -s, -k and -r; returns the exit code. */
 static int
 send_signal(const Config *config, int signum, const char *name)
@@ -101,7 +118,7 @@ send_signal(const Config *config, int signum, const char *name)
 		fprintf(stderr, "No pidfile configured\nhint: " PIDFILE_HINT "\n");
 		return 1;
 	}
-	pid = read_pid(config->pidfile);
+	pid = is_locked(config->pidfile) ? read_pid(config->pidfile) : 0;
 	if (pid == 0 || (kill(pid, signum) < 0 && errno == ESRCH))
 	{
 		fprintf(stderr, "Old process is not running\n");
@@ -115,6 +132,17 @@ send_signal(const Config *config, int signum, const char *name)
 	}
 	printf("%s sent\n", name);
 	return 0;
+}
+
+/* Is the file that we have open still the one of this name? */
+static bool
+is_same_file(int fd, const char *path)
+{
+	struct stat opened;
+	struct stat named;
+
+	return fstat(fd, &opened) == 0 && stat(path, &named) == 0 &&
+		   opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
 /*
@@ -140,14 +168,20 @@ lock_pidfile(const char *pidfile)
 		close(fd);
 		return -1;
 	}
+	if (!is_same_file(fd, pidfile))
+	{
+		/* one that ended just now has removed it */
+		close(fd);
+		return lock_pidfile(pidfile);
+	}
 	return fd;
 }
 
 static bool
-write_pidfile(int fd, const char *pidfile)
+write_pidfile(int fd, const char *pidfile, pid_t pid)
 {
 	char text[32];
-	int len = snprintf(text, sizeof(text), "%d\n", (int) getpid());
+	int len = snprintf(text, sizeof(text), "%d\n", (int) pid);
 
 	if (ftruncate(fd, 0) == 0 && pwrite(fd, text, len, 0) == len)
 		return true;
@@ -155,9 +189,12 @@ write_pidfile(int fd, const char *pidfile)
 	return false;
 }
 
-/* Go on in the background; the parent exits. */
+/*
+ * Go on in the background; the parent exits when the pidfile is written.  The
+ * working directory stays, for what is named relative to it.
+ */
 static bool
-enter_background(void)
+enter_background(int pid_fd, const char *pidfile)
 {
 	int null_fd;
 	pid_t pid;
@@ -170,8 +207,13 @@ enter_background(void)
 		return false;
 	}
 	if (pid > 0)
-		_exit(0);
-	if (setsid() < 0 || chdir("/") < 0)
+	{
+		if (write_pidfile(pid_fd, pidfile, pid))
+			_exit(0);
+		kill(pid, SIGTERM);
+		_exit(1);
+	}
+	if (setsid() < 0)
 	{
 		log_fatal("could not enter the background: %s", strerror(errno));
 		return false;
@@ -209,11 +251,11 @@ run(Config *config, const char *config_file, bool background)
 		return 1;
 	log_set_syslog(config->syslog, config->syslog_ident,
 				   config->syslog_facility);
-	if (background && !enter_background())
-		return 1;
 	/* whoever knows the pidfile may send one */
 	daemon_hold_signals(true);
-	if (pid_fd >= 0 && !write_pidfile(pid_fd, config->pidfile))
+	if (background ? !enter_background(pid_fd, config->pidfile)
+				   : pid_fd >= 0 &&
+						 !write_pidfile(pid_fd, config->pidfile, getpid()))
 		return 1;
 
 	daemon_run(config, config_file);
@@ -228,7 +270,7 @@ main(int argc, char **argv)
 {
 	Config config;
 	char *error;
-	char *file;
+	const char *file;
 	bool background = false;
 	int signum = 0;
 	const char *signame = NULL;
@@ -284,16 +326,14 @@ main(int argc, char **argv)
 		return 1;
 	}
 
-	/* the background has another working directory */
-	file = realpath(argv[optind], NULL);
-	if (!config_load(&config, file ? file : argv[optind], &error))
+	file = argv[optind];
+	if (!config_load(&config, file, &error))
 	{
 		const char *advice = advice_find(error);
 
 		fprintf(stderr, "pgqd: %s\nhint: %s\n", error,
 				advice ? advice : "\"pgqd --ini\" prints all keys.");
 		free(error);
-		free(file);
 		return 1;
 	}
 	if (signum)
@@ -308,6 +348,5 @@ main(int argc, char **argv)
 		code = run(&config, file, background);
 	}
 	config_free(&config);
-	free(file);
 	return code;
 }
