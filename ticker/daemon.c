@@ -70,6 +70,7 @@ typedef struct Daemon
 
 	Conn *conn; /* to ask for databases */
 	struct event *check;
+	struct event *count; /* time for a line of counts */
 	Trouble trouble;
 
 	Database **databases;
@@ -198,6 +199,13 @@ was_lost(Conn *conn, const char *why, void *arg)
 
 static const ConnHooks hooks = {became_ready, was_lost, NULL};
 
+static Conn *
+create_check(Daemon *d)
+{
+	return conn_create(d->base, d->config, d->config->initial_database, "check",
+					   false, &hooks, d);
+}
+
 /* Which databases are there? */
 static void
 handle_check(evutil_socket_t fd, short what, void *arg)
@@ -296,7 +304,9 @@ open_http(Daemon *d)
 	d->http = http_create(d->base, d->config->http_listen, answer_http, d,
 						  &error);
 	if (d->http)
-		log_info("serves http://%s/", d->config->http_listen);
+		log_info("serves http://%s%s/",
+				 strchr(d->config->http_listen, ':') ? "" : "127.0.0.1:",
+				 d->config->http_listen);
 	else
 	{
 		const char *advice = advice_find(error);
@@ -350,8 +360,13 @@ reload(Daemon *d)
 				   d->config->syslog_facility);
 	for (int i = 0; i < d->ndatabases; i++)
 		database_reload(d->databases[i], moved);
-	if (http_moved)
+	/* what was in the way of the last try may be gone */
+	if (http_moved || d->http == NULL)
 		open_http(d);
+	arm(d->count, d->config->stats_period);
+	/* by another database, or by nobody: an answer would come too late */
+	conn_free(d->conn);
+	d->conn = create_check(d);
 	event_active(d->check, EV_TIMEOUT, 0);
 }
 
@@ -459,13 +474,12 @@ daemon_run(Config *config, const char *config_file)
 	if (d.base == NULL)
 		abort();
 	log_info("Starting pgqd %s", PGQD_VERSION);
-	d.conn = conn_create(d.base, config, config->initial_database, "check",
-						 false, &hooks, &d);
+	d.conn = create_check(&d);
 	d.check = event_new(d.base, -1, 0, handle_check, &d);
 	events[0] = add_signal(&d, SIGINT, handle_sigint);
 	events[1] = add_signal(&d, SIGTERM, handle_sigterm);
 	events[2] = add_signal(&d, SIGHUP, handle_sighup);
-	events[3] = add_timer(&d, config->stats_period, handle_stats);
+	events[3] = d.count = add_timer(&d, config->stats_period, handle_stats);
 	events[4] = add_timer(&d, service_get_watchdog(), handle_watchdog);
 	if (d.check == NULL)
 		abort();
