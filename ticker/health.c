@@ -39,6 +39,25 @@ typedef struct Faults
 	int count;
 } Faults;
 
+/* One line, whatever is in names: [database]: lead, text. */
+static void
+write_line(FILE *out, const char *name, const char *lead, const char *fmt,
+		   va_list args)
+{
+	char *text;
+	char *line;
+
+	if (vasprintf(&text, fmt, args) < 0 ||
+		asprintf(&line, "[%s]: %s%s", name, lead, text) < 0)
+		abort();
+	for (char *p = line; *p; p++)
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
+	fprintf(out, "%s\n", line);
+	free(line);
+	free(text);
+}
+
 static void add_fault(Faults *faults, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
@@ -47,12 +66,23 @@ add_fault(Faults *faults, const char *fmt, ...)
 {
 	va_list args;
 
-	fprintf(faults->out, "[%s]: ", faults->name);
 	va_start(args, fmt);
-	vfprintf(faults->out, fmt, args);
+	write_line(faults->out, faults->name, "", fmt, args);
 	va_end(args);
-	putc('\n', faults->out);
 	faults->count++;
+}
+
+static void add_warning(FILE *out, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void
+add_warning(FILE *out, const char *name, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	write_line(out, name, "warning: ", fmt, args);
+	va_end(args);
 }
 
 static void
@@ -165,15 +195,14 @@ warn_of_sample(FILE *out, const char *name, const Sample *sample)
 		const char *queue = PQgetvalue(res, row, 0);
 
 		if (get_number(res, row, "paused") != 0)
-			fprintf(out,
-					"[%s]: warning: queue \"%s\" is paused: its consumers get "
-					"nothing\n",
-					name, queue);
+			add_warning(out, name,
+						"queue \"%s\" is paused: its consumers get nothing",
+						queue);
 		if (age > 3 * period + ROTATION_SLACK)
-			fprintf(out,
-					"[%s]: warning: queue \"%s\" has not rotated for %.0f "
-					"minutes: its tables grow\n",
-					name, queue, age / 60);
+			add_warning(out, name,
+						"queue \"%s\" has not rotated for %.0f minutes: its "
+						"tables grow",
+						queue, age / 60);
 	}
 	res = sample->consumers;
 	for (int row = 0; res && row < PQntuples(res); row++)
@@ -181,11 +210,11 @@ warn_of_sample(FILE *out, const char *name, const Sample *sample)
 		double lag = get_number(res, row, "lag");
 
 		if (lag > 3 * get_number(res, row, "rotation_period") + CONSUMER_SLACK)
-			fprintf(out,
-					"[%s]: warning: consumer \"%s\" of queue \"%s\" is %.0f "
-					"minutes behind: the queue can't forget its events\n",
-					name, PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
-					lag / 60);
+			add_warning(out, name,
+						"consumer \"%s\" of queue \"%s\" is %.0f minutes "
+						"behind: the queue can't forget its events",
+						PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
+						lag / 60);
 	}
 	res = sample->captures;
 	for (int row = 0; res && row < PQntuples(res); row++)
@@ -193,11 +222,11 @@ warn_of_sample(FILE *out, const char *name, const Sample *sample)
 		double failed = get_number(res, row, "failed_rows");
 
 		if (failed > 0)
-			fprintf(out,
-					"[%s]: warning: an expression in the capture of table %s "
-					"into queue \"%s\" failed on %.0f rows\n",
-					name, PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
-					failed);
+			add_warning(out, name,
+						"an expression in the capture of table %s into queue "
+						"\"%s\" failed on %.0f rows",
+						PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
+						failed);
 	}
 }
 
@@ -208,8 +237,8 @@ report_warnings(FILE *out, const Database *db)
 	const char *line = database_get_warnings(db);
 
 	for (; line && *line; line = strchr(line, '\n') + 1)
-		fprintf(out, "[%s]: warning: %.*s\n", database_get_name(db),
-				(int) strcspn(line, "\n"), line);
+		add_warning(out, database_get_name(db), "%.*s",
+					(int) strcspn(line, "\n"), line);
 	warn_of_sample(out, database_get_name(db), database_get_sample(db));
 }
 

@@ -117,7 +117,7 @@ typedef struct Words
 static void
 read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 {
-	if (opt >= OPT_REGISTER)
+	if (opt >= OPT_REGISTER && opt < OPT_END)
 		w->given[opt] = true;
 	switch (opt)
 	{

@@ -182,7 +182,8 @@ like(get('/')->{headers}{'content-security-policy'}, qr/default-src 'none'/,
 
 # captures that do not bring all
 
-my $gone = q{odd "queue" <gone>};
+my $gone = qq{odd "queue"\n<gone>};
+(my $gone_in_line = $gone) =~ s/\n/ /;
 sql($node, $db, q{
 	create table fails (id int primary key, n int);
 	create table breaks (id int primary key);
@@ -197,6 +198,9 @@ wait_for('rows on which an expression failed', sub {
 like(get('/metrics')->{content},
 	qr/^pgq_capture_failed_rows\{$shop,queue="q",table="public.breaks"\} 0$/m,
 	'none of another table');
+like(scalar(`pgqadm -d '@{[ $node->connstr($db) ]}' status --json`),
+	qr/"table" : "public\.fails".*?"failed_rows" : 2, "large_events" : 0/s,
+	'pgqadm status --json counts them, too');
 $response = get('/health');
 is($response->{status}, 200, 'health stays green');
 like($response->{content},
@@ -224,7 +228,7 @@ sql($node, $db, q{
 	insert into pgq.capture values ('breaks'::regclass, $$} . $gone . q{$$)});
 wait_for('red with a queue that is gone', sub {
 	get('/health')->{content} =~
-	  /^\[shop\]: table public\.breaks is captured into queue "\Q$gone\E", which does not exist: its events are discarded$/m });
+	  /^\[shop\]: table public\.breaks is captured into queue "\Q$gone_in_line\E", which does not exist: its events are discarded$/m });
 like(get('/metrics')->{content},
 	qr/^pgq_capture_broken\{$shop,queue="q",table="public.breaks"\} 0$/m,
 	'the other is well again');
