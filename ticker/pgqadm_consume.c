@@ -61,17 +61,25 @@ typedef struct Run
 
 static PgqConsumer *wake_target; /* for the signal handler */
 static volatile sig_atomic_t stopping;
+static volatile sig_atomic_t command; /* --exec's process group, 0: none */
 
 static void
 handle_stop(int signo)
 {
 	struct sigaction again = {.sa_handler = SIG_DFL};
 
+	if (stopping)
+	{
+		/* the end of its input is not the end of the batch */
+		if (command > 0)
+			kill(-command, SIGTERM);
+		sigaction(signo, &again, NULL);
+		raise(signo);
+		return;
+	}
 	stopping = 1;
 	if (wake_target != NULL)
 		pgq_wake(wake_target);
-	sigaction(SIGINT, &again, NULL);
-	sigaction(SIGTERM, &again, NULL);
 }
 
 static void
@@ -161,7 +169,11 @@ write_batch(Run *run, FILE *out, const PgqEvent *first, long *n)
 	return rc == PGQ_NONE ? BATCH_TAKEN : BATCH_BROKEN;
 }
 
-/* Starts sh -c CMD; returns its standard input, NULL on failure. */
+/*
+ * Starts sh -c CMD, in a process group of its own: so the whole of a pipeline
+ * can be stopped, and ^C does not stop it in the middle of a batch.  Returns
+ * its standard input, NULL on failure.
+ */
 static FILE *
 start_command(const Run *run, pid_t *pid)
 {
@@ -178,6 +190,7 @@ start_command(const Run *run, pid_t *pid)
 		signal(SIGPIPE, SIG_DFL);
 		signal(SIGINT, SIG_DFL);
 		signal(SIGTERM, SIG_DFL);
+		setpgid(0, 0);
 		dup2(fds[0], STDIN_FILENO);
 		close(fds[0]);
 		close(fds[1]);
@@ -193,6 +206,8 @@ start_command(const Run *run, pid_t *pid)
 		close(fds[1]);
 		return NULL;
 	}
+	setpgid(*pid, *pid); /* whoever comes first */
+	command = *pid;
 	return fdopen(fds[1], "w");
 }
 
@@ -217,10 +232,11 @@ pipe_batch(Run *run, const PgqEvent *first, long *n)
 	 * before its input ends.
 	 */
 	if (end == BATCH_BROKEN)
-		kill(pid, SIGTERM);
+		kill(-pid, SIGTERM);
 	fclose(out);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	command = 0;
 	if (end != BATCH_TAKEN || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
 		return end;
 	if (WIFSIGNALED(status))
