@@ -63,9 +63,16 @@ same('commands in pgqadm.1', man('pgqadm.1') =~ /^\.SH COMMANDS\n(.*?)^\.SH/ms,
 	qr/^\.TP\n\.BI? ([a-z]+)/m, %commands);
 is( join(' ', grep { $manual !~ /^pgqadm [^\n]*\b$_\b/m } sort keys %commands),
 	'', 'pgqadm.md: every command has an example');
+my ($json_row) = $manual =~ /^\| `--json` \|(.*)$/m;
+my %own;    # command => its own options
+
 foreach my $command (sort keys %commands)
 {
 	my $about = `pgqadm $command --help`;
+
+	$own{$command} = { known($about =~ /^options:\n(.*)/ms ? $1 : '', $option) };
+	is($json_row =~ /`$command\b/, !!$own{$command}{'--json'},
+		"pgqadm.md: whether $command has --json");
 
 	like($about, qr/^usage: pgqadm .*\b$command\b.*^example:\n  pgqadm .*\b$command\b/ms,
 		"$command --help has an example");
@@ -117,13 +124,22 @@ foreach (split(/\n(?=#\w+ =)/, `pgqd --ini`))
 
 SKIP:
 {
-	skip 'completion is not installed', 2 if !$completion;
+	skip 'completion is not installed', 2 + keys %commands if !$completion;
 	my $text = slurp($completion);
 
 	is(join(' ', grep { $text !~ /\b$_\b/ } sort keys %commands),
 		'', 'completion: no command is missing');
 	is(join(' ', grep { $text !~ /\Q$_\E/ } sort keys %options),
 		'', 'completion: no option is missing');
+	foreach my $command (sort keys %commands)
+	{
+		my %offered = map { $_ => 1 } split(/\n/, `bash -c '. "$completion"
+			COMP_WORDS=(pgqadm $command --) COMP_CWORD=2; _pgqadm
+			printf "%s\\n" "\${COMPREPLY[@]}"'`);
+
+		is(join(' ', grep { !$offered{$_} } sort keys %{ $own{$command} }, '--help'),
+			'', "completion of $command: no option is missing");
+	}
 }
 
 done_testing();
