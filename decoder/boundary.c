@@ -19,25 +19,26 @@
 #include "utils/datetime.h"
 #include "utils/json.h"
 
-/* A queue that is between begin and commit now; in the txn context. */
-typedef struct OpenQueue
+/* A queue that got events of the transaction; in the txn context. */
+typedef struct FedQueue
 {
 	char *name;
-	int64 copy; /* that its events are held for, 0: none */
+	int64 copy;  /* that its events are held for, 0: none */
+	bool wanted; /* it has got the begin, and gets the commit */
 	int64 nevents;
-} OpenQueue;
+} FedQueue;
 
-static OpenQueue *
-find_open(DecoderState *state, const char *queue, int64 copy)
+static FedQueue *
+find_fed(DecoderState *state, const char *queue, int64 copy)
 {
 	ListCell *lc;
 
-	foreach(lc, state->open_queues)
+	foreach(lc, state->fed_queues)
 	{
-		OpenQueue *open = lfirst(lc);
+		FedQueue *fed = lfirst(lc);
 
-		if (open->copy == copy && strcmp(open->name, queue) == 0)
-			return open;
+		if (fed->copy == copy && strcmp(fed->name, queue) == 0)
+			return fed;
 	}
 	return NULL;
 }
@@ -66,7 +67,7 @@ describe(ReorderBufferTXN *txn, int64 nevents)
 
 static void
 send_boundary(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-			  const OpenQueue *open, const char *type, int64 nevents)
+			  const FedQueue *fed, const char *type, int64 nevents)
 {
 	Event event = {0};
 
@@ -76,43 +77,49 @@ send_boundary(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	event.field[EVENT_TYPE].len = strlen(type);
 	event.field[EVENT_DATA].str = describe(txn, nevents);
 	event.field[EVENT_DATA].len = strlen(event.field[EVENT_DATA].str);
-	output_event(ctx, txn, open->name, open->copy, &event);
+	output_event(ctx, txn, fed->name, fed->copy, &event);
 }
 
-static OpenQueue *
-open_queue(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-		   const char *queue, int64 copy)
+static FedQueue *
+add_fed(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, const char *queue,
+		int64 copy)
 {
 	DecoderState *state = ctx->output_plugin_private;
 	MemoryContext old = MemoryContextSwitchTo(state->txn_cxt);
-	OpenQueue *open = palloc0(sizeof(OpenQueue));
+	FedQueue *fed = palloc0(sizeof(FedQueue));
 
-	open->name = pstrdup(queue);
-	open->copy = copy;
-	state->open_queues = lappend(state->open_queues, open);
+	fed->name = pstrdup(queue);
+	fed->copy = copy;
+	fed->wanted = capture_cache_wants_boundaries(queue);
+	state->fed_queues = lappend(state->fed_queues, fed);
 	MemoryContextSwitchTo(old);
-	send_boundary(ctx, txn, open, "pgq.begin", -1);
-	return open;
+	if (fed->wanted)
+		send_boundary(ctx, txn, fed, "pgq.begin", -1);
+	return fed;
 }
 
 /*
  * Send an event of the current transaction to a queue, behind its begin where
  * the queue wants one.  copy is what it is held for, 0: nothing.
+ *
+ * What the queue wants may change while the transaction runs: what holds at the
+ * first event holds for all, so that no begin comes in their midst.
  */
 void
 boundary_send_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 					const char *queue, int64 copy, const Event *event)
 {
 	DecoderState *state = ctx->output_plugin_private;
-	OpenQueue *open = NULL;
 
-	if (capture_cache_has_boundaries() || state->open_queues != NIL)
+	if (state->txn_events == 0)
+		state->boundaries = capture_cache_has_boundaries();
+	if (state->boundaries)
 	{
-		open = find_open(state, queue, copy);
-		if (!open && capture_cache_wants_boundaries(queue))
-			open = open_queue(ctx, txn, queue, copy);
-		if (open)
-			open->nevents++;
+		FedQueue *fed = find_fed(state, queue, copy);
+
+		if (!fed)
+			fed = add_fed(ctx, txn, queue, copy);
+		fed->nevents++;
 	}
 	output_event(ctx, txn, queue, copy, event);
 }
@@ -124,11 +131,12 @@ boundary_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	DecoderState *state = ctx->output_plugin_private;
 	ListCell *lc;
 
-	foreach(lc, state->open_queues)
+	foreach(lc, state->fed_queues)
 	{
-		OpenQueue *open = lfirst(lc);
+		FedQueue *fed = lfirst(lc);
 
-		send_boundary(ctx, txn, open, "pgq.commit", open->nevents);
+		if (fed->wanted)
+			send_boundary(ctx, txn, fed, "pgq.commit", fed->nevents);
 	}
-	state->open_queues = NIL;
+	state->fed_queues = NIL;
 }

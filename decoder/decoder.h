@@ -96,7 +96,8 @@ typedef struct DecoderState
 	int maxtouched;
 	const char **touched; /* queue names, in txn_cxt */
 	int quiet_changes;    /* since the last sign of life */
-	List *open_queues;    /* boundary.c: between begin and commit */
+	bool boundaries;      /* boundary.c: some queue wants them */
+	List *fed_queues;     /* its FedQueues, if so */
 
 	/* output.c: the message that is being filled */
 	bool writing;

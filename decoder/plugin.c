@@ -75,7 +75,8 @@ pgq_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->ntouched = 0;
 	state->maxtouched = 0;
 	state->touched = NULL;
-	state->open_queues = NIL;
+	state->boundaries = false;
+	state->fed_queues = NIL;
 	state->warnings = NIL;
 	settings_pin_timezone();
 }
