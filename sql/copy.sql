@@ -45,6 +45,19 @@ BEGIN
 			USING ERRCODE = 'object_in_use',
 				HINT = 'Wait until pgq.get_copy_info() says that it is done, or give the copy up with pgq.cancel_copy().';
 	END IF;
+
+	-- Changes that a new capture sends at once would come before these.
+	PERFORM FROM pgq.copy c
+	WHERE c.copy_queue = i_queue AND c.copy_relid = i_table
+	  AND c.copy_state = 'cancelled'
+	  AND NOT EXISTS (SELECT FROM pgq.capture m
+					  WHERE m.cap_copy = c.copy_id);
+	IF FOUND THEN
+		RAISE EXCEPTION 'changes of table % are still held for a copy into queue "%" that was given up',
+				i_table, i_queue
+			USING ERRCODE = 'object_in_use',
+				HINT = 'pgqd puts them into the queue: try again when pgq.get_copy_info() says that the copy is done.';
+	END IF;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION pgq._require_no_copy(text, regclass) IS

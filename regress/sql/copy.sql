@@ -178,6 +178,20 @@ SELECT cop.ingest();
 SELECT * FROM cop.events('cop_q');
 SELECT state FROM pgq.get_capture_info('cop_q');
 
+-- no new capture gets ahead of what is still held
+SELECT pgq.capture_table('cop_q', 't', 'copy');
+SELECT table_name FROM pgq._start_copy((pgq._next_copy()).copy_id);
+INSERT INTO t VALUES (70, 'held');
+SELECT cop.ingest();
+SELECT pgq.uncapture_table('cop_q', 't');
+SELECT cop.try($$select pgq.capture_table('cop_q', 't')$$);
+INSERT INTO t VALUES (71, 'not captured');
+SELECT pgq._publish_copy((pgq._next_copy()).copy_id);
+SELECT pgq.capture_table('cop_q', 't');
+INSERT INTO t VALUES (72, 'at once');
+SELECT cop.ingest();
+SELECT * FROM cop.events('cop_q');
+
 -- a capture that came with its copy leaves nothing when both end
 SELECT pgq.uncapture_table('cop_q', 't');
 SELECT pgq.capture_table('cop_q', 't', 'copy');
