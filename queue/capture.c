@@ -161,6 +161,22 @@ capture_require_queue(const char *queue)
 						 "pgq.get_queue_info() lists the queues.")));
 }
 
+/* Raise an error if a mark with these arguments would not fit into its page. */
+void
+capture_require_size(const char *queue, const ArrayType *args)
+{
+	Size size = VARSIZE(args) + strlen(queue);
+
+	if (size > CAPTURE_MARK_MAX_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("arguments of the capture are too long"),
+				 errdetail("Queue name and arguments have %zu bytes, %d at most.",
+						   size, CAPTURE_MARK_MAX_SIZE),
+				 errhint("Instead of a long ignore= list use columns=, or the "
+						 "other way round.")));
+}
+
 static void
 raise_if(const CaptureProblem *problem)
 {
@@ -210,14 +226,7 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	raise_if(capture_check_kind(relid));
 	capture_require_rights(relid);
 	args = event_args_parse(array);
-	if (VARSIZE(array) + strlen(queue) > CAPTURE_MARK_MAX_SIZE)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("arguments of the capture are too long"),
-				 errdetail("Queue name and arguments have %zu bytes, %d at most.",
-						   VARSIZE(array) + strlen(queue), CAPTURE_MARK_MAX_SIZE),
-				 errhint("Instead of a long ignore= list use columns=, or the "
-						 "other way round.")));
+	capture_require_size(queue, array);
 	require_slot();
 	if (!args->copy)
 		capture_refuse_written(relid);

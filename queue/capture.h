@@ -51,6 +51,7 @@ typedef struct CaptureProblem
 /* capture.c */
 extern void capture_require_writer(const char *what);
 extern void capture_require_queue(const char *queue);
+extern void capture_require_size(const char *queue, const ArrayType *args);
 extern void capture_require_rights(Oid relid);
 extern void capture_require_fit(Oid relid, const EventArgs *args);
 extern Datum pgq_capture_table(PG_FUNCTION_ARGS);

@@ -106,6 +106,7 @@ pgq__capture_schema_set(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("pgq.capture_schema()");
 	require_schema_rights(schema);
 	(void) event_args_parse(args);
+	capture_require_size(text_to_cstring(queue), args);
 	capture_require_queue(text_to_cstring(queue));
 
 	rel = open_rules();

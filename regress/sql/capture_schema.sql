@@ -87,6 +87,7 @@ SELECT pgq.capture_schema('nosuch', 'sch_renamed');
 SELECT pgq.capture_schema('sch_q', 'sch_renamed', 'colour=red');
 SELECT pgq.capture_schema('sch_q', 'pg_catalog');
 SELECT pgq.capture_schema('sch_q', NULL);
+SELECT pgq.capture_schema('sch_q', 'sch_own', 'when=' || repeat('true and ', 1000) || 'true');
 SELECT pgq.drop_queue('sch_q');
 START TRANSACTION READ ONLY;
 SELECT pgq.capture_schema('sch_q', 'sch_own');
