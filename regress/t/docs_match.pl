@@ -120,6 +120,30 @@ foreach (split(/\n(?=#\w+ =)/, `pgqd --ini`))
 	is($said, $default, "default of $key");
 }
 
+# tests that tables and promises name are there: in tables the last column does,
+# in the list of promises whatever stands in brackets
+
+my %tests = map { m{([^/]+)\.(?:sql|spec|pl|c)$} ? ($1 => 1) : () }
+  glob("$top/regress/{sql,specs,t,fuzz}/*");
+foreach my $page (map { m{([^/]+)$} } glob("$top/doc/*.md"))
+{
+	my (@named, $in_table);
+
+	foreach (split(/\n/, slurp("$top/doc/$page")))
+	{
+		$in_table = 1 if /\| tests? \|$/;
+		$in_table = 0 if !/^\|/;
+		push @named, m{`(\w+)`(?=[^|]*\|$)}g if $in_table;
+	}
+	push @named, map { /`(\w+)`/g }
+	  slurp("$top/doc/$page") =~ /\n## Promises\n(.*?)\n## /s
+	  ? $1 =~ /\((`\w+`[^()]*)\)/g
+	  : ();
+	next if !@named;
+	is(join(' ', grep { !$tests{$_} } @named),
+		'', "$page: the " . scalar(@named) . ' tests that it names are there');
+}
+
 # completion
 
 SKIP:

@@ -53,7 +53,7 @@ sub memory
 }
 
 my $idle = memory($pgqd->{pid});
-cmp_ok($idle, '<', 16, sprintf('pgqd takes %.1f MB when idle', $idle));
+cmp_ok($idle, '<', 8, sprintf('pgqd takes %.1f MB when idle', $idle));
 
 # one row in each table, and then again
 my %took;
@@ -79,7 +79,7 @@ my $walsender = memory(sql($node, $db, q{select active_pid
 	from pg_replication_slots where slot_name = 'pgq_shop'}));
 my $busy = memory($pgqd->{pid});
 note(sprintf('pgqd %.1f MB, walsender %.1f MB', $busy, $walsender));
-cmp_ok($busy, '<', 24, 'memory of pgqd');
+cmp_ok($busy, '<', 8, 'memory of pgqd');
 cmp_ok($walsender, '<', 50 + $tables / 50, 'memory of the walsender');
 
 # The consumers of all queues but one stand still: that one is served.

@@ -232,6 +232,12 @@ wait_for('red with a queue that is gone', sub {
 like(get('/metrics')->{content},
 	qr/^pgq_capture_broken\{$shop,queue="q",table="public.breaks"\} 0$/m,
 	'the other is well again');
+my ($discarded) = get('/metrics')->{content} =~ /^pgqd_discarded_events_total\{$shop\} (\d+)$/m;
+sql($node, $db, 'insert into breaks values (-1)');
+wait_ingest($node, $db);
+like(get('/metrics')->{content},
+	qr/^pgqd_discarded_events_total\{$shop\} ${\($discarded + 1)}$/m,
+	'they are counted');
 sql($node, $db, "select pgq.uncapture_table(\$\$$gone\$\$, 'breaks')");
 wait_for('green again', sub { get('/health')->{status} == 200 });
 
