@@ -9,6 +9,7 @@ use warnings;
 
 use BenchTools;
 use IPC::Run ();
+use List::Util qw(min);
 use PgqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -109,13 +110,18 @@ sub uncaptured
 	my $node = ours();
 	my $s;
 	my $pid;
-	my $read = sub {
+	my $once = sub {
 		my ($slot, $options) = @_;
 		my $before = cpu($pid);
 
 		is($s->query("select count(*) from pg_logical_slot_peek_binary_changes("
 				. "'$slot', null, null$options)"), 0, 'nothing is sent');
 		return cpu($pid) - $before;
+	};
+	# what others do on the machine can but add to it, and more than a plugin does
+	my $read = sub {
+		my @args = @_;
+		return min(map { $once->(@args) } 1 .. ($smoke ? 1 : 7));
 	};
 
 	new_database($node, 'uncaptured');

@@ -15,6 +15,7 @@ use Time::HiRes qw(time);
 my $n = $smoke ? 2000 : 200_000;
 my $many = $smoke ? 20 : 500;          # queues to tick
 my $peer;                              # its session
+my $client;                            # program that takes rows
 
 # compare_both(WHAT, GOAL, SUB of a session [, SUB of the peer's])
 sub compare_both
@@ -29,7 +30,8 @@ sub compare_both
 # Seconds for insert, tick, next, get and finish, one event each time, by psql.
 sub five_statements
 {
-	my ($node, $db) = @_;
+	my ($node, $db, $options) = @_;
+	local $ENV{PGOPTIONS} = $options // '';
 	my $script = q{
 		select pgq.insert_event('loop', 't', 'd');
 		select pgq.force_tick('loop');
@@ -54,15 +56,27 @@ sub tick_many
 	return timed($s, 'select pgq.ticker()');
 }
 
-# Seconds until a client has got the events of an open batch.
+# Seconds until a client has got the events of an open batch.  It drops them one
+# by one: to keep or to print them would take longer than to get them.
 sub read_batch
 {
 	my ($node, $db, $sql) = @_;
+	my $out;
 
-	return elapsed(sub {
-		IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr($db), '-c', $sql ],
-			'>', '/dev/null') or die;
-	});
+	IPC::Run::run([ $client, $node->connstr($db), $sql ], '>', \$out)
+	  or die 'the client failed';
+	return $out;
+}
+
+# Seconds of CPU that the server takes for the same.
+sub read_batch_cpu
+{
+	my ($s, $sql) = @_;
+	my $pid = $s->query('select pg_backend_pid()');
+	my $before = cpu($pid);
+
+	$s->query("\\o /dev/null\n$sql;\n\\o\nselect");
+	return cpu($pid) - $before;
 }
 
 sub bench
@@ -102,6 +116,10 @@ sub bench
 	compare_both($s[0], 'insert, tick, next, get, finish', '<= 0.50',
 		sub { five_statements(@{ $nodes[0] }) },
 		sub { five_statements(@{ $nodes[-1] }) });
+	my $no_flush = '-c synchronous_commit=off';
+	compare_both($s[0], 'insert, tick, next, get, finish, synchronous_commit = off', '',
+		sub { five_statements(@{ $nodes[0] }, $no_flush) },
+		sub { five_statements(@{ $nodes[-1] }, $no_flush) });
 
 	foreach my $s (@s)
 	{
@@ -109,16 +127,21 @@ sub bench
 		$s->query("select pgq.ticker('read')");
 		push @batches, $s->query("select pgq.next_batch('read', 'c')");
 	}
+	chomp(my $include = `pg_config --includedir`);
+	$client = compile('rows', "-I$include", '-lpq');
+	my @sql = map { "select * from pgq.get_batch_events($_)" } @batches;
 	my @read = map {
-		my ($node, $db) = @{ $nodes[$_] };
-		my $b = $batches[$_];
-		sub { read_batch($node, $db, "select * from pgq.get_batch_events($b)") }
+		my $i = $_;
+		sub { read_batch(@{ $nodes[$i] }, $sql[$i]) }
 	} 0 .. $#nodes;
 	is(scalar split(/\n/, sql(@{ $nodes[0] },
 			"select 1 from pgq.get_batch_events($batches[0])")),
 		$events, 'all events are in the batch');
 	compare_both($s[0], "$events events by get_batch_events to a client",
 		'<= 0.60', $read[0], $read[1]);
+	compare_both($s[0], "$events events by get_batch_events, CPU of the server", '',
+		sub { read_batch_cpu($_[0], $sql[0]) },
+		sub { read_batch_cpu($_[0], $sql[-1]) });
 	compare_both($s[0], "$events events by get_batch_cursor / get_batch_events of",
 		'', sub {
 			read_batch(@{ $nodes[0] }, "begin; select * from pgq.get_batch_cursor("
