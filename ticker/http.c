@@ -51,6 +51,44 @@ struct Http
 	void *arg;
 };
 
+/* Bytes of the character of UTF-8 at p, 0 if it is none. */
+static int
+get_utf8_length(const unsigned char *p)
+{
+	int len = p[0] < 0x80   ? 1
+			  : p[0] < 0xc2 ? 0
+			  : p[0] < 0xe0 ? 2
+			  : p[0] < 0xf0 ? 3
+			  : p[0] < 0xf5 ? 4
+							: 0;
+
+	for (int i = 1; i < len; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	/* too long for what it is, a surrogate, past the last character */
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
+		(p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
+		return 0;
+	return len;
+}
+
+/*
+ * Names come as their databases have them: a byte that is no UTF-8 would spoil
+ * the whole answer for a strict reader.
+ */
+static void
+replace_bad_bytes(char *text)
+{
+	for (char *p = text; *p;)
+	{
+		int len = get_utf8_length((unsigned char *) p);
+
+		if (len == 0)
+			*p = '?';
+		p += len > 0 ? len : 1;
+	}
+}
+
 static enum MHD_Result
 send_text(struct MHD_Connection *connection, int status, const char *type,
 		  char *text)
@@ -106,6 +144,7 @@ handle_request(void *arg, struct MHD_Connection *connection, const char *url,
 	if (text == NULL)
 		return send_text(connection, 404, type,
 						 copy_text("There is /, /health and /metrics.\n"));
+	replace_bad_bytes(text);
 	return send_text(connection, status, type, text);
 }
 

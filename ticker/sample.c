@@ -53,6 +53,12 @@ static const char captures_sql[] =
 	" pg_catalog.array_to_string(warnings, ' ') as problem"
 	" from pgq.get_capture_info()";
 
+/* What is served is UTF-8; of SQL_ASCII nobody knows what it is. */
+static const char encoding_sql[] =
+	"select pg_catalog.set_config('client_encoding',"
+	" case when pg_catalog.getdatabaseencoding() operator(pg_catalog.=)"
+	" 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end, false)";
+
 typedef struct SampleWork
 {
 	const Config *config;
@@ -196,6 +202,7 @@ take_queues(Conn *conn, const PGresult *res, void *arg)
 static void
 became_ready(Conn *conn, void *arg)
 {
+	conn_send(conn, encoding_sql, 0, NULL, NULL, NULL, NULL, NULL);
 	conn_send(conn, queues_sql, 0, NULL, NULL, NULL, take_queues, arg);
 }
 
