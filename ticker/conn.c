@@ -421,14 +421,20 @@ conn_flush(Conn *conn)
 	}
 }
 
-/* Listen to the socket or not; only for copy mode. */
+/*
+ * Listen to the socket or not; only for copy mode.  When on, what has been read
+ * already is looked at, too.
+ */
 void
 conn_want_read(Conn *conn, bool on)
 {
-	if (conn->want_read == on || conn->state != CONN_COPY)
+	if (conn->state != CONN_COPY)
 		return;
-	conn->want_read = on;
-	update_io(conn, PQflush(conn->pg) == 1);
+	if (conn->want_read != on)
+	{
+		conn->want_read = on;
+		update_io(conn, PQflush(conn->pg) == 1);
+	}
 	/* a TLS library may hold data that the socket knows nothing of */
 	if (on)
 		event_active(conn->io, EV_READ, 0);
