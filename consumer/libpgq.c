@@ -194,8 +194,8 @@ libpgq_query(PgqConsumer *c, const char *sql, int nparams,
 /*
  * Prepares a fresh session: settings, registration, LISTEN.  The settings
  * guard the batch's transaction against defaults of the role or database that
- * would break it, above all a limit on its idle time, in which the caller
- * works on the events.
+ * would break it, above all limits on its time, in which the caller works on
+ * the events, and the wait for a tick.  Not all servers have all of them.
  */
 static PgqResult
 prepare_session(PgqConsumer *c)
@@ -207,11 +207,16 @@ prepare_session(PgqConsumer *c)
 	res = libpgq_query(c,
 					   "select pg_catalog.to_regprocedure("
 					   "'pgq.tick_channel(text)') is not null, "
-					   "pg_catalog.set_config(n, v, false) from (values "
-					   "('datestyle', 'ISO'), "
+					   "pg_catalog.set_config(s.name, v.value, false) "
+					   "from pg_catalog.pg_settings s, "
+					   "(values ('DateStyle', 'ISO'), "
 					   "('default_transaction_isolation', 'read committed'), "
 					   "('default_transaction_read_only', 'off'), "
-					   "('idle_in_transaction_session_timeout', '0')) s(n, v)",
+					   "('transaction_timeout', '0'), "
+					   "('idle_session_timeout', '0'), "
+					   "('idle_in_transaction_session_timeout', '0')) "
+					   "v(name, value) "
+					   "where s.name operator(pg_catalog.=) v.name",
 					   0, NULL);
 	if (res == NULL)
 		return c->status;
@@ -262,8 +267,8 @@ prepare_session(PgqConsumer *c)
 PgqResult
 libpgq_connect(PgqConsumer *c)
 {
-	const char *keys[6];
-	const char *vals[6];
+	const char *keys[10];
+	const char *vals[10];
 	int n = 0;
 	char appname[64];
 	PgqResult rc;
@@ -277,6 +282,20 @@ libpgq_connect(PgqConsumer *c)
 	snprintf(appname, sizeof(appname), "pgq consumer %s", c->consumer);
 	keys[n] = "fallback_application_name";
 	vals[n++] = appname;
+
+	/*
+	 * A server that is gone without a word would be waited for a quarter of
+	 * an hour.  Keepalives are not sent while there is unanswered data: then
+	 * the last one counts.
+	 */
+	keys[n] = "keepalives_idle";
+	vals[n++] = "60";
+	keys[n] = "keepalives_interval";
+	vals[n++] = "10";
+	keys[n] = "keepalives_count";
+	vals[n++] = "6";
+	keys[n] = "tcp_user_timeout";
+	vals[n++] = "120000";
 	if (getenv("PGCONNECT_TIMEOUT") == NULL)
 	{
 		keys[n] = "connect_timeout";

@@ -39,7 +39,9 @@
  * some hundred events at once.
  *
  * Lost connections are made again by pgq_next_batch() and pgq_wait(), after
- * pauses that grow from 0.2 s to 15 s.  The library never prints, never exits
+ * pauses that grow from 0.2 s to 15 s.  That a server is gone without a word
+ * is noticed in two minutes, unless the connect string has other keepalives and
+ * another tcp_user_timeout.  The library never prints, never exits
  * and installs no signal handler.  A PgqConsumer belongs to one thread at a
  * time; different ones are independent.  All text it gives is UTF-8.
  *

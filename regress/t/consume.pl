@@ -265,6 +265,12 @@ is(sql($node, 'shop',
 ($rc, $out, $err) = consume_once('--fields', 'dance');
 like($err, qr/^pgqadm: bad field: dance\n/, 'an unknown field');
 $node->command_ok([ @consume, '--timeout', '0.5' ], '--timeout');
+{
+	local $ENV{PGOPTIONS} = '-c idle_session_timeout=300';
+	$run = start('--timeout', 2);
+	is(finish($run), 0, 'a limit on the time of idle sessions');
+	is($run->{err}, '', 'does not end the one that waits for a tick');
+}
 $node->command_fails_like([ @consume, '--timeout', '0.5', '--count', 1 ],
 	qr/no event came for 0.5 seconds; 0 of 1 were finished/,
 	'--timeout before --count');

@@ -42,10 +42,10 @@ sub produce
 # Runs the client: exit status and what it prints.
 sub client
 {
-	my ($mode, $consumer) = @_;
+	my ($mode, $consumer, $more) = @_;
 	my $out = '';
 
-	IPC::Run::run([ "$tmp/client", $node->connstr('shop'), 'q',
+	IPC::Run::run([ "$tmp/client", $node->connstr('shop') . ($more // ''), 'q',
 			$consumer // 'c', $mode ],
 		\undef, \$out, '2>', '/dev/null', IPC::Run::timeout(60));
 	return $? . $out;
@@ -84,5 +84,10 @@ is(copied('d'), '1 1', 'once');
 like(client('copy', 'stranger'),
 	qr/^256batch: \w{5}\|Not subscriber to queue: q\/stranger\|/,
 	'a consumer that is not registered');
+
+is(client('session'), "0keepalives_idle=60\ntcp_user_timeout=120000\n",
+	'a server that is gone without a word is noticed');
+is(client('session', 'c', ' tcp_user_timeout=7'),
+	"0keepalives_idle=60\ntcp_user_timeout=7\n", 'when the connect string says');
 
 done_testing();

@@ -9,6 +9,7 @@
  * batch's transaction; an event whose data is "again" is retried once, one
  * whose data is "die" ends the program before the batch is finished.
  * MODE "misuse" calls things out of turn.  Both end when no batch is there.
+ * MODE "session" prints after what time a silent server counts as gone.
  *
  *-------------------------------------------------------------------------
  */
@@ -88,6 +89,20 @@ misuse(PgqConsumer *c)
 	return 0;
 }
 
+static int
+session(PgqConsumer *c)
+{
+	PQconninfoOption *opts = PQconninfo(pgq_connection(c));
+
+	for (PQconninfoOption *o = opts; o && o->keyword; o++)
+		if (strcmp(o->keyword, "keepalives_idle") == 0 ||
+			strcmp(o->keyword, "tcp_user_timeout") == 0)
+			printf("%s=%s\n", o->keyword, o->val ? o->val : "");
+	PQconninfoFree(opts);
+	pgq_close(c);
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -100,5 +115,7 @@ main(int argc, char **argv)
 		return 2;
 	if (pgq_status(c) != PGQ_OK)
 		return fail(c, "open");
+	if (strcmp(argv[4], "session") == 0)
+		return session(c);
 	return strcmp(argv[4], "copy") == 0 ? copy(c) : misuse(c);
 }
