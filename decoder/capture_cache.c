@@ -443,11 +443,14 @@ capture_cache_get(Relation rel)
 
 /*
  * The secret that events of pgq.emit_event() carry, EVENT_SECRET_LEN bytes, as
- * of the historic snapshot; NULL if there is none.
+ * of the historic snapshot; NULL if there is none.  With anew it is read again:
+ * nothing is invalidated when another is put into the table.
  */
 const char *
-capture_cache_secret(void)
+capture_cache_secret(bool anew)
 {
+	if (anew)
+		secret_known = false;
 	if (!secret_known || !relids_known)
 		check_own_tables();
 	if (!secret_known && OidIsValid(secret_relid))

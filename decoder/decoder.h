@@ -109,7 +109,7 @@ typedef struct DecoderState
 /* capture_cache.c */
 extern void capture_cache_init(void);
 extern CaptureEntry *capture_cache_get(Relation rel);
-extern const char *capture_cache_secret(void);
+extern const char *capture_cache_secret(bool anew);
 extern bool capture_cache_has_boundaries(void);
 extern bool capture_cache_wants_boundaries(const char *queue);
 

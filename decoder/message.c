@@ -24,6 +24,14 @@ is_same_secret(const char *a, const char *b)
 	return diff == 0;
 }
 
+static bool
+is_ours(const char *message, bool anew)
+{
+	const char *secret = capture_cache_secret(anew);
+
+	return secret && is_same_secret(secret, message);
+}
+
 /*
  * Send the event of a transactional message to its queue, if we wrote it;
  * called in the per-change context, with the historic snapshot set.  Returns
@@ -33,14 +41,12 @@ bool
 message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Size size,
 			   const char *message)
 {
-	const char *secret;
 	FrameReader reader;
 	EventField name;
 
 	if (size < EVENT_SECRET_LEN)
 		return false;
-	secret = capture_cache_secret();
-	if (!secret || !is_same_secret(secret, message))
+	if (!is_ours(message, false) && !is_ours(message, true))
 		return false;
 
 	frame_read_init(&reader, message + EVENT_SECRET_LEN,

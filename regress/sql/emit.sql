@@ -53,6 +53,12 @@ RESET ROLE;
 SELECT type FROM emit_seen();
 DROP ROLE regress_emit_writer, regress_emit_other;
 
+-- a new secret counts from its commit on
+SELECT pgq.emit_event('emit_q', 'old secret', 'data');
+UPDATE pgq.secret SET secret = decode(repeat('ab', 32), 'hex');
+SELECT pgq.emit_event('emit_q', 'new secret', 'data');
+SELECT type FROM emit_seen();
+
 -- refusals
 SELECT pgq.emit_event('no such queue', 'type', 'data');
 SELECT pgq.emit_event(NULL, 'type', 'data');
