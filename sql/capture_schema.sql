@@ -191,7 +191,7 @@ COMMENT ON EVENT TRIGGER pgq_capture_rename IS
 	'Keeps rules of captured schemas with their schema.';
 
 CREATE EVENT TRIGGER pgq_capture_schema_drop ON sql_drop
-	WHEN TAG IN ('DROP SCHEMA', 'DROP OWNED')
+	WHEN TAG IN ('DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION')
 	EXECUTE FUNCTION pgq._capture_schema_dropped();
 ALTER EVENT TRIGGER pgq_capture_schema_drop ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER pgq_capture_schema_drop IS

@@ -96,6 +96,11 @@ START TRANSACTION READ ONLY;
 SELECT pgq.uncapture_schema('sch_q', 'sch_renamed');
 ROLLBACK;
 
+CREATE EXTENSION pgq_ext;
+SELECT pgq.capture_schema('sch_q', 'pgq_ext');
+DROP EXTENSION pgq_ext;
+SELECT cps_schema FROM pgq.capture_schema;
+
 SELECT pgq.uncapture_schema('sch_q', 'sch_renamed');
 SELECT * FROM sch_captures();
 SET client_min_messages = warning;
