@@ -21,7 +21,9 @@ sql($node, $db, q{
 	create table t (id int primary key);
 	select pgq.create_queue('orders');
 	select pgq.register_consumer('orders', 'mailer');
-	select pgq.capture_table('orders', 't')});
+	select pgq.capture_table('orders', 't');
+	create table bad (id int primary key, n int);
+	select pgq.capture_table('orders', 'bad', 'ev_extra2=100/n')});
 my $pgqd = start_pgqd($node, http_listen => "127.0.0.1:$port",
 	stats_period => 0.2);
 $pgqd->wait_log(qr/serves http|without libmicrohttpd/);
@@ -31,6 +33,10 @@ if ($pgqd->text =~ /without libmicrohttpd/)
 	plan skip_all => 'pgqd was built without libmicrohttpd';
 }
 sql($node, $db, 'insert into t select generate_series(1, 1000)');
+sql($node, $db, 'insert into bad values (1, 0), (2, 0)');
+sql($node, $db, q{alter event trigger pgq_capture_ddl disable;
+	alter table t replica identity nothing;
+	alter event trigger pgq_capture_ddl enable always});
 wait_ingest($node, $db);
 sleep 1;
 
