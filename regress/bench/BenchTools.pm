@@ -245,14 +245,15 @@ sub cpu
 	return $ns / 1e9;
 }
 
-# The processes that move changes: pgqd and its sessions, the walsender too.
+# The processes that move changes: pgqd and its sessions, the walsender too. Other
+# sessions of pgqd come and go.
 sub pids_of
 {
 	my ($node, $db, $pgqd) = @_;
 
 	return ($pgqd->{pid}, split(/\n/, sql($node, $db, q{
 		select pid from pg_stat_activity
-		where application_name like 'pgqd/%'
+		where application_name in ('pgqd/tick', 'pgqd/ingest', 'pgqd/stream')
 			and datname = current_database()})));
 }
 
