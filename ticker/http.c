@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 
 #include "conn.h"
+#include "utf8.h"
 
 static char *
 copy_text(const char *text)
@@ -51,27 +52,6 @@ struct Http
 	void *arg;
 };
 
-/* Bytes of the character of UTF-8 at p, 0 if it is none. */
-static int
-get_utf8_length(const unsigned char *p)
-{
-	int len = p[0] < 0x80   ? 1
-			  : p[0] < 0xc2 ? 0
-			  : p[0] < 0xe0 ? 2
-			  : p[0] < 0xf0 ? 3
-			  : p[0] < 0xf5 ? 4
-							: 0;
-
-	for (int i = 1; i < len; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	/* too long for what it is, a surrogate, past the last character */
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
-		(p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
-		return 0;
-	return len;
-}
-
 /*
  * Names come as their databases have them: a byte that is no UTF-8 would spoil
  * the whole answer for a strict reader.
@@ -81,7 +61,7 @@ replace_bad_bytes(char *text)
 {
 	for (char *p = text; *p;)
 	{
-		int len = get_utf8_length((unsigned char *) p);
+		int len = utf8_length((unsigned char *) p);
 
 		if (len == 0)
 			*p = '?';

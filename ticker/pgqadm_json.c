@@ -11,29 +11,7 @@
 #include <stdio.h>
 
 #include "ticker/pgqadm.h"
-
-/*
- * Bytes of the UTF-8 character at p, 0 if it is none.  Only a database in
- * SQL_ASCII can send such a thing.
- */
-static int
-utf8_length(const unsigned char *p)
-{
-	int len = p[0] < 0x80   ? 1
-			  : p[0] < 0xC2 ? 0
-			  : p[0] < 0xE0 ? 2
-			  : p[0] < 0xF0 ? 3
-			  : p[0] < 0xF5 ? 4
-							: 0;
-
-	for (int i = 1; i < len; i++)
-		if ((p[i] & 0xC0) != 0x80)
-			return 0;
-	if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||
-		(p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
-		return 0;
-	return len;
-}
+#include "ticker/utf8.h"
 
 /* Writes text, which is UTF-8, as a string of JSON; NULL is null. */
 void
