@@ -16,6 +16,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
@@ -109,7 +110,7 @@ void
 capture_trouble_clear(Oid relid, const char *queue)
 {
 	Relation rel = table_open(slot_table_oid("capture_trouble"),
-							  ShareRowExclusiveLock);
+							  RowExclusiveLock);
 	char *table = psprintf("%s.%s",
 						   get_namespace_name(get_rel_namespace(relid)),
 						   get_rel_name(relid));
@@ -118,7 +119,14 @@ capture_trouble_clear(Oid relid, const char *queue)
 	HeapTuple tup;
 
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
-		CatalogTupleDelete(rel, &tup->t_self);
+	{
+		TM_FailureData failure;
+
+		/* what ingest counts at this moment is new, and stays */
+		(void) table_tuple_delete(rel, &tup->t_self, GetCurrentCommandId(true),
+								  InvalidSnapshot, InvalidSnapshot, true,
+								  &failure, false);
+	}
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 }
