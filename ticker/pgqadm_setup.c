@@ -213,8 +213,9 @@ admin_exec_pgqd(const Admin *a, const char *option)
 
 /*
  * Writes an ini file for the one database we are connected to.  It lives in
- * memory, since it may hold a password; the daemon can read it again under
- * the same name as long as it runs.
+ * memory; the daemon can read it again under the same name as long as it runs.
+ * A password goes by the environment: what it holds may mean something else in
+ * an ini file.
  */
 static const char *
 make_config(Admin *a)
@@ -227,9 +228,12 @@ make_config(Admin *a)
 	if (out == NULL || opts == NULL)
 		admin_fail(NULL, "could not make an ini file: %s", strerror(errno));
 	fputs("[pgqd]\nbase_connstr = ", out);
+	if (PQpass(a->conn)[0] && setenv("PGPASSWORD", PQpass(a->conn), 1) < 0)
+		admin_fail(NULL, "out of memory");
 	for (PQconninfoOption *o = opts; o->keyword; o++)
 		if (o->val != NULL && o->val[0] != '\0' &&
 			strcmp(o->keyword, "dbname") != 0 &&
+			strcmp(o->keyword, "password") != 0 &&
 			strcmp(o->keyword, "client_encoding") != 0 &&
 			strcmp(o->keyword, "fallback_application_name") != 0 &&
 			strcmp(o->keyword, "replication") != 0)

@@ -98,8 +98,9 @@ ok(-s 'gone.pid', 'there is a pidfile nevertheless');
 is((pgqd('-s', $gone))[0], 0, '-s reaches it');
 wait_for('its end', sub { !-e 'gone.pid' });
 
-# a ticker without an ini file
+# a ticker without an ini file, with a password that would not fit into one
 my $log = '';
+$ENV{PGPASSWORD} = 'a ;b%(x)s';
 my $ticker = IPC::Run::start(['pgqadm', '-d', $node->connstr($db), 'ticker'],
 	'<', \undef, '>&', \$log, IPC::Run::timeout(120));
 wait_for('a ticker', sub { $ticker->pump_nb; $log =~ /pgq version ok/ });
