@@ -169,6 +169,24 @@ tick_try_lock_queue(int32 queue_id)
 	return true;
 }
 
+/*
+ * The same for the sequence of its ticks too, which who drops the queue has
+ * locked: the ticks of others shall not wait for him.
+ */
+bool
+tick_try_lock(TickState *state)
+{
+	if (!tick_try_lock_queue(state->queue.id))
+		return false;
+	if (!OidIsValid(state->tick_sequence))
+		state->tick_sequence = table_find_name(state->queue.tick_seq);
+	if (!OidIsValid(state->tick_sequence) ||
+		ConditionalLockRelationOid(state->tick_sequence, RowExclusiveLock))
+		return true;
+	tick_unlock_queue(state->queue.id);
+	return false;
+}
+
 /* Give the tick lock back: only if nothing was ticked under it. */
 void
 tick_unlock_queue(int32 queue_id)
@@ -178,13 +196,15 @@ tick_unlock_queue(int32 queue_id)
 }
 
 /*
- * Make ready to read the states of queues as they are at this moment.  The
- * caller ends it with tick_end_read().
+ * Make ready to read the states of queues as they are at this moment.  With
+ * skip_locked those that are being dropped count as gone, else they are waited
+ * for.  The caller ends it with tick_end_read().
  */
 void
-tick_begin_read(TickReader *reader)
+tick_begin_read(TickReader *reader, bool skip_locked)
 {
 	open_reader(reader, table_fresh_snapshot(), 1);
+	reader->skip_locked = skip_locked;
 }
 
 void
@@ -194,14 +214,29 @@ tick_end_read(TickReader *reader)
 	UnregisterSnapshot(reader->snapshot);
 }
 
-/* Read the event sequence; false if there is none. */
+/*
+ * Read the event sequence; false if there is none, or, where the reader does
+ * not wait, if it is locked: then *locked is set.
+ */
 static bool
-read_sequence(TickState *state)
+read_sequence(const TickReader *reader, TickState *state, bool *locked)
 {
+	bool found;
+
+	*locked = false;
 	if (!OidIsValid(state->sequence))
 		state->sequence = table_find_name(state->queue.event_seq);
-	return OidIsValid(state->sequence) &&
-		   sequence_read(state->sequence, &state->event_seq);
+	if (!OidIsValid(state->sequence))
+		return false;
+	if (!reader->skip_locked)
+		return sequence_read(state->sequence, &state->event_seq);
+
+	*locked = !ConditionalLockRelationOid(state->sequence, AccessShareLock);
+	if (*locked)
+		return false;
+	found = sequence_read(state->sequence, &state->event_seq);
+	UnlockRelationOid(state->sequence, AccessShareLock);
+	return found;
 }
 
 /*
@@ -217,18 +252,21 @@ tick_read_state(TickReader *reader, TickState *state)
 	int32 id = state->queue.id;
 	ScanKeyData key;
 	Tick ticks[2];
+	bool locked = false;
 
-	while (!queue_is_current(&state->queue) || !read_sequence(state))
+	while (!queue_is_current(&state->queue) ||
+		   !read_sequence(reader, state, &locked))
 	{
 		Snapshot snapshot = table_fresh_snapshot();
 		bool found = queue_find_id(id, snapshot, &state->queue);
 
 		UnregisterSnapshot(snapshot);
-		if (!found)
+		if (!found || locked)
 			return false;
 		state->sequence = InvalidOid;
 		state->tick_sequence = InvalidOid;
-		if (!read_sequence(state) && queue_is_current(&state->queue))
+		if (!read_sequence(reader, state, &locked) && !locked &&
+			queue_is_current(&state->queue))
 		{
 			/* Other queues go on. */
 			ereport(WARNING,

@@ -44,6 +44,7 @@ typedef struct TickReader
 	Relation index;
 	struct IndexScanDescData *scan;
 	struct TupleTableSlot *slot;
+	bool skip_locked; /* a queue that is being dropped counts as gone */
 } TickReader;
 
 /* tick.c */
@@ -56,8 +57,9 @@ extern bool tick_find_next(int32 queue_id, int64 id, Snapshot snapshot,
 
 extern void tick_lock_queue(int32 queue_id);
 extern bool tick_try_lock_queue(int32 queue_id);
+extern bool tick_try_lock(TickState *state);
 extern void tick_unlock_queue(int32 queue_id);
-extern void tick_begin_read(TickReader *reader);
+extern void tick_begin_read(TickReader *reader, bool skip_locked);
 extern void tick_end_read(TickReader *reader);
 extern bool tick_read_state(TickReader *reader, TickState *state);
 extern bool tick_read_again(TickReader *reader, TickState *state);

@@ -92,7 +92,7 @@ lock_and_read(TickState *state)
 	state->sequence = InvalidOid;
 	state->tick_sequence = InvalidOid;
 	tick_lock_queue(state->queue.id);
-	tick_begin_read(&reader);
+	tick_begin_read(&reader, false);
 	found = tick_read_state(&reader, state);
 	tick_end_read(&reader);
 	return found;
@@ -197,16 +197,16 @@ tick_candidates(List *candidates, TickReason reason, TableResult *result)
 		return 0;
 	foreach(lc, candidates)
 	{
-		Queue *queue = &((TickState *) lfirst(lc))->queue;
+		TickState *state = lfirst(lc);
 
-		/* Another transaction ticks it, and may take its time. */
-		if (tick_try_lock_queue(queue->id))
+		/* Another transaction ticks or drops it, and may take its time. */
+		if (tick_try_lock(state))
 			continue;
 		if (reason == REASON_COMMIT && result != NULL)
-			put_row(result, queue, 0);
+			put_row(result, &state->queue, 0);
 		candidates = foreach_delete_current(candidates, lc);
 	}
-	tick_begin_read(&reader);
+	tick_begin_read(&reader, true);
 	foreach(lc, candidates)
 	{
 		TickState *state = lfirst(lc);
@@ -289,7 +289,7 @@ tick_all(TableResult *result)
 	TickReader reader;
 	ListCell *lc;
 
-	tick_begin_read(&reader);
+	tick_begin_read(&reader, true);
 	foreach(lc, queues)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -458,7 +458,7 @@ look_at_fed(List *queues, List **candidates)
 
 	if (queues == NIL)
 		return NIL;
-	tick_begin_read(&reader);
+	tick_begin_read(&reader, true);
 	foreach(lc, queues)
 	{
 		if (look(&reader, lfirst(lc), REASON_COMMIT, candidates) ==
@@ -582,7 +582,7 @@ pgq_force_tick(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || !find_by_name(PG_GETARG_TEXT_PP(0), &state.queue))
 		PG_RETURN_NULL();
 	state.sequence = InvalidOid;
-	tick_begin_read(&reader);
+	tick_begin_read(&reader, false);
 	found = tick_read_state(&reader, &state);
 	tick_end_read(&reader);
 	if (!found)

@@ -11,7 +11,7 @@ use Test::More;
 my $node = new_server('bad');
 my $db = new_database($node, 'db', slot => 0);
 my @bad = qw(a_invalid a_locked a_no_sequence a_limit a_disabled a_ticked a_row
-  a_no_table a_tick_gone a_foreign);
+  a_no_table a_tick_gone a_foreign a_dropped);
 
 sql($node, $db, $_)
   foreach "select pgq.create_queue(q) from unnest('{" . join(',', 'z_good', @bad) . "}'::text[]) q",
@@ -34,7 +34,7 @@ foreach my $queue ('z_good', @bad)
 my %id = map { split(/\|/) } split(/\n/, $s->query('select queue_name, queue_id from pgq.queue'));
 
 # what is wrong with them
-my %hold = map { $_ => session($node, $db) } qw(a_locked a_ticked a_row);
+my %hold = map { $_ => session($node, $db) } qw(a_locked a_ticked a_row a_dropped);
 $s->query($_) foreach
   "update pgq.tick set tick_snapshot = '900000000000:900000000000:' where tick_queue = $id{a_invalid}",
   "drop sequence pgq.event_$id{a_no_sequence}_id_seq cascade",
@@ -47,6 +47,7 @@ $s->query($_) foreach
 $_->query('begin') foreach values %hold;
 $hold{a_locked}->query("lock table pgq.event_$id{a_locked} in access exclusive mode");
 $hold{a_ticked}->query("select pgq.ticker('a_ticked')");
+$hold{a_dropped}->query("select pgq.drop_queue('a_dropped', true)");
 $hold{a_row}->query("select * from pgq.queue where queue_name = 'a_row' for update");
 
 my $pgqd = start_pgqd($node, ticker_period => 0.2, retry_period => 0.5, maint_period => 0.5);
@@ -76,7 +77,7 @@ wait_for(
 	"events of those that were held up",
 	sub {
 		$s->query("select count(*) from pgq.retry_queue where ev_queue in
-			($id{a_locked}, $id{a_ticked}, $id{a_row})") eq '0';
+			($id{a_locked}, $id{a_ticked}, $id{a_row}, $id{a_dropped})") eq '0';
 	});
 pass('and go on when they can');
 is($pgqd->stop, 0, 'pgqd ends cleanly');
