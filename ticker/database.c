@@ -383,11 +383,11 @@ database_has_pgq(const Database *db)
 	return !db->no_pgq;
 }
 
-/* Do ticks go on? */
+/* Do ticks go on?  A connection that is made anew for its age counts. */
 bool
 database_is_connected(const Database *db)
 {
-	return db->ticking;
+	return db->ticking && db->trouble.text == NULL;
 }
 
 /* Is the slot being read? */

@@ -24,6 +24,12 @@ sub health
 	return $http->get("http://127.0.0.1:$_[0]/health")->{content};
 }
 
+sub up
+{
+	return $http->get("http://127.0.0.1:$_[0]/metrics")->{content}
+	  =~ /^pgqd_database_up\{database="shop"\} (\d)$/m ? $1 : '';
+}
+
 sub becomes_healthy
 {
 	my ($port, $name) = @_;
@@ -51,12 +57,14 @@ my $second = start();
 wait_for('one that stands by', sub { ($first->text . $second->text) =~ /stands by/ });
 $node->stop('immediate');
 wait_for('a fault', sub { health($_) =~ /connection/ }) foreach @ports;
+is(up($_), 0, 'a database is not up while its server is away') foreach @ports;
 $node->start;
 becomes_healthy($_, 'well again after a restart of the server') foreach @ports;
 wait_for('one to read, one to stand by', sub {
 	my $text = join('', map { $http->get("http://127.0.0.1:$_/metrics")->{content} } @ports);
 	return $text =~ /stands by/ && $text =~ /ingest runs/;
 });
+is(up($_), 1, 'then it is up') foreach @ports;
 like(health($_), qr/^ok$/m, 'whether it reads the slot or stands by') foreach @ports;
 foreach my $port (@ports)
 {
