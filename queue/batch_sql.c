@@ -174,6 +174,23 @@ pgq_batch_event_tables(PG_FUNCTION_ARGS)
 }
 
 /*
+ * The query of a cursor over a batch; palloc'd.
+ *
+ * One that gives rows at once has to have all of them sorted, and to keep them:
+ * pgq.get_batch_events() does that for less than a plan.  One that is read later
+ * may be so when the batch is finished.
+ */
+static char *
+cursor_sql(int64 id, int32 limit)
+{
+	if (limit <= 0)
+		return find_batch_sql(id);
+	return psprintf("select " RESULT_COLUMNS
+					" from pgq.get_batch_events(" INT64_FORMAT ")",
+					id);
+}
+
+/*
  * Open a cursor over a batch, with the caller's rights, and put its first
  * "limit" rows into "result".
  */
@@ -207,21 +224,23 @@ pgq_get_batch_cursor(PG_FUNCTION_ARGS)
 {
 	TableResult result;
 	StringInfoData sql;
+	int32 limit;
 
 	table_begin_result(fcinfo, &result);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		return (Datum) 0;
 
+	limit = PG_GETARG_INT32(2);
 	initStringInfo(&sql);
 	if (PG_NARGS() > 3 && !PG_ARGISNULL(3))
 		/* the line break ends a comment in the condition */
 		appendStringInfo(&sql, "select * from (%s) b where (%s\n) order by 1",
-						 find_batch_sql(PG_GETARG_INT64(0)),
+						 cursor_sql(PG_GETARG_INT64(0), limit),
 						 text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	else
-		appendStringInfoString(&sql, find_batch_sql(PG_GETARG_INT64(0)));
+		appendStringInfoString(&sql, cursor_sql(PG_GETARG_INT64(0), limit));
 
-	open_cursor(sql.data, text_to_cstring(PG_GETARG_TEXT_PP(1)),
-				PG_GETARG_INT32(2), &result);
+	open_cursor(sql.data, text_to_cstring(PG_GETARG_TEXT_PP(1)), limit,
+				&result);
 	return (Datum) 0;
 }
