@@ -253,9 +253,9 @@ run(Config *config, const char *config_file, bool background)
 				   config->syslog_facility);
 	/* whoever knows the pidfile may send one */
 	daemon_hold_signals(true);
-	if (background ? !enter_background(pid_fd, config->pidfile)
-				   : pid_fd >= 0 &&
-						 !write_pidfile(pid_fd, config->pidfile, getpid()))
+	if (background
+			? !enter_background(pid_fd, config->pidfile)
+			: pid_fd >= 0 && !write_pidfile(pid_fd, config->pidfile, getpid()))
 		return 1;
 
 	daemon_run(config, config_file);

@@ -81,7 +81,8 @@ struct Tick
 	double asked_at;
 	bool period_running;
 
-	Trouble trouble;
+	Trouble trouble;        /* of ticks by commit */
+	Trouble period_trouble; /* of runs over all queues */
 	Trouble notify_trouble;
 };
 
@@ -132,6 +133,7 @@ tick_free(Tick *tick)
 	xids_clear(&tick->xids);
 	xids_clear(&tick->asked_xids);
 	trouble_clear(&tick->trouble, tick->dbname, NULL);
+	trouble_clear(&tick->period_trouble, tick->dbname, NULL);
 	trouble_clear(&tick->notify_trouble, tick->dbname, NULL);
 	free(tick->dbname);
 	free(tick);
@@ -314,11 +316,11 @@ take_period_answer(Conn *conn, const PGresult *res, void *arg)
 	tick->period_running = false;
 	if (conn_failed(res))
 	{
-		trouble_report(&tick->trouble, tick->dbname, "ticker failed: %s",
+		trouble_report(&tick->period_trouble, tick->dbname, "ticker failed: %s",
 					   PQresultErrorMessage(res));
 		return;
 	}
-	trouble_clear(&tick->trouble, tick->dbname, "ticker works again");
+	trouble_clear(&tick->period_trouble, tick->dbname, "ticker works again");
 	tick->stats->ticks++;
 	tick->stats->ticked_at = clock_seconds();
 	if (PQnfields(res) == 3)
@@ -362,5 +364,6 @@ tick_interrupt(Tick *tick)
 const char *
 tick_get_trouble(const Tick *tick)
 {
-	return tick->trouble.text;
+	return tick->period_trouble.text ? tick->period_trouble.text
+									 : tick->trouble.text;
 }

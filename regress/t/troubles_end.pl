@@ -1,5 +1,5 @@
-# A trouble that is over is not shown any more: of a slot that is no longer
-# wanted, of a server that was away, of a pgqd that stands by.
+# A trouble is said once, and not shown any more when it is over: of a slot that
+# is no longer wanted, of a server that was away, of a pgqd that stands by.
 
 use strict;
 use warnings;
@@ -72,6 +72,22 @@ foreach my $port (@ports)
 		qr/^pgqd_database_troubles\{database="postgres"\} 0$/m,
 		'none in a database without pgq');
 }
+
+# ticks by commit fail, those of each period work
+sql($node, $db, q{
+	create table t (id int primary key);
+	select pgq.create_queue('q'), pgq.register_consumer('q', 'c'),
+		pgq.capture_table('q', 't'::regclass);
+	alter function pgq.tick(text[], xid[]) rename to no_tick;
+	insert into t values (1)});
+my ($reader) = grep { $_->text =~ /reads slot(?!.*stands by)/s } $first, $second;
+$reader->wait_log(qr/pgq\.tick failed/);
+sleep(3);
+is(scalar(() = PgqTest::slurp($reader->{log}) =~ /WARNING \S+ pgq\.tick failed/g), 1,
+	'a trouble that lasts is logged once');
+sql($node, $db, 'alter function pgq.no_tick(text[], xid[]) rename to tick');
+$reader->wait_log(qr/pgq\.tick works again/);
+pass('and its end, too');
 is($_->stop, 0, 'pgqd ends cleanly') foreach $first, $second;
 
 done_testing();
