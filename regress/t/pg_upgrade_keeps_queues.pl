@@ -82,6 +82,9 @@ is( join(' ', @{ consume($new, $db, 'rows', 'reader', "ev_data::json ->> 'id'") 
 
 is(sql($new, $db, "select ev_data from pgq.get_batch_events(1)"), 'one', 'the open batch');
 is(sql($new, $db, 'select pgq.finish_batch(1)'), '1', 'can be finished');
+# a tick from before that would hold up the next rotation
+wait_for('the other half', sub {
+	sql($new, $db, "select queue_switch_step2 is not null from pgq.queue where queue_name = 'q'") eq 't' });
 sql($new, $db, "select pgq.insert_event('q', 't', 'three')");
 wait_for('the retry', sub { sql($new, $db, 'select count(*) from pgq.retry_queue') eq '0' });
 is_deeply([ sort @{ consume($new, $db, 'q', 'open', "ev_data || coalesce(ev_retry, 0)") } ],
