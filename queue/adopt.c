@@ -52,6 +52,13 @@ pgq_origin(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(local_origin());
 }
 
+/* Has the queue transaction ids of this server? */
+bool
+tick_queue_is_ours(const Queue *queue)
+{
+	return queue->origin == local_origin();
+}
+
 /* Read the queue's row again; false if it is gone. */
 static bool
 read_again(Queue *queue)
@@ -88,8 +95,8 @@ call_function(int32 id)
 /*
  * Make the queue ours if it is not; *queue is read anew then.
  *
- * Holds the queue's tick lock to the end of the transaction if it had
- * something to do.  Returns false if the queue is not to be ticked now: it is
+ * Holds the queue's tick lock to the end of the transaction if it did
+ * something.  Returns false if the queue is not to be ticked now: it is
  * gone, somebody else is at it, or, with a warning, it could not be done.  So it
  * is if it has got new ids, which a tick of this transaction would not see.
  */
@@ -98,11 +105,11 @@ tick_adopt_queue(Queue *queue)
 {
 	Adoption result = ADOPT_NOT_NOW;
 
-	if (queue->origin == local_origin())
+	if (tick_queue_is_ours(queue))
 		return true;
 	if (!tick_try_lock_queue(queue->id) || !read_again(queue))
 		return false;
-	if (queue->origin == local_origin())
+	if (tick_queue_is_ours(queue))
 		return true;
 
 	/* An old snapshot would not do: it has to see what is committed now. */
@@ -116,6 +123,7 @@ tick_adopt_queue(Queue *queue)
 				 errdetail("It seems to come from another server, and others "
 						   "are at work on it."),
 				 errhint("The next ticker run tries it again.")));
+		tick_unlock_queue(queue->id);
 		return false;
 	}
 	return read_again(queue) &&

@@ -15,15 +15,23 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/sequence.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "storage/bufmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
 
 #include "event/compat.h"
 #include "queue/sequence.h"
+
+PG_FUNCTION_INFO_V1(pgq_seq_getval);
 
 /* Where a sequence was read last. */
 typedef struct Place
@@ -125,4 +133,37 @@ sequence_read(Oid seqid, int64 *value)
 	*value = read_page(buffer);
 	relation_close(rel, AccessShareLock);
 	return true;
+}
+
+/*
+ * pgq.seq_getval(i_seq_name)
+ *
+ * Unlike SELECT it keeps no lock, so that it can be asked for any number of
+ * sequences in one transaction.
+ */
+Datum
+pgq_seq_getval(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *schema = "public";
+	char *dot = strchr(name, '.');
+	RangeVar *rv;
+	Oid seqid;
+	int64 value;
+
+	if (dot != NULL)
+	{
+		*dot = '\0';
+		schema = name;
+		name = dot + 1;
+	}
+	rv = makeRangeVar(schema, name, -1);
+	seqid = RangeVarGetRelid(rv, NoLock, false);
+	if (pg_class_aclcheck(seqid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SEQUENCE, name);
+	if (!sequence_read(seqid, &value))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s.%s\" does not exist", schema, name)));
+	PG_RETURN_INT64(value);
 }

@@ -71,6 +71,7 @@ extern bool tick_insert_row(TickState *state, int64 id, TimestampTz time,
 							int64 event_seq);
 
 /* adopt.c */
+extern bool tick_queue_is_ours(const Queue *queue);
 extern bool tick_adopt_queue(Queue *queue);
 
 /* tick_memory.c */

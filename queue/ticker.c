@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
@@ -19,6 +20,7 @@
 #include "replication/slot.h"
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
+#include "storage/lock.h"
 #include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -98,16 +100,42 @@ lock_and_read(TickState *state)
 	return found;
 }
 
-/* Leave out of a list those queues that can't be made ours now. */
+/*
+ * How many queues are ticked in one call.  Each takes two locks to the end of
+ * the transaction, and all of these shall take a quarter of the server's room
+ * for locks at most: where there are more queues, the next call ticks the rest.
+ */
+static int
+max_ticks(void)
+{
+	int64 locks = (int64) max_locks_per_xact *
+				  (MaxBackends + max_prepared_xacts);
+
+	return (int) Max(locks / 8, 1);
+}
+
+/*
+ * Leave out of a list those queues that can't be made ours now.  To make one
+ * ours takes some more locks than to tick it, so those that would be too many
+ * have to wait for the next call.
+ */
 static List *
 adopt_queues(List *queues)
 {
+	int room = Max(max_ticks() / 4, 1);
 	ListCell *lc;
 
 	foreach(lc, queues)
 	{
-		if (!tick_adopt_queue(lfirst(lc)))
+		Queue *queue = lfirst(lc);
+
+		if (tick_queue_is_ours(queue))
+			continue;
+		if (room == 0 || !tick_adopt_queue(queue))
 			queues = foreach_delete_current(queues, lc);
+		/* even if it is not to be ticked by this transaction */
+		if (room > 0 && tick_queue_is_ours(queue))
+			room--;
 	}
 	return queues;
 }
@@ -177,6 +205,52 @@ put_row(TableResult *result, const Queue *queue, int64 tick)
 	tuplestore_putvalues(result->store, result->tupdesc, values, nulls);
 }
 
+static TimestampTz
+last_time(const ListCell *lc)
+{
+	const TickState *state = lfirst(lc);
+
+	return state->nticks > 0 ? state->newest.time : DT_NOBEGIN;
+}
+
+static int
+compare_times(const ListCell *a, const ListCell *b)
+{
+	TimestampTz i = last_time(a);
+	TimestampTz j = last_time(b);
+
+	return (i > j) - (i < j);
+}
+
+static int
+compare_ids(const ListCell *a, const ListCell *b)
+{
+	int32 i = ((const TickState *) lfirst(a))->queue.id;
+	int32 j = ((const TickState *) lfirst(b))->queue.id;
+
+	return (i > j) - (i < j);
+}
+
+/*
+ * Cut a list of candidates to as many as one call may tick: those that have
+ * waited longest, in the order of their ids.  The others get a row without a
+ * tick.
+ */
+static List *
+take_portion(List *candidates, TableResult *result)
+{
+	int max = max_ticks();
+
+	if (list_length(candidates) <= max)
+		return candidates;
+	list_sort(candidates, compare_times);
+	for (int i = max; result != NULL && i < list_length(candidates); i++)
+		put_row(result, &((TickState *) list_nth(candidates, i))->queue, 0);
+	candidates = list_truncate(candidates, max);
+	list_sort(candidates, compare_ids);
+	return candidates;
+}
+
 /*
  * Tick those of the candidates, in the order of their ids, that "reason" gives
  * cause for under their locks: all locks are taken first, so that one snapshot
@@ -188,13 +262,16 @@ tick_candidates(List *candidates, TickReason reason, TableResult *result)
 {
 	int n = 0;
 	int64 ticked = 0;
-	TickState **states = palloc(list_length(candidates) * sizeof(TickState *));
-	int64 *ids = palloc(list_length(candidates) * sizeof(int64));
+	TickState **states;
+	int64 *ids;
 	TickReader reader;
 	ListCell *lc;
 
 	if (candidates == NIL)
 		return 0;
+	candidates = take_portion(candidates, result);
+	states = palloc(list_length(candidates) * sizeof(TickState *));
+	ids = palloc(list_length(candidates) * sizeof(int64));
 	foreach(lc, candidates)
 	{
 		TickState *state = lfirst(lc);
@@ -279,7 +356,10 @@ pgq_ticker_queue(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(tick);
 }
 
-/* Tick every queue that is due; puts a row for each into "result", if any. */
+/*
+ * Tick the queues that are due, of very many a part; puts a row for each into
+ * "result", if any.
+ */
 static int64
 tick_all(TableResult *result)
 {

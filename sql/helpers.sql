@@ -86,14 +86,9 @@ COMMENT ON FUNCTION pgq.quote_fqname(text) IS
 
 
 CREATE OR REPLACE FUNCTION pgq.seq_getval(i_seq_name text)
-RETURNS int8 AS $$
-DECLARE
-	res int8;
-BEGIN
-	EXECUTE 'SELECT last_value FROM ' || pgq.quote_fqname(i_seq_name) INTO res;
-	RETURN res;
-END;
-$$ LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp;
+RETURNS int8
+AS 'MODULE_PATHNAME', 'pgq_seq_getval'
+LANGUAGE C VOLATILE STRICT;
 
 COMMENT ON FUNCTION pgq.seq_getval(text) IS
 	'Returns the last_value of a sequence without moving it.';

@@ -13,7 +13,7 @@ RETURNS int8
 AS 'MODULE_PATHNAME', 'pgq_ticker_all'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION pgq.ticker() IS
-	'Ticks all queues that are due and returns how many were.';
+	'Ticks the queues that are due, of thousands a part, those that waited longest; returns how many it ticked.';
 
 
 -- Raises sequences, which only their owner may.
@@ -41,7 +41,7 @@ RETURNS TABLE (queue_name text, tick_id int8, channel text)
 AS 'MODULE_PATHNAME', 'pgq_tick_due'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION pgq.tick_due() IS
-	'Ticks all queues that are due and returns them with their new ticks and channels.';
+	'Ticks the queues that are due and returns them with their new ticks and channels; of thousands a part, the others without a tick: these want another call.';
 
 
 CREATE OR REPLACE FUNCTION pgq.tick(i_queues text[], i_xids xid[])

@@ -20,6 +20,13 @@
 #include "event/frame_format.h"
 #include "frames.h"
 
+/*
+ * A group that feeds so many queues takes no further transaction.  Each queue
+ * costs a few locks to the end of the group's own, for which a server has not
+ * much room: by default for about 2500 queues.
+ */
+#define MAX_QUEUES 500
+
 static void
 bytes_append(Bytes *b, const char *data, size_t len)
 {
@@ -145,7 +152,8 @@ static Group *
 group_for(Gather *g, size_t len)
 {
 	if (g->last && g->last->kind == GROUP_WHOLE &&
-		(len == 0 || g->last->frames.len + len <= g->max_bytes))
+		(len == 0 || (g->last->frames.len + len <= g->max_bytes &&
+					  g->last->queues.count < MAX_QUEUES)))
 		return g->last;
 	if (g->last && g->last->frames.len > 0)
 		bytes_fit(&g->last->frames);

@@ -324,7 +324,13 @@ take_period_answer(Conn *conn, const PGresult *res, void *arg)
 	tick->stats->ticks++;
 	tick->stats->ticked_at = clock_seconds();
 	if (PQnfields(res) == 3)
-		notify_ticks(tick, res);
+	{
+		int ticked = notify_ticks(tick, res);
+
+		/* too many for one transaction: the others follow at once */
+		if (ticked > 0 && ticked < PQntuples(res))
+			tick_run_period(tick, 4);
+	}
 }
 
 /*
