@@ -23,7 +23,9 @@
 #include "catalog/pg_namespace.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
+#include "tcop/deparse_utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -35,6 +37,8 @@
 
 PG_FUNCTION_INFO_V1(pgq__capture_schema_set);
 PG_FUNCTION_INFO_V1(pgq__capture_schema_unset);
+PG_FUNCTION_INFO_V1(pgq__is_move);
+PG_FUNCTION_INFO_V1(pgq__capture_by_rule);
 
 /* Columns of pgq.capture_schema */
 #define RULE_SCHEMA 1
@@ -153,4 +157,41 @@ pgq__capture_schema_unset(PG_FUNCTION_ARGS)
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 	PG_RETURN_INT32(n);
+}
+
+/*
+ * pgq._is_move(i_command pg_ddl_command) returns bool
+ *
+ * Whether the command is ALTER ... SET SCHEMA.
+ */
+Datum
+pgq__is_move(PG_FUNCTION_ARGS)
+{
+	CollectedCommand *command = (CollectedCommand *) PG_GETARG_POINTER(0);
+
+	PG_RETURN_BOOL(command->type == SCT_Simple &&
+				   IsA(command->parsetree, AlterObjectSchemaStmt));
+}
+
+/*
+ * pgq._capture_by_rule(i_queue text, i_table regclass, i_args text[])
+ * returns void
+ *
+ * Set the mark of a table that was made in the schema of a rule, or moved
+ * there: for the event trigger, which knows that it may.  Raises an error if
+ * this transaction has written the table, or if it can't be captured.
+ */
+Datum
+pgq__capture_by_rule(PG_FUNCTION_ARGS)
+{
+	char *queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid relid = PG_GETARG_OID(1);
+	ArrayType *args = PG_GETARG_ARRAYTYPE_P(2);
+
+	capture_refuse_written(relid);
+	/* a partitioned table is moved while its partitions are written */
+	capture_lock_tree(relid, ShareRowExclusiveLock);
+	capture_require_fit(relid, event_args_parse(args));
+	(void) capture_mark_write(relid, queue, args);
+	PG_RETURN_VOID();
 }

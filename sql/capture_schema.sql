@@ -15,6 +15,18 @@ COMMENT ON FUNCTION pgq._capture_schema_unset(text, name) IS
 	'Forgets that tables of a schema are to be captured; a part of uncapture_schema.';
 
 
+CREATE OR REPLACE FUNCTION pgq._is_move(i_command pg_ddl_command)
+RETURNS bool AS 'MODULE_PATHNAME', 'pgq__is_move' LANGUAGE C STRICT;
+COMMENT ON FUNCTION pgq._is_move(pg_ddl_command) IS
+	'Tells whether a command moved something to another schema.';
+
+CREATE OR REPLACE FUNCTION pgq._capture_by_rule(
+	i_queue text, i_table regclass, i_args text[])
+RETURNS void AS 'MODULE_PATHNAME', 'pgq__capture_by_rule' LANGUAGE C STRICT;
+COMMENT ON FUNCTION pgq._capture_by_rule(text, regclass, text[]) IS
+	'Captures a table that has come into a captured schema; a part of its event trigger.';
+
+
 -- The tables that a rule is about. Partitions belong to their parent, and what
 -- is not logged has no changes in the WAL.
 CREATE OR REPLACE FUNCTION pgq._capture_schema_tables(i_schema name)
@@ -89,7 +101,8 @@ COMMENT ON FUNCTION pgq.uncapture_schema(text, name) IS
 	'Ends the capture of a schema''s tables, but for those with arguments of their own; returns 1, or 0 when there was none.';
 
 
--- New tables get their marks; what could not be captured is refused here.
+-- Tables that are made in a captured schema, or moved there, get their marks;
+-- what could not be captured is refused here.
 CREATE OR REPLACE FUNCTION pgq._capture_new_tables()
 RETURNS event_trigger AS $$
 DECLARE
@@ -106,6 +119,7 @@ BEGIN
 		WHERE d.classid = 'pg_class'::regclass
 		  AND k.relkind IN ('r', 'p') AND k.relpersistence = 'p'
 		  AND NOT k.relispartition AND n.nspname <> 'pgq'
+		  AND (d.command_tag <> 'ALTER TABLE' OR pgq._is_move(d.command))
 	LOOP
 		-- A rule that is being made must be waited for.
 		LOCK TABLE pgq.capture_schema IN ROW EXCLUSIVE MODE;
@@ -135,17 +149,17 @@ BEGIN
 						c.object_identity
 					USING ERRCODE = 'object_not_in_prerequisite_state',
 						DETAIL = problem,
-						HINT = 'Give the table a primary key when it is made, or make it elsewhere.';
+						HINT = CASE c.command_tag WHEN 'ALTER TABLE'
+							THEN 'Give the table a primary key before it is moved.'
+							ELSE 'Give the table a primary key when it is made, or make it elsewhere.' END;
 			END IF;
-			INSERT INTO pgq.capture (cap_relid, cap_queue, cap_args)
-			VALUES (c.objid, r.cps_queue, r.cps_args);
-			PERFORM pgq._invalidate_capture();
+			PERFORM pgq._capture_by_rule(r.cps_queue, c.objid::regclass, r.cps_args);
 		END LOOP;
 	END LOOP;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION pgq._capture_new_tables() IS
-	'Event trigger function: captures new tables of captured schemas.';
+	'Event trigger function: captures tables that are made in captured schemas or moved there.';
 
 
 -- Rules follow their schema. Of all schemas that rules name, only one that has
@@ -177,11 +191,11 @@ COMMENT ON FUNCTION pgq._capture_schema_dropped() IS
 -- The name makes it run after pgq_capture_ddl.
 CREATE EVENT TRIGGER pgq_capture_new ON ddl_command_end
 	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO',
-				 'CREATE SCHEMA')
+				 'CREATE SCHEMA', 'ALTER TABLE')
 	EXECUTE FUNCTION pgq._capture_new_tables();
 ALTER EVENT TRIGGER pgq_capture_new ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER pgq_capture_new IS
-	'Captures new tables of captured schemas.';
+	'Captures tables that are made in captured schemas or moved there.';
 
 CREATE EVENT TRIGGER pgq_capture_rename ON ddl_command_end
 	WHEN TAG IN ('ALTER SCHEMA')

@@ -42,6 +42,42 @@ SELECT pgq.uncapture_table('sch_q', 'sch.old2');
 ALTER TABLE sch.old2 ADD COLUMN w int;
 SELECT * FROM sch_captures();
 
+-- tables that are moved in are captured, those that are moved out still are
+CREATE SCHEMA sch_else;
+CREATE TABLE sch_else.moved (id int PRIMARY KEY, v text);
+INSERT INTO sch_else.moved VALUES (1, 'before');
+CREATE TABLE sch_else.tree (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE sch_else.tree1 PARTITION OF sch_else.tree FOR VALUES FROM (0) TO (10);
+CREATE TABLE sch_else.nokey (id int);
+CREATE UNLOGGED TABLE sch_else.volatile (id int);
+ALTER TABLE sch_else.moved SET SCHEMA sch;
+ALTER TABLE sch_else.tree SET SCHEMA sch;
+ALTER TABLE sch_else.volatile SET SCHEMA sch;
+ALTER TABLE sch_else.nokey SET SCHEMA sch;
+INSERT INTO sch.moved VALUES (2, 'after');
+INSERT INTO sch_else.tree1 VALUES (5);
+SELECT s.data::json->>'ev_extra1' AS extra1, s.data::json->>'ev_data' AS data
+FROM pg_logical_slot_get_changes('regress_schema', NULL, NULL) s;
+SELECT * FROM sch_captures();
+ALTER TABLE sch.moved SET SCHEMA sch_else;
+SELECT * FROM sch_captures() WHERE tab LIKE 'sch_else.%';
+-- it has a mark already
+ALTER TABLE sch_else.moved SET SCHEMA sch;
+SELECT pgq.uncapture_table('sch_q', 'sch.moved');
+ALTER TABLE sch.moved ADD COLUMN w int;
+SELECT * FROM sch_captures() WHERE tab LIKE '%.moved';
+-- a transaction is captured whole or not at all
+ALTER TABLE sch.moved SET SCHEMA sch_else;
+BEGIN;
+INSERT INTO sch_else.moved VALUES (3, 'half');
+ALTER TABLE sch_else.moved SET SCHEMA sch;
+ROLLBACK;
+SELECT * FROM sch_captures() WHERE tab LIKE '%.moved';
+SET client_min_messages = warning;
+DROP SCHEMA sch_else CASCADE;
+DROP TABLE sch.tree, sch.volatile;
+RESET client_min_messages;
+
 -- what could not be captured is refused when it is made
 CREATE TABLE sch.nokey (id int);
 CREATE TABLE sch.filled AS SELECT 1 AS id;
