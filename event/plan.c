@@ -237,17 +237,6 @@ set_expressions(EventPlan *plan, Relation rel, const EventArgs *args)
 }
 
 /*
- * Whether a row carries a value for the column at all: PostgreSQL 18 has
- * generated columns that are computed by the reader.
- */
-static bool
-has_stored_value(Form_pg_attribute att)
-{
-	return !att->attisdropped &&
-		   (att->attgenerated == '\0' || att->attgenerated == 's');
-}
-
-/*
  * Prepare to build events of a table.
  *
  * rel is open and need not be locked (historic snapshot); args as parsed.
@@ -278,7 +267,7 @@ event_plan_make(Relation rel, const EventArgs *args)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		EventColumn *col = &plan->columns[plan->ncolumns];
 
-		if (!has_stored_value(att))
+		if (att->attisdropped || event_relation_is_virtual(att))
 			continue;
 		set_column(col, att, args);
 		col->is_key = list_member_int(key, att->attnum);

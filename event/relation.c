@@ -88,6 +88,16 @@ event_relation_key(Relation rel, const EventArgs *args)
 }
 
 /*
+ * Whether no row carries a value of the column: PostgreSQL 18 has generated
+ * columns that are computed by the reader.
+ */
+bool
+event_relation_is_virtual(Form_pg_attribute att)
+{
+	return att->attgenerated != '\0' && att->attgenerated != 's';
+}
+
+/*
  * For each column of the marked table, dropped ones included, the index of its
  * twin in the changed one, or -1; palloc'd.
  */

@@ -262,6 +262,30 @@ check_columns_exist(Relation rel, const char *arg, List *names)
 	return NULL;
 }
 
+static CaptureProblem *
+check_columns_stored(Relation rel, const char *arg, List *names)
+{
+	ListCell *lc;
+
+	foreach(lc, names)
+	{
+		int attnum = find_column(rel, lfirst(lc));
+
+		if (event_relation_is_virtual(
+				TupleDescAttr(RelationGetDescr(rel), attnum - 1)))
+			return problem(ERRCODE_FEATURE_NOT_SUPPORTED,
+						   "Make it a STORED one, or leave it out there.",
+						   psprintf("The argument %s names it, but the WAL has "
+									"no value of it.",
+									arg),
+						   "virtual generated column \"%s\" of table \"%s\" "
+						   "can't be captured",
+						   (char *) lfirst(lc),
+						   capture_table_name(RelationGetRelid(rel)));
+	}
+	return NULL;
+}
+
 /* Whether a column is in the old rows of a table whose identity is an index. */
 static bool
 is_in_identity(Relation leaf, const char *column)
@@ -372,6 +396,10 @@ capture_check_table(Relation rel, const EventArgs *args)
 		p = check_columns_exist(rel, "columns=", args->columns);
 	if (p == NULL)
 		p = check_columns_exist(rel, "pkey=", pkey_columns(args));
+	if (p == NULL)
+		p = check_columns_stored(rel, "columns=", args->columns);
+	if (p == NULL)
+		p = check_columns_stored(rel, "pkey=", pkey_columns(args));
 	if (p != NULL)
 		return p;
 

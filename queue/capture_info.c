@@ -94,10 +94,30 @@ toastable_columns(Relation rel, const EventArgs *args)
 
 		if (att->attisdropped || att->attlen != -1 ||
 			att->attstorage == TYPSTORAGE_PLAIN ||
-			has_name(args->ignore, name) ||
+			event_relation_is_virtual(att) || has_name(args->ignore, name) ||
 			(args->columns != NIL && !has_name(args->columns, name)))
 			continue;
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", name);
+	}
+	return buf.len > 0 ? buf.data : NULL;
+}
+
+/* Columns that no row has a value of, or NULL if there are none. */
+static char *
+virtual_columns(Relation rel, const EventArgs *args)
+{
+	TupleDesc desc = RelationGetDescr(rel);
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		char *name = NameStr(att->attname);
+
+		if (!att->attisdropped && event_relation_is_virtual(att) &&
+			!has_name(args->ignore, name) && args->columns == NIL)
+			appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", name);
 	}
 	return buf.len > 0 ? buf.data : NULL;
 }
@@ -157,6 +177,12 @@ pgq__capture_warnings(PG_FUNCTION_ARGS)
 											"alone are not in its event "
 											"(columns %s); replica identity "
 											"FULL has them.",
+											columns));
+		columns = virtual_columns(rel, args);
+		if (columns)
+			warnings = add_warning(warnings,
+								   psprintf("Virtual generated columns are not "
+											"in the events (%s).",
 											columns));
 		if (!args->has_pkey && event_relation_primary_key(rel) == NIL)
 			warnings = add_warning(warnings,
