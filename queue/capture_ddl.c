@@ -6,7 +6,8 @@
  * pgq._capture_ddl runs at the end of commands that alter tables: what would
  * make a captured table impossible to capture is refused there.  It asks the
  * same checks as capture_table, for every mark that the command could have
- * touched: of the table, of its ancestors and of its partitions.  Before that
+ * touched: of the table, of its ancestors and of its partitions; for a type, of
+ * the tables that were made of it.  Before that
  * the arguments of marks follow a column that was renamed; older WAL is
  * decoded with the older version of the mark.
  * pgq._capture_drop removes the marks of dropped tables.
@@ -22,6 +23,8 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/index.h"
@@ -33,13 +36,17 @@
 #include "commands/event_trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
 #include "tcop/deparse_utility.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "event/compat.h"
 #include "queue/capture.h"
 
 PG_FUNCTION_INFO_V1(pgq__capture_ddl);
@@ -50,7 +57,8 @@ PG_FUNCTION_INFO_V1(pgq__capture_drop_index);
 typedef struct ChangedTable
 {
 	Oid relid;
-	List *descendants;         /* partitions and inheritors, with itself */
+	List *descendants;         /* partitions and inheritors, with itself;
+								  of a type: the tables made of it, likewise */
 	List *retyped;             /* columns that got another type, char * */
 	const char *renamed, *now; /* column that got another name, or NULL */
 } ChangedTable;
@@ -111,6 +119,33 @@ note_columns(ChangedTable *table, const CollectedCommand *command)
 		}
 }
 
+/* The tables made of a composite type, and what inherits from them. */
+static List *
+tables_of_type(Oid type_relid)
+{
+	List *tables = NIL;
+	Oid type = get_rel_type_id(type_relid);
+	Relation rel = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tup;
+
+	/* the catalogue has no index for it, but types are seldom altered */
+	ScanKeyInit(&key, Anum_pg_class_reloftype, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(type));
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	while (OidIsValid(type) && HeapTupleIsValid(tup = systable_getnext(scan)))
+	{
+		Oid relid = ((Form_pg_class) GETSTRUCT(tup))->oid;
+
+		tables = list_concat_unique_oid(
+			tables, find_all_inheritors(relid, NoLock, NULL));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return tables;
+}
+
 /* Add the table of a collected command; command may be NULL. */
 static List *
 add_changed(List *tables, Oid relid, const CollectedCommand *command)
@@ -118,46 +153,33 @@ add_changed(List *tables, Oid relid, const CollectedCommand *command)
 	ChangedTable *table = palloc0(sizeof(ChangedTable));
 
 	table->relid = relid;
-	table->descendants = find_all_inheritors(relid, NoLock, NULL);
+	if (get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
+		table->descendants = tables_of_type(relid);
+	else
+		table->descendants = find_all_inheritors(relid, NoLock, NULL);
 	if (command != NULL)
 		note_columns(table, command);
 	return lappend(tables, table);
-}
-
-static bool
-is_of_type(Oid relid, Oid type_relid)
-{
-	HeapTuple tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid type;
-
-	if (!HeapTupleIsValid(tup))
-		return false;
-	type = ((Form_pg_class) GETSTRUCT(tup))->reloftype;
-	ReleaseSysCache(tup);
-	return OidIsValid(type) && type == get_rel_type_id(type_relid);
 }
 
 /* Whether a change of columns reaches the marked table. */
 static bool
 reaches_columns(const ChangedTable *table, Oid marked)
 {
-	return list_member_oid(table->descendants, marked) ||
-		   is_of_type(marked, table->relid);
+	return list_member_oid(table->descendants, marked);
 }
 
 /*
  * Whether a change of one table concerns another, the marked one: the same,
- * above or below it, or the type that it, or what it inherits from, was made
- * of.
+ * above or below it, or made of the type that was changed, or below one that
+ * was.
  */
 static bool
 concerns(const ChangedTable *table, Oid marked)
 {
-	if (reaches_columns(table, marked) ||
-		get_rel_relkind(table->relid) == RELKIND_COMPOSITE_TYPE)
-		return true;
-	return get_rel_relispartition(table->relid) &&
-		   list_member_oid(get_partition_ancestors(table->relid), marked);
+	return reaches_columns(table, marked) ||
+		   (get_rel_relispartition(table->relid) &&
+			list_member_oid(get_partition_ancestors(table->relid), marked));
 }
 
 static void
@@ -297,20 +319,24 @@ pgq__capture_ddl(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
-/* Whether old rows of a table, or of a partition of it, go by an index. */
+/*
+ * Whether old rows of a table, or of a partition of it, go by an index that is
+ * not there.
+ */
 static bool
-has_index_identity(Oid relid)
+lacks_identity_index(Oid relid)
 {
 	ListCell *lc;
 
 	foreach(lc, capture_tree_of(relid, AccessShareLock))
 	{
 		Relation rel = table_open(lfirst_oid(lc), NoLock);
-		bool by_index;
+		bool lacks;
 
-		by_index = rel->rd_rel->relreplident == REPLICA_IDENTITY_INDEX;
+		lacks = rel->rd_rel->relreplident == REPLICA_IDENTITY_INDEX &&
+				!OidIsValid(RelationGetReplicaIndex(rel));
 		table_close(rel, NoLock);
-		if (by_index)
+		if (lacks)
 			return true;
 	}
 	return false;
@@ -330,7 +356,7 @@ add_index_identities(List *tables, List *marks)
 		CaptureRow *mark = lfirst(lc);
 
 		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(mark->relid)) &&
-			has_index_identity(mark->relid))
+			lacks_identity_index(mark->relid))
 			tables = add_changed(tables, mark->relid, NULL);
 	}
 	return tables;
@@ -388,18 +414,37 @@ pgq__capture_drop(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
-/* Refuse to drop an index that names the rows of a captured table. */
+/*
+ * Whether the command will be allowed; if not, nobody else's table is to be
+ * locked for it.
+ */
+static bool
+may_drop(Oid index)
+{
+	return IS_TABLE_OWNER(index, GetUserId()) ||
+		   IS_SCHEMA_OWNER(get_rel_namespace(index), GetUserId());
+}
+
+/*
+ * Refuse to drop an index that names the rows of a captured table.
+ *
+ * With the lock that the command will take, too: it waits for a capture that is
+ * just beginning, and makes later ones wait until the index is gone.
+ */
 static void
-check_index(List *marks, Oid index)
+check_index(Oid index)
 {
 	Oid table = IndexGetRelation(index, true);
 	ChangedTable *changed;
 	ListCell *lc;
 
-	if (!OidIsValid(table) || !get_index_isreplident(index))
+	if (!OidIsValid(table) || !may_drop(index))
+		return;
+	LockRelationOid(table, ShareUpdateExclusiveLock);
+	if (!get_index_isreplident(index))
 		return;
 	changed = linitial(add_changed(NIL, table, NULL));
-	foreach(lc, marks)
+	foreach(lc, capture_marks_read())
 	{
 		CaptureRow *mark = lfirst(lc);
 
@@ -421,7 +466,6 @@ check_index(List *marks, Oid index)
 Datum
 pgq__capture_drop_index(PG_FUNCTION_ARGS)
 {
-	List *marks;
 	DropStmt *drop;
 	ListCell *lc;
 
@@ -434,14 +478,13 @@ pgq__capture_drop_index(PG_FUNCTION_ARGS)
 	drop = (DropStmt *) ((EventTriggerData *) fcinfo->context)->parsetree;
 	if (!IsA(drop, DropStmt) || !drop->concurrent)
 		PG_RETURN_NULL();
-	marks = capture_marks_read();
 	foreach(lc, drop->objects)
 	{
 		RangeVar *name = makeRangeVarFromNameList(lfirst_node(List, lc));
 		Oid index = RangeVarGetRelid(name, NoLock, true);
 
 		if (OidIsValid(index) && get_rel_relkind(index) == RELKIND_INDEX)
-			check_index(marks, index);
+			check_index(index);
 	}
 	PG_RETURN_NULL();
 }

@@ -103,6 +103,31 @@ SELECT cap.try('alter type cap.row_type alter attribute a type varchar cascade')
 SELECT cap.try('alter type cap.row_type drop attribute a cascade');
 SELECT cap.try('alter type cap.row_type add attribute b int cascade');
 
+-- a type that no captured table is of, and an index of another table
+CREATE TYPE other_type AS (id int, a text);
+SELECT cap.try('alter type cap.other_type alter attribute id type bigint');
+CREATE TABLE named (id int PRIMARY KEY, k int NOT NULL UNIQUE, a text, b text);
+ALTER TABLE named REPLICA IDENTITY USING INDEX named_k_key;
+SELECT pgq.capture_table('cap_q', 'named', 'pkey=k', 'ignore=a');
+CREATE TABLE other (id int PRIMARY KEY, a text);
+CREATE INDEX other_a ON other (a);
+-- though a capture is broken, behind our back
+ALTER EVENT TRIGGER pgq_capture_drop DISABLE;
+ALTER EVENT TRIGGER pgq_capture_ddl DISABLE;
+ALTER TABLE named DROP COLUMN a;
+ALTER EVENT TRIGGER pgq_capture_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER pgq_capture_ddl ENABLE ALWAYS;
+SELECT state, warnings[1] FROM pgq.get_capture_info('cap_q')
+WHERE table_name = 'cap.named';
+SELECT cap.try('alter type cap.other_type add attribute b int');
+SELECT cap.try('drop index cap.other_a');
+-- its own changes are looked at
+SELECT cap.try('alter table cap.named drop column b');
+SELECT cap.try('alter table cap.named drop constraint named_k_key');
+SELECT pgq.uncapture_table('cap_q', 'named');
+DROP TABLE named, other;
+DROP TYPE other_type;
+
 -- partitions: changes above and below the marked table
 CREATE TABLE root (id int, a int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
 CREATE TABLE leaf1 PARTITION OF root FOR VALUES FROM (0) TO (10);
