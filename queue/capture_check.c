@@ -99,10 +99,10 @@ capture_table_name(Oid relid)
 List *
 capture_tree_of(Oid relid, LOCKMODE lockmode)
 {
-	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-		return find_all_inheritors(relid, lockmode, NULL);
 	if (lockmode != NoLock)
 		LockRelationOid(relid, lockmode);
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+		return find_all_inheritors(relid, lockmode, NULL);
 	return list_make1_oid(relid);
 }
 
@@ -380,7 +380,8 @@ check_leaf(Relation leaf, const EventArgs *args, List *key)
 /*
  * Check whether a table, as it is now, can be captured with these arguments.
  *
- * rel is open and locked; its partitions are locked here with ACCESS SHARE.
+ * rel is open and locked; its partitions are locked here with ACCESS SHARE, no
+ * longer than needed: there may be thousands, and of such tables, too.
  * Returns NULL if all is well, else a palloc'd problem.
  */
 CaptureProblem *
@@ -415,13 +416,11 @@ capture_check_table(Relation rel, const EventArgs *args)
 	{
 		Relation leaf = table_open(lfirst_oid(lc), NoLock);
 
-		if (leaf->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		if (p == NULL && leaf->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 			p = check_leaf(leaf, args, key);
-		table_close(leaf, NoLock);
-		if (p != NULL)
-			return p;
+		table_close(leaf, AccessShareLock);
 	}
-	return NULL;
+	return p;
 }
 
 /*

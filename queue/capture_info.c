@@ -130,19 +130,17 @@ static bool
 can_lack_values(Oid relid)
 {
 	ListCell *lc;
+	bool lacks = false;
 
 	foreach(lc, capture_tree_of(relid, AccessShareLock))
 	{
 		Relation rel = table_open(lfirst_oid(lc), NoLock);
-		bool lacks;
 
-		lacks = OidIsValid(rel->rd_rel->reltoastrelid) &&
-				rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL;
-		table_close(rel, NoLock);
-		if (lacks)
-			return true;
+		lacks |= OidIsValid(rel->rd_rel->reltoastrelid) &&
+				 rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL;
+		table_close(rel, AccessShareLock);
 	}
-	return false;
+	return lacks;
 }
 
 static ArrayBuildState *

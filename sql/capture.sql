@@ -369,16 +369,25 @@ BEGIN
 		table_name := relid::text;
 
 		-- rows are in the WAL as their partition's identity says; an array
-		-- lets the index of pg_class find them
+		-- lets the index of pg_class find them (and pg_partition_tree()
+		-- would keep locks on all)
 		SELECT string_agg(DISTINCT i.ident, ', ' ORDER BY i.ident)
 		INTO replica_identity
 		FROM (SELECT CASE r.relreplident WHEN 'd' THEN 'default'
 							WHEN 'n' THEN 'nothing' WHEN 'f' THEN 'full'
 							ELSE 'index' END AS ident, r.relkind
 				FROM pg_class r
-				WHERE r.oid = ANY (relid::oid || ARRAY(
-					SELECT t.relid::oid FROM pg_partition_tree(relid) t
-					WHERE t.isleaf))) AS i
+				WHERE r.oid = ANY (ARRAY(
+					WITH RECURSIVE tree (oid, kind) AS (
+						SELECT c.oid, c.relkind FROM pg_class c
+						WHERE c.oid = relid
+						UNION ALL
+						SELECT c.oid, c.relkind
+						FROM tree t
+							 JOIN pg_inherits h ON h.inhparent = t.oid
+							 JOIN pg_class c ON c.oid = h.inhrelid
+						WHERE t.kind = 'p')
+					SELECT t.oid FROM tree t))) AS i
 		WHERE i.relkind <> 'p';
 
 		table_problem := pgq._capture_problem(relid, arguments);

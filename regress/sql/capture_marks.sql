@@ -88,6 +88,18 @@ SELECT queue_name, table_name, arguments, replica_identity, state,
 		'Nobody reads the slot: is pgqd running?'), ' / ')
 FROM pgq.get_capture_info();
 
+-- looking keeps no locks: there may be more tables than room for them
+CREATE TABLE root (id int PRIMARY KEY, a text) PARTITION BY RANGE (id);
+CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (10);
+SELECT pgq.capture_table('cap_q', 'root');
+BEGIN;
+SELECT table_name, replica_identity, state FROM pgq.get_capture_info('cap_q')
+WHERE table_name = 'cap.root';
+SELECT relation::regclass FROM pg_locks
+WHERE pid = pg_backend_pid() AND relation IN (
+	SELECT oid FROM pg_class WHERE relnamespace = 'cap'::regnamespace);
+COMMIT;
+
 SELECT pgq.stop_capture();
 SELECT pgq.drop_queue('cap_q', true), pgq.drop_queue('cap_q"2', true);
 DROP SCHEMA cap CASCADE;
