@@ -78,7 +78,7 @@ pgq_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->boundaries = false;
 	state->fed_queues = NIL;
 	state->warnings = NIL;
-	settings_pin_timezone();
+	settings_pin_database();
 }
 
 /* Show a sign of life while changes pass that nobody wants. */

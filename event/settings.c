@@ -29,6 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/pg_locale.h"
 #include "utils/rel.h"
 
 #include "event/settings.h"
@@ -46,22 +47,26 @@ static const struct
 /* GUC nesting level to end at shutdown, 0 in a walsender */
 static int nest_level = 0;
 
-/* the database's time zone has been looked up since the start */
-static bool timezone_pinned = false;
+/* the database's settings have been looked up since the start */
+static bool database_pinned = false;
 
+/* its lc_monetary, in a walsender that was started with another, else empty */
+static char monetary[LOCALE_NAME_BUFLEN];
+
+/* Problems with the value are told by elevel; 0: as an error. */
 static void
-pin(const char *name, const char *value)
+pin(const char *name, const char *value, int elevel)
 {
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
 							 nest_level ? GUC_ACTION_SAVE : GUC_ACTION_SET,
-							 true, 0, false);
+							 true, elevel, false);
 }
 
-/* "Europe/Berlin" out of {"work_mem=1MB","TimeZone=Europe/Berlin"}, or NULL */
+/* "1MB" out of {"work_mem=1MB","TimeZone=Europe/Berlin"} for work_mem, or NULL */
 static char *
-find_timezone(ArrayType *settings)
+find_setting(ArrayType *settings, const char *name)
 {
-	static const char name[] = "timezone=";
+	size_t len = strlen(name);
 	Datum *elems;
 	int n;
 
@@ -71,18 +76,18 @@ find_timezone(ArrayType *settings)
 	{
 		char *setting = TextDatumGetCString(elems[i]);
 
-		if (pg_strncasecmp(setting, name, strlen(name)) == 0)
-			return setting + strlen(name);
+		if (pg_strncasecmp(setting, name, len) == 0 && setting[len] == '=')
+			return setting + len + 1;
 	}
 	return NULL;
 }
 
 /*
- * The time zone that ALTER DATABASE has set, else what the session started
- * with, which is the server's unless the client asked for another.
+ * What ALTER DATABASE has set, else what the session started with, which is the
+ * server's unless the client asked for another.
  */
 static const char *
-database_timezone(void)
+database_setting(const char *name)
 {
 	const char *result = NULL;
 	Relation rel = table_open(DbRoleSettingRelationId, AccessShareLock);
@@ -103,50 +108,59 @@ database_timezone(void)
 									  RelationGetDescr(rel), &isnull);
 
 		if (!isnull)
-			result = find_timezone(DatumGetArrayTypePCopy(settings));
+			result = find_setting(DatumGetArrayTypePCopy(settings), name);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 
-	return result ? result : GetConfigOptionResetString("TimeZone");
+	return result ? result : GetConfigOptionResetString(name);
 }
 
 /*
- * Pin all settings; in a walsender, when decoding starts, all but the time
- * zone.
+ * Pin all settings; in a walsender, when decoding starts, all but those of the
+ * database.
  */
 void
 settings_pin(void)
 {
 	bool in_sql = IsTransactionState();
 
-	timezone_pinned = false;
+	database_pinned = false;
+	monetary[0] = '\0';
 	nest_level = in_sql ? NewGUCNestLevel() : 0;
 	for (int i = 0; i < lengthof(pinned); i++)
-		pin(pinned[i].name, pinned[i].value);
+		pin(pinned[i].name, pinned[i].value, 0);
 	if (in_sql)
 	{
-		pin("TimeZone", database_timezone());
-		timezone_pinned = true;
+		pin("TimeZone", database_setting("TimeZone"), 0);
+		pin("lc_monetary", database_setting("lc_monetary"), DEBUG1);
+		database_pinned = true;
 	}
 }
 
 /*
- * Pin the time zone.  A walsender can't read catalogues before its first
- * transaction, and what is set inside of a transaction is undone at its end:
- * so the variable behind the setting is set.
+ * Pin what the database has settings of; to be called in each transaction.  A
+ * walsender can't read catalogues before its first transaction, and what is set
+ * inside of a transaction is undone at its end: so the variable behind the time
+ * zone is set, and lc_monetary in each transaction if the client, or its role,
+ * has another.
  */
 void
-settings_pin_timezone(void)
+settings_pin_database(void)
 {
-	pg_tz *tz;
+	if (!database_pinned)
+	{
+		pg_tz *tz = pg_tzset(database_setting("TimeZone"));
+		const char *name = database_setting("lc_monetary");
 
-	if (timezone_pinned)
-		return;
-	tz = pg_tzset(database_timezone());
-	if (tz)
-		session_timezone = tz;
-	timezone_pinned = true;
+		if (tz)
+			session_timezone = tz;
+		if (strcmp(name, locale_monetary) != 0)
+			strlcpy(monetary, name, sizeof(monetary));
+		database_pinned = true;
+	}
+	if (monetary[0] != '\0')
+		pin("lc_monetary", monetary, DEBUG1);
 }
 
 /*

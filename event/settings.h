@@ -11,7 +11,7 @@
 #define PGQ_SETTINGS_H
 
 extern void settings_pin(void);
-extern void settings_pin_timezone(void);
+extern void settings_pin_database(void);
 extern void settings_restore(void);
 
 #endif /* PGQ_SETTINGS_H */
