@@ -29,7 +29,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/pg_locale.h"
 #include "utils/rel.h"
 
 #include "event/settings.h"
@@ -51,7 +50,7 @@ static int nest_level = 0;
 static bool database_pinned = false;
 
 /* its lc_monetary, in a walsender that was started with another, else empty */
-static char monetary[LOCALE_NAME_BUFLEN];
+static char monetary[128];
 
 /* Problems with the value are told by elevel; 0: as an error. */
 static void
@@ -155,7 +154,7 @@ settings_pin_database(void)
 
 		if (tz)
 			session_timezone = tz;
-		if (strcmp(name, locale_monetary) != 0)
+		if (strcmp(name, GetConfigOption("lc_monetary", false, false)) != 0)
 			strlcpy(monetary, name, sizeof(monetary));
 		database_pinned = true;
 	}
