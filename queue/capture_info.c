@@ -79,9 +79,18 @@ has_name(List *names, const char *name)
 	return false;
 }
 
-/* Columns whose values may be left out of an event, or NULL if there are none. */
+/* Whether a value may be left out of an event. */
+static bool
+is_toastable(Form_pg_attribute att)
+{
+	return att->attlen == -1 && att->attstorage != TYPSTORAGE_PLAIN &&
+		   !event_relation_is_virtual(att);
+}
+
+/* The columns of the data that are so, or NULL if there are none. */
 static char *
-toastable_columns(Relation rel, const EventArgs *args)
+list_columns(Relation rel, const EventArgs *args,
+			 bool (*is_so)(Form_pg_attribute att))
 {
 	TupleDesc desc = RelationGetDescr(rel);
 	StringInfoData buf;
@@ -92,32 +101,10 @@ toastable_columns(Relation rel, const EventArgs *args)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		char *name = NameStr(att->attname);
 
-		if (att->attisdropped || att->attlen != -1 ||
-			att->attstorage == TYPSTORAGE_PLAIN ||
-			event_relation_is_virtual(att) || has_name(args->ignore, name) ||
+		if (att->attisdropped || !is_so(att) || has_name(args->ignore, name) ||
 			(args->columns != NIL && !has_name(args->columns, name)))
 			continue;
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", name);
-	}
-	return buf.len > 0 ? buf.data : NULL;
-}
-
-/* Columns that no row has a value of, or NULL if there are none. */
-static char *
-virtual_columns(Relation rel, const EventArgs *args)
-{
-	TupleDesc desc = RelationGetDescr(rel);
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		char *name = NameStr(att->attname);
-
-		if (!att->attisdropped && event_relation_is_virtual(att) &&
-			!has_name(args->ignore, name) && args->columns == NIL)
-			appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", name);
 	}
 	return buf.len > 0 ? buf.data : NULL;
 }
@@ -166,7 +153,7 @@ pgq__capture_warnings(PG_FUNCTION_ARGS)
 
 	if (rel != NULL)
 	{
-		char *columns = toastable_columns(rel, args);
+		char *columns = list_columns(rel, args, is_toastable);
 
 		if (columns && (args->ops & EVENT_OP_UPDATE) != 0 &&
 			can_lack_values(relid))
@@ -176,7 +163,7 @@ pgq__capture_warnings(PG_FUNCTION_ARGS)
 											"(columns %s); replica identity "
 											"FULL has them.",
 											columns));
-		columns = virtual_columns(rel, args);
+		columns = list_columns(rel, args, event_relation_is_virtual);
 		if (columns)
 			warnings = add_warning(warnings,
 								   psprintf("Virtual generated columns are not "
