@@ -124,10 +124,11 @@ sub together
 	return;
 }
 
-# CPU and WAL of one change.
+# CPU and WAL of one change; of ours so many that the start of pgqd and its
+# sessions does not count.
 sub per_change
 {
-	my $n = $changes / 5;
+	my $n = $changes;
 	my (%cpu, %wal);
 
 	new_database(ours(), 'per_change');
@@ -152,6 +153,7 @@ sub per_change
 		next unless old();
 
 		my %used;
+		my $triggered = $n / 5;
 		foreach my $mode ('disable', 'enable')
 		{
 			my $s = session(old(), 'writer');
@@ -160,13 +162,13 @@ sub per_change
 			sql(old(), 'writer', "alter table orders $mode trigger t; checkpoint");
 			$wal = wal_end(old());
 			$cpu = cpu($pid);
-			$s->query(fill_orders($n));
+			$s->query(fill_orders($triggered));
 			$used{$mode} = cpu($pid) - $cpu;
 			$wal = wal_end(old()) - $wal;
 			$s->close;
 		}
-		push @{ $cpu{old} }, 1e6 * ($used{enable} - $used{disable}) / $n;
-		push @{ $wal{old} }, $wal / $n;
+		push @{ $cpu{old} }, 1e6 * ($used{enable} - $used{disable}) / $triggered;
+		push @{ $wal{old} }, $wal / $triggered;
 	}
 	sql(ours(), 'per_change', 'select pgq.stop_capture()');
 	if (old())
