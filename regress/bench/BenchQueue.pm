@@ -53,7 +53,11 @@ sub tick_many
 
 	$s->query("select count(pgq.insert_event('many' || i, 't', 'd'))"
 		. " from generate_series(1, $many) i");
-	return timed($s, 'select pgq.ticker()');
+	my $before = $s->query('select count(*) from pgq.tick');
+	my $seconds = timed($s, 'select pgq.ticker()');
+	is($s->query('select count(*) from pgq.tick'), $before + $many,
+		'all queues are ticked');
+	return $seconds;
 }
 
 # Seconds until a client has got the events of an open batch.  It drops them one

@@ -315,12 +315,13 @@ sub compile
 }
 
 # A server as people run it.  The test harness saves memory and disk: a megabyte of
-# buffers would make whoever writes wait for his own pages, and its WAL.  Segments
-# are used again, as on a server that has been running for a while.
+# buffers would make whoever writes wait for his own pages, and its WAL; locks have
+# room for each connection.  Segments are used again, as on a server that has been
+# running for a while.
 sub new_ours
 {
 	my ($name, %opt) = @_;
-	my $conf = "shared_buffers = 128MB\nwal_log_hints = off\n"
+	my $conf = "shared_buffers = 128MB\nmax_connections = 100\nwal_log_hints = off\n"
 	  . "max_wal_size = 8GB\nmin_wal_size = 4GB\n";
 
 	$conf .= "fsync = on\n" if !$smoke;
