@@ -47,12 +47,21 @@ sub five_statements
 	});
 }
 
-sub tick_many
+# An event for each of many queues.
+sub insert_many
 {
 	my ($s) = @_;
 
 	$s->query("select count(pgq.insert_event('many' || i, 't', 'd'))"
 		. " from generate_series(1, $many) i");
+	return;
+}
+
+sub tick_many
+{
+	my ($s) = @_;
+
+	insert_many($s);
 	my $before = $s->query('select count(*) from pgq.tick');
 	my $seconds = timed($s, 'select pgq.ticker()');
 	is($s->query('select count(*) from pgq.tick'), $before + $many,
@@ -158,9 +167,14 @@ sub bench
 			$s->query('select pgq.ticker()');
 			median(map { timed($s, 'select pgq.ticker()') } 1 .. 9);
 		});
-	# from here on every event makes its queue due
-	$_->query('update pgq.queue set queue_ticker_max_count = 1;'
-		. ' select pgq.ticker()') foreach @s;
+	# From here on every event makes its queue due, but for a queue's first, which
+	# does not count.
+	foreach (@s)
+	{
+		$_->query('update pgq.queue set queue_ticker_max_count = 1');
+		insert_many($_);
+		$_->query('select pgq.ticker()');
+	}
 	compare_both($s[0], "ticker() over $many queues, all due", '<= 0.30',
 		\&tick_many);
 	$_->close foreach @s;

@@ -69,7 +69,9 @@ my %type = (
 		"'[5:6]={a,b}'" ],
 	'xid[]' => [ "'{}'", "'{NULL}'", "'{1,2,3}'", "'{4294967295}'", "'{{3},{3}}'" ],
 	'pgq.event_template' => [ "(select e from pgq.event_1 e limit 1)", 'null::pgq.event_template' ],
-	'pgq.queue' => [ "(select q from pgq.queue q limit 1)", 'null::pgq.queue' ]);
+	'pgq.queue' => [ "(select q from pgq.queue q limit 1)", 'null::pgq.queue' ],
+	# what PostgreSQL gives to event triggers alone
+	pg_ddl_command => [ 'null' ]);
 
 sub good
 {
