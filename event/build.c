@@ -123,7 +123,8 @@ key_changed(const EventPlan *plan, const EventRow *oldrow,
 }
 
 /*
- * Ignored columns changed and no others did: no event, as of PgQ 3.5.  Only a complete old row can tell.
+ * Ignored columns changed and no others did: no event, as of PgQ 3.5.  Only a
+ * complete old row can tell.
  */
 static bool
 only_ignored_changed(const EventPlan *plan, const EventRow *oldrow,

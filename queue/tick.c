@@ -359,8 +359,9 @@ check_ids(const TickState *state, int elevel)
  * Does the newest tick fit this server's transaction ids and the sequence?
  *
  * If not, a new tick would not be behind the old one.  (Queues from servers with
- * higher ids are taken care of before: see adopt.c.)  Complains with "elevel" then and returns
- * false.  Warns of lesser oddities.  A remembered tick's ids do fit.
+ * higher ids are taken care of before: see adopt.c.)  Complains with "elevel"
+ * then and returns false.  Warns of lesser oddities.  A remembered tick's ids do
+ * fit.
  */
 bool
 tick_check_state(const TickState *state, int elevel)

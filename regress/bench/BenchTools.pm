@@ -309,7 +309,7 @@ sub compile
 	my ($here) = __FILE__ =~ /(.*)\//;
 	my $to = PostgreSQL::Test::Utils::tempdir() . "/$name";
 
-	system("cc -O2 -Wall -o '$to' '$here/$name.c' @args") == 0
+	system("cc -O2 -Wall -I'$here/../..' -o '$to' '$here/$name.c' @args") == 0
 	  or die "$name.c does not build";
 	return $to;
 }

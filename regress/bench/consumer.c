@@ -5,18 +5,10 @@
  *		consumer CONNINFO QUEUE CONSUMER
  */
 #include <stdio.h>
-#include <sys/time.h>
 
 #include <libpgq.h>
 
-static double
-now(void)
-{
-	struct timeval tv;
-
-	gettimeofday(&tv, NULL);
-	return tv.tv_sec + tv.tv_usec / 1e6;
-}
+#include "ticker/clock.h"
 
 int
 main(int argc, char **argv)
@@ -24,7 +16,7 @@ main(int argc, char **argv)
 	PgqConsumer *consumer = pgq_open(argv[1], argv[2], argv[3], 0);
 	long batches = 0;
 	long events = 0;
-	double start = now();
+	double start = clock_seconds();
 	PgqEvent event;
 	PgqResult rc;
 
@@ -40,7 +32,7 @@ main(int argc, char **argv)
 	}
 	if (rc != PGQ_NONE)
 		fprintf(stderr, "%s\n", pgq_error(consumer));
-	printf("%ld %ld %.6f\n", batches, events, now() - start);
+	printf("%ld %ld %.6f\n", batches, events, clock_seconds() - start);
 	pgq_close(consumer);
 	return rc == PGQ_NONE ? 0 : 1;
 }

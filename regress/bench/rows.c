@@ -5,24 +5,16 @@
  *		rows CONNINFO SQL
  */
 #include <stdio.h>
-#include <sys/time.h>
 
 #include <libpq-fe.h>
 
-static double
-now(void)
-{
-	struct timeval tv;
-
-	gettimeofday(&tv, NULL);
-	return tv.tv_sec + tv.tv_usec / 1e6;
-}
+#include "ticker/clock.h"
 
 int
 main(int argc, char **argv)
 {
 	PGconn *conn = PQconnectdb(argv[1]);
-	double start = now();
+	double start = clock_seconds();
 	PGresult *result;
 
 	if (!PQsendQuery(conn, argv[2]) || !PQsetSingleRowMode(conn))
@@ -39,7 +31,7 @@ main(int argc, char **argv)
 		}
 		PQclear(result);
 	}
-	printf("%.6f\n", now() - start);
+	printf("%.6f\n", clock_seconds() - start);
 	PQfinish(conn);
 	return 0;
 }
