@@ -8,7 +8,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "config.h"
+#include "ticker/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 
 #include <libpq-fe.h>
 
-#include "ini.h"
+#include "common/ini.h"
 
 /* The server takes 1 GB in one statement. */
 #define MIN_INGEST_BYTES ((size_t) 64 * 1024)

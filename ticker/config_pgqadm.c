@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "config.h"
+#include "ticker/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +17,8 @@
 
 #include <libpq-fe.h>
 
-#include "ini.h"
-#include "pgqadm_ini.h"
+#include "common/ini.h"
+#include "common/pgqadm_ini.h"
 
 static char *
 copy_text(const char *text)

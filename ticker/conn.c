@@ -15,7 +15,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "conn.h"
+#include "ticker/conn.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,8 +23,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "clock.h"
-#include "log.h"
+#include "common/clock.h"
+#include "common/log.h"
 
 /* Seconds until an attempt to connect to a host is given up by default. */
 #define CONNECT_TIMEOUT 30.0

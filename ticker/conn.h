@@ -24,7 +24,7 @@
 #include <event2/event.h>
 #include <libpq-fe.h>
 
-#include "config.h"
+#include "ticker/config.h"
 
 typedef struct Conn Conn;
 

@@ -22,7 +22,7 @@
  *	any			error, connection lost		PAUSED
  *	PAUSED		time is up					CONNECTING
  *
- * Why it is done in this way is told in queue/copy_rows.c.  All rows are
+ * Why it is done in this way is told in capture/copy_rows.c.  All rows are
  * copied in one transaction of the work connection, so any end before its
  * commit leaves nothing behind, and the copy starts anew with another id.
  *
@@ -34,17 +34,17 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "copy.h"
+#include "ticker/copy.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "conn.h"
-#include "log.h"
-#include "trouble.h"
+#include "common/clock.h"
+#include "ticker/conn.h"
+#include "common/log.h"
+#include "ticker/trouble.h"
 
 /* Seconds between two looks whether the copy is still wanted. */
 #define CHECK_PERIOD 1.0

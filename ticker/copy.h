@@ -14,10 +14,10 @@
 
 #include <event2/event.h>
 
-#include "config.h"
-#include "ingest.h"
-#include "stats.h"
-#include "tick.h"
+#include "ticker/config.h"
+#include "ticker/ingest.h"
+#include "ticker/stats.h"
+#include "ticker/tick.h"
 
 typedef struct Copy Copy;
 

@@ -31,7 +31,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "daemon.h"
+#include "ticker/daemon.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -42,16 +42,16 @@
 
 #include <event2/event.h>
 
-#include "advice.h"
-#include "clock.h"
-#include "conn.h"
-#include "database.h"
-#include "http.h"
-#include "log.h"
-#include "report.h"
-#include "service.h"
-#include "stats.h"
-#include "trouble.h"
+#include "common/advice.h"
+#include "common/clock.h"
+#include "ticker/conn.h"
+#include "ticker/database.h"
+#include "ticker/http.h"
+#include "common/log.h"
+#include "ticker/report.h"
+#include "ticker/service.h"
+#include "ticker/stats.h"
+#include "ticker/trouble.h"
 
 /* Seconds that SIGINT gives to what is under way. */
 #define STOP_PATIENCE 5.0

@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-#include "config.h"
+#include "ticker/config.h"
 
 extern void daemon_hold_signals(bool on);
 extern void daemon_run(Config *config, const char *config_file);

@@ -21,18 +21,18 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "database.h"
+#include "ticker/database.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "conn.h"
-#include "copy.h"
-#include "ingest.h"
-#include "log.h"
-#include "maint.h"
-#include "tick.h"
-#include "trouble.h"
+#include "ticker/conn.h"
+#include "ticker/copy.h"
+#include "ticker/ingest.h"
+#include "common/log.h"
+#include "ticker/maint.h"
+#include "ticker/tick.h"
+#include "ticker/trouble.h"
 
 /* Seconds between looks whether a standby was promoted. */
 #define STANDBY_PERIOD 5.0

@@ -14,9 +14,9 @@
 
 #include <event2/event.h>
 
-#include "config.h"
-#include "sample.h"
-#include "stats.h"
+#include "ticker/config.h"
+#include "ticker/sample.h"
+#include "ticker/stats.h"
 
 typedef struct Database Database;
 

@@ -7,7 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "frames.h"
+#include "ticker/frames.h"
 
 #include <string.h>
 

@@ -12,13 +12,13 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "gather.h"
+#include "ticker/gather.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "event/frame_format.h"
-#include "frames.h"
+#include "ticker/frames.h"
 
 /*
  * A group that feeds so many queues takes no further transaction.  Each queue

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "names.h"
+#include "ticker/names.h"
 
 typedef struct Bytes
 {

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "conn.h"
-#include "report.h"
+#include "common/clock.h"
+#include "ticker/conn.h"
+#include "ticker/report.h"
 
 /* Seconds that a ticker run may take. */
 #define TICK_PATIENCE 10.0

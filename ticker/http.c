@@ -12,7 +12,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "http.h"
+#include "ticker/http.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -22,8 +22,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "conn.h"
-#include "utf8.h"
+#include "ticker/conn.h"
+#include "common/utf8.h"
 
 static char *
 copy_text(const char *text)

@@ -33,15 +33,15 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "ingest.h"
+#include "ticker/ingest.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "log.h"
+#include "common/clock.h"
+#include "common/log.h"
 
 /* Seconds between moves of the position of a database without events. */
 #define IDLE_PERIOD 10.0

@@ -18,13 +18,13 @@
 
 #include <event2/event.h>
 
-#include "config.h"
-#include "conn.h"
-#include "gather.h"
-#include "stats.h"
-#include "stream.h"
-#include "tick.h"
-#include "trouble.h"
+#include "ticker/config.h"
+#include "ticker/conn.h"
+#include "ticker/gather.h"
+#include "ticker/stats.h"
+#include "ticker/stream.h"
+#include "ticker/tick.h"
+#include "ticker/trouble.h"
 
 /* See the table in ingest_start.c. */
 typedef enum IngestState

@@ -31,14 +31,14 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "clock.h"
-#include "ingest.h"
+#include "common/clock.h"
+#include "ticker/ingest.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "common/log.h"
 
 /* Longest pause between looks whether another's stream has ended, seconds. */
 #define STAND_BY_PAUSE 2.0

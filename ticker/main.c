@@ -19,10 +19,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "advice.h"
-#include "config.h"
-#include "daemon.h"
-#include "log.h"
+#include "common/advice.h"
+#include "ticker/config.h"
+#include "ticker/daemon.h"
+#include "common/log.h"
 
 static const char usage[] =
 	"usage: pgqd [switches] config.file\n"

@@ -12,16 +12,16 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "maint.h"
+#include "ticker/maint.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "conn.h"
-#include "log.h"
-#include "trouble.h"
+#include "ticker/conn.h"
+#include "common/log.h"
+#include "ticker/trouble.h"
 
 /* Seconds until the next cycle after one that could not be done. */
 #define PAUSE_AFTER_FAILURE 20.0

@@ -14,8 +14,8 @@
 
 #include <event2/event.h>
 
-#include "config.h"
-#include "stats.h"
+#include "ticker/config.h"
+#include "ticker/stats.h"
 
 typedef struct Maint Maint;
 

@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "conn.h"
-#include "report.h"
+#include "common/clock.h"
+#include "ticker/conn.h"
+#include "ticker/report.h"
 
 /* A member of Stats. */
 typedef struct Counter

@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "names.h"
+#include "ticker/names.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "conn.h"
-#include "report.h"
+#include "common/clock.h"
+#include "ticker/conn.h"
+#include "ticker/report.h"
 
 /* Size of a curve, in units of its own; the page stretches it. */
 #define CURVE_WIDTH 240

@@ -15,8 +15,8 @@
 
 #include <stdio.h>
 
-#include "config.h"
-#include "database.h"
+#include "ticker/config.h"
+#include "ticker/database.h"
 
 /* metrics.c: Prometheus' text format */
 extern char *report_metrics(Database *const *databases, int n);

@@ -10,14 +10,14 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sample.h"
+#include "ticker/sample.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "conn.h"
-#include "trouble.h"
+#include "common/clock.h"
+#include "ticker/conn.h"
+#include "ticker/trouble.h"
 
 static const char queues_sql[] =
 	"select queue_name, last_tick_id as last_tick, ev_new as new_events,"

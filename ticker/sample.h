@@ -18,8 +18,8 @@
 #include <event2/event.h>
 #include <libpq-fe.h>
 
-#include "config.h"
-#include "stats.h"
+#include "ticker/config.h"
+#include "ticker/stats.h"
 
 /* Points of the curves, oldest first. */
 #define SAMPLE_POINTS 240

@@ -7,7 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "service.h"
+#include "ticker/service.h"
 
 #include <stdint.h>
 
@@ -15,8 +15,8 @@
 #include <systemd/sd-daemon.h>
 #endif
 
-#include "clock.h"
-#include "conn.h"
+#include "common/clock.h"
+#include "ticker/conn.h"
 
 /* Start-up, or a reload, is done. */
 void

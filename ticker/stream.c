@@ -22,7 +22,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "stream.h"
+#include "ticker/stream.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,9 +31,9 @@
 
 #include "event/frame_format.h"
 
-#include "conn.h"
-#include "frames.h"
-#include "log.h"
+#include "ticker/conn.h"
+#include "ticker/frames.h"
+#include "common/log.h"
 
 /* Seconds between looks whether there is something to tell the server. */
 #define FEEDBACK_PERIOD 1.0

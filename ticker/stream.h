@@ -16,7 +16,7 @@
 
 #include <event2/event.h>
 
-#include "config.h"
+#include "ticker/config.h"
 
 typedef struct Stream Stream;
 

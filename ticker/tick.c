@@ -16,15 +16,15 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "tick.h"
+#include "ticker/tick.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "log.h"
-#include "trouble.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "ticker/trouble.h"
 
 /* Longest pause before waiting queues are asked about again, in seconds. */
 #define LONGEST_PAUSE 0.02

@@ -12,10 +12,10 @@
 
 #include <event2/event.h>
 
-#include "config.h"
-#include "conn.h"
-#include "names.h"
-#include "stats.h"
+#include "ticker/config.h"
+#include "ticker/conn.h"
+#include "ticker/names.h"
+#include "ticker/stats.h"
 
 typedef struct Tick Tick;
 

@@ -7,17 +7,17 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "trouble.h"
+#include "ticker/trouble.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "advice.h"
-#include "clock.h"
-#include "conn.h"
-#include "log.h"
+#include "common/advice.h"
+#include "common/clock.h"
+#include "ticker/conn.h"
+#include "common/log.h"
 
 /* Seconds after which the same text is logged again. */
 #define REPEAT_PERIOD 600.0

@@ -8,7 +8,7 @@
 
 #include <libpgq.h>
 
-#include "ticker/clock.h"
+#include "common/clock.h"
 
 int
 main(int argc, char **argv)

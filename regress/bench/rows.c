@@ -8,7 +8,7 @@
 
 #include <libpq-fe.h>
 
-#include "ticker/clock.h"
+#include "common/clock.h"
 
 int
 main(int argc, char **argv)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * fuzz_ini.c
- *		Fuzz the ini files of pgqd and pgqadm: ticker/ini.c, config.c and
+ *		Fuzz the ini files of pgqd and pgqadm: common/ini.c, config.c and
  *		config_pgqadm.c.
  *
  * Copyright (c) 2026, the PgQ 4 authors

@@ -32,7 +32,7 @@ while (my ($folder, $text) = splice(@parts, 0, 2))
 
 my @files = grep { !/--/ }
   map { glob("$top/$_") } map { ("$_/*.c", "$_/*.h", "$_/*.sql", "$_/*/*.[ch]") }
-  qw(event decoder queue sql ticker consumer);
+  qw(event decoder capture queue sql ticker admin common consumer);
 ok(@files > 150, 'sources are there');
 is(join(' ', grep { !$named{$_} } map { substr($_, 1 + length $top) } @files),
 	'', 'each is named');

@@ -35,7 +35,7 @@ sub add_message
 	return;
 }
 
-foreach my $file (glob("$top/{event,decoder,queue,consumer,ticker}/*.c"))
+foreach my $file (glob("$top/{event,decoder,capture,queue,consumer,common,ticker,admin}/*.c"))
 {
 	my $text = slurp($file);
 
@@ -65,7 +65,7 @@ foreach my $file (grep { !/--/ } glob("$top/sql/*.sql"))
 	}
 }
 my @advices = map { my $like = quotemeta(s/\\"/"/gr); $like =~ s/\\\*/.*/g; qr/^$like$/ }
-  slurp("$top/ticker/advice.c") =~ /^\t\{"(\*(?:[^"\\]|\\.)*)"/mg;
+  slurp("$top/common/advice.c") =~ /^\t\{"(\*(?:[^"\\]|\\.)*)"/mg;
 ok(@messages > 500 && @advices > 15, 'sources are there');
 
 # is_value(TEXT): a name or a list of names, a number, a time, a size, the reason of

@@ -1,0 +1,280 @@
+/*-------------------------------------------------------------------------
+ *
+ * doctor.c
+ *		pgqadm doctor: look at the whole chain from a change to its consumers,
+ *		say what is wrong and what to do about it.
+ *
+ * Nothing is changed.  Exit status: 0 no problem (warnings there may be), 1
+ * some problem, 2 the server could not be reached.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "admin/admin.h"
+#include "admin/doctor.h"
+
+/*
+ * The session looks at other people's objects: no name may lead to theirs,
+ * and no lock may keep us.
+ */
+static const char *const session_sql[] = {
+	"select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)",
+	"set default_transaction_read_only = on", "set lock_timeout = '3s'",
+	"set statement_timeout = '30s'", NULL};
+
+static const char *const level_names[] = {"ok", "warning", "problem"};
+
+/* One run of the doctor. */
+typedef struct Visit
+{
+	Admin *admin;
+	bool has_pgq;
+	bool can_capture; /* the extension has these functions */
+	bool captures;    /* some table is captured, or a slot was made */
+	bool has_slot;
+	bool begun; /* the current check has findings, which are printed */
+	int nchecks;
+	int count[3]; /* findings by DoctorLevel */
+} Visit;
+
+/* Is the answer of this yes/no query yes?  An error counts as "otherwise". */
+static bool
+ask(Visit *v, const char *sql, bool otherwise)
+{
+	PGresult *res = PQexec(v->admin->conn, sql);
+	bool yes = otherwise;
+
+	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1)
+		yes = strcmp(PQgetvalue(res, 0, 0), "t") == 0;
+	PQclear(res);
+	return yes;
+}
+
+static void
+learn_facts(Visit *v)
+{
+	for (int i = 0; session_sql[i]; i++)
+		PQclear(admin_query(v->admin, NULL, session_sql[i], 0, NULL));
+	v->has_pgq = ask(v, "select to_regprocedure('pgq.version()') is not null",
+					 false);
+	v->can_capture =
+		v->has_pgq &&
+		ask(v, "select to_regprocedure('pgq.get_slot_info()') is not null",
+			false);
+	v->has_slot = v->can_capture &&
+				  ask(v, "select exists (select from pgq.get_slot_info())",
+					  false);
+	v->captures = v->has_slot ||
+				  (v->can_capture &&
+				   ask(v, "select exists (select from pgq.get_capture_info())",
+					   false));
+}
+
+/* Is what the check needs there? */
+static bool
+applies(const Visit *v, const DoctorCheck *check)
+{
+	switch (check->need)
+	{
+		case NEED_SERVER:
+			return true;
+		case NEED_PGQ:
+			return v->has_pgq;
+		case NEED_CAPTURE:
+			return v->can_capture;
+		case NEED_SLOT:
+			return v->has_slot;
+	}
+	return false;
+}
+
+/* The text with {1}, {2} ... replaced by columns of the row; malloc'd. */
+static char *
+fill_in(const char *text, const PGresult *res, int row)
+{
+	char *result = NULL;
+	size_t size;
+	FILE *out = open_memstream(&result, &size);
+
+	if (out == NULL)
+		admin_fail(NULL, "out of memory");
+	for (; *text; text++)
+	{
+		if (text[0] == '{' && text[1] > '0' && text[1] <= '9' && text[2] == '}')
+		{
+			if (res && text[1] - '1' < PQnfields(res))
+				fputs(PQgetvalue(res, row, text[1] - '1'), out);
+			text += 2;
+		}
+		else
+			putc(*text, out);
+	}
+	if (fclose(out) != 0)
+		admin_fail(NULL, "out of memory");
+	return result;
+}
+
+static void
+print_member(const char *lead, const char *key, const char *value)
+{
+	printf("%s\"%s\": ", lead, key);
+	admin_write_json(stdout, value);
+}
+
+/* Prints one finding of a check; sql may be NULL. */
+static void
+print_finding(Visit *v, const char *name, DoctorLevel level,
+			  const char *problem, const char *fix, const char *sql)
+{
+	v->count[level]++;
+	if (v->admin->json)
+	{
+		print_member(v->begun ? ",\n    {" : "\n    {", "level",
+					 level_names[level]);
+		print_member(", ", "problem", problem);
+		print_member(", ", "fix", fix);
+		print_member(", ", "sql", sql);
+		putchar('}');
+	}
+	else
+	{
+		printf("%-8s %-12s %s\n%21s fix: %s\n", level_names[level], name,
+			   problem, "", fix);
+		for (const char *p = sql; p && *p;)
+		{
+			int len = strcspn(p, "\n");
+
+			printf("%21s   %.*s\n", "", len, p);
+			p += len + (p[len] == '\n');
+		}
+	}
+	v->begun = true;
+}
+
+/* The query did not work: the role may not, or something is badly broken. */
+static void
+report_failure(Visit *v, const DoctorCheck *check, const PGresult *res)
+{
+	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	bool denied = sqlstate && strcmp(sqlstate, "42501") == 0;
+	char *problem;
+
+	if (text == NULL)
+		text = PQerrorMessage(v->admin->conn);
+	if (asprintf(&problem, "could not be checked: %.*s",
+				 admin_message_length(text), text) < 0)
+		admin_fail(NULL, "out of memory");
+	print_finding(v, check->name, denied ? DOCTOR_WARNING : DOCTOR_PROBLEM,
+				  problem,
+				  denied ? "Run doctor as a superuser, or give this role "
+						   "pgq_admin and pg_monitor."
+						 : "See the server's log; the other findings may tell "
+						   "the cause.",
+				  NULL);
+	free(problem);
+}
+
+static void
+run_query(Visit *v, const DoctorCheck *check)
+{
+	struct timeval now;
+	char clock[40];
+	const char *params[1] = {clock};
+	static const Oid types[1] = {701 /* float8 */};
+	DoctorLevel level = check->level;
+	bool uses_clock = strstr(check->query, "$1") != NULL;
+	PGresult *res;
+
+	if (level == DOCTOR_CAPTURE_PROBLEM)
+		level = v->captures ? DOCTOR_PROBLEM : DOCTOR_WARNING;
+	gettimeofday(&now, NULL);
+	snprintf(clock, sizeof(clock), "%lld.%06ld", (long long) now.tv_sec,
+			 (long) now.tv_usec);
+	res = PQexecParams(v->admin->conn, check->query, uses_clock ? 1 : 0, types,
+					   params, NULL, NULL, 0);
+	if (PQresultStatus(res) != PGRES_TUPLES_OK)
+		report_failure(v, check, res);
+	else
+		for (int row = 0; row < PQntuples(res); row++)
+		{
+			char *problem = fill_in(check->problem, res, row);
+			char *fix = fill_in(check->fix, res, row);
+			char *sql = check->sql ? fill_in(check->sql, res, row) : NULL;
+
+			print_finding(v, check->name, level, problem, fix, sql);
+			free(problem);
+			free(fix);
+			free(sql);
+		}
+	PQclear(res);
+}
+
+/* Runs all queries of the check that begins here; returns the next check. */
+static const DoctorCheck *
+run_check(Visit *v, const DoctorCheck *check)
+{
+	const char *name = check->name;
+	bool done = false;
+
+	if (v->admin->json)
+	{
+		print_member(v->nchecks > 0 ? ",\n  {" : "\n  {", "check", name);
+		fputs(", \"findings\": [", stdout);
+	}
+	v->nchecks++;
+	v->begun = false;
+	for (; check->name && strcmp(check->name, name) == 0; check++)
+		if (applies(v, check))
+		{
+			run_query(v, check);
+			done = true;
+		}
+	if (v->admin->json)
+		printf("], \"done\": %s}", done ? "true" : "false");
+	else if (!v->begun && !v->admin->quiet)
+		printf("%-8s %s\n", done ? "ok" : "-", name);
+	return check;
+}
+
+/* doctor */
+void
+admin_doctor(Admin *a, int argc, char **argv)
+{
+	Visit visit = {.admin = a};
+
+	a->no_connect = 2;
+	admin_connect(a);
+	learn_facts(&visit);
+	if (a->json)
+	{
+		print_member("{", "database", PQdb(a->conn));
+		print_member(",\n ", "server_version",
+					 PQparameterStatus(a->conn, "server_version"));
+		fputs(",\n \"checks\": [", stdout);
+	}
+	for (const DoctorCheck *check = doctor_checks; check->name;)
+	{
+		check = run_check(&visit, check);
+		if (PQstatus(a->conn) != CONNECTION_OK)
+		{
+			admin_warn("the connection was lost");
+			exit(2);
+		}
+	}
+	if (a->json)
+		printf("\n ],\n \"problems\": %d,\n \"warnings\": %d}\n",
+			   visit.count[DOCTOR_PROBLEM], visit.count[DOCTOR_WARNING]);
+	else
+		printf("%d problems, %d warnings\n", visit.count[DOCTOR_PROBLEM],
+			   visit.count[DOCTOR_WARNING]);
+	admin_close_stdout();
+	if (visit.count[DOCTOR_PROBLEM] > 0)
+		exit(1);
+}

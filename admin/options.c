@@ -1,0 +1,352 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.c
+ *		pgqadm: reads the command line.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/ini.h"
+#include "common/pgqadm_ini.h"
+#include "admin/options.h"
+
+/* Long options; those from OPT_REGISTER on are some commands' only. */
+enum LongOption
+{
+	OPT_INI = 256,
+	OPT_HELP,
+	OPT_DBNAME,
+	OPT_DAEMON,
+	OPT_REGISTER,
+	OPT_ONCE,
+	OPT_COUNT,
+	OPT_EXEC,
+	OPT_TIMEOUT,
+	OPT_FIELDS,
+	OPT_JSON,
+	OPT_WITHOUT_COPY,
+	OPT_SLOT,
+	OPT_WAIT,
+	OPT_CONSUMERS,
+	OPT_INTERVAL,
+	OPT_DRY_RUN,
+	OPT_END
+};
+
+static const struct option long_options[] = {
+	{"quiet", no_argument, NULL, 'q'},
+	{"verbose", no_argument, NULL, 'v'},
+	{"daemon", no_argument, NULL, OPT_DAEMON},
+	{"version", no_argument, NULL, 'V'},
+	{"reload", no_argument, NULL, 'r'},
+	{"stop", no_argument, NULL, 's'},
+	{"kill", no_argument, NULL, 'k'},
+	{"ini", no_argument, NULL, OPT_INI},
+	{"help", no_argument, NULL, OPT_HELP},
+	{"dbname", required_argument, NULL, OPT_DBNAME},
+	{"host", required_argument, NULL, 'h'},
+	{"port", required_argument, NULL, 'p'},
+	{"username", required_argument, NULL, 'U'},
+	{"register", no_argument, NULL, OPT_REGISTER},
+	{"once", no_argument, NULL, OPT_ONCE},
+	{"count", required_argument, NULL, OPT_COUNT},
+	{"exec", required_argument, NULL, OPT_EXEC},
+	{"timeout", required_argument, NULL, OPT_TIMEOUT},
+	{"fields", required_argument, NULL, OPT_FIELDS},
+	{"json", no_argument, NULL, OPT_JSON},
+	{"without-copy", no_argument, NULL, OPT_WITHOUT_COPY},
+	{"slot", required_argument, NULL, OPT_SLOT},
+	{"wait", no_argument, NULL, OPT_WAIT},
+	{"consumers", no_argument, NULL, OPT_CONSUMERS},
+	{"interval", required_argument, NULL, OPT_INTERVAL},
+	{"dry-run", no_argument, NULL, OPT_DRY_RUN},
+	{NULL, 0, NULL, 0}};
+
+static bool
+is_ini_name(const char *word)
+{
+	size_t len = strlen(word);
+
+	return len > 4 && strcmp(word + len - 4, ".ini") == 0;
+}
+
+/* The command of that name, or NULL. */
+const Command *
+options_find_command(const char *word)
+{
+	for (const Command *cmd = admin_commands; cmd->name; cmd++)
+		if (strcmp(cmd->name, word) == 0)
+			return cmd;
+	return NULL;
+}
+
+static double
+number_or_fail(const char *option, const char *text)
+{
+	double value;
+
+	if (!ini_parse_number(text, &value) || value <= 0)
+		admin_fail(NULL, "option --%s needs a number above 0, not \"%s\"",
+				   option, text);
+	return value;
+}
+
+/* What is set in the ini file of --ini. */
+static const char *const sample[] = {"db", "dbname=shop", "pidfile",
+									 "~/%(job_name)s.pid", NULL};
+
+/* The options of one run that are not kept in Admin. */
+typedef struct Words
+{
+	char **args; /* what is not an option, in its order */
+	int nargs;
+	const char *dbname;
+	const char *host;
+	const char *port;
+	const char *user;
+	const char *signal;  /* "-r", "-s" or "-k" */
+	bool given[OPT_END]; /* those of some commands only */
+	bool help;
+} Words;
+
+static void
+read_option(Admin *a, Words *w, int opt, int argc, char **argv)
+{
+	if (opt >= OPT_REGISTER && opt < OPT_END)
+		w->given[opt] = true;
+	switch (opt)
+	{
+		case 1: /* not an option */
+			w->args[w->nargs++] = optarg;
+			break;
+		case 'd':
+		{
+			const char *next = optind < argc ? argv[optind] : "-";
+			bool have_ini = w->nargs > 0 && (is_ini_name(w->args[0]) ||
+											 !options_find_command(w->args[0]));
+
+			if (have_ini || next[0] == '-' || is_ini_name(next))
+				a->daemon = true;
+			else
+				w->dbname = argv[optind++];
+		}
+		break;
+		case OPT_DAEMON:
+			a->daemon = true;
+			break;
+		case OPT_DBNAME:
+			w->dbname = optarg;
+			break;
+		case 'h':
+			w->host = optarg;
+			break;
+		case 'p':
+			w->port = optarg;
+			break;
+		case 'U':
+			w->user = optarg;
+			break;
+		case 'q':
+			a->quiet = true;
+			break;
+		case 'v':
+			a->verbose = true;
+			break;
+		case 'r':
+			w->signal = "-r";
+			break;
+		case 's':
+			w->signal = "-s";
+			break;
+		case 'k':
+			w->signal = "-k";
+			break;
+		case OPT_REGISTER:
+			a->do_register = true;
+			break;
+		case OPT_ONCE:
+			a->once = true;
+			break;
+		case OPT_COUNT:
+			a->count = (long) number_or_fail("count", optarg);
+			break;
+		case OPT_TIMEOUT:
+			a->timeout = number_or_fail("timeout", optarg);
+			break;
+		case OPT_INTERVAL:
+			a->interval = number_or_fail("interval", optarg);
+			break;
+		case OPT_CONSUMERS:
+			a->consumers = true;
+			break;
+		case OPT_DRY_RUN:
+			a->dry_run = true;
+			break;
+		case OPT_EXEC:
+			a->exec = optarg;
+			break;
+		case OPT_FIELDS:
+			a->fields = optarg;
+			break;
+		case OPT_JSON:
+			a->json = true;
+			break;
+		case 'V':
+			puts("pgqadm version " PGQADM_VERSION);
+			exit(0);
+		case OPT_WITHOUT_COPY:
+			a->without_copy = true;
+			break;
+		case OPT_SLOT:
+			a->slot = optarg;
+			break;
+		case OPT_WAIT:
+			a->wait = true;
+			break;
+		case OPT_INI:
+			ini_print_sample(stdout, "pgqadm", pgqadm_ini_keys, sample);
+			exit(0);
+		case OPT_HELP:
+			w->help = true;
+			break;
+		case ':':
+			admin_fail(NULL, "option \"%s\" needs a value", argv[optind - 1]);
+		default:
+			if (optopt != 0 && optopt < 256)
+				admin_fail("Try \"pgqadm --help\".", "unknown option \"-%c\"",
+						   optopt);
+			admin_fail("Try \"pgqadm --help\".", "unknown option \"%s\"",
+					   argv[optind - 1]);
+	}
+}
+
+/* Does the command's help name this option? */
+static bool
+knows_option(const Command *cmd, const char *name)
+{
+	size_t len = strlen(name);
+	const char *p = cmd->options;
+
+	for (; p && (p = strstr(p, "  --")) != NULL; p++)
+		if (strncmp(p + 4, name, len) == 0 && p[4 + len] == ' ')
+			return true;
+	return false;
+}
+
+/* Fails if an option was given that is of other commands only. */
+static void
+check_options(const Admin *a, const Words *w, const Command *cmd)
+{
+	for (const struct option *o = long_options; o->name; o++)
+	{
+		char hint[256] = "Commands with it:";
+
+		if (o->val < OPT_REGISTER || !w->given[o->val] ||
+			knows_option(cmd, o->name))
+			continue;
+		for (const Command *c = admin_commands; c->name; c++)
+			if (knows_option(c, o->name))
+				snprintf(hint + strlen(hint), sizeof(hint) - strlen(hint),
+						 " %s", c->name);
+		admin_fail(hint, "command \"%s\" has no option --%s", cmd->name,
+				   o->name);
+	}
+	if (a->daemon && cmd->run != admin_ticker)
+		admin_fail("Commands with it: ticker",
+				   "command \"%s\" has no option -d or --daemon", cmd->name);
+}
+
+/* Takes the database from the ini file or from the options. */
+static void
+choose_database(Admin *a, const Words *w)
+{
+	PgqadmIni ini = {0};
+	char *error;
+
+	if (a->config == NULL)
+	{
+		a->conninfo = admin_make_conninfo(w->dbname, w->host, w->port, w->user);
+		return;
+	}
+	if (!ini_load(a->config, "pgqadm", pgqadm_ini_keys, &ini, &error))
+		admin_fail(strstr(error, ".ini:") || strstr(error, "section")
+					   ? "\"pgqadm --ini\" prints a sample with all keys."
+					   : NULL,
+				   "%s", error);
+	if (ini.db == NULL)
+		admin_fail("A line like \"db = dbname=shop host=127.0.0.1\" belongs "
+				   "in section [pgqadm].",
+				   "%s: key \"db\" is missing", a->config);
+	a->conninfo = admin_make_conninfo(ini.db, w->host, w->port, w->user);
+	ini_free(pgqadm_ini_keys, &ini);
+}
+
+/*
+ * Read the command line into *a, the database's connect string included.  args
+ * has room for argc words, and gets those of the command, *nargs of them.
+ * Returns the command, or ends the program: after --help and the like, and
+ * with a message if something is wrong.
+ */
+const Command *
+options_read(Admin *a, int argc, char **argv, char ***args, int *nargs)
+{
+	Words w = {.args = *args};
+	const Command *cmd;
+	bool by_options;
+	int opt;
+
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, "-:qvdVrskh:p:U:", long_options,
+							  NULL)) != -1)
+		read_option(a, &w, opt, argc, argv);
+	while (optind < argc)
+		w.args[w.nargs++] = argv[optind++];
+
+	if (w.help)
+		help_print(w.nargs, w.args);
+
+	/* The first word is CONFIG.ini unless the database is named otherwise. */
+	by_options = w.dbname || w.host || w.port || w.user ||
+				 getenv("PGDATABASE") || getenv("PGSERVICE");
+	if (w.nargs > 0 && !w.dbname &&
+		(is_ini_name(w.args[0]) ||
+		 !(by_options || options_find_command(w.args[0]))))
+	{
+		a->config = w.args[0];
+		w.args++;
+		w.nargs--;
+	}
+	else if (!by_options || (w.signal && !w.dbname))
+		admin_fail("Name an ini file first, or a database with -d.",
+				   "need config file");
+
+	if (w.signal)
+	{
+		if (a->config == NULL)
+			admin_fail("The running ticker is found by the pid file that an "
+					   "ini file names.",
+					   "need config file");
+		admin_exec_pgqd(a, w.signal);
+	}
+	if (w.nargs == 0)
+		admin_fail("Try \"pgqadm --help\".", "need command");
+	cmd = options_find_command(w.args[0]);
+	if (cmd == NULL)
+		admin_fail("Try \"pgqadm --help\".", "unknown command: %s", w.args[0]);
+	w.args++;
+	w.nargs--;
+	if (w.nargs < cmd->min_args ||
+		(cmd->max_args >= 0 && w.nargs > cmd->max_args))
+		admin_fail(NULL, "usage: pgqadm ... %s%s%s", cmd->name,
+				   cmd->args[0] ? " " : "", cmd->args);
+	check_options(a, &w, cmd);
+	choose_database(a, &w);
+	*args = w.args;
+	*nargs = w.nargs;
+	return cmd;
+}

@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.h
+ *		The command line of pgqadm: its commands, their options and help.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQADM_OPTIONS_H
+#define PGQADM_OPTIONS_H
+
+#include "admin/admin.h"
+
+typedef struct Command
+{
+	const char *name;
+	int min_args;
+	int max_args; /* -1 = any number */
+	void (*run)(Admin *a, int argc, char **argv);
+	const char *args; /* for the usage line */
+	const char *help;
+	const char *example; /* what follows the database */
+	const char *options; /* lines of help; a command has those it names here,
+						  * besides the options of all */
+} Command;
+
+/* admin.c; the last one has no name */
+extern const Command admin_commands[];
+
+/* options.c */
+extern const Command *options_find_command(const char *word);
+extern const Command *options_read(Admin *a, int argc, char **argv,
+								   char ***args, int *nargs);
+
+/* help.c */
+extern void help_print(int nwords, char **words) ADMIN_NORETURN;
+
+#endif /* PGQADM_OPTIONS_H */

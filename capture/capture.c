@@ -1,0 +1,289 @@
+/*-------------------------------------------------------------------------
+ *
+ * capture.c
+ *		pgq.capture_table and pgq.uncapture_table: set and remove the mark of
+ *		a table.
+ *
+ * Both run with the invoker's rights.  Who may: the table's owner, if a member
+ * of pgq_writer or pgq_admin.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "event/compat.h"
+#include "capture/capture.h"
+#include "capture/copy.h"
+#include "capture/slot.h"
+
+PG_FUNCTION_INFO_V1(pgq_capture_table);
+PG_FUNCTION_INFO_V1(pgq_uncapture_table);
+
+/* Columns of pgq.queue */
+#define QUEUE_NAME 2
+
+static void
+refuse_null(FunctionCallInfo fcinfo, const char *function)
+{
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("arguments of %s must not be null", function)));
+}
+
+static bool
+has_role(const char *role)
+{
+	Oid oid = get_role_oid(role, true);
+
+	return OidIsValid(oid) && has_privs_of_role(GetUserId(), oid);
+}
+
+static void
+refuse_unknown_table(Oid relid)
+{
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+					errmsg("table with OID %u does not exist", relid),
+					errhint("pgq.get_capture_info() lists captured tables.")));
+}
+
+/*
+ * Raise an error unless the current user may write to queues.  "what" is what
+ * he wants to capture, for the message.
+ */
+void
+capture_require_writer(const char *what)
+{
+	if (has_role("pgq_writer") || has_role("pgq_admin"))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to capture %s", what),
+			 errdetail("Its changes go to a queue, so its owner must be "
+					   "allowed to write to queues."),
+			 errhint("Run \"GRANT pgq_writer TO %s\".",
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+/*
+ * Raise an error unless the current user owns the table and may write to
+ * queues.
+ */
+void
+capture_require_rights(Oid relid)
+{
+	if (get_rel_name(relid) == NULL)
+		refuse_unknown_table(relid);
+	if (!IS_TABLE_OWNER(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
+	capture_require_writer(psprintf("table \"%s\"", capture_table_name(relid)));
+}
+
+static void
+require_slot(void)
+{
+	slot_require_logical_wal();
+	if (slot_read_row(NULL) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no capture slot in this database"),
+				 errhint("Call pgq.start_capture() first, as a member of "
+						 "pgq_admin with REPLICATION.")));
+}
+
+/*
+ * Lock a queue's row as a foreign key would, so that the queue is not dropped
+ * before our mark is committed and seen.  Returns false if there is none.
+ */
+static bool
+lock_queue(const char *queue)
+{
+	Relation rel = table_open(slot_table_oid("queue"), RowShareLock);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple tup;
+	TM_Result result = TM_Deleted;
+	TM_FailureData failure;
+
+	ScanKeyInit(&key, QUEUE_NAME, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(queue));
+	key.sk_collation =
+		TupleDescAttr(RelationGetDescr(rel), QUEUE_NAME - 1)->attcollation;
+	scan = systable_beginscan(rel, slot_table_oid("queue_name_uq"), true,
+							  snapshot, 1, &key);
+	tup = systable_getnext(scan);
+	if (HeapTupleIsValid(tup))
+		result = table_tuple_lock(rel, &tup->t_self, snapshot, slot,
+								  GetCurrentCommandId(false), LockTupleKeyShare,
+								  LockWaitBlock,
+								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	systable_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+	if (result != TM_Ok && result != TM_Deleted)
+		elog(ERROR, "could not lock queue \"%s\": result %d", queue, result);
+	return result == TM_Ok;
+}
+
+/* Lock a queue's row as lock_queue() does; raise an error if there is none. */
+void
+capture_require_queue(const char *queue)
+{
+	if (!lock_queue(queue))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("queue \"%s\" does not exist", queue),
+				 errhint("Create it with pgq.create_queue(); "
+						 "pgq.get_queue_info() lists the queues.")));
+}
+
+/* Raise an error if a mark with these arguments would not fit into its page. */
+void
+capture_require_size(const char *queue, const ArrayType *args)
+{
+	Size size = VARSIZE(args) + strlen(queue);
+
+	if (size > CAPTURE_MARK_MAX_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("arguments of the capture are too long"),
+				 errdetail("Queue name and arguments have %zu bytes, %d at most.",
+						   size, CAPTURE_MARK_MAX_SIZE),
+				 errhint("Instead of a long ignore= list use columns=, or the "
+						 "other way round.")));
+}
+
+static void
+raise_if(const CaptureProblem *problem)
+{
+	if (problem != NULL)
+		capture_raise(problem);
+}
+
+/*
+ * Raise an error unless the table, which is locked, can be captured with these
+ * arguments.
+ */
+void
+capture_require_fit(Oid relid, const EventArgs *args)
+{
+	Relation rel = table_open(relid, NoLock);
+
+	raise_if(capture_check_table(rel, args));
+	raise_if(capture_check_expressions(rel, args));
+	table_close(rel, NoLock);
+}
+
+/*
+ * pgq.capture_table(i_queue text, i_table regclass, variadic i_args text[])
+ * returns int
+ *
+ * Set the mark of a table for a queue.  Returns 1 if it is new, 0 if it
+ * replaces one.  With the argument "copy" the mark is pgqd's to set, when it
+ * begins to copy the table.
+ */
+Datum
+pgq_capture_table(PG_FUNCTION_ARGS)
+{
+	char *queue;
+	Oid relid;
+	ArrayType *array;
+	EventArgs *args;
+	bool is_new;
+
+	PreventCommandDuringRecovery("pgq.capture_table()");
+	PreventCommandIfReadOnly("pgq.capture_table()");
+	refuse_null(fcinfo, "pgq.capture_table()");
+	queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	relid = PG_GETARG_OID(1);
+	array = PG_GETARG_ARRAYTYPE_P(2);
+
+	/* what can be told without waiting comes before the locks */
+	raise_if(capture_check_kind(relid));
+	capture_require_rights(relid);
+	args = event_args_parse(array);
+	capture_require_size(queue, array);
+	require_slot();
+	if (!args->copy)
+		capture_refuse_written(relid);
+	capture_require_queue(queue);
+
+	/* a copy locks the table when it begins */
+	capture_lock_tree(relid,
+					  args->copy ? AccessShareLock : ShareRowExclusiveLock);
+	/* the owner may have changed while we waited */
+	capture_require_rights(relid);
+	capture_require_fit(relid, args);
+	if (args->copy)
+	{
+		raise_if(capture_check_copy(args));
+		is_new = copy_request(queue, relid, array);
+	}
+	else
+	{
+		copy_require_none(queue, relid);
+		is_new = capture_mark_write(relid, queue, array);
+	}
+	capture_trouble_clear(relid, queue);
+	PG_RETURN_INT32(is_new ? 1 : 0);
+}
+
+/*
+ * pgq.uncapture_table(i_queue text, i_table regclass) returns int
+ *
+ * Remove the mark of a table for a queue, and end its copy.  Returns 1, or 0 if
+ * there was none.
+ */
+Datum
+pgq_uncapture_table(PG_FUNCTION_ARGS)
+{
+	char *queue;
+	Oid relid;
+	bool had_copy;
+
+	PreventCommandDuringRecovery("pgq.uncapture_table()");
+	PreventCommandIfReadOnly("pgq.uncapture_table()");
+	refuse_null(fcinfo, "pgq.uncapture_table()");
+	queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	relid = PG_GETARG_OID(1);
+
+	/* left over from a table that was dropped without our event trigger */
+	if (get_rel_name(relid) == NULL && has_role("pgq_admin"))
+	{
+		if (capture_mark_delete(relid, queue) == 0)
+			refuse_unknown_table(relid);
+		PG_RETURN_INT32(1);
+	}
+
+	capture_require_rights(relid);
+	capture_refuse_written(relid);
+	(void) lock_queue(queue);
+	capture_lock_tree(relid, ShareRowExclusiveLock);
+	capture_require_rights(relid);
+	had_copy = copy_cancel(queue, relid, true);
+	PG_RETURN_INT32(capture_mark_delete(relid, queue) > 0 || had_copy ? 1 : 0);
+}

@@ -1,0 +1,184 @@
+/*-------------------------------------------------------------------------
+ *
+ * capture_info.c
+ *		What get_capture_info tells of a mark: its problem, and what a reader
+ *		of the events should know.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "event/relation.h"
+#include "capture/capture.h"
+
+PG_FUNCTION_INFO_V1(pgq__capture_problem);
+PG_FUNCTION_INFO_V1(pgq__capture_warnings);
+
+/* NULL if the table was dropped meanwhile. */
+static Relation
+open_table(Oid relid)
+{
+	LockRelationOid(relid, AccessShareLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+	{
+		UnlockRelationOid(relid, AccessShareLock);
+		return NULL;
+	}
+	return table_open(relid, NoLock);
+}
+
+/*
+ * pgq._capture_problem(i_table regclass, i_args text[]) returns text
+ *
+ * Why the table can't be captured with these arguments as it is now, or NULL.
+ */
+Datum
+pgq__capture_problem(PG_FUNCTION_ARGS)
+{
+	Oid relid = PG_GETARG_OID(0);
+	EventArgs *args = event_args_parse(PG_GETARG_ARRAYTYPE_P(1));
+	Relation rel = open_table(relid);
+	CaptureProblem *problem;
+
+	if (rel == NULL)
+		problem = capture_check_kind(relid);
+	else
+	{
+		problem = capture_check_table(rel, args);
+		if (problem == NULL)
+			problem = capture_check_expressions(rel, args);
+		table_close(rel, AccessShareLock);
+	}
+	if (problem == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(problem->message));
+}
+
+static bool
+has_name(List *names, const char *name)
+{
+	ListCell *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+/* Whether a value may be left out of an event. */
+static bool
+is_toastable(Form_pg_attribute att)
+{
+	return att->attlen == -1 && att->attstorage != TYPSTORAGE_PLAIN &&
+		   !event_relation_is_virtual(att);
+}
+
+/* The columns of the data that are so, or NULL if there are none. */
+static char *
+list_columns(Relation rel, const EventArgs *args,
+			 bool (*is_so)(Form_pg_attribute att))
+{
+	TupleDesc desc = RelationGetDescr(rel);
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		char *name = NameStr(att->attname);
+
+		if (att->attisdropped || !is_so(att) || has_name(args->ignore, name) ||
+			(args->columns != NIL && !has_name(args->columns, name)))
+			continue;
+		appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", name);
+	}
+	return buf.len > 0 ? buf.data : NULL;
+}
+
+/*
+ * Whether an update can leave values out of the WAL: some leaf has a TOAST
+ * table, and not identity FULL.
+ */
+static bool
+can_lack_values(Oid relid)
+{
+	ListCell *lc;
+	bool lacks = false;
+
+	foreach(lc, capture_tree_of(relid, AccessShareLock))
+	{
+		Relation rel = table_open(lfirst_oid(lc), NoLock);
+
+		lacks |= OidIsValid(rel->rd_rel->reltoastrelid) &&
+				 rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL;
+		table_close(rel, AccessShareLock);
+	}
+	return lacks;
+}
+
+static ArrayBuildState *
+add_warning(ArrayBuildState *warnings, const char *text)
+{
+	return accumArrayResult(warnings, CStringGetTextDatum(text), false, TEXTOID,
+							CurrentMemoryContext);
+}
+
+/*
+ * pgq._capture_warnings(i_table regclass, i_args text[]) returns text[]
+ *
+ * What the events of a sound capture lack, one sentence each.
+ */
+Datum
+pgq__capture_warnings(PG_FUNCTION_ARGS)
+{
+	Oid relid = PG_GETARG_OID(0);
+	EventArgs *args = event_args_parse(PG_GETARG_ARRAYTYPE_P(1));
+	Relation rel = open_table(relid);
+	ArrayBuildState *warnings = initArrayResult(TEXTOID, CurrentMemoryContext,
+												false);
+
+	if (rel != NULL)
+	{
+		char *columns = list_columns(rel, args, is_toastable);
+
+		if (columns && (args->ops & EVENT_OP_UPDATE) != 0 &&
+			can_lack_values(relid))
+			warnings = add_warning(warnings,
+								   psprintf("Long values that an UPDATE leaves "
+											"alone are not in its event "
+											"(columns %s); replica identity "
+											"FULL has them.",
+											columns));
+		columns = list_columns(rel, args, event_relation_is_virtual);
+		if (columns)
+			warnings = add_warning(warnings,
+								   psprintf("Virtual generated columns are not "
+											"in the events (%s).",
+											columns));
+		if (!args->has_pkey && event_relation_primary_key(rel) == NIL)
+			warnings = add_warning(warnings,
+								   "The table has no primary key: events don't "
+								   "name a key.");
+		if (rel->rd_rel->relkind == RELKIND_RELATION && has_subclass(relid) &&
+			find_inheritance_children(relid, NoLock) != NIL)
+			warnings = add_warning(warnings,
+								   "Tables that inherit from it are not "
+								   "captured with it.");
+		table_close(rel, AccessShareLock);
+	}
+	PG_RETURN_DATUM(makeArrayResult(warnings, CurrentMemoryContext));
+}

@@ -1,0 +1,234 @@
+/*-------------------------------------------------------------------------
+ *
+ * capture_lock.c
+ *		Keep writers off a table and its partitions while its mark changes.
+ *
+ * A transaction is captured whole or not at all, so a mark changes only while
+ * no transaction that wrote the table is open.  SHARE ROW EXCLUSIVE waits for
+ * such writers, and new ones queue up behind it.  So that a long transaction
+ * does not stop all others, each try waits only for ROUND_MS, then gives way
+ * and lets the queue pass before the next one.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/bufmgr.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "event/compat.h"
+#include "capture/capture.h"
+
+/* Milliseconds in which all tries must succeed, unless lock_timeout is set. */
+#define DEFAULT_PATIENCE_MS 10000
+/* How long one try may hold up writers. */
+#define ROUND_MS 100
+/* How long writers may go on between two tries: doubles up to the last. */
+#define FIRST_PAUSE_MS 50
+#define LAST_PAUSE_MS 400
+
+static bool
+holds_lock(Oid relid, LOCKMODE mode)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	return LOCK_HELD_BY_ME(&tag, mode);
+}
+
+/*
+ * Whether this transaction wrote rows of one table.  Every statement that
+ * writes keeps ROW EXCLUSIVE until the end, but not TRUNCATE and CREATE TABLE
+ * AS: these show in the table's storage.
+ */
+static bool
+wrote_table(Oid relid, bool has_xid)
+{
+	Relation rel;
+	bool wrote;
+
+	if (!has_xid)
+		return false;
+	if (holds_lock(relid, RowExclusiveLock))
+		return true;
+	if (get_rel_relkind(relid) != RELKIND_RELATION)
+		return false;
+
+	/* somebody else's lock on it is none of ours, so ask before opening */
+	if (!holds_lock(relid, AccessExclusiveLock))
+		return false;
+	rel = table_open(relid, NoLock);
+	if (rel->rd_createSubid != InvalidSubTransactionId)
+		wrote = RelationGetNumberOfBlocks(rel) > 0;
+	else
+		wrote = REL_HAS_NEW_STORAGE(rel);
+	table_close(rel, NoLock);
+	return wrote;
+}
+
+/*
+ * Raise ERRCODE_ACTIVE_SQL_TRANSACTION if this transaction has written the
+ * table or a partition of it: what it wrote before the mark would be missing.
+ */
+void
+capture_refuse_written(Oid relid)
+{
+	bool has_xid = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	ListCell *lc;
+
+	foreach(lc, capture_tree_of(relid, NoLock))
+	{
+		if (wrote_table(lfirst_oid(lc), has_xid))
+			ereport(ERROR,
+					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+					 errmsg("this transaction has already written table \"%s\"",
+							capture_table_name(lfirst_oid(lc))),
+					 errdetail("A transaction is captured whole or not at all."),
+					 errhint("Commit first, then call this in a transaction of its own.")));
+	}
+}
+
+static int
+milliseconds_until(TimestampTz then)
+{
+	return (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), then);
+}
+
+/*
+ * Lock the table, then what is below it, until nothing new turns up there.
+ * waiting_for is the table at which an error happened.
+ */
+static void
+lock_tree_once(Oid relid, LOCKMODE mode, TimestampTz end,
+			   volatile Oid *waiting_for)
+{
+	bool again = true;
+
+	while (again)
+	{
+		ListCell *lc;
+
+		again = false;
+		foreach(lc, capture_tree_of(relid, NoLock))
+		{
+			Oid oid = lfirst_oid(lc);
+
+			if (holds_lock(oid, mode))
+				continue;
+			*waiting_for = oid;
+			LockTimeout = Max(1, milliseconds_until(end));
+			LockRelationOid(oid, mode);
+			again = true;
+		}
+	}
+}
+
+/*
+ * One try, in a subtransaction, so that a failed one gives back the locks
+ * that it got.  Returns the table that could not be locked, or InvalidOid.
+ */
+static Oid
+try_lock_tree(Oid relid, LOCKMODE mode, int wait_ms)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int saved_timeout = LockTimeout;
+	volatile Oid waiting_for = relid;
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  wait_ms);
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		lock_tree_once(relid, mode, end, &waiting_for);
+		LockTimeout = saved_timeout;
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		waiting_for = InvalidOid;
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		LockTimeout = saved_timeout;
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+			error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return waiting_for;
+}
+
+/*
+ * Lock a table and all its partitions against writers until the end of the
+ * transaction; mode is SHARE ROW EXCLUSIVE or stronger.  A weaker one only keeps
+ * them as they are.
+ *
+ * Waits for lock_timeout if that is set, else 10 seconds, and raises
+ * ERRCODE_LOCK_NOT_AVAILABLE then, holding no lock.
+ */
+void
+capture_lock_tree(Oid relid, LOCKMODE mode)
+{
+	int patience = LockTimeout > 0 ? LockTimeout : DEFAULT_PATIENCE_MS;
+	int pause = FIRST_PAUSE_MS;
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   patience);
+
+	for (;;)
+	{
+		int left = milliseconds_until(deadline);
+		Oid busy = try_lock_tree(relid, mode, Min(ROUND_MS, left));
+
+		if (!OidIsValid(busy))
+			break;
+		left = milliseconds_until(deadline);
+		if (left <= 0)
+		{
+			char *name = capture_table_name(busy);
+
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("could not lock table \"%s\" against writers in %d ms",
+							name, patience),
+					 errdetail("Transactions that wrote it are still open."),
+					 errhint("Look for long transactions in pg_stat_activity; "
+							 "set lock_timeout to wait longer.")));
+		}
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Min(pause, left), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		pause = Min(pause * 2, LAST_PAUSE_MS);
+	}
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u was dropped", relid)));
+}

@@ -1,0 +1,193 @@
+/*-------------------------------------------------------------------------
+ *
+ * emit.c
+ *		pgq.emit_event() and pgq.emit_events(): produce events through the WAL
+ *		alone, with no table written.
+ *
+ * The event is a logical message of the transaction.  It reaches the queue
+ * with the transaction's other changes, in order, when pgqd has ingested the
+ * commit; if the transaction rolls back, there is no event.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "replication/message.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "event/compat.h"
+#include "event/frame.h"
+#include "event/message.h"
+#include "capture/slot.h"
+#include "queue/target.h"
+
+PG_FUNCTION_INFO_V1(pgq_emit_event);
+PG_FUNCTION_INFO_V1(pgq_emit_events);
+
+/* Checked and read once a transaction. */
+static FullTransactionId ready_xid;
+static char secret[EVENT_SECRET_LEN];
+
+static void
+get_ready(void)
+{
+	FullTransactionId xid = GetTopFullTransactionId();
+	Relation rel;
+	bool found;
+
+	if (FullTransactionIdEquals(ready_xid, xid))
+		return;
+	slot_require_logical_wal();
+	if (slot_read_row(NULL) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no capture slot in this database"),
+				 errdetail("Without a slot the event would get nowhere."),
+				 errhint("Call pgq.start_capture() first, or use "
+						 "pgq.insert_event().")));
+	rel = table_open(queue_relation(QUEUE_SECRET_TABLE), AccessShareLock);
+	found = event_secret_read(rel, secret);
+	table_close(rel, AccessShareLock);
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("table pgq.secret has no secret"),
+				 errhint("Drop extension pgq and create it again, or insert "
+						 "%d random bytes there.", EVENT_SECRET_LEN)));
+	ready_xid = xid;
+}
+
+static Target *
+find_target(text *name)
+{
+	Target *target;
+
+	PreventCommandIfReadOnly("pgq.emit_event()");
+	get_ready();
+	target = target_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	if (target == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("No such queue"),
+				 errdetail("There is no queue \"%s\".", text_to_cstring(name)),
+				 errhint("Create it with pgq.create_queue(); "
+						 "pgq.get_queue_info() lists the queues.")));
+	target_require_enabled(target);
+	return target;
+}
+
+/* Write one event into the WAL; its strings are copied. */
+static void
+emit(const Target *target, const Event *event)
+{
+	StringInfoData buf;
+	FrameWriter w = {.buf = &buf, .start = -1};
+
+	if (frame_event_size(event) > FRAME_MAX_EVENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("event is too large"),
+				 errdetail("It has %zu bytes, %d at most.",
+						   frame_event_size(event), FRAME_MAX_EVENT)));
+	initStringInfo(&buf);
+	appendBinaryStringInfo(&buf, secret, EVENT_SECRET_LEN);
+	frame_open_events(&w, target->queue.name, 0);
+	frame_put_event(&w, event);
+	frame_close_events(&w);
+	LOG_EVENT_MESSAGE(EVENT_MESSAGE_PREFIX, buf.data, buf.len);
+	pfree(buf.data);
+}
+
+static EventField
+field_of(Datum value, bool isnull)
+{
+	EventField field = {NULL, -1};
+
+	if (!isnull)
+	{
+		text *t = DatumGetTextPP(value);
+
+		field.str = VARDATA_ANY(t);
+		field.len = VARSIZE_ANY_EXHDR(t);
+	}
+	return field;
+}
+
+static void
+refuse_null_queue(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("Queue name must not be NULL")));
+}
+
+/*
+ * pgq.emit_event(i_queue, i_type, i_data [, i_extra1 .. i_extra4]) → void
+ */
+Datum
+pgq_emit_event(PG_FUNCTION_ARGS)
+{
+	Target *target;
+	Event event;
+
+	refuse_null_queue(fcinfo);
+	target = find_target(PG_GETARG_TEXT_PP(0));
+	event.time = 0;
+	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
+		event.field[i] = field_of(PG_GETARG_DATUM(i + 1), PG_ARGISNULL(i + 1));
+	emit(target, &event);
+	PG_RETURN_VOID();
+}
+
+/*
+ * pgq.emit_events(i_queue, i_types text[], i_datas text[]) → int: one event
+ * for each pair; returns their number.
+ */
+Datum
+pgq_emit_events(PG_FUNCTION_ARGS)
+{
+	Target *target;
+	Datum *values[2];
+	bool *nulls[2];
+	int n[2];
+	Event event = {0};
+
+	refuse_null_queue(fcinfo);
+	for (int i = 0; i < 2; i++)
+	{
+		if (PG_ARGISNULL(i + 1))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("arrays of types and data must not be null")));
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(i + 1), TEXTOID, -1, false,
+						  TYPALIGN_INT, &values[i], &nulls[i], &n[i]);
+	}
+	if (n[0] != n[1])
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("arrays of types and data differ in length"),
+				 errdetail("There are %d types and %d data.", n[0], n[1])));
+
+	target = find_target(PG_GETARG_TEXT_PP(0));
+	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
+		event.field[i] = field_of((Datum) 0, true);
+	for (int i = 0; i < n[0]; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		event.field[EVENT_TYPE] = field_of(values[0][i], nulls[0][i]);
+		event.field[EVENT_DATA] = field_of(values[1][i], nulls[1][i]);
+		emit(target, &event);
+	}
+	PG_RETURN_INT32(n[0]);
+}

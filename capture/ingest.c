@@ -1,0 +1,324 @@
+/*-------------------------------------------------------------------------
+ *
+ * ingest.c
+ *		Writing events that were read from the WAL: pgq.ingest().
+ *
+ * The events and the position up to which the WAL has been read are written in
+ * one transaction, and only if the position is where the caller saw it last:
+ * so every event is written exactly once, whatever becomes of the caller, and
+ * a second caller is fenced off.
+ *
+ * The transaction is tagged with the origin "do not replicate", so that the
+ * slot does not decode what it brought itself.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "utils/snapmgr.h"
+
+#include "event/frame.h"
+#include "capture/capture.h"
+#include "capture/copy.h"
+#include "queue/row_batch.h"
+#include "capture/slot.h"
+#include "queue/target.h"
+
+PG_FUNCTION_INFO_V1(pgq_ingest);
+
+/* What becomes of changes that name a copy. */
+typedef struct KnownFate
+{
+	int64 copy;
+	CopyFate fate;
+} KnownFate;
+
+/* Events that this transaction has written since the position. */
+static int64 ingest_pending;
+
+/* A frame whose end comes with a later call of the transaction, or NULL. */
+static StringInfo ingest_rest;
+
+/*
+ * Lock the slot's position against other callers and check that it is "from".
+ * Returns the total of events at that position.
+ */
+static int64
+check_position(const char *slot, XLogRecPtr from)
+{
+	Snapshot snapshot;
+	SlotRow *row;
+	XLogRecPtr lsn;
+	int64 events;
+
+	slot_lock_position(slot);
+	snapshot = table_fresh_snapshot();
+	row = slot_read_row(snapshot);
+	if (row == NULL || strcmp(row->name, slot) != 0 ||
+		!slot_read_position(slot, snapshot, &lsn, &events))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("slot \"%s\" does not feed queues of this database",
+						slot),
+				 errhint("Call pgq.start_capture() first.")));
+	UnregisterSnapshot(snapshot);
+
+	if (lsn != from)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("position of slot \"%s\" is %X/%X, not %X/%X", slot,
+						LSN_FORMAT_ARGS(lsn), LSN_FORMAT_ARGS(from)),
+				 errdetail("Somebody else has ingested meanwhile."),
+				 errhint("Read the position again and start from there.")));
+	return events;
+}
+
+/* The batch for a queue; NULL, if there is no such queue. */
+static RowBatch *
+find_batch(List **batches, const EventField *queue)
+{
+	Target *target = target_find(queue->str, queue->len);
+	ListCell *lc;
+	RowBatch *batch;
+
+	if (target == NULL)
+		return NULL;
+	foreach(lc, *batches)
+	{
+		batch = lfirst(lc);
+		if (batch->target == target)
+			return batch;
+	}
+	batch = row_batch_open(target);
+	*batches = lappend(*batches, batch);
+	return batch;
+}
+
+/* The batch for changes that are held for a copy. */
+static RowBatch *
+find_held_batch(List **batches, int64 copy)
+{
+	ListCell *lc;
+	RowBatch *batch;
+
+	foreach(lc, *batches)
+	{
+		batch = lfirst(lc);
+		if (batch->copy == copy)
+			return batch;
+	}
+	batch = row_batch_open_held(copy);
+	*batches = lappend(*batches, batch);
+	return batch;
+}
+
+/* What becomes of changes that name a copy; asked once in a call. */
+static CopyFate
+find_fate(List **fates, int64 copy)
+{
+	ListCell *lc;
+	KnownFate *known;
+	Snapshot snapshot;
+
+	foreach(lc, *fates)
+	{
+		known = lfirst(lc);
+		if (known->copy == copy)
+			return known->fate;
+	}
+	known = palloc(sizeof(KnownFate));
+	known->copy = copy;
+	/* who ends a copy has the lock on the position, which we have now */
+	snapshot = table_fresh_snapshot();
+	known->fate = copy_read_fate(copy, snapshot);
+	UnregisterSnapshot(snapshot);
+	*fates = lappend(*fates, known);
+	return known->fate;
+}
+
+/*
+ * Write the events of one E or H frame; returns how many.  Those that a later
+ * copy has count, too: they are not lost.
+ */
+static int64
+write_events(FrameReader *reader, List **batches, List **fates)
+{
+	EventField queue;
+	Event event;
+	RowBatch *batch = NULL;
+	CopyFate fate = COPY_DONE;
+	int64 copy;
+	int64 written = 0;
+
+	frame_read_queue(reader, &queue, &copy);
+	if (copy != 0)
+		fate = find_fate(fates, copy);
+	if (fate == COPY_HOLDS)
+		batch = find_held_batch(batches, copy);
+	else if (fate == COPY_DONE)
+		batch = find_batch(batches, &queue);
+	while (frame_next_event(reader, &event))
+	{
+		if (batch)
+			row_batch_add(batch, &event);
+		/* Events of a queue that has been dropped go nowhere. */
+		if (batch || fate == COPY_GONE)
+			written++;
+	}
+	return written;
+}
+
+/* Write what all frames hold; returns the number of events. */
+static int64
+write_frames(const char *frames, Size len)
+{
+	FrameReader reader;
+	FrameWarning warning;
+	List *batches = NIL;
+	List *fates = NIL;
+	ListCell *lc;
+	int64 written = 0;
+	char tag;
+
+	frame_read_init(&reader, frames, len);
+	while ((tag = frame_next(&reader)) != 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (tag == FRAME_EVENTS || tag == FRAME_HELD)
+			written += write_events(&reader, &batches, &fates);
+		else if (tag == FRAME_WARNING)
+		{
+			frame_read_warning(&reader, &warning);
+			capture_trouble_add(&warning);
+		}
+	}
+	foreach(lc, batches)
+		row_batch_close(lfirst(lc));
+	return written;
+}
+
+/* How many of the bytes are whole frames. */
+static Size
+count_whole(const char *data, Size len)
+{
+	Size whole = 0;
+	Size size;
+
+	while (whole < len &&
+		   (size = frame_size(data + whole, len - whole)) <= len - whole)
+		whole += size;
+	return whole;
+}
+
+/* Keep the beginning of a frame for the next call. */
+static void
+keep_rest(const char *data, Size len)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+	ingest_rest = makeStringInfo();
+	enlargeStringInfo(ingest_rest, (int) frame_size(data, len));
+	appendBinaryStringInfo(ingest_rest, data, (int) len);
+	MemoryContextSwitchTo(old);
+}
+
+/* Forget the frame that was kept, which may be a large one. */
+static void
+free_rest(void)
+{
+	pfree(ingest_rest->data);
+	pfree(ingest_rest);
+	ingest_rest = NULL;
+}
+
+/*
+ * Write what the frames hold.  A part of a transaction may end inside a frame,
+ * and the next one begins with what follows.
+ */
+static int64
+write_part(const char *data, Size len, bool is_last)
+{
+	Size whole;
+	int64 written = 0;
+
+	while (ingest_rest && len > 0)
+	{
+		Size size = frame_size(ingest_rest->data, ingest_rest->len);
+		Size n = Min(len, size - ingest_rest->len);
+
+		appendBinaryStringInfo(ingest_rest, data, (int) n);
+		data += n;
+		len -= n;
+		if (frame_size(ingest_rest->data, ingest_rest->len) ==
+			(Size) ingest_rest->len)
+		{
+			written = write_frames(ingest_rest->data, ingest_rest->len);
+			free_rest();
+		}
+	}
+
+	/* what is not whole at the end is left to write_frames() to complain of */
+	if (is_last && ingest_rest)
+		written += write_frames(ingest_rest->data, ingest_rest->len);
+	whole = is_last ? len : count_whole(data, len);
+	written += write_frames(data, whole);
+	if (whole < len)
+		keep_rest(data + whole, len - whole);
+	return written;
+}
+
+/* pgq.ingest(i_slot, i_from, i_to, i_frames) */
+Datum
+pgq_ingest(PG_FUNCTION_ARGS)
+{
+	char *slot;
+	XLogRecPtr from;
+	XLogRecPtr to;
+	bytea *frames;
+	int64 total;
+	int64 written;
+
+	for (int i = 0; i < 4; i++)
+	{
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("arguments of pgq.ingest() must not be NULL")));
+	}
+	slot = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	from = PG_GETARG_LSN(1);
+	to = PG_GETARG_LSN(2);
+	frames = PG_GETARG_BYTEA_PP(3);
+
+	PreventCommandIfReadOnly("pgq.ingest()");
+	if (to < from)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("position of slot \"%s\" cannot go back from %X/%X "
+						"to %X/%X", slot, LSN_FORMAT_ARGS(from),
+						LSN_FORMAT_ARGS(to))));
+
+	if (row_batch_tag_transaction("pgq.ingest()"))
+	{
+		ingest_pending = 0;
+		ingest_rest = NULL;
+	}
+	total = check_position(slot, from);
+	written = write_part(VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames),
+						 to > from);
+
+	/* Parts of a transaction that come before its end don't move it. */
+	ingest_pending += written;
+	if (to > from)
+	{
+		slot_add_position(slot, to, total + ingest_pending);
+		ingest_pending = 0;
+	}
+	PG_RETURN_INT64(written);
+}
