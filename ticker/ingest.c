@@ -16,8 +16,7 @@
  *
  * So a group is one transaction with one round trip, one is under way, and
  * groups grow by themselves when commits get slow.  A source transaction that
- * is too long for memory is written part by part as it arrives, inside BEGIN
- * and COMMIT.
+ * is too long for memory is written part by part as it arrives.
  *
  * pgq.ingest() moves the position from where we last saw it, in the same
  * transaction as the events: if it is elsewhere by now, somebody else has
@@ -63,13 +62,17 @@
  * WAL shows a commit before other sessions see it.  Events must not be
  * readable before the rows that they tell of, so their transactions are
  * waited for before events are committed, not only before they are ticked:
- * a tick for other reasons may come at any time.
+ * a tick for other reasons may come at any time.  The wait is in the transaction
+ * of the events, so that they don't come without it, whatever ends it.
  */
 static const char wait_sql[] =
 	"select pg_catalog.count(*) from pgq.tick('{}'::text[], $1::xid[])";
 
 static const char ingest_sql[] =
 	"select pgq.ingest($1, $2::pg_lsn, $3::pg_lsn, $4)";
+
+static const char begin_sql[] = "begin";
+static const char commit_sql[] = "commit";
 
 static const char wal_end_sql[] =
 	"select pg_catalog.pg_current_wal_insert_lsn()";
@@ -93,10 +96,10 @@ ingest_drop_all(Ingest *ingest)
 {
 	gather_reset(&ingest->gather);
 	drop_group(ingest);
-	ingest->in_large = false;
+	ingest->in_transaction = false;
 	ingest->waiting_since = 0;
-	names_clear(&ingest->large_queues);
-	ingest->large_events = 0;
+	names_clear(&ingest->queues);
+	ingest->events = 0;
 	ingest->nconfirms = 0;
 }
 
@@ -189,30 +192,11 @@ take_waited(Conn *conn, const PGresult *res, void *arg)
 	Ingest *ingest = arg;
 
 	ingest->waiting_since = 0;
-	/* in a large transaction this error has spoilt it; COMMIT will tell */
 	if (conn_failed(res))
-		trouble_report(&ingest->wait_trouble, ingest->dbname,
-					   "could not wait for source transactions: %s",
-					   PQresultErrorMessage(res));
+		handle_failure(ingest, res);
 	else
 		trouble_clear(&ingest->wait_trouble, ingest->dbname,
 					  "source transactions are visible again");
-}
-
-/* The group is committed: its events can be read once there is a tick. */
-static void
-count_committed(Ingest *ingest, int64_t events)
-{
-	Group *group = ingest->group;
-
-	ingest->position = group->end_lsn;
-	ingest->stats->groups++;
-	ingest->stats->events += events;
-	count_discarded(ingest, group->nevents - events);
-	if (group->queues.count > 0)
-		tick_feed(ingest->tick, &group->queues, &group->xids);
-	trouble_clear(&ingest->trouble, ingest->dbname, "ingest works again");
-	conn_reset_back_off(ingest->conn);
 }
 
 static void
@@ -220,37 +204,28 @@ take_events(Conn *conn, const PGresult *res, void *arg)
 {
 	Ingest *ingest = arg;
 	Group *group = ingest->group;
-	int64_t events;
 
 	if (conn_failed(res) || PQntuples(res) != 1)
 	{
 		handle_failure(ingest, res);
 		return;
 	}
-	events = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+	ingest->events += strtoll(PQgetvalue(res, 0, 0), NULL, 10);
 	ingest->stats->bytes += group->frames.len;
-	switch (group->kind)
+	names_merge(&ingest->queues, &group->queues);
+	if (group->kind == GROUP_PART)
 	{
-		case GROUP_WHOLE:
-			count_committed(ingest, events);
-			break;
-		case GROUP_PART:
-			ingest->large_events += events;
-			names_merge(&ingest->large_queues, &group->queues);
-			drop_group(ingest);
-			ingest_pump(ingest);
-			break;
-		case GROUP_LAST:
-			ingest->large_events += events;
-			names_merge(&group->queues, &ingest->large_queues);
-			break;
+		drop_group(ingest);
+		ingest_pump(ingest);
 	}
 }
 
+/* The group is committed: its events can be read once there is a tick. */
 static void
 take_commit(Conn *conn, const PGresult *res, void *arg)
 {
 	Ingest *ingest = arg;
+	Group *group = ingest->group;
 
 	if (conn_failed(res) ||
 		strcmp(PQcmdStatus((PGresult *) res), "COMMIT") != 0)
@@ -258,9 +233,15 @@ take_commit(Conn *conn, const PGresult *res, void *arg)
 		handle_failure(ingest, res);
 		return;
 	}
-	count_committed(ingest, ingest->large_events);
-	ingest->in_large = false;
-	ingest->large_events = 0;
+	ingest->position = group->end_lsn;
+	ingest->stats->groups++;
+	ingest->stats->events += ingest->events;
+	count_discarded(ingest, group->nevents - ingest->events);
+	ingest->events = 0;
+	if (ingest->queues.count > 0)
+		tick_feed(ingest->tick, &ingest->queues, &group->xids);
+	trouble_clear(&ingest->trouble, ingest->dbname, "ingest works again");
+	conn_reset_back_off(ingest->conn);
 }
 
 static void
@@ -303,12 +284,12 @@ send_group(Ingest *ingest)
 {
 	Group *group = ingest->group;
 
+	if (!ingest->in_transaction)
+		conn_send_often(ingest->conn, begin_sql, 0, NULL, NULL, NULL,
+						take_nothing, ingest);
+	ingest->in_transaction = true;
 	if (group->kind == GROUP_PART)
 	{
-		if (!ingest->in_large)
-			conn_send(ingest->conn, "begin", 0, NULL, NULL, NULL, take_nothing,
-					  ingest);
-		ingest->in_large = true;
 		send_ingest(ingest, group, ingest->position);
 		return;
 	}
@@ -323,9 +304,9 @@ send_group(Ingest *ingest)
 		free(xids);
 	}
 	send_ingest(ingest, group, group->end_lsn);
-	if (group->kind == GROUP_LAST)
-		conn_send(ingest->conn, "commit", 0, NULL, NULL, NULL, take_commit,
-				  ingest);
+	conn_send_often(ingest->conn, commit_sql, 0, NULL, NULL, NULL, take_commit,
+					ingest);
+	ingest->in_transaction = false;
 	conn_send_often(ingest->conn, wal_end_sql, 0, NULL, NULL, NULL,
 					take_wal_end, ingest);
 }
@@ -460,8 +441,8 @@ ingest_ask_sync(Ingest *ingest)
 	char pid[16];
 	const char *values[1] = {pid};
 
-	/* an error in a large transaction would spoil it */
-	if (ingest->in_large)
+	/* an error in the transaction would spoil it */
+	if (ingest->in_transaction)
 		return;
 	snprintf(pid, sizeof(pid), "%d", stream_get_pid(ingest->stream));
 	conn_send(ingest->conn, sync_sql, 1, values, NULL, NULL, take_sync, ingest);

@@ -68,10 +68,10 @@ typedef struct Ingest
 	bool standing_by;       /* someone else reads the slot */
 
 	Gather gather;
-	Group *group;         /* being written, NULL: none */
-	bool in_large;        /* BEGIN was sent for a large transaction */
-	Names large_queues;   /* fed by its parts so far */
-	int64_t large_events; /* written by them */
+	Group *group;        /* being written, NULL: none */
+	bool in_transaction; /* BEGIN was sent, COMMIT not yet */
+	Names queues;        /* fed by the transaction so far */
+	int64_t events;      /* written by it */
 
 	/* positions that may not be confirmed yet, oldest first */
 	Confirm confirms[MAX_CONFIRMS];

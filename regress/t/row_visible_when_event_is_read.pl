@@ -73,6 +73,33 @@ ok($writer->busy, 'the commit has waited all the time');
 $pgqd->wait_log(qr/ingest waits until .* a synchronous standby away/);
 pass('pgqd says what it waits for');
 
+# Whatever ends the wait ends what comes behind it. A wait that was ended is there
+# again, or what it was for has come too early.
+sub waits_since
+{
+	my ($since) = @_;
+
+	return sql($node, $db, qq{select count(*) from pg_stat_activity
+		where application_name = 'pgqd/ingest' and state = 'active'
+		and query like '%pgq.tick(%' and query_start > '$since'}) eq '1';
+}
+
+foreach my $end (qw(pg_cancel_backend pg_terminate_backend))
+{
+	my $since = sql($node, $db, 'select clock_timestamp()');
+
+	sql($node, $db, "select $end(pid) from pg_stat_activity
+		where application_name like 'pgqd/%'
+		and application_name <> 'pgqd/stream'");
+	wait_for("a wait after $end",
+		sub {
+			my ($seen, $unseen) = read_events();
+			push @early, @$unseen;
+			return @early > 0 || waits_since($since);
+		});
+	is_deeply(\@early, [], "no event without its row after $end");
+}
+
 $node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
 $node->reload;
 $writer->answer;
