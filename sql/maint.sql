@@ -24,6 +24,14 @@ DECLARE
 	dropped bool := false;
 	next_table int4;
 BEGIN
+	-- By an old snapshot, consumers that have registered since would lose the
+	-- table where they stand.
+	IF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
+		RAISE EXCEPTION 'rotation of event tables needs isolation level READ COMMITTED'
+			USING ERRCODE = 'invalid_transaction_state',
+				HINT = 'Call pgq.maint_rotate_tables_step1() in a transaction of that level.';
+	END IF;
+
 	-- The lock also keeps register_consumer from taking a position that goes
 	-- away. Who has the row locked makes this queue wait for the next time, not
 	-- others for him.
@@ -108,10 +116,13 @@ COMMENT ON FUNCTION pgq.maint_rotate_tables_step1(text) IS
 
 CREATE OR REPLACE FUNCTION pgq.maint_rotate_tables_step2()
 RETURNS int4 AS $$
+DECLARE
+	before txid_snapshot := txid_current_snapshot();
 BEGIN
 	-- Writers that still use the old table have ids from before step1's
 	-- commit. Readers leave that table out for good above step2, so our id
-	-- must be newer than theirs: it must not be assigned yet.
+	-- must be newer than theirs: it must not be assigned yet, and a rotation
+	-- that was not there before it was is left to the next call.
 	IF txid_current_if_assigned() IS NOT NULL THEN
 		PERFORM FROM pgq.queue WHERE queue_switch_step2 IS NULL;
 		IF FOUND THEN
@@ -124,6 +135,7 @@ BEGIN
 	UPDATE pgq.queue SET queue_switch_step2 = txid_current()
 	WHERE queue_id IN (SELECT queue_id FROM pgq.queue
 					   WHERE queue_switch_step2 IS NULL
+						 AND txid_visible_in_snapshot(queue_switch_step1, before)
 					   FOR NO KEY UPDATE SKIP LOCKED);
 	RETURN 0;
 END;

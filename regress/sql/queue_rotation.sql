@@ -192,6 +192,11 @@ ROLLBACK;
 SELECT count(*) FROM pgq.maint_tables_to_vacuum()
 WHERE current_setting('autovacuum') = 'on';
 
+-- an old snapshot does not see all consumers
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT pgq.maint_rotate_tables_step1('queue_rotation');
+ROLLBACK;
+
 -- positions: only the newest of each slot stays, when there are many
 SELECT count(*) FROM pgq.maint_operations() WHERE func_name = 'pgq.maint_positions';
 INSERT INTO pgq.position
