@@ -34,8 +34,9 @@
 PG_FUNCTION_INFO_V1(pgq_emit_event);
 PG_FUNCTION_INFO_V1(pgq_emit_events);
 
-/* Checked and read once a transaction. */
+/* Checked and read once a (sub)transaction, which may roll back what it saw. */
 static FullTransactionId ready_xid;
+static SubTransactionId ready_subxact;
 static char secret[EVENT_SECRET_LEN];
 
 static void
@@ -45,7 +46,8 @@ get_ready(void)
 	Relation rel;
 	bool found;
 
-	if (FullTransactionIdEquals(ready_xid, xid))
+	if (FullTransactionIdEquals(ready_xid, xid) &&
+		ready_subxact == GetCurrentSubTransactionId())
 		return;
 	slot_require_logical_wal();
 	if (slot_read_row(NULL) == NULL)
@@ -65,6 +67,7 @@ get_ready(void)
 				 errhint("Drop extension pgq and create it again, or insert "
 						 "%d random bytes there.", EVENT_SECRET_LEN)));
 	ready_xid = xid;
+	ready_subxact = GetCurrentSubTransactionId();
 }
 
 static Target *

@@ -45,27 +45,43 @@ PG_FUNCTION_INFO_V1(pgq_current_event_table);
 #define RAW_TYPE 5
 
 /*
- * pgq.insert_event(7 x text), when known.  People replace it to watch what
- * is produced: who inserts events by name must call theirs then.
+ * pgq.insert_event(7 x text).  People replace it to watch what is produced: who
+ * inserts events by name must call theirs then.
  */
-static Oid insert_function = InvalidOid;
-static bool insert_function_is_ours;
+typedef struct InsertFunction
+{
+	Oid oid;
+	bool is_ours;
+} InsertFunction;
+
+/* What was found when "function_changes" was "function_seen". */
+static InsertFunction function;
+static uint64 function_seen = 0;
+static uint64 function_changes = 1;
 
 /* Syscache callback: some function was changed. */
 static void
 forget_function(Datum arg, int cacheid, uint32 hashvalue)
 {
-	insert_function = InvalidOid;
+	function_changes++;
 }
 
-static void
+/*
+ * The function as it is now.  By value: any look-up in the catalogue may make
+ * us forget it, its own look-up too.
+ */
+static InsertFunction
 find_insert_function(void)
 {
 	static bool registered = false;
+	uint64 changes = function_changes;
 	Oid argtypes[INSERT_EVENT_NARGS];
-	List *name = list_make2(makeString("pgq"), makeString("insert_event"));
+	InsertFunction found;
 	FmgrInfo flinfo;
-	Oid oid;
+	List *name;
+
+	if (function_seen == changes)
+		return function;
 
 	if (!registered)
 	{
@@ -74,11 +90,14 @@ find_insert_function(void)
 	}
 	for (int i = 0; i < INSERT_EVENT_NARGS; i++)
 		argtypes[i] = TEXTOID;
-	oid = LookupFuncName(name, INSERT_EVENT_NARGS, argtypes, false);
-	fmgr_info(oid, &flinfo);
-	insert_function_is_ours = (flinfo.fn_addr == pgq_insert_event);
-	insert_function = oid;
+	name = list_make2(makeString("pgq"), makeString("insert_event"));
+	found.oid = LookupFuncName(name, INSERT_EVENT_NARGS, argtypes, false);
 	list_free_deep(name);
+	fmgr_info(found.oid, &flinfo);
+	found.is_ours = (flinfo.fn_addr == pgq_insert_event);
+	function = found;
+	function_seen = changes;
+	return found;
 }
 
 /*
@@ -170,19 +189,22 @@ insert_new(const NullableDatum *args)
 	return insert_row(raw);
 }
 
+static void
+check_rights(InsertFunction f)
+{
+	AclResult allowed = compat_function_aclcheck(f.oid, GetUserId());
+
+	if (allowed != ACLCHECK_OK)
+		aclcheck_error(allowed, OBJECT_FUNCTION, "insert_event");
+}
+
 /*
  * Raise an error unless the current user may call pgq.insert_event().
  */
 void
 insert_event_check_rights(void)
 {
-	AclResult allowed;
-
-	if (!OidIsValid(insert_function))
-		find_insert_function();
-	allowed = compat_function_aclcheck(insert_function, GetUserId());
-	if (allowed != ACLCHECK_OK)
-		aclcheck_error(allowed, OBJECT_FUNCTION, "insert_event");
+	check_rights(find_insert_function());
 }
 
 /*
@@ -197,16 +219,15 @@ int64
 insert_event(const NullableDatum *args)
 {
 	LOCAL_FCINFO(call, INSERT_EVENT_NARGS);
+	InsertFunction f = find_insert_function();
 	FmgrInfo flinfo;
 	Datum id;
 
-	if (!OidIsValid(insert_function))
-		find_insert_function();
-	if (insert_function_is_ours)
+	if (f.is_ours)
 		return insert_new(args);
 
-	insert_event_check_rights();
-	fmgr_info(insert_function, &flinfo);
+	check_rights(f);
+	fmgr_info(f.oid, &flinfo);
 	InitFunctionCallInfoData(*call, &flinfo, INSERT_EVENT_NARGS,
 							 DEFAULT_COLLATION_OID, NULL, NULL);
 	memcpy(call->args, args, INSERT_EVENT_NARGS * sizeof(NullableDatum));

@@ -126,10 +126,12 @@ target_find(const char *name, int len)
 {
 	FullTransactionId xid = GetTopFullTransactionId();
 	CommandId command = GetCurrentCommandId(false);
+	SubTransactionId subxact = GetCurrentSubTransactionId();
 	TargetKey key = {name, len};
 	Target *target = NULL;
 	Queue queue;
 	Oid table;
+	Oid sequence;
 
 	if (!FullTransactionIdEquals(targets_xid, xid))
 		begin_targets(xid);
@@ -138,21 +140,26 @@ target_find(const char *name, int len)
 
 	if (target != NULL)
 	{
-		if (target->command == command)
+		/*
+		 * A rolled back subtransaction may have taken the lock with it; the
+		 * command counter does not show that, if nothing was written.
+		 */
+		if (target->command == command && target->subxact == subxact)
 			return target;
-
-		/* A rolled back subtransaction may have taken the lock with it. */
 		LockRelationOid(target->table, RowExclusiveLock);
 		if (queue_is_current(&target->queue))
 		{
 			target->command = command;
+			target->subxact = subxact;
 			return target;
 		}
 	}
 
 	if (!load_target(&key, &queue, &table))
 		return NULL;
+	sequence = queue_sequence(&queue, queue.event_seq, NULL);
 
+	/* Nothing may fail from here on: an entry is whole or not there. */
 	if (target == NULL)
 	{
 		key.name = MemoryContextAlloc(targets_context, len + 1);
@@ -162,8 +169,9 @@ target_find(const char *name, int len)
 	}
 	target->queue = queue;
 	target->table = table;
-	target->sequence = queue_sequence(&queue, queue.event_seq, NULL);
+	target->sequence = sequence;
 	target->command = command;
+	target->subxact = subxact;
 	return target;
 }
 

@@ -43,9 +43,12 @@ typedef struct Target
 
 	Queue queue;
 	Oid table;
-	Oid sequence;      /* of event ids */
-	CommandId command; /* when "queue" was last known to be current */
-	int64 inserted;    /* events counted against per_tx_limit */
+	Oid sequence;   /* of event ids */
+	int64 inserted; /* events counted against per_tx_limit */
+
+	/* when "queue" was last known to be current, and the table locked */
+	CommandId command;
+	SubTransactionId subxact;
 } Target;
 
 extern Target *target_find(const char *name, int len);

@@ -8,6 +8,13 @@ SELECT pgq.create_queue('emit_q');
 
 -- not without a slot
 SELECT pgq.emit_event('emit_q', 'type', 'data');
+BEGIN;
+SAVEPOINT a;
+INSERT INTO pgq.slot (slot_name, slot_sysid) VALUES ('regress_none', 0);
+SELECT pgq.emit_event('emit_q', 'type', 'data');
+ROLLBACK TO a;
+SELECT pgq.emit_event('emit_q', 'type', 'data');
+ROLLBACK;
 SELECT pgq.start_capture('regress_emit');
 
 CREATE FUNCTION emit_seen(OUT type text, OUT data text, OUT extra1 text, OUT extra4 text)

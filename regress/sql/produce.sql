@@ -111,6 +111,29 @@ SELECT pgq.current_event_table('produce none');
 \echo :LAST_ERROR_SQLSTATE
 SELECT pgq.current_event_table(NULL);
 
+-- a subtransaction that is rolled back takes the lock with it, not for good
+BEGIN;
+SAVEPOINT a;
+SELECT pgq.current_event_table('produce') IS NOT NULL;
+ROLLBACK TO a;
+SELECT pgq.insert_event('produce', 'type', 'data') IS NOT NULL;
+SELECT mode, granted FROM pg_locks
+WHERE relation = :'cur'::regclass AND pid = pg_backend_pid();
+ROLLBACK;
+
+-- after an error nothing is known that is not so
+SELECT queue_event_seq AS seq FROM pgq.queue WHERE queue_name = 'produce' \gset
+\set VERBOSITY sqlstate
+BEGIN;
+SET LOCAL client_min_messages = warning;
+DROP SEQUENCE :seq CASCADE;
+SAVEPOINT a;
+SELECT pgq.insert_event('produce', 'type', 'data');
+ROLLBACK TO a;
+SELECT pgq.insert_event('produce', 'type', 'data');
+ROLLBACK;
+\set VERBOSITY default
+
 -- someone replaces the function with seven arguments: the short one calls it
 BEGIN;
 CREATE OR REPLACE FUNCTION pgq.insert_event(
