@@ -273,7 +273,7 @@ choose_database(Admin *a, const Words *w)
 		a->conninfo = admin_make_conninfo(w->dbname, w->host, w->port, w->user);
 		return;
 	}
-	if (!ini_load(a->config, "pgqadm", pgqadm_ini_keys, &ini, &error))
+	if (!ini_load(a->config, "pgqadm", INI_PYTHON, pgqadm_ini_keys, &ini, &error))
 		admin_fail(strstr(error, ".ini:") || strstr(error, "section")
 					   ? "\"pgqadm --ini\" prints a sample with all keys."
 					   : NULL,

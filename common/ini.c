@@ -1,22 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * ini.c
- *		Read one section of a PgQ ini file into a struct, over inih.
+ *		Read one section of a PgQ ini file into a struct.
  *
- * inih is often built for lines of at most 199 bytes and silently cuts longer
- * ones in two; connect strings get longer than that.  So lines reach it
- * through read_line(), which hands a long line over as a short one and
- * continuation lines, and the handler glues the pieces together again.
+ * The files are older than we are, and come in two dialects (see ini.h): what
+ * PgQ 3's pgqd reads, and what Python's ConfigParser read for PgQ 2.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
  *-------------------------------------------------------------------------
  */
-#include "common/ini.h"
+#include "ini.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <ini.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -30,28 +27,24 @@
 /* Largest size that a double counts to the byte. */
 #define MAX_BYTES 9007199254740992.0
 
+/* Files that include each other end somewhere. */
+#define MAX_INCLUDES 10
+
 typedef struct IniReader
 {
-	const char *file;
-	FILE *fp;
-	const char *section;
-	const IniKey *keys;
-	char **raw;    /* text of each key, NULL: not in the file */
-	int *key_line; /* the line where it stands */
-	bool section_seen;
-	char *error; /* first error, malloc'd */
-
-	/* the line being handed over in pieces */
-	char *line;
-	size_t line_size;
-	char *rest; /* what is left of it, NULL: read another */
-	bool piece; /* the last piece was not a line's first */
+	const char *file; /* being read */
 	int lineno;
-	int last_key;
-
-	/* inih counts pieces: the line of each */
-	int *piece_line;
-	int npieces;
+	const char *section;
+	IniSyntax syntax;
+	const IniKey *keys; /* NULL: is the section there? */
+	char **raw;         /* text of each key, NULL: not in the file */
+	char **where;       /* "file:line" of each key */
+	bool in_any;        /* a section has begun */
+	bool in_section;    /* ours has */
+	bool section_seen;  /* there is something in it */
+	int last_key;       /* whose value may go on, -1: none */
+	int includes;
+	char *error; /* first error, malloc'd */
 } IniReader;
 
 static char *
@@ -77,168 +70,171 @@ copy_text(const char *text)
 	return copy;
 }
 
-/*
- * Cut a comment behind a blank off, as inih would: it does not know that the
- * pieces of a long line belong together.
- */
-static void
-cut_comment(char *line)
-{
-	for (char *p = line; *p; p++)
-	{
-		if (*p == ';' && p > line && isblank((unsigned char) p[-1]))
-		{
-			*p = '\0';
-			return;
-		}
-	}
-}
-
-/* May a continuation line begin with the byte at p and end just before it? */
-static bool
-good_border(const char *p)
-{
-	return !isspace((unsigned char) p[-1]) && !isspace((unsigned char) *p) &&
-		   strchr(";#", *p) == NULL;
-}
-
-/*
- * inih's reader: fill buf with at most size - 1 bytes.
- */
+/* The text without blanks at either end; it is cut in place. */
 static char *
-read_line(char *buf, int size, void *stream)
+strip(char *text)
 {
-	IniReader *r = stream;
-	size_t room = size - 3; /* blank in front, newline behind */
-	size_t n;
-	char *out = buf;
+	size_t len;
 
-	r->piece = r->rest != NULL;
-	if (r->rest == NULL)
-	{
-		ssize_t len = getline(&r->line, &r->line_size, r->fp);
+	text += strspn(text, " \t\r\n\v\f");
+	len = strlen(text);
+	while (len > 0 && isspace((unsigned char) text[len - 1]))
+		text[--len] = '\0';
+	return text;
+}
 
-		if (len < 0)
-			return NULL;
-		r->lineno++;
-		while (len > 0 && strchr("\r\n", r->line[len - 1]) != NULL)
-			r->line[--len] = '\0';
-		r->rest = r->line;
-		n = strspn(r->line, " \t");
-		if (strchr(";#", r->line[n]) != NULL)
-			r->line[0] = '\0';
-		else
-			cut_comment(r->line);
-	}
-	else
-		*out++ = ' ';
+static void set_error(IniReader *r, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
-	r->piece_line = realloc(r->piece_line, (r->npieces + 1) * sizeof(int));
-	if (r->piece_line == NULL)
+/* Note what is wrong with the line, if nothing was wrong before. */
+static void
+set_error(IniReader *r, const char *fmt, ...)
+{
+	va_list args;
+	char *text;
+
+	if (r->error)
+		return;
+	va_start(args, fmt);
+	if (vasprintf(&text, fmt, args) < 0)
 		abort();
-	r->piece_line[r->npieces++] = r->lineno;
-
-	n = strlen(r->rest);
-	if (n > room)
-	{
-		n = room;
-		while (n > 1 && !good_border(r->rest + n))
-			n--;
-	}
-	memcpy(out, r->rest, n);
-	out[n] = '\n';
-	out[n + 1] = '\0';
-	r->rest = r->rest[n] ? r->rest + n : NULL;
-	return buf;
+	va_end(args);
+	r->error = format_text("%s:%d: %s", r->file, r->lineno, text);
+	free(text);
 }
 
 static int
 find_key(const IniReader *r, const char *name, size_t len)
 {
+	int (*compare)(const char *, const char *,
+				   size_t) = r->syntax == INI_PYTHON ? strncasecmp : strncmp;
+
 	for (int i = 0; r->keys[i].name; i++)
 		if (strlen(r->keys[i].name) == len &&
-			strncmp(r->keys[i].name, name, len) == 0)
+			compare(r->keys[i].name, name, len) == 0)
 			return i;
 	return -1;
 }
 
-static int
-handle_pair(void *user, const char *section, const char *name,
-			const char *value)
+/* "; text" behind a blank, which only Python takes for a comment. */
+static void
+cut_comment(char *line)
 {
-	IniReader *r = user;
+	for (char *p = line; *p; p++)
+		if (*p == ';' && p > line && isblank((unsigned char) p[-1]))
+			*p = '\0';
+}
+
+/* A line "key = value" of our section. */
+static void
+read_pair(IniReader *r, char *line)
+{
+	char *equals = line + strcspn(line, r->syntax == INI_PYTHON ? "=:" : "=");
+	char *name;
 	int key;
 
-	if (r->error || strcmp(section, r->section) != 0)
-		return 1;
-	r->section_seen = true;
-
+	r->last_key = -1;
+	if (*equals == '\0' || equals == line)
+	{
+		set_error(r, "neither \"key = value\" nor [section]");
+		return;
+	}
+	*equals = '\0';
+	name = strip(line);
 	key = find_key(r, name, strlen(name));
 	if (key < 0)
 	{
-		r->error = format_text("%s:%d: unknown key \"%s\" in section [%s]",
-							   r->file, r->lineno, name, section);
-		return 1;
-	}
-
-	/*
-	 * inih repeats the name for a continuation line; a second "key = value"
-	 * replaces the first.  The two look alike here but for the line itself.
-	 */
-	if (r->raw[key] && key == r->last_key &&
-		(r->piece || isblank((unsigned char) r->line[0])))
-	{
-		char *whole = format_text("%s%s%s", r->raw[key], r->piece ? "" : " ",
-								  value);
-
-		free(r->raw[key]);
-		r->raw[key] = whole;
-	}
-	else
-	{
-		free(r->raw[key]);
-		r->raw[key] = copy_text(value);
-	}
-	r->last_key = key;
-	r->key_line[key] = r->lineno;
-	return 1;
-}
-
-/* The same for who only asks whether there is anything in the section. */
-static int
-note_section(void *user, const char *section, const char *name,
-			 const char *value)
-{
-	IniReader *r = user;
-
-	if (strcmp(section, r->section) == 0)
-		r->section_seen = true;
-	return 1;
-}
-
-/* Hand all of r->file to "handler"; what goes wrong is in r->error. */
-static void
-read_file(IniReader *r, ini_handler handler)
-{
-	int bad;
-
-	r->fp = fopen(r->file, "r");
-	if (r->fp == NULL)
-	{
-		r->error = format_text("could not open config file \"%s\": %s", r->file,
-							   strerror(errno));
+		set_error(r, "unknown key \"%s\" in section [%s]", name, r->section);
 		return;
 	}
-	bad = ini_parse_stream(read_line, r, handler, r);
-	if (ferror(r->fp) && !r->error)
-		r->error = format_text("could not read config file \"%s\": %s", r->file,
-							   strerror(errno));
-	fclose(r->fp);
-	if (bad > 0 && bad <= r->npieces && !r->error)
-		r->error = format_text("%s:%d: neither \"key = value\" nor [section]",
-							   r->file, r->piece_line[bad - 1]);
-	free(r->piece_line);
-	free(r->line);
+	free(r->raw[key]);
+	free(r->where[key]);
+	r->raw[key] = copy_text(strip(equals + 1));
+	r->where[key] = format_text("%s:%d", r->file, r->lineno);
+	r->last_key = key;
+}
+
+static void
+read_head(IniReader *r, char *line)
+{
+	char *end = strchr(line, ']');
+
+	if (end == NULL)
+	{
+		set_error(r, "section without \"]\"");
+		return;
+	}
+	*end = '\0';
+	r->in_any = true;
+	r->in_section = strcmp(line + 1, r->section) == 0;
+	r->last_key = -1;
+}
+
+static void read_file(IniReader *r, const char *file);
+
+static void
+read_line(IniReader *r, char *text)
+{
+	bool indented = isblank((unsigned char) text[0]);
+	char *line = strip(text);
+
+	if (*line == '\0' || strchr(";#", *line))
+		return;
+	if (r->syntax == INI_PYTHON && r->in_section)
+		cut_comment(line);
+	if (r->syntax == INI_PYTHON && r->in_section && indented &&
+		r->last_key >= 0)
+	{
+		char **raw = &r->raw[r->last_key];
+		char *whole = format_text("%s %s", *raw, strip(line));
+
+		free(*raw);
+		*raw = whole;
+	}
+	else if (*line == '[')
+		read_head(r, line);
+	else if (r->syntax == INI_PLAIN && strncmp(line, "%include", 8) == 0 &&
+			 isblank((unsigned char) line[8]))
+		read_file(r, strip(line + 8));
+	else if (!r->in_any)
+		set_error(r, "no [section] before this line");
+	else if (r->in_section)
+	{
+		r->section_seen = true;
+		if (r->keys)
+			read_pair(r, line);
+	}
+}
+
+/* Read all lines of "file"; what goes wrong is in r->error. */
+static void
+read_file(IniReader *r, const char *file)
+{
+	const char *outer = r->file;
+	int outer_lineno = r->lineno;
+	FILE *fp = fopen(file, "r");
+	char *line = NULL;
+	size_t size = 0;
+
+	r->file = file;
+	r->lineno = 0;
+	if (++r->includes > MAX_INCLUDES)
+		set_error(r, "too many files are included");
+	while (fp && !r->error && getline(&line, &size, fp) >= 0)
+	{
+		/* some editors put a mark in front of UTF-8 */
+		bool mark = r->lineno++ == 0 && strncmp(line, "\xef\xbb\xbf", 3) == 0;
+
+		read_line(r, line + (mark ? 3 : 0));
+	}
+	if ((fp == NULL || ferror(fp)) && !r->error)
+		r->error = format_text("could not %s config file \"%s\": %s",
+							   fp ? "read" : "open", file, strerror(errno));
+	if (fp)
+		fclose(fp);
+	free(line);
+	r->file = outer;
+	r->lineno = outer_lineno;
 }
 
 /*
@@ -435,15 +431,14 @@ store_all(IniReader *r, void *config)
 		/* no default and not given: the member stays zero */
 		if (text == NULL || key->type == INI_IGNORED)
 			continue;
-		value = interpolate(r, text, 0);
+		value = r->syntax == INI_PYTHON ? interpolate(r, text, 0)
+										: copy_text(text);
 		if (value == NULL)
 			return false;
 		wanted = store_value(key, value, config);
 		if (wanted)
-			r->error = format_text("%s:%d: value \"%s\" of key \"%s\" must "
-								   "be %s",
-								   r->file, r->key_line[i], value, key->name,
-								   wanted);
+			r->error = format_text("%s: value \"%s\" of key \"%s\" must be %s",
+								   r->where[i], value, key->name, wanted);
 		free(value);
 	}
 	return r->error == NULL;
@@ -461,11 +456,14 @@ store_all(IniReader *r, void *config)
  * that cannot be read.  The struct's strings can be freed then too.
  */
 bool
-ini_load(const char *file, const char *section, const IniKey *keys,
-		 void *config, char **error)
+ini_load(const char *file, const char *section, IniSyntax syntax,
+		 const IniKey *keys, void *config, char **error)
 {
-	IniReader r = {
-		.file = file, .section = section, .keys = keys, .last_key = -1};
+	IniReader r = {.file = file,
+				   .section = section,
+				   .syntax = syntax,
+				   .keys = keys,
+				   .last_key = -1};
 	int nkeys = 0;
 
 	while (keys[nkeys].name)
@@ -475,19 +473,22 @@ ini_load(const char *file, const char *section, const IniKey *keys,
 			*(char **) ((char *) config + keys[i].offset) = NULL;
 
 	r.raw = calloc(nkeys + 1, sizeof(char *));
-	r.key_line = calloc(nkeys + 1, sizeof(int));
-	if (r.raw == NULL || r.key_line == NULL)
+	r.where = calloc(nkeys + 1, sizeof(char *));
+	if (r.raw == NULL || r.where == NULL)
 		abort();
-	read_file(&r, handle_pair);
+	read_file(&r, file);
 	if (!r.section_seen && !r.error)
 		r.error = format_text("%s: nothing in section [%s]", file, section);
 	if (!r.error)
 		store_all(&r, config);
 
 	for (int i = 0; i < nkeys; i++)
+	{
 		free(r.raw[i]);
+		free(r.where[i]);
+	}
 	free(r.raw);
-	free(r.key_line);
+	free(r.where);
 	*error = r.error;
 	return r.error == NULL;
 }
@@ -499,9 +500,9 @@ ini_load(const char *file, const char *section, const IniKey *keys,
 bool
 ini_has_section(const char *file, const char *section)
 {
-	IniReader r = {.file = file, .section = section};
+	IniReader r = {.file = file, .section = section, .last_key = -1};
 
-	read_file(&r, note_section);
+	read_file(&r, file);
 	free(r.error);
 	return r.section_seen;
 }

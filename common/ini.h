@@ -7,9 +7,8 @@
  * name is NULL.  The same table gives the defaults, the sample file and the
  * list of keys that are known: any other key is an error.
  *
- * Values are stripped of blanks; "; text" behind a blank is a comment; a line
- * that begins with a blank goes on with the value above it.  %(key)s stands
- * for the value of another key of the section.
+ * Keys and values are stripped of blanks, lines that begin with ; or # are
+ * comments.  For the rest see IniSyntax.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -21,6 +20,21 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+
+typedef enum IniSyntax
+{
+	/*
+	 * As PgQ 3's pgqd reads it: a value is all that is on its line, a line may
+	 * be indented, "%include FILE" stands for the lines of another file.
+	 */
+	INI_PLAIN,
+	/*
+	 * As Python reads it for PgQ 2: an indented line goes on with the value
+	 * above it, "; text" behind a blank is a comment, %(key)s stands for the
+	 * value of another key, ":" is as good as "=".
+	 */
+	INI_PYTHON
+} IniSyntax;
 
 /* How a value is read, and the C type of the struct member that gets it. */
 typedef enum IniType
@@ -43,8 +57,8 @@ typedef struct IniKey
 	const char *help; /* one line for the sample file */
 } IniKey;
 
-extern bool ini_load(const char *file, const char *section, const IniKey *keys,
-					 void *config, char **error);
+extern bool ini_load(const char *file, const char *section, IniSyntax syntax,
+					 const IniKey *keys, void *config, char **error);
 extern bool ini_has_section(const char *file, const char *section);
 extern void ini_set_defaults(const IniKey *keys, void *config);
 extern void ini_free(const IniKey *keys, void *config);

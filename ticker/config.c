@@ -152,7 +152,7 @@ config_load(Config *config, const char *file, char **error)
 	}
 	else
 	{
-		if (!ini_load(file, "pgqd", keys, config, error))
+		if (!ini_load(file, "pgqd", INI_PLAIN, keys, config, error))
 		{
 			config_free(config);
 			return false;

@@ -63,7 +63,7 @@ config_read_pgqadm(Config *config, const char *file, char **error)
 	PgqadmIni ini = {0};
 	char *dbname;
 
-	if (!ini_load(file, "pgqadm", pgqadm_ini_keys, &ini, error))
+	if (!ini_load(file, "pgqadm", INI_PYTHON, pgqadm_ini_keys, &ini, error))
 	{
 		ini_free(pgqadm_ini_keys, &ini);
 		return false;
