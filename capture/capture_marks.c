@@ -187,9 +187,7 @@ capture_mark_delete(Oid relid, const char *queue)
 		TM_Result result;
 
 		/* a drop_queue may delete the same mark: no reason to fail */
-		result = table_tuple_delete(rel, &tup->t_self,
-									GetCurrentCommandId(true), InvalidSnapshot,
-									InvalidSnapshot, true, &failure, false);
+		result = TABLE_TUPLE_DELETE(rel, &tup->t_self, &failure);
 		if (result == TM_Ok)
 			n++;
 		else if (result != TM_Deleted)

@@ -123,9 +123,7 @@ capture_trouble_clear(Oid relid, const char *queue)
 		TM_FailureData failure;
 
 		/* what ingest counts at this moment is new, and stays */
-		(void) table_tuple_delete(rel, &tup->t_self, GetCurrentCommandId(true),
-								  InvalidSnapshot, InvalidSnapshot, true,
-								  &failure, false);
+		(void) TABLE_TUPLE_DELETE(rel, &tup->t_self, &failure);
 	}
 	systable_endscan(scan);
 	table_close(rel, NoLock);

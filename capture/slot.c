@@ -27,6 +27,7 @@
 #include "replication/slot.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/guc.h"
 #include "utils/pg_lsn.h"
 #include "utils/varlena.h"
@@ -288,7 +289,7 @@ slot_name_argument(FunctionCallInfo fcinfo, const SlotRow *row)
 		slot = pstrdup(row->name);
 	else
 		slot = default_slot_name();
-	ReplicationSlotValidateName(slot, ERROR);
+	VALIDATE_SLOT_NAME(slot);
 	return slot;
 }
 

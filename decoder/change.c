@@ -140,7 +140,7 @@ static bool
 mark_wants(const CaptureMark *mark, EventOp op, ReorderBufferTXN *txn)
 {
 	return (mark->plan->ops & op) != 0 &&
-		   !(mark->origin_none && txn->origin_id != InvalidRepOriginId);
+		   !(mark->origin_none && txn->origin_id != InvalidReplOriginId);
 }
 
 /* Count rows that got less than their event, to be told at the commit. */

@@ -161,7 +161,7 @@ pgq_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 
 /* Ingest tags its own writes, so that they don't come back as changes. */
 static bool
-pgq_filter_origin(LogicalDecodingContext *ctx, RepOriginId origin)
+pgq_filter_origin(LogicalDecodingContext *ctx, ReplOriginId origin)
 {
 	return origin == DoNotReplicateId;
 }

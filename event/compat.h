@@ -2,7 +2,7 @@
  *
  * compat.h
  *		Differences between the PostgreSQL versions that we compile with,
- *		14 to 18.  All guards on the server's version are here.
+ *		14 to 19.  All guards on the server's version are here.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -14,6 +14,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
+#include "replication/origin.h"
 #include "utils/acl.h"
 
 /* Decoded tuples are plain HeapTuples since 17. */
@@ -27,7 +28,9 @@
 	((change)->data.tp.newtuple ? &(change)->data.tp.newtuple->tuple : NULL)
 #endif
 
-#if PG_VERSION_NUM >= 150000
+#if PG_VERSION_NUM >= 190000
+#define TXN_COMMIT_TIME(txn) ((txn)->commit_time)
+#elif PG_VERSION_NUM >= 150000
 #define TXN_COMMIT_TIME(txn) ((txn)->xact_time.commit_time)
 #else
 #define TXN_COMMIT_TIME(txn) ((txn)->commit_time)
@@ -108,7 +111,11 @@ static inline void
 compat_insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot,
 							EState *estate, bool only_summarizing)
 {
-#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 190000
+	list_free(ExecInsertIndexTuples(
+		target, estate, only_summarizing ? EIIT_ONLY_SUMMARIZING : 0, slot, NIL,
+		NULL));
+#elif PG_VERSION_NUM >= 160000
 	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
 									NIL, only_summarizing));
 #else
@@ -117,13 +124,61 @@ compat_insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot,
 #endif
 }
 
-/* Index scans take an argument for statistics since 18. */
-#if PG_VERSION_NUM >= 180000
+/* Index scans take an argument for statistics since 18, flags since 19. */
+#if PG_VERSION_NUM >= 190000
+#define INDEX_BEGINSCAN(rel, index, snapshot, nkeys)                           \
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0, SO_NONE)
+#elif PG_VERSION_NUM >= 180000
 #define INDEX_BEGINSCAN(rel, index, snapshot, nkeys)                           \
 	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
 #else
 #define INDEX_BEGINSCAN(rel, index, snapshot, nkeys)                           \
 	index_beginscan(rel, index, snapshot, nkeys, 0)
+#endif
+
+/* Delete or update a row of which no other version may be meant. */
+#if PG_VERSION_NUM >= 190000
+#define TABLE_TUPLE_DELETE(rel, tid, failure)                                  \
+	table_tuple_delete(rel, tid, GetCurrentCommandId(true), 0,                 \
+					   InvalidSnapshot, InvalidSnapshot, true, failure)
+#define TABLE_TUPLE_UPDATE(rel, tid, slot, failure, lockmode, indexes)         \
+	table_tuple_update(rel, tid, slot, GetCurrentCommandId(true), 0,           \
+					   GetLatestSnapshot(), InvalidSnapshot, true, failure,    \
+					   lockmode, indexes)
+#else
+#define TABLE_TUPLE_DELETE(rel, tid, failure)                                  \
+	table_tuple_delete(rel, tid, GetCurrentCommandId(true), InvalidSnapshot,   \
+					   InvalidSnapshot, true, failure, false)
+#define TABLE_TUPLE_UPDATE(rel, tid, slot, failure, lockmode, indexes)         \
+	table_tuple_update(rel, tid, slot, GetCurrentCommandId(true),              \
+					   GetLatestSnapshot(), InvalidSnapshot, true, failure,    \
+					   lockmode, indexes)
+#endif
+
+/* Names of the server's own slots are refused since 18. */
+#if PG_VERSION_NUM >= 190000
+#define VALIDATE_SLOT_NAME(name) ReplicationSlotValidateName(name, false, ERROR)
+#else
+#define VALIDATE_SLOT_NAME(name) ReplicationSlotValidateName(name, ERROR)
+#endif
+
+/* The process that holds a slot; 0 if none does. */
+#if PG_VERSION_NUM >= 190000
+#define SLOT_ACTIVE_PID(slot)                                                  \
+	((slot)->active_proc == INVALID_PROC_NUMBER                                \
+		 ? 0                                                                   \
+		 : GetPGProcByNumber((slot)->active_proc)->pid)
+#else
+#define SLOT_ACTIVE_PID(slot) ((slot)->active_pid)
+#endif
+
+/* Replication origins: where a change comes from. */
+#if PG_VERSION_NUM >= 190000
+#define SESSION_ORIGIN replorigin_xact_state.origin
+#else
+#define SESSION_ORIGIN replorigin_session_origin
+typedef RepOriginId ReplOriginId;
+#define InvalidReplOriginId InvalidRepOriginId
 #endif
 
 /* May "role" execute function "funcid"? */

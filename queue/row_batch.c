@@ -33,7 +33,7 @@
 
 /* The transaction that is tagged, and the session's origin before it. */
 static bool tagged = false;
-static RepOriginId old_origin;
+static ReplOriginId old_origin;
 
 /* Transaction callback: take the tag off again. */
 static void
@@ -45,7 +45,7 @@ end_tag(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
-			replorigin_session_origin = old_origin;
+			SESSION_ORIGIN = old_origin;
 			tagged = false;
 			break;
 		case XACT_EVENT_PRE_PREPARE:
@@ -86,9 +86,9 @@ row_batch_tag_transaction(const char *function)
 		RegisterXactCallback(end_tag, NULL);
 		registered = true;
 	}
-	old_origin = replorigin_session_origin;
+	old_origin = SESSION_ORIGIN;
 	tagged = true;
-	replorigin_session_origin = DoNotReplicateId;
+	SESSION_ORIGIN = DoNotReplicateId;
 	(void) GetTopFullTransactionId();
 	return true;
 }

@@ -206,9 +206,8 @@ table_update_row(TableWriter *w)
 	memcpy(copy->tts_isnull, slot->tts_isnull, natts * sizeof(bool));
 	ExecStoreVirtualTuple(copy);
 
-	result = table_tuple_update(w->rel, &tid, copy, GetCurrentCommandId(true),
-								GetLatestSnapshot(), InvalidSnapshot, true,
-								&failure, &lockmode, &indexes);
+	result = TABLE_TUPLE_UPDATE(w->rel, &tid, copy, &failure, &lockmode,
+								&indexes);
 	if (result != TM_Ok)
 		elog(ERROR, "unexpected table_tuple_update status: %u", result);
 	if (PGQ_UPDATE_SOME_INDEXES(indexes))

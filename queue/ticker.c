@@ -21,6 +21,7 @@
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -439,7 +440,7 @@ commits_wait_for_slot(void)
 			ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[j];
 
 			found = slot->in_use && SlotIsLogical(slot) &&
-					slot->active_pid == pid;
+					SLOT_ACTIVE_PID(slot) == pid;
 		}
 		LWLockRelease(ReplicationSlotControlLock);
 	}

@@ -37,10 +37,11 @@ need_ubuntu_keyring() {
 }
 
 # make_root RELEASE [NAME]: makes $roots/RELEASE, or $roots/NAME, unless it is
-# there. A root that was not finished is thrown away.
+# there. A root that was not finished is thrown away. Release experimental is sid,
+# with PostgreSQL's packages from experimental.
 make_root() {
     local release=$1 root=$roots/${2:-$1} mirror=${PGQ_MIRROR:-}
-    local options=(--variant=minbase)
+    local options=(--variant=minbase) experimental=
     [ -f "$root/.made" ] && return 0
     case $release in
     jammy | noble)
@@ -49,6 +50,10 @@ make_root() {
         mirror="$ubuntu_mirror gutsy"
         ;;
     esac
+    if [ "$release" = experimental ]; then
+        experimental=1
+        release=sid
+    fi
     say "Making a root of $release in $root"
     rm -rf "$root"
     mkdir -p "$roots"
@@ -66,6 +71,13 @@ make_root() {
             >>"$root/etc/apt/sources.list"
         ;;
     esac
+    if [ -n "$experimental" ]; then
+        sed 's/ sid / experimental /' "$root/etc/apt/sources.list" \
+            >"$root/etc/apt/sources.list.d/experimental.list"
+        printf '%s\n' 'Package: postgresql* libpq*' \
+            'Pin: release a=experimental' 'Pin-Priority: 900' \
+            >"$root/etc/apt/preferences.d/postgresql"
+    fi
     # no daemon starts because a package was installed
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"
