@@ -114,7 +114,11 @@ CREATE ROLE ren_owner;
 GRANT USAGE, CREATE ON SCHEMA ren TO ren_owner;
 ALTER TABLE trg OWNER TO ren_owner;
 SET ROLE ren_owner;
+-- a server that still has them (19 does not)
+SELECT current_setting('server_version_num')::int < 190000 AS old_strings \gset
+\if :old_strings
 SET standard_conforming_strings = off;
+\endif
 SET quote_all_identifiers = on;
 ALTER TABLE trg RENAME b TO c;
 RESET standard_conforming_strings;

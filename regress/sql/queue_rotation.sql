@@ -200,7 +200,7 @@ ROLLBACK;
 -- positions: only the newest of each slot stays, when there are many
 SELECT count(*) FROM pgq.maint_operations() WHERE func_name = 'pgq.maint_positions';
 INSERT INTO pgq.position
-SELECT s, ('1/' || to_hex(i))::pg_lsn, now(), i
+SELECT s, ('1/' || to_hex(x'10000000'::int + i))::pg_lsn, now(), i
 FROM (VALUES ('qrot_a'), ('qrot_b')) s(s), generate_series(1, 600) i;
 SELECT * FROM pgq.maint_operations() WHERE func_name = 'pgq.maint_positions';
 SELECT pgq.maint_positions();
