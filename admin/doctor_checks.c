@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "admin/doctor.h"
+#include "common/wal_level.h"
 
 #define OUR_SLOT                                                               \
 	"pg_replication_slots r join pgq.get_slot_info() s"                        \
@@ -50,7 +51,7 @@ const DoctorCheck doctor_checks[] = {
 	 "PostgreSQL {1} is too old", "Move to PostgreSQL 14 or later.", NULL},
 	{"server", NEED_SERVER, DOCTOR_WARNING,
 	 "select current_setting('server_version') where"
-	 " current_setting('server_version_num')::int >= 190000",
+	 " current_setting('server_version_num')::int >= 200000",
 	 "PostgreSQL {1} is newer than what this version of PgQ was made for",
 	 "Look for a newer PgQ.", NULL},
 	{"server", NEED_SERVER, DOCTOR_WARNING,
@@ -101,7 +102,7 @@ const DoctorCheck doctor_checks[] = {
 
 	{"wal_level", NEED_SERVER, DOCTOR_CAPTURE_PROBLEM,
 	 "select current_setting('wal_level')"
-	 " where current_setting('wal_level') <> 'logical'",
+	 " where not " WAL_LEVEL_SUFFICES,
 	 "wal_level is {1}; captured tables need logical",
 	 "Set it as a superuser and restart the server:",
 	 "ALTER SYSTEM SET wal_level = logical;"},

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
+#include "common/wal_level.h"
 
 /* ---- the connect string ---- */
 
@@ -92,23 +93,24 @@ explain_capture_needs(Admin *a)
 	PGresult *res;
 
 	res = admin_query(a, NULL,
-					  "select pg_catalog.current_setting('wal_level'), "
+					  "select " WAL_LEVEL_SUFFICES ", "
+					  "pg_catalog.current_setting('wal_level'), "
 					  "pg_catalog.current_setting('output_plugin_libraries', "
 					  "true), 'pgq' = any (pg_catalog.regexp_split_to_array("
 					  "pg_catalog.current_setting('output_plugin_libraries', "
 					  "true), '[\\s,\"]+'))",
 					  0, NULL);
-	if (strcmp(PQgetvalue(res, 0, 0), "logical") != 0)
+	if (strcmp(PQgetvalue(res, 0, 0), "t") != 0)
 		admin_say(a,
 				  "To capture tables, set wal_level (now %s) and restart "
 				  "the server:\n  ALTER SYSTEM SET wal_level = logical;",
-				  PQgetvalue(res, 0, 0));
-	if (!PQgetisnull(res, 0, 1) && PQgetvalue(res, 0, 2)[0] == 'f')
+				  PQgetvalue(res, 0, 1));
+	if (!PQgetisnull(res, 0, 2) && PQgetvalue(res, 0, 3)[0] == 'f')
 		admin_say(a,
 				  "To capture tables, allow the output plugin and reload "
 				  "the server:\n  ALTER SYSTEM SET output_plugin_libraries = "
 				  "%s%spgq;",
-				  PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 1)[0] ? ", " : "");
+				  PQgetvalue(res, 0, 2), PQgetvalue(res, 0, 2)[0] ? ", " : "");
 	PQclear(res);
 }
 

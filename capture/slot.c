@@ -70,14 +70,15 @@ static const char drop_slot_query[] =
 void
 slot_require_logical_wal(void)
 {
-	if (wal_level < WAL_LEVEL_LOGICAL)
+	if (wal_level < WAL_LEVEL_FOR_SLOTS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("capture needs wal_level = logical"),
+				 errmsg("capture needs wal_level = %s",
+						WAL_LEVEL_FOR_SLOTS_NAME),
 				 errdetail("The server runs with wal_level = %s.",
 						   GetConfigOption("wal_level", false, false)),
-				 errhint("Run \"ALTER SYSTEM SET wal_level = logical\" and "
-						 "restart the server.")));
+				 errhint("Run \"ALTER SYSTEM SET wal_level = "
+						 WAL_LEVEL_FOR_SLOTS_NAME "\" and restart the server.")));
 }
 
 /*

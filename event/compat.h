@@ -155,6 +155,15 @@ compat_insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot,
 					   lockmode, indexes)
 #endif
 
+/* The least wal_level with which a slot can decode: 19 adds the rest itself. */
+#if PG_VERSION_NUM >= 190000
+#define WAL_LEVEL_FOR_SLOTS WAL_LEVEL_REPLICA
+#define WAL_LEVEL_FOR_SLOTS_NAME "replica"
+#else
+#define WAL_LEVEL_FOR_SLOTS WAL_LEVEL_LOGICAL
+#define WAL_LEVEL_FOR_SLOTS_NAME "logical"
+#endif
+
 /* Names of the server's own slots are refused since 18. */
 #if PG_VERSION_NUM >= 190000
 #define VALIDATE_SLOT_NAME(name) ReplicationSlotValidateName(name, false, ERROR)

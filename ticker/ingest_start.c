@@ -39,6 +39,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/wal_level.h"
 
 /* Longest pause between looks whether another's stream has ended, seconds. */
 #define STAND_BY_PAUSE 2.0
@@ -65,7 +66,7 @@ static const char look_sql[] =
 	" from pg_catalog.pg_control_system() c), r.active_pid, r.wal_status,"
 	" (select a.rolreplication or a.rolsuper from pg_catalog.pg_roles a"
 	" where a.rolname operator(pg_catalog.=) current_user),"
-	" pg_catalog.current_setting('wal_level') operator(pg_catalog.=) 'logical',"
+	" " WAL_LEVEL_SUFFICES ","
 	" s.slot_timeline"
 	" from pgq.slot s left join pg_catalog.pg_replication_slots r"
 	" on r.slot_name operator(pg_catalog.=) s.slot_name::pg_catalog.name";
