@@ -70,6 +70,7 @@ extern List *capture_needed_columns(Relation rel, const EventArgs *args);
 /* capture_lock.c */
 extern void capture_refuse_written(Oid relid);
 extern void capture_lock_tree(Oid relid, LOCKMODE mode);
+extern void capture_lock_schema(Oid schema);
 
 /* capture_marks.c */
 extern List *capture_marks_read(void);

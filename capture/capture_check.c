@@ -32,6 +32,7 @@
 
 #include "event/event.h"
 #include "event/relation.h"
+#include "capture/attempt.h"
 #include "capture/capture.h"
 
 static CaptureProblem *problem(int sqlerrcode, const char *hint,
@@ -438,34 +439,35 @@ capture_check_copy(const EventArgs *args)
 				   "argument \"copy\" contradicts ops= without insert");
 }
 
+/* What make_plan() needs. */
+typedef struct PlanInput
+{
+	Relation rel;
+	const EventArgs *args;
+} PlanInput;
+
+static void
+make_plan(void *arg)
+{
+	PlanInput *input = arg;
+
+	(void) event_plan_make(input->rel, input->args);
+}
+
 /*
  * Check whether the expressions among the arguments can be compiled for a
- * table as it is now.  Returns NULL if all is well, else a palloc'd problem;
- * then the caller must raise it, since only the end of the transaction cleans
- * up behind the parser.
+ * table as it is now.  Returns NULL if all is well, else a palloc'd problem.
  */
 CaptureProblem *
 capture_check_expressions(Relation rel, const EventArgs *args)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	CaptureProblem *volatile p = NULL;
+	PlanInput input = {rel, args};
+	ErrorData *error = attempt_run(make_plan, &input);
 
-	PG_TRY();
-	{
-		(void) event_plan_make(rel, args);
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(cxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		p = problem(error->sqlerrcode,
-					error->hint ? error->hint
-								: "Check the argument's SQL expression.",
-					error->detail, "%s", error->message);
-	}
-	PG_END_TRY();
-	return p;
+	if (error == NULL)
+		return NULL;
+	return problem(error->sqlerrcode,
+				   error->hint ? error->hint
+							   : "Check the argument's SQL expression.",
+				   error->detail, "%s", error->message);
 }

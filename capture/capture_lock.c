@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * capture_lock.c
- *		Keep writers off a table and its partitions while its mark changes.
+ *		Keep writers off a table and its partitions while its mark changes, and
+ *		new tables out of a schema while its rule does.
  *
  * A transaction is captured whole or not at all, so a mark changes only while
  * no transaction that wrote the table is open.  SHARE ROW EXCLUSIVE waits for
@@ -18,6 +19,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/bufmgr.h"
@@ -27,12 +29,12 @@
 #include "storage/proc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "event/compat.h"
+#include "capture/attempt.h"
 #include "capture/capture.h"
 
 /* Milliseconds in which all tries must succeed, unless lock_timeout is set. */
@@ -110,13 +112,21 @@ milliseconds_until(TimestampTz then)
 	return (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), then);
 }
 
+/* A lock that is tried for, again and again. */
+typedef struct LockAttempt
+{
+	void (*take)(struct LockAttempt *lock);
+	Oid object; /* a table or a schema */
+	LOCKMODE mode;
+	TimestampTz end; /* of one try */
+	Oid busy;        /* what was waited for last */
+} LockAttempt;
+
 /*
  * Lock the table, then what is below it, until nothing new turns up there.
- * waiting_for is the table at which an error happened.
  */
 static void
-lock_tree_once(Oid relid, LOCKMODE mode, TimestampTz end,
-			   volatile Oid *waiting_for)
+take_tree(LockAttempt *lock)
 {
 	bool again = true;
 
@@ -125,63 +135,94 @@ lock_tree_once(Oid relid, LOCKMODE mode, TimestampTz end,
 		ListCell *lc;
 
 		again = false;
-		foreach(lc, capture_tree_of(relid, NoLock))
+		foreach(lc, capture_tree_of(lock->object, NoLock))
 		{
 			Oid oid = lfirst_oid(lc);
 
-			if (holds_lock(oid, mode))
+			if (holds_lock(oid, lock->mode))
 				continue;
-			*waiting_for = oid;
-			LockTimeout = Max(1, milliseconds_until(end));
-			LockRelationOid(oid, mode);
+			lock->busy = oid;
+			LockTimeout = Max(1, milliseconds_until(lock->end));
+			LockRelationOid(oid, lock->mode);
 			again = true;
 		}
 	}
 }
 
+static void
+take_schema(LockAttempt *lock)
+{
+	lock->busy = lock->object;
+	LockTimeout = Max(1, milliseconds_until(lock->end));
+	LockDatabaseObject(NamespaceRelationId, lock->object, 0, lock->mode);
+}
+
+static void
+take_lock(void *arg)
+{
+	LockAttempt *lock = arg;
+
+	lock->take(lock);
+}
+
 /*
  * One try, in a subtransaction, so that a failed one gives back the locks
- * that it got.  Returns the table that could not be locked, or InvalidOid.
+ * that it got.
  */
-static Oid
-try_lock_tree(Oid relid, LOCKMODE mode, int wait_ms)
+static bool
+try_lock(LockAttempt *lock, int wait_ms)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
 	int saved_timeout = LockTimeout;
-	volatile Oid waiting_for = relid;
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  wait_ms);
+	ErrorData *error;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	lock->end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
 	PG_TRY();
 	{
-		lock_tree_once(relid, mode, end, &waiting_for);
-		LockTimeout = saved_timeout;
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		waiting_for = InvalidOid;
+		error = attempt_run(take_lock, lock);
 	}
-	PG_CATCH();
+	PG_FINALLY();
 	{
-		ErrorData *error;
-
 		LockTimeout = saved_timeout;
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-			error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
-			ReThrowError(error);
-		FreeErrorData(error);
 	}
 	PG_END_TRY();
-	return waiting_for;
+	if (error == NULL)
+		return true;
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+		error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
+}
+
+/*
+ * Try for a lock until it is there, or until the patience is over: lock_timeout if
+ * that is set, else 10 seconds.  Returns 0, or the milliseconds that were in vain;
+ * then no lock is held.
+ */
+static int
+lock_in_turns(LockAttempt *lock)
+{
+	int patience = LockTimeout > 0 ? LockTimeout : DEFAULT_PATIENCE_MS;
+	int pause = FIRST_PAUSE_MS;
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   patience);
+
+	for (;;)
+	{
+		int left = milliseconds_until(deadline);
+
+		if (try_lock(lock, Min(ROUND_MS, left)))
+			return 0;
+		left = milliseconds_until(deadline);
+		if (left <= 0)
+			return patience;
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Min(pause, left), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		pause = Min(pause * 2, LAST_PAUSE_MS);
+	}
 }
 
 /*
@@ -195,40 +236,45 @@ try_lock_tree(Oid relid, LOCKMODE mode, int wait_ms)
 void
 capture_lock_tree(Oid relid, LOCKMODE mode)
 {
-	int patience = LockTimeout > 0 ? LockTimeout : DEFAULT_PATIENCE_MS;
-	int pause = FIRST_PAUSE_MS;
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   patience);
+	LockAttempt lock = {take_tree, relid, mode};
+	int waited = lock_in_turns(&lock);
 
-	for (;;)
-	{
-		int left = milliseconds_until(deadline);
-		Oid busy = try_lock_tree(relid, mode, Min(ROUND_MS, left));
-
-		if (!OidIsValid(busy))
-			break;
-		left = milliseconds_until(deadline);
-		if (left <= 0)
-		{
-			char *name = capture_table_name(busy);
-
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("could not lock table \"%s\" against writers in %d ms",
-							name, patience),
-					 errdetail("Transactions that wrote it are still open."),
-					 errhint("Look for long transactions in pg_stat_activity; "
-							 "set lock_timeout to wait longer.")));
-		}
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Min(pause, left), PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		pause = Min(pause * 2, LAST_PAUSE_MS);
-	}
+	if (waited > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock table \"%s\" against writers in %d ms",
+						capture_table_name(lock.busy), waited),
+				 errdetail("Transactions that wrote it are still open."),
+				 errhint("Look for long transactions in pg_stat_activity; "
+						 "set lock_timeout to wait longer.")));
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table with OID %u was dropped", relid)));
+}
+
+/*
+ * Keep others from making tables in a schema, or moving them there, until the end
+ * of the transaction: who does holds ACCESS SHARE on the schema.  Waits and raises
+ * as capture_lock_tree() does.
+ */
+void
+capture_lock_schema(Oid schema)
+{
+	LockAttempt lock = {take_schema, schema, AccessExclusiveLock};
+	int waited = lock_in_turns(&lock);
+
+	if (waited > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock schema \"%s\" against new tables in %d "
+						"ms",
+						get_namespace_name(schema), waited),
+				 errdetail("Transactions that made something in it are still "
+						   "open."),
+				 errhint("Look for long transactions in pg_stat_activity; "
+						 "set lock_timeout to wait longer.")));
+	if (get_namespace_name(schema) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_SCHEMA),
+						errmsg("schema with OID %u was dropped", schema)));
 }

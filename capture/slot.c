@@ -20,6 +20,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -27,9 +28,12 @@
 #include "replication/slot.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/pg_lsn.h"
+#include "utils/resowner.h"
 #include "utils/varlena.h"
 
 #include "event/compat.h"
@@ -138,6 +142,12 @@ default_slot_name(void)
 	return name;
 }
 
+static Datum
+name_datum(const char *name)
+{
+	return DirectFunctionCall1(namein, CStringGetDatum(name));
+}
+
 /*
  * Run a query about slots: $1 is the slot's name.  Every name in it must be
  * qualified, since it runs with the invoker's rights and search_path.
@@ -150,7 +160,7 @@ run_slot_query(const char *query, const char *slot)
 	Datum values[1];
 	int rc;
 
-	values[0] = DirectFunctionCall1(namein, CStringGetDatum(slot));
+	values[0] = name_datum(slot);
 	SPI_connect();
 	rc = SPI_execute_with_args(query, 1, types, values, NULL, false, 0);
 	if (rc != SPI_OK_SELECT)
@@ -205,17 +215,32 @@ find_server_slot(const char *slot, ServerSlot *found)
 	return exists;
 }
 
-/* Returns the LSN from which the new slot sends changes. */
+/*
+ * Make a slot.  Returns the LSN from which it sends changes.
+ *
+ * The server reads WAL here until no transaction is left that began before.  Each
+ * change of the catalogue that it meets is a subtransaction, and at its end
+ * the current resource owner and memory context are those of our transaction.  So
+ * no query may be under way around this call: what its executor holds belongs
+ * to the owner that was.
+ */
 static XLogRecPtr
 create_server_slot(const char *slot)
 {
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Oid function = F_PG_CREATE_LOGICAL_REPLICATION_SLOT;
+	AclResult allowed = compat_function_aclcheck(function, GetUserId());
+	Datum row;
 	bool isnull;
-	XLogRecPtr lsn;
 
-	run_slot_query(CREATE_SLOT_QUERY(SLOT_PLUGIN), slot);
-	lsn = DatumGetLSN(result_field(1, &isnull));
-	SPI_finish();
-	return lsn;
+	if (allowed != ACLCHECK_OK)
+		aclcheck_error(allowed, OBJECT_FUNCTION, get_func_name(function));
+	row = CREATE_SLOT(name_datum(slot), name_datum(SLOT_PLUGIN));
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(context);
+	return DatumGetLSN(
+		GetAttributeByNum(DatumGetHeapTupleHeader(row), 2, &isnull));
 }
 
 /*

@@ -53,15 +53,19 @@
 #define PGQ_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
-/* Failover slots came with 17.  $1 is the slot's name. */
+/*
+ * pg_create_logical_replication_slot() for a slot that stays; failover slots came
+ * with 17.  "slot" and "plugin" are names.  Returns a row of slot_name and lsn.
+ */
 #if PG_VERSION_NUM >= 170000
-#define CREATE_SLOT_QUERY(plugin)                                              \
-	"select lsn from pg_catalog.pg_create_logical_replication_slot("           \
-	"$1, '" plugin "', false, false, true)"
+#define CREATE_SLOT(slot, plugin)                                              \
+	OidFunctionCall5(F_PG_CREATE_LOGICAL_REPLICATION_SLOT, slot, plugin,       \
+					 BoolGetDatum(false), BoolGetDatum(false),                 \
+					 BoolGetDatum(true))
 #else
-#define CREATE_SLOT_QUERY(plugin)                                              \
-	"select lsn from pg_catalog.pg_create_logical_replication_slot("           \
-	"$1, '" plugin "', false, false)"
+#define CREATE_SLOT(slot, plugin)                                              \
+	OidFunctionCall4(F_PG_CREATE_LOGICAL_REPLICATION_SLOT, slot, plugin,       \
+					 BoolGetDatum(false), BoolGetDatum(false))
 #endif
 
 /* A non-transactional logical message; 17 can flush it by itself. */

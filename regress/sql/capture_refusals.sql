@@ -45,6 +45,11 @@ SELECT cap.try($$select pgq.capture_table('cap_q', null)$$);
 SELECT cap.try($$select pgq.capture_table('cap_q', 't', variadic null)$$);
 SELECT cap.try($$select pgq.uncapture_table(null, 't')$$);
 
+-- an expression that the parser stumbles over leaves nothing behind
+BEGIN;
+SELECT pgq._capture_problem('t', '{when=id = int ''x''}');
+COMMIT;
+
 -- what is no table, or is not in the WAL
 CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY);
 CREATE TEMP TABLE temporary (id int PRIMARY KEY);
