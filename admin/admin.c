@@ -112,6 +112,7 @@ main(int argc, char **argv)
 	admin_close_stdout();
 	if (admin.conn)
 		PQfinish(admin.conn);
+	free(admin.begin);
 	free(admin.conninfo);
 	free(words);
 	return 0;

@@ -32,6 +32,8 @@ typedef struct Admin
 	const char *config; /* ini file or NULL */
 	char *conninfo;     /* libpq's; may hold a password: never shown */
 	PGconn *conn;       /* made by admin_connect() */
+	bool pooled;        /* through a pooler: its session is not ours */
+	char *begin;        /* then: SQL that begins each transaction */
 	bool json;          /* --json, for commands that know it */
 	int no_connect;     /* exit status if the server can't be reached */
 
@@ -61,7 +63,12 @@ extern void admin_fail(const char *hint, const char *fmt, ...) ADMIN_NORETURN
 extern void admin_warn(const char *fmt, ...) ADMIN_PRINTF(1, 2);
 extern void admin_say(const Admin *a, const char *fmt, ...) ADMIN_PRINTF(2, 3);
 extern void admin_connect(Admin *a);
+extern PGconn *admin_try_connect(Admin *a);
 extern PGconn *admin_begin_connect(const Admin *a);
+extern PGresult *admin_exec(Admin *a, const char *sql, int nparams,
+							const Oid *types, const char *const *params);
+extern void admin_begin(Admin *a);
+extern void admin_set(Admin *a, const char *name, const char *value);
 extern int admin_message_length(const char *text);
 extern PGresult *admin_query(Admin *a, const char *hint, const char *sql,
 							 int nparams, const char *const *params);
@@ -102,6 +109,8 @@ extern void admin_capture(Admin *a, int argc, char **argv);
 extern void admin_uncapture(Admin *a, int argc, char **argv);
 extern void admin_slot(Admin *a, int argc, char **argv);
 extern char *admin_make_array(int argc, char **argv);
+extern const char *admin_find_table(Admin *a, const char *word);
+extern char *admin_make_table_array(Admin *a, int argc, char **argv);
 
 /* copy.c */
 extern void admin_cancel(Admin *a, int argc, char **argv);

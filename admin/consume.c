@@ -378,14 +378,18 @@ warn_without_pgqd(Run *run)
 		"select 1 where not exists (select from pg_catalog.pg_stat_activity "
 		"where application_name ~ '^pgqd(/|$)' and datname = "
 		"pg_catalog.current_database())";
-	PGconn *conn = PQconnectdb(run->admin->conninfo);
-	PGresult *res = PQexec(conn, sql);
+	Admin *a = run->admin;
+	PGresult *res;
 
+	a->conn = admin_try_connect(a);
+	res = PQstatus(a->conn) == CONNECTION_OK ? admin_exec(a, sql, 0, NULL, NULL)
+											 : NULL;
 	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1)
 		admin_warn("pgqd does not look after this database: no ticks, nothing "
 				   "arrives\nhint: Start it; command \"doctor\" tells more.");
 	PQclear(res);
-	PQfinish(conn);
+	PQfinish(a->conn);
+	a->conn = NULL;
 }
 
 /* Waits for a tick, at most "left" ms; looks for pgqd once if none comes. */

@@ -140,7 +140,7 @@ admin_wait_copies(Admin *a, const char *queue, const char *table,
 void
 admin_cancel(Admin *a, int argc, char **argv)
 {
-	const char *params[2] = {argv[0], argv[1]};
+	const char *params[2] = {argv[0], admin_find_table(a, argv[1])};
 
 	if (admin_query_int(a, NULL,
 						"select pgq.cancel_copy($1::text, $2::text::regclass)",
@@ -190,17 +190,16 @@ admin_print_copies(Admin *a)
 static char *
 list_tables(Admin *a, int argc, char **argv)
 {
-	char *array = admin_make_array(argc, argv);
-	const char *param = array;
+	char *array;
+	const char *param;
 	PGresult *res;
 	char *list;
 
 	if (argc == 0)
-	{
-		free(array);
 		return NULL;
-	}
 	/* names are looked up before the slot is touched */
+	array = admin_make_table_array(a, argc, argv);
+	param = array;
 	res = admin_query(a, NULL,
 					  "select pg_catalog.array_agg(t::regclass::oid)::text "
 					  "from pg_catalog.unnest($1::text[]) t",
@@ -238,7 +237,7 @@ admin_resync(Admin *a, int argc, char **argv)
 	{
 		const char *state;
 
-		res = PQexecParams(a->conn, sql, 3, NULL, params, NULL, NULL, 0);
+		res = admin_exec(a, sql, 3, NULL, params);
 		state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 		if (state == NULL || strcmp(state, "55006") != 0)
 			break;

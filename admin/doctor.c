@@ -19,15 +19,6 @@
 #include "admin/admin.h"
 #include "admin/doctor.h"
 
-/*
- * The session looks at other people's objects: no name may lead to theirs,
- * and no lock may keep us.
- */
-static const char *const session_sql[] = {
-	"select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)",
-	"set default_transaction_read_only = on", "set lock_timeout = '3s'",
-	"set statement_timeout = '30s'", NULL};
-
 static const char *const level_names[] = {"ok", "warning", "problem"};
 
 /* One run of the doctor. */
@@ -47,7 +38,7 @@ typedef struct Visit
 static bool
 ask(Visit *v, const char *sql, bool otherwise)
 {
-	PGresult *res = PQexec(v->admin->conn, sql);
+	PGresult *res = admin_exec(v->admin, sql, 0, NULL, NULL);
 	bool yes = otherwise;
 
 	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1)
@@ -59,8 +50,13 @@ ask(Visit *v, const char *sql, bool otherwise)
 static void
 learn_facts(Visit *v)
 {
-	for (int i = 0; session_sql[i]; i++)
-		PQclear(admin_query(v->admin, NULL, session_sql[i], 0, NULL));
+	/* it changes nothing, and no lock keeps it */
+	admin_set(v->admin,
+			  v->admin->pooled ? "transaction_read_only"
+							   : "default_transaction_read_only",
+			  "on");
+	admin_set(v->admin, "lock_timeout", "3000");
+	admin_set(v->admin, "statement_timeout", "30000");
 	v->has_pgq = ask(v, "select to_regprocedure('pgq.version()') is not null",
 					 false);
 	v->can_capture =
@@ -197,8 +193,7 @@ run_query(Visit *v, const DoctorCheck *check)
 	gettimeofday(&now, NULL);
 	snprintf(clock, sizeof(clock), "%lld.%06ld", (long long) now.tv_sec,
 			 (long) now.tv_usec);
-	res = PQexecParams(v->admin->conn, check->query, uses_clock ? 1 : 0, types,
-					   params, NULL, NULL, 0);
+	res = admin_exec(v->admin, check->query, uses_clock ? 1 : 0, types, params);
 	if (PQresultStatus(res) != PGRES_TUPLES_OK)
 		report_failure(v, check, res);
 	else

@@ -103,10 +103,10 @@ migrate_trigger(Admin *a, const char *relid, Outcome *o)
 	PGresult *res;
 	bool done;
 
-	res = PQexecParams(a->conn,
-					   "select pgq.capture_trigger($1::pg_catalog.text"
-					   "::pg_catalog.oid, $2::pg_catalog.name)",
-					   2, NULL, params, NULL, NULL, 0);
+	res = admin_exec(a,
+					 "select pgq.capture_trigger($1::pg_catalog.text"
+					 "::pg_catalog.oid, $2::pg_catalog.name)",
+					 2, NULL, params);
 	done = PQresultStatus(res) == PGRES_TUPLES_OK;
 	if (!done)
 		note_problem(a, o, res);
@@ -140,7 +140,7 @@ migrate_table(Admin *a, const char *relid, Outcome *outcomes, int n)
 {
 	bool done = true;
 
-	run(a, "begin");
+	admin_begin(a);
 	for (int i = 0; i < n && done; i++)
 		done = migrate_trigger(a, relid, &outcomes[i]);
 	for (int i = 0; i < n && done; i++)
@@ -200,7 +200,8 @@ print_json(const Admin *a, const Outcome *outcomes, int n, int done)
 static PGresult *
 find(Admin *a, int ntables, char **tables)
 {
-	char *array = ntables > 0 ? admin_make_array(ntables, tables) : NULL;
+	char *array =
+		ntables > 0 ? admin_make_table_array(a, ntables, tables) : NULL;
 	const char *param = array;
 	PGresult *res = admin_query(a, NULL, find_triggers, 1, &param);
 

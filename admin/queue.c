@@ -244,7 +244,7 @@ admin_config(Admin *a, int argc, char **argv)
 				"unknown config var: %.*s", (int) (eq - argv[i]), argv[i]);
 	}
 	require_queue(a, argv[0]);
-	PQclear(admin_query(a, NULL, "begin", 0, NULL));
+	admin_begin(a);
 	for (int i = 1; i < argc; i++)
 	{
 		const char *eq = strchr(argv[i], '=');

@@ -226,10 +226,6 @@ print_json(Admin *a, const char *sql)
 {
 	PGresult *res;
 
-	PQclear(admin_query(a, NULL,
-						"select pg_catalog.set_config('search_path', "
-						"'pg_catalog, pg_temp', false)",
-						0, NULL));
 	res = admin_query(a, NULL, sql, 0, NULL);
 	puts(PQgetvalue(res, 0, 0));
 	PQclear(res);

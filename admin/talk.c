@@ -12,9 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/advice.h"
 #include "admin/admin.h"
 #include "admin/progress.h"
+#include "common/advice.h"
+#include "common/session.h"
 
 /* ---- the user ---- */
 
@@ -117,22 +118,84 @@ admin_message_length(const char *text)
 	return (int) len;
 }
 
+static bool
+is_good(const PGresult *res)
+{
+	ExecStatusType status = PQresultStatus(res);
+
+	return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+}
+
 static PGconn *
 open_connection(const Admin *a,
 				PGconn *(*open)(const char *const *, const char *const *, int) )
 {
-	const char *keys[] = {"fallback_application_name", "dbname",
-						  "client_encoding", NULL};
-	const char *vals[] = {"pgqadm", a->conninfo, "UTF8", NULL};
+	const char *keys[] = {"fallback_application_name",
+						  "dbname",
+						  "client_encoding",
+						  NULL,
+						  NULL};
+	const char *vals[] = {"pgqadm", a->conninfo, "UTF8", NULL, NULL};
+	char *options = NULL;
+	PGconn *conn;
 
-	return open(keys, vals, 1);
+	if (!a->pooled)
+	{
+		options = session_make_options(keys, vals, "");
+		keys[3] = "options";
+		vals[3] = options;
+	}
+	conn = open(keys, vals, 1);
+	free(options);
+	return conn;
 }
 
-/* A connection that PQconnectPoll() goes on with; the caller's to finish. */
+/*
+ * A connection that PQconnectPoll() goes on with, to what admin_connect() was
+ * connected to; the caller's to finish.
+ */
 PGconn *
 admin_begin_connect(const Admin *a)
 {
 	return open_connection(a, PQconnectStartParams);
+}
+
+/* Make the session ours, or find out that it is a pooler's. */
+static void
+set_up(Admin *a, PGconn *conn)
+{
+	char *sql = session_make_setup(conn, "");
+	PGresult *res = PQexec(conn, sql);
+
+	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 0)
+		a->pooled = true;
+	PQclear(res);
+	free(sql);
+}
+
+/*
+ * A connection, which may have failed; the caller's to finish.  Afterwards it
+ * is known whether it leads through a pooler.
+ */
+PGconn *
+admin_try_connect(Admin *a)
+{
+	PGconn *conn = open_connection(a, PQconnectdbParams);
+
+	if (PQstatus(conn) != CONNECTION_OK && session_is_refused(conn))
+	{
+		a->pooled = true;
+		PQfinish(conn);
+		conn = open_connection(a, PQconnectdbParams);
+	}
+	if (PQstatus(conn) != CONNECTION_OK)
+		return conn;
+	PQsetNoticeReceiver(conn, drop_notice, a);
+	if (!a->pooled)
+		set_up(a, conn);
+	if (a->begin == NULL)
+		a->begin = session_make_begin(conn);
+	return conn;
 }
 
 /* Connects a->conn, or fails. */
@@ -141,7 +204,7 @@ admin_connect(Admin *a)
 {
 	if (a->conn != NULL)
 		return;
-	a->conn = open_connection(a, PQconnectdbParams);
+	a->conn = admin_try_connect(a);
 	if (PQstatus(a->conn) != CONNECTION_OK)
 	{
 		const char *text = PQerrorMessage(a->conn);
@@ -153,7 +216,59 @@ admin_connect(Admin *a)
 		}
 		admin_fail(NULL, "%.*s", admin_message_length(text), text);
 	}
-	PQsetNoticeReceiver(a->conn, drop_notice, a);
+}
+
+/*
+ * Runs one statement with text parameters; types may be NULL.  Returns its
+ * result, or the error, which the caller clears.
+ *
+ * A pooler's session is ours for a transaction only, which gets the settings
+ * that a session of our own started with.
+ */
+PGresult *
+admin_exec(Admin *a, const char *sql, int nparams, const Oid *types,
+		   const char *const *params)
+{
+	bool alone = a->pooled && PQtransactionStatus(a->conn) == PQTRANS_IDLE;
+	PGresult *res;
+	PGresult *end;
+
+	if (alone)
+	{
+		res = PQexec(a->conn, a->begin);
+		if (!is_good(res))
+			return res;
+		PQclear(res);
+	}
+	res = PQexecParams(a->conn, sql, nparams, types, params, NULL, NULL, 0);
+	if (!alone)
+		return res;
+	end = PQexec(a->conn, is_good(res) ? "commit" : "rollback");
+	if (!is_good(res) || is_good(end))
+	{
+		PQclear(end);
+		return res;
+	}
+	PQclear(res);
+	return end;
+}
+
+/* Ends the program with the server's message; hint: if the server sent none. */
+static void ADMIN_NORETURN
+fail_with_result(const Admin *a, const char *hint, const PGresult *res)
+{
+	const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	const char *detail = PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL);
+	const char *server_hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
+
+	if (primary == NULL)
+		primary = PQerrorMessage(a->conn);
+	if (server_hint != NULL)
+		hint = server_hint;
+	if (detail != NULL)
+		admin_fail(hint, "%.*s\ndetail: %s", admin_message_length(primary),
+				   primary, detail);
+	admin_fail(hint, "%.*s", admin_message_length(primary), primary);
 }
 
 /*
@@ -166,28 +281,48 @@ admin_query(Admin *a, const char *hint, const char *sql, int nparams,
 			const char *const *params)
 {
 	PGresult *res;
-	ExecStatusType st;
-	const char *primary;
-	const char *detail;
-	const char *server_hint;
 
 	admin_connect(a);
-	res = PQexecParams(a->conn, sql, nparams, NULL, params, NULL, NULL, 0);
-	st = PQresultStatus(res);
-	if (st == PGRES_TUPLES_OK || st == PGRES_COMMAND_OK)
-		return res;
+	res = admin_exec(a, sql, nparams, NULL, params);
+	if (!is_good(res))
+		fail_with_result(a, hint, res);
+	return res;
+}
 
-	primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-	detail = PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL);
-	server_hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
-	if (primary == NULL)
-		primary = PQerrorMessage(a->conn);
-	if (server_hint != NULL)
-		hint = server_hint;
-	if (detail != NULL)
-		admin_fail(hint, "%.*s\ndetail: %s", admin_message_length(primary),
-				   primary, detail);
-	admin_fail(hint, "%.*s", admin_message_length(primary), primary);
+/* Begins a transaction, which statement "commit" or "rollback" ends. */
+void
+admin_begin(Admin *a)
+{
+	PGresult *res;
+
+	admin_connect(a);
+	res = PQexec(a->conn, a->begin);
+	if (!is_good(res))
+		fail_with_result(a, NULL, res);
+	PQclear(res);
+}
+
+/*
+ * Sets what holds from now on, in a->conn or, through a pooler, in each of its
+ * transactions; name and value are words of ours.
+ */
+void
+admin_set(Admin *a, const char *name, const char *value)
+{
+	char *sql;
+
+	admin_connect(a);
+	if (asprintf(&sql, a->pooled ? "%s;set local %s=%s" : "%.0sset %s=%s",
+				 a->begin, name, value) < 0)
+		admin_fail(NULL, "out of memory");
+	if (a->pooled)
+	{
+		free(a->begin);
+		a->begin = sql;
+		return;
+	}
+	PQclear(admin_query(a, NULL, sql, 0, NULL));
+	free(sql);
 }
 
 /* As admin_query; returns the integer in the first column, 0 for NULL. */

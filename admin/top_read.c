@@ -40,7 +40,6 @@ enum
 
 /* What the database can do, and how it is called. */
 static const char probe_sql[] =
-	"select pg_catalog.set_config('statement_timeout', '10s', false);"
 	"select pg_catalog.to_regprocedure('pgq.get_slot_info()') is not null, "
 	"pg_catalog.format('%s   PostgreSQL %s   PgQ %s', "
 	"pg_catalog.current_database(), pg_catalog.split_part("
@@ -253,10 +252,19 @@ go_down(Top *top, const char *why)
 	top->due = clock_seconds() + RETRY_PERIOD;
 }
 
+/* Send queries, in one transaction with settings of ours. */
 static void
 send_sql(Top *top, int next_link, const char *sql)
 {
-	if (!PQsendQuery(top->admin->conn, sql))
+	char *text;
+	int sent;
+
+	if (asprintf(&text, "%s;set local statement_timeout=10000;%s;commit",
+				 top->admin->begin, sql) < 0)
+		admin_fail(NULL, "out of memory");
+	sent = PQsendQuery(top->admin->conn, text);
+	free(text);
+	if (!sent)
 	{
 		go_down(top, PQerrorMessage(top->admin->conn));
 		return;
@@ -312,11 +320,8 @@ go_on_opening(Top *top)
 static void
 take_probe(Top *top, const PGresult *res)
 {
-	if (top->nresults == 1) /* the first was a setting */
-	{
-		top->can_capture = PQgetvalue(res, 0, 0)[0] == 't';
-		set_text(&top->title, PQgetvalue(res, 0, 1));
-	}
+	top->can_capture = PQgetvalue(res, 0, 0)[0] == 't';
+	set_text(&top->title, PQgetvalue(res, 0, 1));
 }
 
 static void
@@ -372,6 +377,11 @@ read_results(Top *top)
 		{
 			finish_results(top);
 			return;
+		}
+		if (PQresultStatus(res) == PGRES_COMMAND_OK)
+		{
+			PQclear(res);
+			continue;
 		}
 		if (PQresultStatus(res) != PGRES_TUPLES_OK)
 		{

@@ -15,6 +15,10 @@
 #include <fnmatch.h>
 #include <stddef.h>
 
+#define POOLER_ADVICE                                                          \
+	"Name the server itself (its host and port), not PgBouncer or its like: "  \
+	"pgqd needs sessions of its own.  doc/poolers.md tells what can be pooled."
+
 /* The first pattern that fits counts. */
 static const struct
 {
@@ -37,6 +41,8 @@ static const struct
 	 "psql -l lists the databases there are, createdb makes one."},
 	{"*role \"*\" does not exist*",
 	 "Name another role as the user, or let createuser make it."},
+	{"*connected to a pooler*", POOLER_ADVICE},
+	{"*unsupported startup parameter*", POOLER_ADVICE},
 	{"*too many clients*", "Let other sessions end, or raise max_connections."},
 	{"*remaining connection slots*",
 	 "Let other sessions end, or raise max_connections."},

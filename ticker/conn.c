@@ -25,6 +25,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/session.h"
 
 /* Seconds until an attempt to connect to a host is given up by default. */
 #define CONNECT_TIMEOUT 30.0
@@ -34,32 +35,24 @@
 #define BACK_OFF_LONGEST 15.0
 
 /*
- * Whatever the role's, the database's or the server's defaults are, a session
- * must be able to write, see the latest rows, and wait as long as it takes.
- * Not all of these settings exist on every server that can be ticked.
- *
  * Commits wait for neither disk nor standby: our own walsender may count as
  * one, and it would wait for us.  To open a batch is a commit that waits, and
  * comes later in the WAL than all that the batch depends on.
- *
- * A session that waits for a lock would stay when pgqd is gone: it looks each
- * second, on systems where the server can do that.
  */
-static const char session_settings[] =
-	"select pg_catalog.set_config(s.name, v.value, false)"
-	" from pg_catalog.pg_settings s,"
-	" (values ('default_transaction_isolation', 'read committed'),"
-	" ('default_transaction_read_only', 'off'),"
-	" ('default_transaction_deferrable', 'off'),"
-	" ('statement_timeout', '0'), ('lock_timeout', '0'),"
-	" ('transaction_timeout', '0'), ('synchronous_commit', 'off'),"
-	" ('idle_in_transaction_session_timeout', '0'),"
-	" ('idle_session_timeout', '0'),"
-	" ('client_connection_check_interval', case when pg_catalog.version()"
-	" operator(pg_catalog.~) 'linux|bsd|darwin' then '1s' else '0' end),"
-	" ('plan_cache_mode', 'force_generic_plan'),"
-	" ('client_encoding', pg_catalog.getdatabaseencoding()::text))"
-	" v (name, value) where s.name operator(pg_catalog.=) v.name";
+static const char pgqd_options[] =
+	" -c synchronous_commit=off -c plan_cache_mode=force_generic_plan";
+
+#define ENCODING_ROW                                                           \
+	", ('client_encoding',"                                                    \
+	" pg_catalog.getdatabaseencoding()::pg_catalog.text)"
+
+/* The server's administrator sets it, not the owner of a database. */
+#define WALSENDER_ROW                                                          \
+	", ('wal_sender_timeout', (select case when"                               \
+	" w.source operator(pg_catalog.~) '^(database|user)' then '60s'"           \
+	" else w.setting operator(pg_catalog.||) 'ms' end"                         \
+	" from pg_catalog.pg_settings w"                                           \
+	" where w.name operator(pg_catalog.=) 'wal_sender_timeout'))"
 
 typedef enum ConnState
 {
@@ -306,16 +299,23 @@ conn_open(Conn *conn)
 							  "dbname",
 							  "dbname",
 							  "application_name",
-							  conn->replication ? "replication" : NULL,
+							  NULL,
+							  NULL,
 							  NULL};
-	const char *values[] = {
-		"60",         "10", "6",        "120000", base ? base : "",
-		conn->dbname, name, "database", NULL};
+	const char *values[] = {"60",         "10", "6",  "120000", base ? base : "",
+							conn->dbname, name, NULL, NULL,     NULL};
+	char *options;
 	struct timeval tv;
 
 	conn_close(conn);
 	snprintf(name, sizeof(name), "pgqd/%s", conn->job);
+	options = session_make_options(keywords, values, pgqd_options);
+	keywords[7] = "options";
+	values[7] = options;
+	keywords[8] = conn->replication ? "replication" : NULL;
+	values[8] = "database";
 	conn->pg = PQconnectStartParams(keywords, values, 1);
+	free(options);
 	if (conn->pg == NULL)
 		abort();
 	if (PQstatus(conn->pg) == CONNECTION_BAD)
@@ -548,10 +548,35 @@ finish_setup(Conn *conn, const PGresult *res, void *arg)
 		conn_fail(conn, PQresultErrorMessage(res));
 		return;
 	}
+	if (PQntuples(res) == 0)
+	{
+		conn_fail(conn, "connected to a pooler, not to the server itself");
+		return;
+	}
+	if (!conn->replication && !PQenterPipelineMode(conn->pg))
+	{
+		conn_fail(conn, PQerrorMessage(conn->pg));
+		return;
+	}
 	event_del(conn->timer);
 	conn->state = CONN_READY;
 	conn->opened_at = clock_seconds();
 	conn->hooks->ready(conn, conn->arg);
+}
+
+/* Connected: make sure of whom we talk to, and set what is left to set. */
+static void
+send_setup(Conn *conn)
+{
+	char *sql = session_make_setup(
+		conn->pg, conn->replication ? ENCODING_ROW WALSENDER_ROW : ENCODING_ROW);
+
+	conn->state = CONN_SETUP;
+	if (PQsetnonblocking(conn->pg, 1) != 0)
+		conn_fail(conn, PQerrorMessage(conn->pg));
+	else
+		sent_query(conn, PQsendQuery(conn->pg, sql), false, finish_setup, NULL);
+	free(sql);
 }
 
 /* No host could be connected to. */
@@ -582,13 +607,7 @@ poll_connecting(Conn *conn)
 			set_io(conn, EV_WRITE);
 			break;
 		case PGRES_POLLING_OK:
-			conn->state = CONN_SETUP;
-			if (PQsetnonblocking(conn->pg, 1) != 0 ||
-				(!conn->replication && !PQenterPipelineMode(conn->pg)))
-				conn_fail(conn, PQerrorMessage(conn->pg));
-			else
-				send_query(conn, session_settings, 0, NULL, NULL, NULL,
-						   finish_setup, NULL);
+			send_setup(conn);
 			break;
 		default:
 			fail_to_connect(conn);
@@ -659,7 +678,8 @@ read_results(Conn *conn)
 			continue;
 		}
 		/* a query ends with the sync behind it, or without pipeline with NULL */
-		if (res == NULL && (null_before || !conn->replication))
+		if (res == NULL &&
+			(null_before || PQpipelineStatus(conn->pg) != PQ_PIPELINE_OFF))
 		{
 			if (null_before)
 				break;

@@ -288,8 +288,9 @@ mistake('wrong wal_level', qr/wal_level = logical/, qr/ALTER SYSTEM SET wal_leve
 
 # a server that only reads
 
-sql($node, $db, q{alter system set default_transaction_read_only = on});
-$node->reload;
+$node->stop;
+$node->set_standby_mode;
+$node->start;
 mistake('read-only server', qr/read-only transaction/, qr/name the primary/,
 	@adm, 'create', 'q');
 
