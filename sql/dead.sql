@@ -3,6 +3,10 @@
 --
 -- They belong to the consumer of the queue; for cooperating consumers that is
 -- the main one, whichever of them gave up.
+--
+-- An event never is among a consumer's dead events and waits for a retry too: of
+-- what the consumer said, the last counts. Whoever says either goes by a row in
+-- pgq.retry_queue first, by whose key two sessions wait for each other.
 
 CREATE TABLE pgq.dead_event (
 	dead_time      timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -32,12 +36,18 @@ SELECT pg_catalog.pg_extension_config_dump('pgq.dead_event', '');
 
 
 CREATE OR REPLACE FUNCTION pgq._add_dead_event(
-	i_queue_id int4, i_consumer_id int4, i_event pgq.event_template,
-	i_reason text)
+	i_queue_id int4, i_consumer_id int4, i_sub_id int4,
+	i_event pgq.event_template, i_reason text)
 RETURNS int4 AS $$
 DECLARE
 	n int4;
 BEGIN
+	INSERT INTO pgq.retry_queue (ev_retry_after, ev_queue, ev_id, ev_time,
+		ev_owner)
+	VALUES (now(), i_queue_id, i_event.ev_id, i_event.ev_time, i_sub_id)
+	ON CONFLICT ON CONSTRAINT rq_pkey DO NOTHING;
+	DELETE FROM pgq.retry_queue
+	WHERE ev_owner = i_sub_id AND ev_id = i_event.ev_id;
 	INSERT INTO pgq.dead_event (dead_reason, dead_queue, dead_consumer, ev_id,
 		ev_time, ev_txid, ev_retry, ev_type, ev_data,
 		ev_extra1, ev_extra2, ev_extra3, ev_extra4)
@@ -53,8 +63,22 @@ END;
 $$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq._add_dead_event(
-	int4, int4, pgq.event_template, text) IS
-	'Puts an event among the dead ones of a consumer; returns 0 when it is there already.';
+	int4, int4, int4, pgq.event_template, text) IS
+	'Puts an event among the dead ones of a consumer, and not into its retry queue; returns 0 when it is dead already.';
+
+
+CREATE OR REPLACE FUNCTION pgq._revive_event(
+	i_queue_id int4, i_consumer_id int4, i_event_id int8)
+RETURNS void AS $$
+BEGIN
+	DELETE FROM pgq.dead_event
+	WHERE dead_queue = i_queue_id AND ev_id = i_event_id
+	  AND dead_consumer = pgq._main_consumer(i_queue_id, i_consumer_id);
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._revive_event(int4, int4, int8) IS
+	'Takes an event, which waits for a retry now, from the dead ones of a consumer.';
 
 
 -- The reason for events that are dead because of queue_max_retries.
@@ -89,12 +113,13 @@ BEGIN
 								coalesce(i_event_id::text, 'NULL')),
 				HINT = 'Events can be given up until their batch is finished.';
 	END IF;
-	RETURN pgq._add_dead_event(s.sub_queue, s.sub_consumer, ev, i_reason);
+	RETURN pgq._add_dead_event(s.sub_queue, s.sub_consumer, s.sub_id, ev,
+							   i_reason);
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.event_dead(int8, int8, text) IS
-	'Gives up an event of an open batch and keeps it among the dead events; returns 0 when it is there already.';
+	'Gives up an event of an open batch and keeps it among the dead events, also if it was to be retried; returns 0 when it is dead already.';
 
 
 CREATE OR REPLACE FUNCTION pgq.get_dead_events(

@@ -34,7 +34,7 @@ BEGIN
 	END IF;
 
 	IF coalesce(ev.ev_retry, 0) >= s.queue_max_retries THEN
-		RETURN pgq._add_dead_event(s.sub_queue, s.sub_consumer, ev,
+		RETURN pgq._add_dead_event(s.sub_queue, s.sub_consumer, s.sub_id, ev,
 								   pgq._retry_reason(ev.ev_retry));
 	END IF;
 	INSERT INTO pgq.retry_queue (ev_retry_after, ev_queue, ev_id, ev_time,
@@ -45,12 +45,13 @@ BEGIN
 		ev.ev_extra1, ev.ev_extra2, ev.ev_extra3, ev.ev_extra4)
 	ON CONFLICT ON CONSTRAINT rq_pkey DO NOTHING;
 	GET DIAGNOSTICS n = ROW_COUNT;
+	PERFORM pgq._revive_event(s.sub_queue, s.sub_consumer, ev.ev_id);
 	RETURN n;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.event_retry(int8, int8, timestamptz) IS
-	'Delivers an event of an open batch again after a time, or buries it past queue_max_retries; returns 0 when that was done already.';
+	'Delivers an event of an open batch again after a time, or buries it past queue_max_retries; of this and event_dead the last call counts; returns 0 when that was done already.';
 
 
 CREATE OR REPLACE FUNCTION pgq.event_retry(
@@ -63,7 +64,7 @@ END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.event_retry(int8, int8, int4) IS
-	'Delivers an event of an open batch again after some seconds, or buries it past queue_max_retries; returns 0 when that was done already.';
+	'Delivers an event of an open batch again after some seconds, or buries it past queue_max_retries; of this and event_dead the last call counts; returns 0 when that was done already.';
 
 
 CREATE OR REPLACE FUNCTION pgq.batch_retry(i_batch_id int8, i_retry_seconds int4)
@@ -72,7 +73,7 @@ DECLARE
 	s record;
 	n int4;
 BEGIN
-	SELECT sub.sub_id, sub.sub_queue, q.queue_max_retries,
+	SELECT sub.sub_id, sub.sub_queue, sub.sub_consumer, q.queue_max_retries,
 		   pgq._main_consumer(sub.sub_queue, sub.sub_consumer) AS main_consumer
 	INTO s
 	FROM pgq.subscription sub JOIN pgq.queue q ON q.queue_id = sub.sub_queue
@@ -83,9 +84,12 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 				HINT = 'A batch can be retried until it is finished.';
 	END IF;
+	-- Of one id the event that was retried most often, as in event_retry.
 	WITH ev AS MATERIALIZED (
-		SELECT e.*, coalesce(e.ev_retry, 0) >= s.queue_max_retries AS dead
+		SELECT DISTINCT ON (e.ev_id) e.*,
+			   coalesce(e.ev_retry, 0) >= s.queue_max_retries AS dead
 		FROM pgq.get_batch_events(i_batch_id) e
+		ORDER BY e.ev_id, e.ev_retry DESC NULLS LAST
 	), again AS (
 		INSERT INTO pgq.retry_queue (ev_retry_after, ev_queue, ev_id, ev_time,
 			ev_txid, ev_owner, ev_retry, ev_type, ev_data,
@@ -97,18 +101,18 @@ BEGIN
 		FROM ev WHERE dead IS NOT TRUE
 		ON CONFLICT ON CONSTRAINT rq_pkey DO NOTHING
 		RETURNING 1
-	), buried AS (
-		INSERT INTO pgq.dead_event (dead_reason, dead_queue, dead_consumer,
-			ev_id, ev_time, ev_txid, ev_retry, ev_type, ev_data,
-			ev_extra1, ev_extra2, ev_extra3, ev_extra4)
-		SELECT pgq._retry_reason(ev.ev_retry), s.sub_queue, s.main_consumer,
-			ev.ev_id, ev.ev_time, ev.ev_txid, ev.ev_retry, ev.ev_type,
-			ev.ev_data, ev.ev_extra1, ev.ev_extra2, ev.ev_extra3, ev.ev_extra4
-		FROM ev WHERE dead
-		ON CONFLICT ON CONSTRAINT dead_event_pkey DO NOTHING
-		RETURNING 1
 	)
-	SELECT (SELECT count(*) FROM again) + (SELECT count(*) FROM buried) INTO n;
+	SELECT (SELECT count(*) FROM again)
+		+ coalesce(sum(pgq._add_dead_event(s.sub_queue, s.sub_consumer, s.sub_id,
+			ROW(ev.ev_id, ev.ev_time, ev.ev_txid, NULL, ev.ev_retry, ev.ev_type,
+				ev.ev_data, ev.ev_extra1, ev.ev_extra2, ev.ev_extra3,
+				ev.ev_extra4)::pgq.event_template,
+			pgq._retry_reason(ev.ev_retry))), 0)
+	INTO n FROM ev WHERE dead;
+	DELETE FROM pgq.dead_event d USING pgq.retry_queue r
+	WHERE r.ev_owner = s.sub_id AND r.ev_queue = s.sub_queue
+	  AND d.dead_queue = s.sub_queue AND d.dead_consumer = s.main_consumer
+	  AND d.ev_id = r.ev_id;
 	RETURN n;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
@@ -127,7 +131,7 @@ DECLARE
 	s record;
 	id int8 := x_ev_id;
 BEGIN
-	SELECT sub.sub_id, q.queue_id, q.queue_event_seq INTO s
+	SELECT sub.sub_id, sub.sub_consumer, q.queue_id, q.queue_event_seq INTO s
 	FROM pgq.consumer c
 		 JOIN pgq.subscription sub ON sub.sub_consumer = c.co_id
 		 JOIN pgq.queue q ON q.queue_id = sub.sub_queue
@@ -148,6 +152,7 @@ BEGIN
 	VALUES (x_retry_after, s.queue_id, id, x_ev_time,
 		NULL, s.sub_id, x_ev_retry, x_ev_type, x_ev_data,
 		x_ev_extra1, x_ev_extra2, x_ev_extra3, x_ev_extra4);
+	PERFORM pgq._revive_event(s.queue_id, s.sub_consumer, id);
 	RETURN id;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;

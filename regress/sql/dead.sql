@@ -118,9 +118,40 @@ SELECT pgq.event_dead(:b, 90002, 'by a reader');
 SELECT count(*) FROM pgq.get_dead_events(NULL, 'dead_b');
 SELECT pgq.requeue_dead_event('dead', 'dead_b', 90002), pgq.purge_dead_events('dead', 'dead_a');
 SELECT count(*) FROM pgq.dead_event;
-SELECT pgq._add_dead_event(1, 1, NULL, 'x');
+SELECT pgq._add_dead_event(1, 1, 1, NULL, 'x');
 SELECT pgq._find_batch_event(:b, 90002);
 RESET ROLE;
+
+-- to be retried or dead: the last word counts, whoever has it
+CREATE TEMP VIEW said AS
+SELECT 'waits' AS said, ev_id, ev_retry FROM waiting WHERE ev_id BETWEEN 91000 AND 92000
+UNION ALL
+SELECT dead_reason, ev_id, ev_retry FROM pgq.get_dead_events('dead', 'dead_b')
+WHERE ev_id BETWEEN 91000 AND 92000 ORDER BY ev_id, said;
+SELECT pgq.event_retry_raw('dead', 'dead_b', now(), 91000 + i, now(), i, 'raw', '', NULL, NULL, NULL, NULL)
+FROM generate_series(1, 3) i;
+-- and another of the first, retried more often, in the same batch
+SELECT pgq.maint_retry_events() > 0;
+SELECT pgq.event_retry_raw('dead', 'dead_b', now(), 91001, now(), 2, 'raw', '', NULL, NULL, NULL, NULL);
+SELECT pgq.maint_retry_events();
+SELECT pgq.finish_batch(:b);
+:tick;
+SELECT pgq.next_batch('dead', 'dead_b') AS b \gset
+SELECT pgq.event_retry(:b, 91001, 0), pgq.event_dead(:b, 91001, 'no');
+SELECT * FROM said;
+SELECT pgq.event_dead(:b, 91001, 'no, no'), pgq.event_retry(:b, 91001, 0), pgq.event_retry(:b, 91001, 0);
+SELECT * FROM said;
+SELECT pgq.event_dead(:b, 91001, 'no'), pgq.event_dead(:b, 91002, 'no'), pgq.batch_retry(:b, 0);
+SELECT * FROM said;
+-- past the limit
+SELECT pgq.set_queue_config('dead', 'max_retries', '3');
+SELECT pgq.batch_retry(:b, 0), pgq.event_retry(:b, 91002, 0);
+SELECT * FROM said;
+SELECT pgq.event_retry_raw('dead', 'dead_b', now(), 91003, now(), 0, 'raw', '', NULL, NULL, NULL, NULL);
+SELECT * FROM said;
+SELECT pgq.set_queue_config('dead', 'max_retries', NULL);
+DELETE FROM pgq.retry_queue WHERE ev_id BETWEEN 91000 AND 92000;
+DELETE FROM pgq.dead_event WHERE ev_id BETWEEN 91000 AND 92000;
 
 -- many events, one by one and out of order, with room for only some of their places
 SELECT pgq.finish_batch(:b);
