@@ -301,7 +301,10 @@ BEGIN
 	IF sysid <> (SELECT system_identifier FROM pg_control_system()) THEN
 		state := 'missing';
 		problem := 'The slot belongs to another server; changes since the position are not in the queues.';
-	ELSIF NOT found_slot THEN
+	ELSIF pg_is_in_recovery() AND row_problem IS NULL THEN
+		-- before PostgreSQL 17 it has no slot, and needs none
+		state := 'standby';
+	ELSIF NOT found_slot AND NOT pg_is_in_recovery() THEN
 		state := 'missing';
 		problem := 'The slot does not exist; changes since the position are not in the queues.';
 	ELSIF wal_status = 'lost' THEN
@@ -407,7 +410,7 @@ BEGIN
 		ELSE
 			state := CASE copying WHEN true THEN 'copying'
 						WHEN false THEN 'ok' ELSE 'waiting' END;
-			IF slot.state <> 'ok' THEN
+			IF slot.state NOT IN ('ok', 'standby') THEN
 				warnings := warnings || slot.problem;
 			END IF;
 			IF state = 'waiting' THEN

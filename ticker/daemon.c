@@ -56,6 +56,10 @@
 /* Seconds that SIGINT gives to what is under way. */
 #define STOP_PATIENCE 5.0
 
+/* Seconds that the list of databases may take, and until it is tried again. */
+#define LIST_PATIENCE 10.0
+#define LIST_RETRY 5.0
+
 static const char discover_sql[] =
 	"select datname from pg_database where not datistemplate and datallowconn";
 
@@ -68,7 +72,8 @@ typedef struct Daemon
 	Stats logged; /* of all, at the last line of counts */
 	Http *http;   /* NULL: none */
 
-	Conn *conn; /* to ask for databases */
+	Conn *conn;           /* to ask for databases */
+	double listing_since; /* 0: it is not asked just now */
 	struct event *check;
 	struct event *count; /* time for a line of counts */
 	Trouble trouble;
@@ -151,6 +156,14 @@ set_databases(Daemon *d, char *const *names, int nnames)
 		add_database(d, names[i]);
 }
 
+/* Look for databases after so many seconds, sooner if check_period is. */
+static void
+check_again(Daemon *d, double seconds)
+{
+	arm(d->check,
+		seconds < d->config->check_period ? seconds : d->config->check_period);
+}
+
 static void
 take_databases(Conn *conn, const PGresult *res, void *arg)
 {
@@ -158,15 +171,17 @@ take_databases(Conn *conn, const PGresult *res, void *arg)
 	int n = PQntuples(res);
 	char **names;
 
-	arm(d->check, d->config->check_period);
+	d->listing_since = 0;
 	if (conn_failed(res))
 	{
 		trouble_report(&d->trouble, d->config->initial_database,
 					   "could not read the list of databases: %s",
 					   PQresultErrorMessage(res));
 		conn_close(conn);
+		check_again(d, LIST_RETRY);
 		return;
 	}
+	arm(d->check, d->config->check_period);
 	trouble_clear(&d->trouble, d->config->initial_database,
 				  "connection works again");
 	names = calloc(n + 1, sizeof(char *));
@@ -191,10 +206,10 @@ was_lost(Conn *conn, const char *why, void *arg)
 	Daemon *d = arg;
 	double pause = conn_back_off(conn);
 
+	d->listing_since = 0;
 	trouble_report(&d->trouble, d->config->initial_database, "connection: %s",
 				   why);
-	arm(d->check,
-		pause < d->config->check_period ? pause : d->config->check_period);
+	check_again(d, pause < LIST_RETRY ? pause : LIST_RETRY);
 }
 
 static const ConnHooks hooks = {became_ready, was_lost, NULL};
@@ -218,8 +233,10 @@ handle_check(evutil_socket_t fd, short what, void *arg)
 		while (d->config->databases[n])
 			n++;
 		set_databases(d, d->config->databases, n);
+		trouble_clear(&d->trouble, d->config->initial_database, NULL);
 		return;
 	}
+	d->listing_since = clock_seconds();
 	conn_open(d->conn);
 }
 
@@ -267,26 +284,38 @@ handle_watchdog(evutil_socket_t fd, short what, void *arg)
 	service_notify_alive();
 }
 
+/* Why databases can not be listed, NULL: they can. */
+static const char *
+find_list_fault(const Daemon *d)
+{
+	if (d->trouble.text == NULL && d->listing_since > 0 &&
+		clock_seconds() - d->listing_since > LIST_PATIENCE)
+		return "the server does not answer";
+	return d->trouble.text;
+}
+
 /* Answer one HTTP request; see HttpHandler. */
 static char *
 answer_http(const char *path, const char **type, int *status, void *arg)
 {
 	Daemon *d = arg;
+	const Report report = {d->config, d->databases, d->ndatabases,
+						   find_list_fault(d)};
 
 	if (strcmp(path, "/metrics") == 0)
 	{
 		*type = "text/plain; version=0.0.4; charset=utf-8";
-		return report_metrics(d->databases, d->ndatabases);
+		return report_metrics(&report);
 	}
 	if (strcmp(path, "/health") == 0)
 	{
 		*type = "text/plain; charset=utf-8";
-		return report_health(d->config, d->databases, d->ndatabases, status);
+		return report_health(&report, status);
 	}
 	if (strcmp(path, "/") == 0)
 	{
 		*type = "text/html; charset=utf-8";
-		return report_page(d->config, d->databases, d->ndatabases);
+		return report_page(&report);
 	}
 	return NULL;
 }
@@ -366,6 +395,7 @@ reload(Daemon *d)
 	arm(d->count, d->config->stats_period);
 	/* by another database, or by nobody: an answer would come too late */
 	conn_free(d->conn);
+	d->listing_since = 0;
 	d->conn = create_check(d);
 	event_active(d->check, EV_TIMEOUT, 0);
 }

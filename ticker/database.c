@@ -108,6 +108,7 @@ was_lost(Conn *conn, const char *why, void *arg)
 		/* the other connections notice for themselves, if it concerns them */
 		event_del(db->period);
 		event_del(db->check);
+		sample_forget(db->sample);
 	}
 	wait_until(db, conn_back_off(conn));
 }

@@ -244,8 +244,7 @@ report_warnings(FILE *out, const Database *db)
 
 /* See report.h. */
 char *
-report_health(const Config *config, Database *const *databases, int n,
-			  int *status)
+report_health(const Report *report, int *status)
 {
 	char *text = NULL;
 	size_t size;
@@ -254,12 +253,18 @@ report_health(const Config *config, Database *const *databases, int n,
 
 	if (out == NULL)
 		abort();
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < report->n; i++)
 	{
-		faults += report_faults(out, config, databases[i]);
-		report_warnings(out, databases[i]);
+		faults += report_faults(out, report->config, report->databases[i]);
+		report_warnings(out, report->databases[i]);
 	}
-	if (n == 0)
+	if (report->list_fault)
+	{
+		faults++;
+		fprintf(out, "databases can not be listed: %.*s\n",
+				(int) strcspn(report->list_fault, "\n"), report->list_fault);
+	}
+	else if (report->n == 0)
 	{
 		faults++;
 		fputs("no database is known yet\n", out);

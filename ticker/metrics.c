@@ -171,10 +171,17 @@ print_gauge(FILE *out, const Gauge *gauge, const Database *db)
 }
 
 static void
-print_daemon(FILE *out, Database *const *dbs, int n)
+print_daemon(FILE *out, const Report *report)
 {
+	Database *const *dbs = report->databases;
+	int n = report->n;
+
 	print_head(out, "pgqd_info", "gauge", "Version of pgqd.");
 	fprintf(out, "pgqd_info{version=\"%s\"} 1\n", PGQD_VERSION);
+
+	print_head(out, "pgqd_database_list_fails", "gauge",
+			   "Can databases not be listed?");
+	fprintf(out, "pgqd_database_list_fails %d\n", report->list_fault != NULL);
 
 	print_head(out, "pgqd_database_up", "gauge",
 			   "Is pgqd connected, and the extension there?");
@@ -249,15 +256,17 @@ print_ages(FILE *out, Database *const *dbs, int n)
 
 /* See report.h. */
 char *
-report_metrics(Database *const *dbs, int n)
+report_metrics(const Report *report)
 {
+	Database *const *dbs = report->databases;
+	int n = report->n;
 	char *text = NULL;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
 
 	if (out == NULL)
 		abort();
-	print_daemon(out, dbs, n);
+	print_daemon(out, report);
 	for (size_t c = 0; c < sizeof(counters) / sizeof(Counter); c++)
 	{
 		print_head(out, counters[c].name, "counter", counters[c].help);

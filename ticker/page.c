@@ -368,7 +368,7 @@ print_database(FILE *out, const Config *config, const Database *db)
 
 /* See report.h. */
 char *
-report_page(const Config *config, Database *const *databases, int n)
+report_page(const Report *report)
 {
 	char *text = NULL;
 	size_t size;
@@ -378,7 +378,7 @@ report_page(const Config *config, Database *const *databases, int n)
 
 	if (out == NULL)
 		abort();
-	free(report_health(config, databases, n, &status));
+	free(report_health(report, &status));
 	fprintf(out, head, status == 200 ? "pgqd" : "pgqd: trouble");
 	fprintf(out,
 			"<header><h1>pgqd %s</h1><span class=\"pill %s\">%s</span>"
@@ -386,10 +386,18 @@ report_page(const Config *config, Database *const *databases, int n)
 			"</a></nav></header>\n",
 			PGQD_VERSION, status == 200 ? "good" : "bad",
 			status == 200 ? "healthy" : "trouble");
-	for (int i = 0; i < n; i++)
+	if (report->list_fault)
 	{
-		if (database_has_pgq(databases[i]))
-			print_database(out, config, databases[i]);
+		fputs("<p class=\"fault\">databases can not be listed: ", out);
+		print_text(out, report->list_fault);
+		fputs("</p>\n", out);
+	}
+	for (int i = 0; i < report->n; i++)
+	{
+		Database *db = report->databases[i];
+
+		if (database_has_pgq(db))
+			print_database(out, report->config, db);
 		else
 			without++;
 	}

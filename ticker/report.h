@@ -18,17 +18,24 @@
 #include "ticker/config.h"
 #include "ticker/database.h"
 
+/* What is told of. */
+typedef struct Report
+{
+	const Config *config;
+	Database *const *databases;
+	int n;
+	const char *list_fault; /* databases can not be listed; NULL: they can */
+} Report;
+
 /* metrics.c: Prometheus' text format */
-extern char *report_metrics(Database *const *databases, int n);
+extern char *report_metrics(const Report *report);
 
 /* health.c: one line a fault; *status becomes 503 if there is one */
-extern char *report_health(const Config *config, Database *const *databases,
-						   int n, int *status);
+extern char *report_health(const Report *report, int *status);
 extern int report_faults(FILE *out, const Config *config, const Database *db);
 extern void report_warnings(FILE *out, const Database *db);
 
 /* page.c: a page for people */
-extern char *report_page(const Config *config, Database *const *databases,
-						 int n);
+extern char *report_page(const Report *report);
 
 #endif /* PGQD_REPORT_H */

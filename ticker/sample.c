@@ -19,6 +19,9 @@
 #include "ticker/conn.h"
 #include "ticker/trouble.h"
 
+/* Seconds, beside two periods, that a look may be late. */
+#define LOOK_PATIENCE 5.0
+
 static const char queues_sql[] =
 	"select queue_name, last_tick_id as last_tick, ev_new as new_events,"
 	" ev_per_sec as events_per_second,"
@@ -66,6 +69,7 @@ typedef struct SampleWork
 	const Stats *stats;
 	Conn *conn;
 	struct event *timer;
+	struct event *expiry; /* what was read is too old to be told */
 	int major;
 	Trouble trouble;
 } SampleWork;
@@ -112,6 +116,39 @@ add_point(Sample *sample)
 	point->consumer_lag = find_largest(sample->consumers, "lag");
 }
 
+/* What was seen is no longer known to be so; the curves stay. */
+void
+sample_forget(Sample *sample)
+{
+	event_del(sample->work->expiry);
+	PQclear(sample->queues);
+	PQclear(sample->consumers);
+	PQclear(sample->slots);
+	PQclear(sample->sizes);
+	PQclear(sample->captures);
+	sample->queues = sample->consumers = sample->slots = NULL;
+	sample->sizes = sample->captures = NULL;
+	sample->at = 0;
+}
+
+static void
+handle_expiry(evutil_socket_t fd, short what, void *arg)
+{
+	Sample *sample = arg;
+
+	trouble_report(&sample->work->trouble, sample->work->dbname,
+				   "the server does not tell the queues' state");
+	sample_forget(sample);
+}
+
+/* The look has failed. */
+static void
+give_up(Sample *sample)
+{
+	sample_forget(sample);
+	sleep_until_next(sample);
+}
+
 /* Puts a copy of the result in its place; false if the query failed. */
 static bool
 keep(Sample *sample, PGresult **place, const PGresult *res)
@@ -135,8 +172,12 @@ keep(Sample *sample, PGresult **place, const PGresult *res)
 static void
 finish(Sample *sample)
 {
+	struct timeval tv = conn_timeval(2 * sample->work->config->stats_period +
+									 LOOK_PATIENCE);
+
 	trouble_clear(&sample->work->trouble, sample->work->dbname, NULL);
 	add_point(sample);
+	event_add(sample->work->expiry, &tv);
 	sleep_until_next(sample);
 }
 
@@ -148,7 +189,7 @@ take_captures(Conn *conn, const PGresult *res, void *arg)
 	if (keep(sample, &sample->captures, res))
 		finish(sample);
 	else
-		sleep_until_next(sample);
+		give_up(sample);
 }
 
 static void
@@ -160,7 +201,7 @@ take_slots(Conn *conn, const PGresult *res, void *arg)
 		conn_send(conn, captures_sql, 0, NULL, NULL, NULL, take_captures,
 				  sample);
 	else
-		sleep_until_next(sample);
+		give_up(sample);
 }
 
 static void
@@ -171,7 +212,7 @@ take_sizes(Conn *conn, const PGresult *res, void *arg)
 	if (keep(sample, &sample->sizes, res))
 		conn_send(conn, slots_sql, 0, NULL, NULL, NULL, take_slots, sample);
 	else
-		sleep_until_next(sample);
+		give_up(sample);
 }
 
 static void
@@ -180,7 +221,7 @@ take_consumers(Conn *conn, const PGresult *res, void *arg)
 	Sample *sample = arg;
 
 	if (!keep(sample, &sample->consumers, res))
-		sleep_until_next(sample);
+		give_up(sample);
 	else if (sample->work->major >= 4)
 		conn_send(conn, sizes_sql, 0, NULL, NULL, NULL, take_sizes, sample);
 	else
@@ -196,7 +237,7 @@ take_queues(Conn *conn, const PGresult *res, void *arg)
 		conn_send(conn, consumers_sql, 0, NULL, NULL, NULL, take_consumers,
 				  sample);
 	else
-		sleep_until_next(sample);
+		give_up(sample);
 }
 
 static void
@@ -213,7 +254,7 @@ was_lost(Conn *conn, const char *why, void *arg)
 	SampleWork *work = sample->work;
 
 	trouble_report(&work->trouble, work->dbname, "sample: connection: %s", why);
-	sleep_until_next(sample);
+	give_up(sample);
 }
 
 static const ConnHooks hooks = {became_ready, was_lost, NULL};
@@ -246,7 +287,8 @@ sample_create(struct event_base *base, const Config *config, const char *dbname,
 	work->conn = conn_create(base, config, dbname, "sample", false, &hooks,
 							 sample);
 	work->timer = event_new(base, -1, 0, handle_timer, sample);
-	if (work->dbname == NULL || work->timer == NULL)
+	work->expiry = event_new(base, -1, 0, handle_expiry, sample);
+	if (work->dbname == NULL || work->timer == NULL || work->expiry == NULL)
 		abort();
 	return sample;
 }
@@ -259,6 +301,7 @@ sample_free(Sample *sample)
 
 	sample_stop(sample);
 	event_free(work->timer);
+	event_free(work->expiry);
 	conn_free(work->conn);
 	trouble_clear(&work->trouble, work->dbname, NULL);
 	free(work->dbname);
@@ -266,7 +309,7 @@ sample_free(Sample *sample)
 	free(sample);
 }
 
-/* Look now and from now on, unless it was started before. */
+/* Look now and from now on, unless that is so and there is something seen. */
 void
 sample_start(Sample *sample, int major)
 {
@@ -274,9 +317,10 @@ sample_start(Sample *sample, int major)
 
 	work->major = major;
 	if (conn_is_ready(work->conn) || conn_is_busy(work->conn) ||
-		event_pending(work->timer, EV_TIMEOUT, NULL) ||
+		(event_pending(work->timer, EV_TIMEOUT, NULL) && sample->at > 0) ||
 		work->config->http_listen == NULL)
 		return;
+	event_del(work->timer);
 	handle_timer(-1, 0, sample);
 }
 
@@ -286,12 +330,5 @@ sample_stop(Sample *sample)
 {
 	event_del(sample->work->timer);
 	conn_close(sample->work->conn);
-	PQclear(sample->queues);
-	PQclear(sample->consumers);
-	PQclear(sample->slots);
-	PQclear(sample->sizes);
-	PQclear(sample->captures);
-	sample->queues = sample->consumers = sample->slots = NULL;
-	sample->sizes = sample->captures = NULL;
-	sample->at = 0;
+	sample_forget(sample);
 }

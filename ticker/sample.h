@@ -4,7 +4,8 @@
  *		The state of a database's queues, read every stats_period.
  *
  * Only while http_listen is set; it has a connection of its own, so that
- * ticks never wait for it.
+ * ticks never wait for it.  What was read is forgotten when it is too old to be
+ * true, or the next look fails.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -32,7 +33,7 @@ typedef struct SamplePoint
 	double consumer_lag; /* seconds, of the one farthest behind */
 } SamplePoint;
 
-/* Results of the last look, NULL before the first. */
+/* Results of the last look, NULL if there is none that counts. */
 typedef struct Sample
 {
 	double at;        /* clock_seconds() of it */
@@ -52,6 +53,7 @@ extern Sample *sample_create(struct event_base *base, const Config *config,
 							 const char *dbname, const Stats *stats);
 extern void sample_free(Sample *sample);
 extern void sample_start(Sample *sample, int major);
+extern void sample_forget(Sample *sample);
 extern void sample_stop(Sample *sample);
 
 #endif /* PGQD_SAMPLE_H */
