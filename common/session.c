@@ -73,7 +73,7 @@ static const char direct_options[] =
 	" -c default_transaction_deferrable=off";
 
 static const char begin_sql[] =
-	"begin isolation level read committed read write not deferrable";
+	"begin isolation level read committed not deferrable";
 
 static FILE *
 open_text(char **text, size_t *size)
@@ -198,8 +198,12 @@ session_make_begin(const PGconn *conn)
 	char *text;
 	size_t size;
 	FILE *out = open_text(&text, &size);
+	const char *standby = PQparameterStatus(conn, "in_hot_standby");
 
 	fputs(begin_sql, out);
+	/* a standby refuses to be asked for what it can not do */
+	if (standby == NULL || strcmp(standby, "on") != 0)
+		fputs(" read write", out);
 	if (PQserverVersion(conn) >= VERSION_TRANSACTION_TIMEOUT)
 		fputs(";set local transaction_timeout=0", out);
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
