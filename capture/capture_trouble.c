@@ -36,7 +36,8 @@
 #define TROUBLE_KIND 3
 #define TROUBLE_COUNT 4
 #define TROUBLE_LAST 5
-#define TROUBLE_NATTS 5
+#define TROUBLE_REASON 6
+#define TROUBLE_NATTS 6
 
 /* Rows of a queue and a table, of one kind or, if kind is NULL, of all. */
 static SysScanDesc
@@ -89,6 +90,9 @@ capture_trouble_add(const FrameWarning *warning)
 	values[TROUBLE_KIND - 1] = CStringGetTextDatum(kind);
 	values[TROUBLE_COUNT - 1] = Int64GetDatum(count);
 	values[TROUBLE_LAST - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	nulls[TROUBLE_REASON - 1] = warning->reason.len < 0;
+	if (warning->reason.len >= 0)
+		values[TROUBLE_REASON - 1] = row_batch_text(&warning->reason);
 	if (HeapTupleIsValid(old))
 		CatalogTupleUpdate(
 			rel, &old->t_self,

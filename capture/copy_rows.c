@@ -103,6 +103,8 @@ typedef struct CopyRun
 	CopyCounts counts;
 	int64 failures;
 	int64 too_large;
+	int64 broken_rows;
+	char *reason; /* of the last one, in this struct's context */
 } CopyRun;
 
 static CopyRun *run = NULL;
@@ -231,12 +233,12 @@ pgq__begin_copy(PG_FUNCTION_ARGS)
 
 /* Make an event ready to be written: it is one of a copy. */
 static void
-finish_event(Event *event, bool too_large)
+finish_event(Event *event, bool has_flag)
 {
 	static const char flag[] = "copy";
 
 	event->time = GetCurrentTransactionStartTimestamp();
-	if (too_large)
+	if (has_flag)
 		return;
 	event->field[EVENT_EXTRA3].str = flag;
 	event->field[EVENT_EXTRA3].len = strlen(flag);
@@ -324,20 +326,27 @@ copy_row(const CopyPart *part, TupleTableSlot *slot, RowBatch *batch)
 		run->values.values[i] = from < 0 ? (Datum) 0 : slot->tts_values[from];
 		run->values.isnull[i] = from < 0 ? true : slot->tts_isnull[from];
 	}
-	plan->failures = plan->too_large = 0;
+	plan->failures = plan->too_large = plan->broken_rows = 0;
 	n = event_build(plan, &run->scratch, EVENT_OP_INSERT, NULL, &run->values,
 					events);
 	MemoryContextSwitchTo(old);
 	for (int i = 0; i < n; i++)
 	{
-		finish_event(&events[i], plan->too_large > 0);
+		finish_event(&events[i], plan->too_large + plan->broken_rows > 0);
 		row_batch_add(batch, &events[i]);
 		run->counts.bytes += frame_event_size(&events[i]);
+	}
+	if (plan->broken_rows > 0)
+	{
+		if (run->reason)
+			pfree(run->reason);
+		run->reason = MemoryContextStrdup(run->context, plan->reason);
 	}
 	MemoryContextReset(run->row_context);
 	run->counts.rows++;
 	run->failures += plan->failures > 0;
 	run->too_large += plan->too_large;
+	run->broken_rows += plan->broken_rows;
 }
 
 static void
@@ -458,23 +467,30 @@ pgq__copy_rows(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
 }
 
+static void
+note_trouble(char kind, int64 count, const char *reason)
+{
+	FrameWarning warning;
+
+	if (count == 0)
+		return;
+	warning.queue.str = run->row->queue;
+	warning.queue.len = strlen(run->row->queue);
+	warning.table = run->plan->table;
+	warning.kind = kind;
+	warning.count = count;
+	warning.reason.str = reason;
+	warning.reason.len = reason ? (int) strlen(reason) : -1;
+	capture_trouble_add(&warning);
+}
+
 /* Count rows whose events lack something, as pgq.ingest() does. */
 static void
 note_troubles(void)
 {
-	FrameWarning warning;
-
-	warning.queue.str = run->row->queue;
-	warning.queue.len = strlen(run->row->queue);
-	warning.table = run->plan->table;
-	warning.kind = FRAME_WARN_FAILED;
-	warning.count = run->failures;
-	if (warning.count > 0)
-		capture_trouble_add(&warning);
-	warning.kind = FRAME_WARN_TOO_LARGE;
-	warning.count = run->too_large;
-	if (warning.count > 0)
-		capture_trouble_add(&warning);
+	note_trouble(FRAME_WARN_FAILED, run->failures, NULL);
+	note_trouble(FRAME_WARN_TOO_LARGE, run->too_large, NULL);
+	note_trouble(FRAME_WARN_ROW, run->broken_rows, run->reason);
 }
 
 static void

@@ -90,7 +90,7 @@ add_fed(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, const char *queue,
 
 	fed->name = pstrdup(queue);
 	fed->copy = copy;
-	fed->wanted = capture_cache_wants_boundaries(queue);
+	fed->wanted = own_tables_wants_boundaries(queue);
 	state->fed_queues = lappend(state->fed_queues, fed);
 	MemoryContextSwitchTo(old);
 	if (fed->wanted)
@@ -112,7 +112,7 @@ boundary_send_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	DecoderState *state = ctx->output_plugin_private;
 
 	if (state->txn_events == 0)
-		state->boundaries = capture_cache_has_boundaries();
+		state->boundaries = own_tables_has_boundaries();
 	if (state->boundaries)
 	{
 		FedQueue *fed = find_fed(state, queue, copy);

@@ -16,6 +16,8 @@
 #include "replication/origin.h"
 #include "utils/rel.h"
 
+#include "event/guard.h"
+
 /* the changed table's own columns, and the marked table's */
 #define ROW_OLD 0
 #define ROW_NEW 1
@@ -136,41 +138,52 @@ note_touched(DecoderState *state, CaptureEntry *entry)
 		state->txn_cxt, entry->touched_queue);
 }
 
+/* Of a broken mark nobody knows what it wants: all that it may have missed. */
 static bool
 mark_wants(const CaptureMark *mark, EventOp op, ReorderBufferTXN *txn)
 {
-	return (mark->plan->ops & op) != 0 &&
+	return (!mark->plan || (mark->plan->ops & op) != 0) &&
 		   !(mark->origin_none && txn->origin_id != InvalidReplOriginId);
 }
 
-/* Count rows that got less than their event, to be told at the commit. */
+/*
+ * Count rows that got less than their event, to be told at the commit.  reason
+ * may be NULL; the last one is kept.
+ */
 static void
 note_warning(DecoderState *state, const CaptureMark *mark, char kind,
-			 int64 count)
+			 int64 count, const char *reason)
 {
 	MemoryContext old;
-	DecoderWarning *w;
+	DecoderWarning *w = NULL;
 	ListCell *lc;
 
 	if (count == 0)
 		return;
+	old = MemoryContextSwitchTo(state->txn_cxt);
 	foreach(lc, state->warnings)
 	{
 		w = lfirst(lc);
 		if (w->kind == kind && strcmp(w->queue, mark->queue) == 0 &&
-			strcmp(w->table, mark->plan->table.str) == 0)
-		{
-			w->count += count;
-			return;
-		}
+			strcmp(w->table, mark->table) == 0)
+			break;
+		w = NULL;
 	}
-	old = MemoryContextSwitchTo(state->txn_cxt);
-	w = palloc(sizeof(DecoderWarning));
-	w->queue = pstrdup(mark->queue);
-	w->table = pstrdup(mark->plan->table.str);
-	w->kind = kind;
-	w->count = count;
-	state->warnings = lappend(state->warnings, w);
+	if (w == NULL)
+	{
+		w = palloc0(sizeof(DecoderWarning));
+		w->queue = pstrdup(mark->queue);
+		w->table = pstrdup(mark->table);
+		w->kind = kind;
+		state->warnings = lappend(state->warnings, w);
+	}
+	w->count += count;
+	if (reason && !(w->reason && strcmp(w->reason, reason) == 0))
+	{
+		if (w->reason)
+			pfree(w->reason);
+		w->reason = pstrdup(reason);
+	}
 	MemoryContextSwitchTo(old);
 }
 
@@ -184,16 +197,23 @@ decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	EventPlan *plan = mark->plan;
 	int n;
 
+	if (unlikely(!plan))
+	{
+		note_warning(state, mark, FRAME_WARN_BROKEN, 1, mark->broken);
+		return;
+	}
 	plan->failures = 0;
 	plan->too_large = 0;
+	plan->broken_rows = 0;
 	n = event_build(plan, &state->scratch, op,
 					map_row(mark, oldrow, &state->rows[ROW_MAPPED_OLD]),
 					map_row(mark, newrow, &state->rows[ROW_MAPPED_NEW]),
 					events);
 	for (int i = 0; i < n; i++)
 		boundary_send_event(ctx, txn, mark->queue, mark->copy, &events[i]);
-	note_warning(state, mark, FRAME_WARN_FAILED, plan->failures > 0);
-	note_warning(state, mark, FRAME_WARN_TOO_LARGE, plan->too_large);
+	note_warning(state, mark, FRAME_WARN_FAILED, plan->failures > 0, NULL);
+	note_warning(state, mark, FRAME_WARN_TOO_LARGE, plan->too_large, NULL);
+	note_warning(state, mark, FRAME_WARN_ROW, plan->broken_rows, plan->reason);
 }
 
 /*
@@ -250,11 +270,14 @@ change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel,
 	 * a change without it must not slip through in silence.
 	 */
 	if (op == EVENT_OP_DELETE ? !oldtuple : !newtuple)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("change of captured table \"%s\" has no row in the WAL",
-						RelationGetRelationName(rel)),
-				 errdetail("The table's replica identity does not name its rows.")));
+	{
+		for (int i = 0; i < entry->nmarks; i++)
+			if (mark_wants(&entry->marks[i], op, txn))
+				note_warning(state, &entry->marks[i], FRAME_WARN_BROKEN, 1,
+							 "the WAL does not name the row: that is how the "
+							 "table's replica identity is");
+		return;
+	}
 
 	size_rows(ctx, state, width);
 	if (oldtuple)
@@ -276,62 +299,90 @@ is_among(Oid relid, int nrels, Relation rels[])
 	return false;
 }
 
-/* Whether an ancestor is truncated by the same statement. */
+/*
+ * Whether a mark's event for this TRUNCATE is that of an ancestor of the table,
+ * which the same statement truncates: one that is the marked table, or below
+ * it.  An ancestor further up is not the mark's, and stands for others only.
+ */
 static bool
-is_covered(Relation rel, int nrels, Relation rels[])
+is_covered(const CaptureMark *mark, Relation rel, int nrels, Relation rels[])
 {
 	ListCell *lc;
 
-	if (!rel->rd_rel->relispartition)
+	if (mark->marked_relid == RelationGetRelid(rel))
 		return false;
 	foreach(lc, get_partition_ancestors(RelationGetRelid(rel)))
+	{
 		if (is_among(lfirst_oid(lc), nrels, rels))
 			return true;
+		if (lfirst_oid(lc) == mark->marked_relid)
+			break;
+	}
 	return false;
 }
 
+/* What may fail when a TRUNCATE becomes an event. */
+typedef struct TruncateCall
+{
+	const CaptureMark *mark;
+	Relation rel;
+	Event *event;
+} TruncateCall;
+
 /*
- * An event for the TRUNCATE of a part of the marked table: it carries the
- * part's name, since the rest of the table is still there.
+ * Build the event.  For a part of the marked table it carries the part's name,
+ * since the rest of the table is still there.
  */
 static void
-name_partition(Relation rel, EventFormat format, Event *event)
+build_truncate(void *arg)
 {
 	static const char flag[] = "partition";
-	EventArgs args = {.format = format, .ops = EVENT_OPS_ALL};
-	EventPlan *plan = event_plan_make(rel, &args);
+	TruncateCall *call = arg;
+	EventArgs args = {.format = call->mark->plan->format,
+					  .ops = EVENT_OPS_ALL};
+	EventPlan *plan;
 
-	event->field[EVENT_TYPE] = plan->type_truncate;
-	event->field[EVENT_EXTRA1] = plan->table;
-	event->field[EVENT_EXTRA3].str = flag;
-	event->field[EVENT_EXTRA3].len = strlen(flag);
+	event_build_truncate(call->mark->plan, call->event);
+	if (call->mark->marked_relid == RelationGetRelid(call->rel))
+		return;
+	plan = event_plan_make(call->rel, &args);
+	call->event->field[EVENT_TYPE] = plan->type_truncate;
+	call->event->field[EVENT_EXTRA1] = plan->table;
+	call->event->field[EVENT_EXTRA3].str = flag;
+	call->event->field[EVENT_EXTRA3].len = strlen(flag);
 }
 
 /*
- * Decode a TRUNCATE of one or more tables, one event for each that nothing
- * above it covers.
+ * Decode a TRUNCATE of one or more tables: one event for each mark and table,
+ * unless an ancestor's event stands for it.
  */
 void
 change_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 					   int nrels, Relation rels[])
 {
+	DecoderState *state = ctx->output_plugin_private;
+
 	for (int i = 0; i < nrels; i++)
 	{
 		CaptureEntry *entry = capture_cache_get(rels[i]);
 
-		if (entry->nmarks == 0 || is_covered(rels[i], nrels, rels))
-			continue;
 		for (int j = 0; j < entry->nmarks; j++)
 		{
 			CaptureMark *mark = &entry->marks[j];
 			Event event;
+			TruncateCall call = {mark, rels[i], &event};
+			ErrorData *error = NULL;
 
-			if (!mark_wants(mark, EVENT_OP_TRUNCATE, txn))
+			if (!mark_wants(mark, EVENT_OP_TRUNCATE, txn) ||
+				is_covered(mark, rels[i], nrels, rels))
 				continue;
-			event_build_truncate(mark->plan, &event);
-			if (mark->marked_relid != RelationGetRelid(rels[i]))
-				name_partition(rels[i], mark->plan->format, &event);
-			boundary_send_event(ctx, txn, mark->queue, mark->copy, &event);
+			if (mark->plan)
+				error = guard_run(build_truncate, &call);
+			if (mark->plan && !error)
+				boundary_send_event(ctx, txn, mark->queue, mark->copy, &event);
+			else
+				note_warning(state, mark, FRAME_WARN_BROKEN, 1,
+							 error ? guard_reason(error) : mark->broken);
 		}
 	}
 }

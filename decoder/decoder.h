@@ -31,7 +31,9 @@ typedef struct CaptureMark
 	int64 copy; /* that is under way, 0: none */
 	bool origin_none;
 	Oid marked_relid; /* the table, or an ancestor of it */
-	EventPlan *plan;  /* of the marked table */
+	char *table;      /* its schema.table */
+	EventPlan *plan;  /* of the marked table; NULL: the mark is broken */
+	char *broken;     /* why */
 
 	/*
 	 * The marked table may have other column numbers than the changed one:
@@ -68,7 +70,8 @@ typedef struct DecoderWarning
 {
 	char *queue;
 	char *table;
-	char kind; /* as in a W frame */
+	char kind;    /* as in a W frame */
+	char *reason; /* NULL if the kind says all */
 	int64 count;
 } DecoderWarning;
 
@@ -106,12 +109,27 @@ typedef struct DecoderState
 	int64 open_copy;           /* that it names, 0: none */
 } DecoderState;
 
+/* A row of pgq.capture or pgq.event_table. */
+typedef struct OwnRow
+{
+	Oid relid;
+	char *queue;
+	Datum args; /* text[] as it is stored; 0: NULL, or no mark */
+	int64 copy; /* 0: NULL */
+} OwnRow;
+
+/* own_tables.c */
+extern void own_tables_forget(void);
+extern bool own_tables_concerns(Oid relid);
+extern const OwnRow *own_tables_marks_of(Oid relid, int *n);
+extern const char *own_tables_queue_of(Oid relid);
+extern const char *own_tables_secret(bool anew);
+extern bool own_tables_has_boundaries(void);
+extern bool own_tables_wants_boundaries(const char *queue);
+
 /* capture_cache.c */
 extern void capture_cache_init(void);
 extern CaptureEntry *capture_cache_get(Relation rel);
-extern const char *capture_cache_secret(bool anew);
-extern bool capture_cache_has_boundaries(void);
-extern bool capture_cache_wants_boundaries(const char *queue);
 
 /* change.c */
 extern void change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
@@ -133,6 +151,7 @@ extern void boundary_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
 /* output.c */
 extern void output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 						 const char *queue, int64 copy, const Event *event);
+extern bool output_is_due(const DecoderState *state);
 extern void output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
 extern void output_marker(LogicalDecodingContext *ctx, XLogRecPtr lsn);
 

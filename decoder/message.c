@@ -27,7 +27,7 @@ is_same_secret(const char *a, const char *b)
 static bool
 is_ours(const char *message, bool anew)
 {
-	const char *secret = capture_cache_secret(anew);
+	const char *secret = own_tables_secret(anew);
 
 	return secret && is_same_secret(secret, message);
 }

@@ -185,6 +185,17 @@ output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 }
 
 /*
+ * Whether the transaction has something for us: events, queues that it fed, or
+ * changes that should have become events.
+ */
+bool
+output_is_due(const DecoderState *state)
+{
+	return state->txn_events > 0 || state->ntouched > 0 ||
+		   state->warnings != NIL;
+}
+
+/*
  * End the transaction.  If it had nothing for us, nothing is sent.
  */
 void
@@ -193,7 +204,7 @@ output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	DecoderState *state = ctx->output_plugin_private;
 	ListCell *lc;
 
-	if (!state->frames || (state->txn_events == 0 && state->ntouched == 0))
+	if (!state->frames || !output_is_due(state))
 		return;
 	begin_message(ctx, state);
 	frame_close_events(&state->writer);
@@ -203,7 +214,8 @@ output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	{
 		DecoderWarning *w = lfirst(lc);
 
-		frame_put_warning(ctx->out, w->queue, w->table, w->kind, w->count);
+		frame_put_warning(ctx->out, w->queue, w->table, w->kind, w->count,
+						  w->reason);
 	}
 	frame_put_commit(ctx->out, txn->end_lsn, TXN_COMMIT_TIME(txn), txn->xid,
 					 state->txn_events);

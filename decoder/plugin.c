@@ -129,7 +129,7 @@ pgq_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 
 	boundary_commit(ctx, txn);
 	MemoryContextSwitchTo(old);
-	UPDATE_PROGRESS(ctx, state->txn_events == 0 && state->ntouched == 0);
+	UPDATE_PROGRESS(ctx, !output_is_due(state));
 	output_commit(ctx, txn);
 	MemoryContextReset(state->txn_cxt);
 }

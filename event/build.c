@@ -12,15 +12,10 @@
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
+#include "mb/pg_wchar.h"
 
 #include "event/event.h"
-
-/*
- * Larger rows may have more text than an event can hold, and are built with a
- * net below: eight bytes of an array of numeric can become 131,000 digits.
- */
-#define SMALL_ROW (32 * 1024)
+#include "event/guard.h"
 
 /* What a buffer may keep between rows. */
 #define LARGE_BUFFER (1024 * 1024)
@@ -147,13 +142,19 @@ only_ignored_changed(const EventPlan *plan, const EventRow *oldrow,
 	return ignored_changed;
 }
 
-/* Replace fields by the values of expressions. */
+/*
+ * Replace fields by the values of expressions, until there is more text than
+ * an event may have.
+ */
 static void
 put_expressions(EventPlan *plan, const EventRow *row, Event *event)
 {
 	for (int i = 0; i < EVENT_FIELDS; i++)
 	{
 		bool failed;
+
+		if (frame_event_size(event) > FRAME_MAX_EVENT)
+			return;
 
 		if (!plan->expr[i])
 			continue;
@@ -292,25 +293,6 @@ build(EventPlan *plan, EventScratch *scratch, EventOp op,
 	return n;
 }
 
-/* Bytes of text in a row, before escaping. */
-static Size
-row_size(const EventPlan *plan, const EventRow *row)
-{
-	Size size = 0;
-
-	if (!row)
-		return 0;
-	for (int i = 0; i < plan->ncolumns; i++)
-	{
-		const EventColumn *col = &plan->columns[i];
-
-		if (col->typlen == -1 && !row->isnull[col->index] &&
-			!row->absent[col->index])
-			size += toast_raw_datum_size(row->values[col->index]);
-	}
-	return size;
-}
-
 /* The row without anything but its key. */
 static EventRow *
 key_of_row(const EventPlan *plan, const EventRow *row)
@@ -329,92 +311,98 @@ key_of_row(const EventPlan *plan, const EventRow *row)
 }
 
 /*
- * In PG_CATCH: go on, in context cxt, if the error says that something has got
- * too large.
+ * What an output function writes need not be text in the database's encoding;
+ * the queue takes nothing else.
  */
 static void
-forgive_size(MemoryContext cxt)
+check_encoding(const Event *event)
+{
+	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
+		if (event->field[i].len > 0)
+			(void) pg_verifymbstr(event->field[i].str, event->field[i].len,
+								  false);
+}
+
+/* What a guarded build works on, and its result. */
+typedef struct BuildCall
+{
+	EventPlan *plan;
+	EventScratch *scratch;
+	EventOp op;
+	const EventRow *oldrow;
+	const EventRow *newrow;
+	Event *events;
+	int n;
+} BuildCall;
+
+static void
+build_guarded(void *arg)
+{
+	BuildCall *call = arg;
+
+	call->n = build(call->plan, call->scratch, call->op, call->oldrow,
+					call->newrow, call->events);
+	for (int i = 0; i < call->n; i++)
+		check_encoding(&call->events[i]);
+}
+
+/* Write the key of a row. */
+static void
+put_key_guarded(void *arg)
+{
+	BuildCall *call = arg;
+	const EventRow *row = call->oldrow ? call->oldrow : call->newrow;
+
+	put_row(call->plan, key_of_row(call->plan, row), true,
+			&call->scratch->data[0]);
+	(void) pg_verifymbstr(call->scratch->data[0].data,
+						  call->scratch->data[0].len, false);
+}
+
+/* Whether something has got too large for memory or for an event. */
+static bool
+is_size_error(const ErrorData *error)
 {
 	/* by elog(), so nobody translates it */
 	static const char alloc[] = "invalid memory alloc request size";
+
+	return error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+		   error->sqlerrcode == ERRCODE_OUT_OF_MEMORY ||
+		   strncmp(error->message, alloc, strlen(alloc)) == 0;
+}
+
+/*
+ * An event in place of one that can't be: its type, its table and its key, or
+ * nothing of that where the key itself is too large or fails.  Eight bytes of
+ * an array of numeric can become 131,000 digits.
+ */
+static void
+build_key_only(BuildCall *call, const char *flag)
+{
+	StringInfo buf = &call->scratch->data[0];
+	EventPlan *plan = call->plan;
 	ErrorData *error;
 
-	MemoryContextSwitchTo(cxt);
-	error = CopyErrorData();
-	if (error->sqlerrcode != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
-		error->sqlerrcode != ERRCODE_OUT_OF_MEMORY &&
-		strncmp(error->message, alloc, strlen(alloc)) != 0)
-		PG_RE_THROW();
-	FreeErrorData(error);
-	FlushErrorState();
-}
-
-/* As build(), but -1 if something got too large. */
-static int
-try_build(EventPlan *plan, EventScratch *scratch, EventOp op,
-		  const EventRow *oldrow, const EventRow *newrow, Event *events)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	volatile int n = -1;
-
-	PG_TRY();
-	{
-		n = build(plan, scratch, op, oldrow, newrow, events);
-	}
-	PG_CATCH();
-	{
-		forgive_size(cxt);
-	}
-	PG_END_TRY();
-	return n;
-}
-
-/* Write the key of a row, or nothing of it where that is too large itself. */
-static void
-try_put_key(const EventPlan *plan, const EventRow *row, StringInfo buf)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	EventRow *key = key_of_row(plan, row);
-	volatile bool fits = false;
-
-	PG_TRY();
-	{
-		put_row(plan, key, true, buf);
-		fits = buf->len <= FRAME_MAX_EVENT / 2;
-	}
-	PG_CATCH();
-	{
-		forgive_size(cxt);
-	}
-	PG_END_TRY();
-	if (fits)
-		return;
-	resetStringInfo(buf);
-	for (int i = 0; i < plan->ncolumns; i++)
-		key->absent[plan->columns[i].index] = true;
-	put_row(plan, key, true, buf);
-}
-
-/* An event in place of one that is too large: its type, table and key. */
-static int
-build_too_large(EventPlan *plan, EventScratch *scratch, EventOp op,
-				const EventRow *oldrow, const EventRow *newrow, Event *events)
-{
-	static const char flag[] = "too large";
-	StringInfo buf = &scratch->data[0];
-
-	plan->too_large++;
 	init_event(plan,
-			   op == EVENT_OP_INSERT   ? plan->type_insert
-			   : op == EVENT_OP_UPDATE ? plan->type_update
-									   : plan->type_delete,
-			   &events[0]);
-	resetStringInfo(buf);
-	try_put_key(plan, oldrow ? oldrow : newrow, buf);
-	set_field(&events[0], EVENT_DATA, buf);
-	events[0].field[EVENT_EXTRA3].str = flag;
-	events[0].field[EVENT_EXTRA3].len = strlen(flag);
-	return 1;
+			   call->op == EVENT_OP_INSERT   ? plan->type_insert
+			   : call->op == EVENT_OP_UPDATE ? plan->type_update
+											 : plan->type_delete,
+			   &call->events[0]);
+	reset_buffer(buf);
+	error = guard_run_light(put_key_guarded, call);
+	/* now it is the server that has no memory */
+	if (error && error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+		ReThrowError(error);
+	if (error || buf->len > FRAME_MAX_EVENT / 2)
+	{
+		reset_buffer(buf);
+		if (plan->format == EVENT_FORMAT_JSON)
+			appendStringInfoString(buf, "{}");
+	}
+	set_field(&call->events[0], EVENT_DATA, buf);
+	call->events[0].field[EVENT_EXTRA3].str = flag;
+	call->events[0].field[EVENT_EXTRA3].len = strlen(flag);
+	call->n = 1;
 }
 
 /*
@@ -425,33 +413,42 @@ build_too_large(EventPlan *plan, EventScratch *scratch, EventOp op,
  * absent.  The events' strings lie in scratch, in the plan or in the rows and
  * live until the next call; ev_time is left to the caller.  Returns the
  * number of events, 0 to EVENT_BUILD_MAX.  An event that would not fit into a
- * frame comes without data but its key and "too large" in ev_extra3.  Memory
- * that output functions take is in the current context, to be reset by the
- * caller.  Raises what output functions raise.
+ * frame comes without data but its key and "too large" in ev_extra3, one whose
+ * values can't be written with "broken" there; both are counted in the plan.
+ * Memory that output functions take is in the current context, to be reset by
+ * the caller.  For a trigger it raises what output functions raise, for a
+ * capture nothing but what is the server's fault.
  */
 int
 event_build(EventPlan *plan, EventScratch *scratch, EventOp op,
 			const EventRow *oldrow, const EventRow *newrow, Event *events)
 {
-	bool fits;
-	int n;
+	BuildCall call = {plan, scratch, op, oldrow, newrow, events, 0};
+	ErrorData *error;
+	bool fits = true;
 
 	/* in a trigger the writer's statement fails */
 	if (plan->is_trigger)
 		return build(plan, scratch, op, oldrow, newrow, events);
 
-	if (likely(row_size(plan, oldrow) + row_size(plan, newrow) < SMALL_ROW))
-		n = build(plan, scratch, op, oldrow, newrow, events);
-	else
-		n = try_build(plan, scratch, op, oldrow, newrow, events);
+	error = guard_run_light(build_guarded, &call);
+	if (unlikely(error && !is_size_error(error)))
+	{
+		plan->broken_rows++;
+		plan->reason = guard_reason(error);
+		build_key_only(&call, "broken");
+		return call.n;
+	}
 
 	/* expressions make large text of small rows, too */
-	fits = n >= 0;
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < call.n && !error; i++)
 		fits = fits && frame_event_size(&events[i]) <= FRAME_MAX_EVENT;
-	if (unlikely(!fits))
-		n = build_too_large(plan, scratch, op, oldrow, newrow, events);
-	return n;
+	if (unlikely(error || !fits))
+	{
+		plan->too_large++;
+		build_key_only(&call, "too large");
+	}
+	return call.n;
 }
 
 /*

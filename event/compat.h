@@ -214,9 +214,11 @@ compat_function_aclcheck(Oid funcid, Oid role)
 /* Where a relation is stored. */
 #if PG_VERSION_NUM >= 160000
 #define RELATION_LOCATOR(rel) ((rel)->rd_locator)
+#define RELATION_TABLESPACE(rel) ((rel)->rd_locator.spcOid)
 typedef RelFileLocator RelationLocator;
 #else
 #define RELATION_LOCATOR(rel) ((rel)->rd_node)
+#define RELATION_TABLESPACE(rel) ((rel)->rd_node.spcNode)
 typedef RelFileNode RelationLocator;
 #endif
 

@@ -108,6 +108,8 @@ typedef struct EventPlan
 	/* counted by event_build(), set to 0 by whoever reads them */
 	int64 failures;  /* expressions that failed */
 	int64 too_large; /* events that came without their data */
+	int64 broken_rows; /* ... since it could not be written */
+	char *reason;      /* of the last one; as long as the call's memory */
 } EventPlan;
 
 /* Buffers that the fields of built events point into. */

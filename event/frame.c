@@ -129,10 +129,10 @@ frame_put_touched(StringInfo buf, int nqueues, const char *const *queues)
 	close_frame(buf, start);
 }
 
-/* A whole W frame. */
+/* A whole W frame; reason may be NULL. */
 void
 frame_put_warning(StringInfo buf, const char *queue, const char *table,
-				  char kind, int64 count)
+				  char kind, int64 count, const char *reason)
 {
 	int start = open_frame(buf, FRAME_WARNING);
 
@@ -140,6 +140,10 @@ frame_put_warning(StringInfo buf, const char *queue, const char *table,
 	put_string(buf, table);
 	appendStringInfoCharMacro(buf, kind);
 	pq_sendint64(buf, count);
+	if (reason)
+		put_string(buf, reason);
+	else
+		pq_sendint32(buf, -1);
 	close_frame(buf, start);
 }
 
@@ -299,11 +303,13 @@ frame_read_warning(FrameReader *r, FrameWarning *warning)
 		malformed(r, "truncated warning");
 	warning->kind = *r->ptr++;
 	if (warning->kind != FRAME_WARN_FAILED &&
-		warning->kind != FRAME_WARN_TOO_LARGE)
+		warning->kind != FRAME_WARN_TOO_LARGE &&
+		warning->kind != FRAME_WARN_ROW && warning->kind != FRAME_WARN_BROKEN)
 		malformed(r, "unknown kind of warning");
 	warning->count = get_int64(r, r->body_end);
 	if (warning->count < 0)
 		malformed(r, "number of events out of range");
+	get_field(r, r->body_end, true, &warning->reason);
 }
 
 /*

@@ -60,7 +60,8 @@ extern Size frame_event_size(const Event *event);
 extern void frame_put_touched(StringInfo buf, int nqueues,
 							  const char *const *queues);
 extern void frame_put_warning(StringInfo buf, const char *queue,
-							  const char *table, char kind, int64 count);
+							  const char *table, char kind, int64 count,
+							  const char *reason);
 extern void frame_put_commit(StringInfo buf, XLogRecPtr end_lsn,
 							 TimestampTz commit_time, TransactionId xid,
 							 int64 nevents);
@@ -88,6 +89,7 @@ typedef struct FrameWarning
 	EventField table;
 	char kind;
 	int64 count;
+	EventField reason; /* len -1: the kind says all */
 } FrameWarning;
 
 extern Size frame_size(const char *data, Size len);

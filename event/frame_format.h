@@ -49,7 +49,11 @@
  *		bytes	schema.table
  *		byte	'F': an expression failed and its field is NULL
  *				'L': the event was too large and has its key only
- *		int64	number of events
+ *				'R': the row could not be written, its event has its key only
+ *				'B': the capture could not be decoded, there is no event
+ *		int64	number of events, or of changes
+ *		int32	length of the reason, of R and B; else -1
+ *		bytes	reason
  *
  * 'C', end of a source transaction.  Everything since the last C belongs to
  * it.  A transaction that touches no queue sends nothing at all, not even C.
@@ -85,6 +89,8 @@
 /* kinds of W frames */
 #define FRAME_WARN_FAILED 'F'
 #define FRAME_WARN_TOO_LARGE 'L'
+#define FRAME_WARN_ROW 'R'
+#define FRAME_WARN_BROKEN 'B'
 
 /* tag and body length */
 #define FRAME_HEADER_LEN 5

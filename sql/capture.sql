@@ -440,8 +440,18 @@ BEGIN
 			IF trouble.ctr_kind = 'L' THEN
 				state := 'broken';
 				large_events := trouble.ctr_count;
-				warnings := warnings || format('%s events were too large and have their key only, the last one at %s.',
-					trouble.ctr_count, trouble.ctr_last);
+				warnings := format('%s events were too large and have their key only, the last one at %s.',
+					trouble.ctr_count, trouble.ctr_last) || warnings;
+			ELSIF trouble.ctr_kind = 'R' THEN
+				state := 'broken';
+				warnings := format('%s events could not be written and have their key only, the last one at %s: %s. Mend that, then capture the table again with argument copy.',
+					trouble.ctr_count, trouble.ctr_last, trouble.ctr_reason)
+					|| warnings;
+			ELSIF trouble.ctr_kind = 'B' THEN
+				state := 'broken';
+				warnings := format('%s changes have no event, the last one at %s: %s. Mend that, then capture the table again with argument copy.',
+					trouble.ctr_count, trouble.ctr_last, trouble.ctr_reason)
+					|| warnings;
 			ELSE
 				failed_rows := trouble.ctr_count;
 				warnings := warnings || format('An expression failed on %s rows, the last time at %s; its field is NULL there.',

@@ -140,12 +140,15 @@ CREATE TABLE pgq.capture_trouble (
 	ctr_kind    text NOT NULL,
 	ctr_count   int8 NOT NULL,
 	ctr_last    timestamptz NOT NULL,
+	ctr_reason  text,
 	PRIMARY KEY (ctr_queue, ctr_table, ctr_kind)
 );
 COMMENT ON TABLE pgq.capture_trouble IS
 	'Counts captured rows whose events lack something; see get_capture_info.';
 COMMENT ON COLUMN pgq.capture_trouble.ctr_kind IS
-	'F: an expression failed and its field is NULL; L: the event was too large and has its key only.';
+	'F: an expression failed and its field is NULL; L: the event was too large and has its key only; R: its row could not be written, and it has its key only; B: the capture could not be decoded, and there is no event.';
+COMMENT ON COLUMN pgq.capture_trouble.ctr_reason IS
+	'What failed the last time, for R and B.';
 
 -- Event tables, so that the plugin can tell which queues a transaction fed
 -- from SQL.

@@ -98,6 +98,8 @@ walk(void *arg)
 			frame_read_warning(&r, &warning);
 			(void) pnstrdup(warning.queue.str, warning.queue.len);
 			(void) pnstrdup(warning.table.str, warning.table.len);
+			if (warning.reason.len > 0)
+				(void) pnstrdup(warning.reason.str, warning.reason.len);
 		}
 		start = r.body_end;
 	}

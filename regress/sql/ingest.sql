@@ -156,7 +156,7 @@ SELECT pgq.ingest('ingest_s', '0/10000600', '0/10000700', pg_temp.frame('E',
 	|| int4send(-1) || int4send(-1) || int4send(-1) || int4send(-1) || int4send(-1)));
 \echo :LAST_ERROR_SQLSTATE
 SELECT pgq.ingest('ingest_s', '0/10000600', '0/10000700', pg_temp.frame('W',
-	int4send(1) || '\xff' || pg_temp.str('t') || 'F' || int8send(1)));
+	int4send(1) || '\xff' || pg_temp.str('t') || 'F' || int8send(1) || int4send(-1)));
 SELECT pgq.ingest('ingest_s', '0/10000600', '0/10000700', pg_temp.frame('W',
 	pg_temp.str('ingest_a') || pg_temp.str('t') || 'X' || int8send(1)));
 SELECT pgq.ingest('ingest_s', '0/10000600', '0/10000700', pg_temp.frame('W',

@@ -81,4 +81,85 @@ is(sql($node, $db, "select pgq.uncapture_table('q', 'sold'::regclass)"),
 sql($node, $db, q{insert into sold values (7, 2, 'f')});
 got('no events after that');
 
+# Who stands for whom in TRUNCATE: each mark has its event as a trigger in its place
+# would have, and one of a part where only a part of its table is truncated.
+sql($node, $db, q{
+	create table r (k int, v int) partition by range (k);
+	create table m partition of r for values from (0) to (10) partition by range (k);
+	create table a partition of m for values from (0) to (5);
+	create table b partition of m for values from (5) to (10);
+	create table o partition of r for values from (10) to (20);
+	create table p (k int);
+	create table c () inherits (p);
+	create table d (k int);
+	select pgq.create_queue('q2'), pgq.register_consumer('q2', 'c');
+});
+
+# Queue and table of each mark, a statement, and the events: queue, table, and
+# whether it is of a part.
+my @truncates = (
+	[ 'q.r', 'r', 'q r' ],
+	[ 'q.r', 'm', 'q m part' ],
+	[ 'q.r', 'a', 'q a part' ],
+	[ 'q.r', 'a, b, o', 'q a part', 'q b part', 'q o part' ],
+	[ 'q.r', 'a, r', 'q r' ],
+	[ 'q.r', 'm, a, o', 'q m part', 'q o part' ],
+	[ 'q.a', 'r', 'q a' ],
+	[ 'q.a', 'm', 'q a' ],
+	[ 'q.a', 'b, o', () ],
+	[ 'q.m', 'r', 'q m' ],
+	[ 'q.m', 'm, o', 'q m' ],
+	[ 'q.r q.a', 'r', 'q r', 'q a' ],
+	[ 'q.r q.a', 'm', 'q m part', 'q a' ],
+	[ 'q.r q.m q.a', 'r', 'q r', 'q m', 'q a' ],
+	[ 'q.r q.m', 'r', 'q r', 'q m' ],
+	[ 'q.r q.m', 'a', 'q a part' ],
+	[ 'q.r q2.m', 'r', 'q r', 'q2 m' ],
+	[ 'q.r q2.m', 'm', 'q m part', 'q2 m' ],
+	[ 'q.r q2.a', 'r', 'q r', 'q2 a' ],
+	[ 'q.r q2.r q2.b', 'r, d', 'q r', 'q2 r', 'q2 b' ],
+	[ 'q.m q2.r', 'a', 'q a part', 'q2 a part' ],
+	[ 'q.r.insert q.a', 'r', 'q a' ],
+	[ 'q.r q.a.insert', 'r', 'q r' ],
+	[ 'q.p q.c', 'p', 'q p', 'q c' ],
+	[ 'q.p', 'p', 'q p' ],
+	[ 'q.c', 'p', 'q c' ],
+	[ 'q.p q.c', 'only p', 'q p' ],
+	[ 'q.d q2.d q.p', 'p, d', 'q p', 'q d', 'q2 d' ]);
+
+foreach my $case (@truncates)
+{
+	my ($marks, $statement, @events) = @$case;
+	my $seen = sub
+	{
+		map { my $q = $_; map { "$q $_" } @{ consume($node, $db, $q, 'c',
+			"concat_ws(' ', replace(ev_extra1, 'public.', ''), case when ev_extra3 = 'partition' then 'part' end)") } }
+			qw(q q2);
+	};
+	my @marks = map { [ split(/\./, $_) ] } split(/ /, $marks);
+
+	sql($node, $db, join(';', map { sprintf("select pgq.capture_table('%s', '%s', 'ops=%s')",
+		$_->[0], $_->[1], $_->[2] // 'insert,truncate') } @marks));
+	sql($node, $db, "truncate $statement");
+	wait_ingest($node, $db);
+	my @got = $seen->();
+	is_deeply([ sort @got ], [ sort @events ], "captured $marks, truncate $statement");
+	sql($node, $db, join(';', map { "select pgq.uncapture_table('$_->[0]', '$_->[1]')" } @marks));
+}
+
+# one that is attached in the transaction that truncates counts, too
+sql($node, $db, q{select pgq.capture_table('q', 'r', 'ops=insert,truncate')});
+sql($node, $db, q{
+	create table late (k int, v int);
+	begin;
+	truncate late;
+	alter table r attach partition late for values from (20) to (30);
+	truncate late;
+	alter table r detach partition late;
+	truncate late;
+	commit});
+wait_ingest($node, $db);
+is_deeply(consume($node, $db, 'q', 'c', "concat_ws('|', ev_extra1, ev_extra3)"),
+	['public.late|partition'], 'a partition counts while it is attached');
+
 done_testing();

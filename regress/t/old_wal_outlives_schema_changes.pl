@@ -33,7 +33,7 @@ sub story
 	return;
 }
 
-$s->query('set client_min_messages = warning');
+$s->query('set client_min_messages = warning; set allow_in_place_tablespaces = on');
 
 my $plain = 'create table t (id int primary key, a text, b int)';
 
@@ -191,6 +191,22 @@ story('stays', $plain, '', [
 	"begin; insert into t values (1); insert into u values (1); insert into t values (2); commit",
 	"select pgq.drop_queue('dropped', true)", "insert into u values (2); insert into t values (3)" ],
 	map { ; "I {\"id\":$_,\"a\":null,\"b\":null}" } 1 .. 3);
+
+# our own tables get new files, and all others, too
+my $n = 0;
+my @own = map { "pgq.$_" } qw(capture event_table secret capture_transaction);
+story('own', 'create table t (id int primary key); create tablespace elsewhere location \'\'', q{},
+	[ map { $n++; ("insert into t values ($n); select pgq.emit_event('own', 'emitted', '$n')", $_) }
+		(map { ; "vacuum full $_" } @own),
+		'cluster pgq.capture using capture_pkey', 'cluster pgq.event_table using event_table_pkey',
+		(map { ; "reindex table concurrently $_" } @own),
+		'alter index pgq.capture_pkey set tablespace elsewhere',
+		(map { ; "alter table $_ set tablespace elsewhere" } @own),
+		'vacuum full', 'reindex system ' . $db, 'reindex database ' . $db,
+		'set allow_in_place_tablespaces = off' ],
+	map { ; "I {\"id\":$_}", "emitted $_" } 1 .. $n);
+$s->query("reindex database $db");
+$s->query('vacuum full');
 
 $s->close;
 my $pgqd = start_pgqd($node, database_list => $db);

@@ -1,0 +1,142 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *		Let what fails for one mark fail for that mark alone.
+ *
+ * An error while decoding would end the stream, and come again whenever that
+ * change is read: nothing that belongs to one mark may do so.  Errors that are
+ * the server's, and not the mark's, go on: being told to stop, a full disk, a
+ * lack of memory.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lwlock.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "event/guard.h"
+
+/* What a reason may take of a frame and of a row. */
+#define REASON_MAX 1000
+
+/* Whether an error says something of the server or the session. */
+static bool
+is_of_server(int sqlerrcode)
+{
+	int category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_OPERATOR_INTERVENTION ||
+		   category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		   sqlerrcode == ERRCODE_IO_ERROR;
+}
+
+/* In PG_CATCH: take the error, or let it go on. */
+static ErrorData *
+take_error(MemoryContext cxt, bool is_row)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(cxt);
+	error = CopyErrorData();
+	if (is_of_server(error->sqlerrcode) &&
+		!(is_row && error->sqlerrcode == ERRCODE_OUT_OF_MEMORY))
+	{
+		FreeErrorData(error);
+		PG_RE_THROW();
+	}
+	FlushErrorState();
+	return error;
+}
+
+/*
+ * Do work that may leave anything behind when it fails: in a subtransaction,
+ * which takes some microseconds.
+ *
+ * Returns NULL, or the error, palloc'd in the current memory context.  What is
+ * palloc'd there stays in either case.  Raises what is the server's fault.
+ */
+ErrorData *
+guard_run(GuardedWork work, void *arg)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		error = take_error(cxt, false);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/*
+ * As guard_run(), for what is done for each row: expressions and output
+ * functions.  An error of theirs leaves no more behind than memory, locks and
+ * references, which the end of the decoded transaction gives back.  A lack of
+ * memory is returned, too: the caller may do with less.
+ */
+ErrorData *
+guard_run_light(GuardedWork work, void *arg)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	PG_TRY();
+	{
+		work(arg);
+	}
+	PG_CATCH();
+	{
+		error = take_error(cxt, true);
+		LWLockReleaseAll();
+		UnlockBuffers();
+		CurrentResourceOwner = owner;
+	}
+	PG_END_TRY();
+	return error;
+}
+
+/*
+ * What an error says, in one line of a length that fits everywhere, and valid
+ * in the database's encoding, though it may quote what is not; palloc'd.
+ */
+char *
+guard_reason(const ErrorData *error)
+{
+	const char *message = error->message ? error->message : "unknown error";
+	char *reason;
+
+	if (error->detail)
+		reason = psprintf("%s (%s)", message, error->detail);
+	else
+		reason = pstrdup(message);
+	for (char *c = reason; *c; c++)
+		if ((unsigned char) *c < ' ')
+			*c = ' ';
+	if (!pg_verifymbstr(reason, strlen(reason), true))
+		for (char *c = reason; *c; c++)
+			if (IS_HIGHBIT_SET(*c))
+				*c = '?';
+	reason[pg_mbcliplen(reason, strlen(reason), REASON_MAX)] = '\0';
+	return reason;
+}
