@@ -46,10 +46,11 @@
 #include "common/clock.h"
 #include "ticker/conn.h"
 #include "ticker/database.h"
-#include "ticker/http.h"
+#include "common/http.h"
 #include "common/log.h"
+#include "common/process.h"
 #include "ticker/report.h"
-#include "ticker/service.h"
+#include "common/service.h"
 #include "ticker/stats.h"
 #include "ticker/trouble.h"
 
@@ -475,22 +476,6 @@ free_databases(Daemon *d)
 }
 
 /*
- * Hold back the signals that the loop handles, or let them come: one that came
- * while there is no handler would end the process where it is.
- */
-void
-daemon_hold_signals(bool on)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(on ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
-}
-
-/*
  * Run until a signal ends it.  Signals are held back at the call and at the
  * return.  config is changed by reloads, which read config_file.
  */
@@ -513,7 +498,7 @@ daemon_run(Config *config, const char *config_file)
 	events[4] = add_timer(&d, service_get_watchdog(), handle_watchdog);
 	if (d.check == NULL)
 		abort();
-	daemon_hold_signals(false);
+	process_hold_signals(false);
 	event_active(d.check, EV_TIMEOUT, 0);
 	open_http(&d);
 	service_notify_ready();
@@ -530,7 +515,7 @@ daemon_run(Config *config, const char *config_file)
 		event_base_loop(d.base, EVLOOP_ONCE);
 	}
 
-	daemon_hold_signals(true);
+	process_hold_signals(true);
 	service_notify_stopping();
 	http_free(d.http);
 	free_databases(&d);

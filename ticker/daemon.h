@@ -14,7 +14,6 @@
 
 #include "ticker/config.h"
 
-extern void daemon_hold_signals(bool on);
 extern void daemon_run(Config *config, const char *config_file);
 
 #endif /* PGQD_DAEMON_H */

@@ -7,8 +7,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PGQD_HTTP_H
-#define PGQD_HTTP_H
+#ifndef PGQ_HTTP_H
+#define PGQ_HTTP_H
 
 #include <event2/event.h>
 
@@ -25,4 +25,4 @@ extern Http *http_create(struct event_base *base, const char *listen,
 						 HttpHandler handler, void *arg, char **error);
 extern void http_free(Http *http);
 
-#endif /* PGQD_HTTP_H */
+#endif /* PGQ_HTTP_H */

@@ -7,7 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "ticker/service.h"
+#include "common/service.h"
 
 #include <stdint.h>
 
@@ -16,7 +16,6 @@
 #endif
 
 #include "common/clock.h"
-#include "ticker/conn.h"
 
 /* Start-up, or a reload, is done. */
 void

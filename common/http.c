@@ -12,7 +12,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "ticker/http.h"
+#include "common/http.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -22,7 +22,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "ticker/conn.h"
 #include "common/utf8.h"
 
 static char *
@@ -138,7 +137,8 @@ run_server(evutil_socket_t fd, short what, void *arg)
 	MHD_run(http->server);
 	if (MHD_get_timeout(http->server, &msec) == MHD_YES)
 	{
-		struct timeval tv = conn_timeval(msec / 1000.0);
+		struct timeval tv = {.tv_sec = (time_t) (msec / 1000),
+							 .tv_usec = (suseconds_t) (msec % 1000 * 1000)};
 
 		event_add(http->timer, &tv);
 	}

@@ -7,8 +7,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PGQD_SERVICE_H
-#define PGQD_SERVICE_H
+#ifndef PGQ_SERVICE_H
+#define PGQ_SERVICE_H
 
 extern void service_notify_ready(void);
 extern void service_notify_reloading(void);
@@ -17,4 +17,4 @@ extern void service_notify_status(const char *status);
 extern void service_notify_alive(void);
 extern double service_get_watchdog(void);
 
-#endif /* PGQD_SERVICE_H */
+#endif /* PGQ_SERVICE_H */
