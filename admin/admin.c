@@ -42,8 +42,10 @@ static const char consume_options[] =
 	"  --once                what is there now, then end\n"
 	"  --count N             end with the batch that brings the Nth event\n"
 	"  --timeout S           end when no event came for S seconds\n"
-	"  --exec CMD            pipe each batch to sh -c CMD; it is finished\n"
-	"                        only if CMD exits with status 0\n"
+	"  --exec CMD            give each batch to sh -c CMD as its input; it is\n"
+	"                        finished only if CMD exits with status 0\n"
+	"  --confirm             and only if CMD writes the last line of its input,\n"
+	"                        {\"end_of_batch\":ID,\"events\":N}, to descriptor 3\n"
 	"  --fields A,B          print these fields only\n"
 	"  --json                print JSON, as it always does\n";
 

@@ -51,6 +51,7 @@ typedef struct Admin
 	long count;     /* 0 = no limit */
 	double timeout; /* seconds, 0 = none */
 	const char *exec;
+	bool confirm;
 	const char *fields;
 } Admin;
 

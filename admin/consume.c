@@ -1,15 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * consume.c
- *		pgqadm consume: a consumer that prints events as JSON lines, or pipes
+ *		pgqadm consume: a consumer that prints events as JSON lines, or gives
  *		each batch to a command.
  *
- * A batch is finished only when its lines were taken: written out without an
- * error, or read by a command that exited with status 0.  Whatever else
- * happens, the batch comes again with the next run.
+ * A batch is read into a file first.  So no transaction is open while its lines
+ * are taken, however long that takes, and a command never sees a part of a
+ * batch.  It is finished only when its lines were taken: written out without an
+ * error, or read by a command that exited with status 0 and, with --confirm, has
+ * given the last line back.  Whatever else happens, the batch comes again.
  *
  * A first SIGINT or SIGTERM lets the batch at hand come to its end; a second
- * one ends the program on the spot.
+ * one ends the program on the spot, and its command with it.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -21,11 +23,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "consumer/libpgq.h"
-#include "common/clock.h"
 #include "admin/admin.h"
+#include "admin/command.h"
+#include "common/clock.h"
+#include "consumer/libpgq.h"
 
 #define PAUSE_MIN_MS 1000
 #define LOOK_DELAY 10 /* seconds without a batch, before pgqd is looked for */
@@ -52,16 +54,16 @@ typedef struct Run
 	PgqConsumer *c;
 	int fields[N_FIELDS]; /* which ones to print, in this order */
 	int nfields;
-	long events;  /* finished so far */
-	int pause_ms; /* after the next failure */
-	bool offline; /* said so already */
-	bool looked;  /* whether pgqd is there */
+	long events;    /* finished so far */
+	int pause_ms;   /* after the next failure */
+	bool connected; /* once */
+	bool offline;   /* said so already */
+	bool looked;    /* whether pgqd is there */
 	double look_at;
 } Run;
 
 static PgqConsumer *wake_target; /* for the signal handler */
 static volatile sig_atomic_t stopping;
-static volatile sig_atomic_t command; /* --exec's process group, 0: none */
 
 static void
 handle_stop(int signo)
@@ -70,9 +72,6 @@ handle_stop(int signo)
 
 	if (stopping)
 	{
-		/* the end of its input is not the end of the batch */
-		if (command > 0)
-			kill(-command, SIGTERM);
 		sigaction(signo, &again, NULL);
 		raise(signo);
 		return;
@@ -147,146 +146,7 @@ choose_fields(Run *run, const char *list)
 			run->fields[run->nfields++] = f;
 }
 
-/* ---- one batch ---- */
-
-/* Writes all events of the batch to out, and counts them. */
-static BatchEnd
-write_batch(Run *run, FILE *out, const PgqEvent *first, long *n)
-{
-	PgqEvent ev = *first;
-	PgqResult rc;
-
-	do
-	{
-		write_event(run, out, &ev);
-		(*n)++;
-
-		/* Nobody reads any more: the rest of the batch can be spared. */
-		if (ferror(out))
-			return BATCH_TAKEN;
-		rc = pgq_next_event(run->c, &ev);
-	} while (rc == PGQ_OK);
-	return rc == PGQ_NONE ? BATCH_TAKEN : BATCH_BROKEN;
-}
-
-/*
- * Starts sh -c CMD, in a process group of its own: so the whole of a pipeline
- * can be stopped, and ^C does not stop it in the middle of a batch.  Returns
- * its standard input, NULL on failure.
- */
-static FILE *
-start_command(const Run *run, pid_t *pid)
-{
-	char batch[32];
-	int fds[2];
-
-	if (pipe(fds) != 0)
-		return NULL;
-	snprintf(batch, sizeof(batch), "%lld", (long long) pgq_batch_id(run->c));
-	fflush(stdout);
-	*pid = fork();
-	if (*pid == 0)
-	{
-		signal(SIGPIPE, SIG_DFL);
-		signal(SIGINT, SIG_DFL);
-		signal(SIGTERM, SIG_DFL);
-		setpgid(0, 0);
-		dup2(fds[0], STDIN_FILENO);
-		close(fds[0]);
-		close(fds[1]);
-		setenv("PGQ_QUEUE", run->queue, 1);
-		setenv("PGQ_CONSUMER", run->consumer, 1);
-		setenv("PGQ_BATCH", batch, 1);
-		execl("/bin/sh", "sh", "-c", run->admin->exec, (char *) NULL);
-		_exit(127);
-	}
-	close(fds[0]);
-	if (*pid < 0)
-	{
-		close(fds[1]);
-		return NULL;
-	}
-	setpgid(*pid, *pid); /* whoever comes first */
-	command = *pid;
-	return fdopen(fds[1], "w");
-}
-
-/* Pipes the batch to the command; its exit status decides. */
-static BatchEnd
-pipe_batch(Run *run, const PgqEvent *first, long *n)
-{
-	pid_t pid;
-	FILE *out = start_command(run, &pid);
-	BatchEnd end;
-	int status;
-
-	if (out == NULL)
-	{
-		admin_warn("could not start the command: %s", strerror(errno));
-		return BATCH_REFUSED;
-	}
-	end = write_batch(run, out, first, n);
-
-	/*
-	 * A command that must not see the end of a batch cut short is stopped
-	 * before its input ends.
-	 */
-	if (end == BATCH_BROKEN)
-		kill(-pid, SIGTERM);
-	fclose(out);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	command = 0;
-	if (end != BATCH_TAKEN || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
-		return end;
-	if (WIFSIGNALED(status))
-		admin_warn("command was ended by signal %d; batch %lld stays open",
-				   WTERMSIG(status), (long long) pgq_batch_id(run->c));
-	else
-		admin_warn("command exited with status %d; batch %lld stays open",
-				   WEXITSTATUS(status), (long long) pgq_batch_id(run->c));
-	return BATCH_REFUSED;
-}
-
-/* Prints the batch.  Output that cannot be written ends the program. */
-static BatchEnd
-print_batch(Run *run, const PgqEvent *first, long *n)
-{
-	BatchEnd end = write_batch(run, stdout, first, n);
-
-	if (fflush(stdout) != 0 || ferror(stdout))
-	{
-		int save_errno = errno;
-
-		pgq_close(run->c);
-		admin_fail("The batch was not finished; its events come again.",
-				   "could not write output: %s", strerror(save_errno));
-	}
-	return end;
-}
-
-/* Handles the open batch and finishes it; *n becomes its count of events. */
-static BatchEnd
-do_batch(Run *run, long *n)
-{
-	PgqEvent ev;
-	PgqResult rc = pgq_next_event(run->c, &ev);
-	BatchEnd end = BATCH_TAKEN;
-
-	*n = 0;
-	if (rc == PGQ_OK)
-		end = run->admin->exec ? pipe_batch(run, &ev, n)
-							   : print_batch(run, &ev, n);
-	else if (rc != PGQ_NONE)
-		end = BATCH_BROKEN;
-	if (end == BATCH_TAKEN && pgq_finish(run->c) != PGQ_OK)
-		end = BATCH_BROKEN;
-	if (end == BATCH_REFUSED)
-		pgq_abandon(run->c);
-	return end;
-}
-
-/* ---- the loop ---- */
+/* ---- trouble ---- */
 
 /* Trouble that passes: conflicts, resources, a cancelled statement. */
 static bool
@@ -349,11 +209,199 @@ handle_trouble(Run *run)
 		return;
 	}
 	if (!run->offline)
-		admin_warn("connection lost: %s", pgq_error(run->c));
+		admin_warn(run->connected ? "connection lost: %s" : "%s; trying again",
+				   pgq_error(run->c));
 	run->offline = true;
 	if (pgq_wait(run->c, PAUSE_MAX_MS) == PGQ_ERROR)
 		fail_with_server_error(run);
 }
+
+/* The server answers: say so, if it was said that it does not. */
+static void
+note_connection(Run *run)
+{
+	if (run->offline)
+		admin_warn(run->connected ? "connected again" : "connected");
+	run->offline = false;
+	run->connected = true;
+}
+
+/* ---- one batch ---- */
+
+/*
+ * Reads all events of the batch into a file, and counts them.  Returns the file,
+ * or NULL with *end: why not.
+ */
+static FILE *
+read_batch(Run *run, const PgqEvent *first, long *n, BatchEnd *end)
+{
+	FILE *file = command_make_file();
+	PgqEvent ev = *first;
+	PgqResult rc = PGQ_OK;
+
+	while (file != NULL && rc == PGQ_OK && !ferror(file))
+	{
+		write_event(run, file, &ev);
+		(*n)++;
+		rc = pgq_next_event(run->c, &ev);
+	}
+	if (file == NULL || ferror(file) || fflush(file) != 0)
+	{
+		admin_warn("could not write the batch to a file: %s\n"
+				   "hint: Environment variable TMPDIR names its folder.",
+				   strerror(errno));
+		*end = BATCH_REFUSED;
+	}
+	else if (rc == PGQ_NONE && pgq_detach(run->c) == PGQ_OK)
+		return file;
+	else
+		*end = BATCH_BROKEN;
+	if (file != NULL)
+		fclose(file);
+	return NULL;
+}
+
+/* The line behind a batch's events, with --confirm. */
+static void
+make_end_line(char *line, size_t size, long long batch, long n)
+{
+	snprintf(line, size, "{\"end_of_batch\":%lld,\"events\":%ld}\n", batch, n);
+}
+
+/* Is the end line all that the command has answered? */
+static bool
+is_confirmed(FILE *answer, const char *line)
+{
+	char buf[128];
+	size_t len;
+
+	rewind(answer);
+	len = fread(buf, 1, sizeof(buf), answer);
+	return len == strlen(line) && memcmp(buf, line, len) == 0;
+}
+
+static void
+set_variable(const char *name, const char *format, long long number)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), format, number);
+	setenv(name, text, 1);
+}
+
+/* Runs the command on the batch; its exit status decides, and its answer. */
+static BatchEnd
+pipe_batch(Run *run, FILE *file, long n)
+{
+	long long batch = pgq_batch_id(run->c);
+	FILE *answer = NULL;
+	BatchEnd end = BATCH_REFUSED;
+	char line[128];
+	bool ran;
+	int status;
+
+	setenv("PGQ_QUEUE", run->queue, 1);
+	setenv("PGQ_CONSUMER", run->consumer, 1);
+	set_variable("PGQ_BATCH", "%lld", batch);
+	set_variable("PGQ_EVENTS", "%lld", n);
+	if (run->admin->confirm)
+	{
+		make_end_line(line, sizeof(line), batch, n);
+		fputs(line, file);
+		answer = command_make_file();
+	}
+	ran = (answer != NULL || !run->admin->confirm) &&
+		  command_run(run->admin->exec, file, answer, &status);
+	if (!ran)
+		admin_warn("could not start the command: %s", strerror(errno));
+	else if (WIFSIGNALED(status))
+		admin_warn("command was ended by signal %d; batch %lld stays open",
+				   WTERMSIG(status), batch);
+	else if (WEXITSTATUS(status) != 0)
+		admin_warn("command exited with status %d; batch %lld stays open",
+				   WEXITSTATUS(status), batch);
+	else if (answer != NULL && !is_confirmed(answer, line))
+		admin_warn("command did not confirm batch %lld, which stays open\n"
+				   "hint: With --confirm it has to write the last line of its "
+				   "input to descriptor %d.",
+				   batch, COMMAND_ANSWER_FD);
+	else
+		end = BATCH_TAKEN;
+	if (answer != NULL)
+		fclose(answer);
+	return end;
+}
+
+/* Prints the batch.  Output that cannot be written ends the program. */
+static void
+print_batch(Run *run, FILE *file)
+{
+	char buf[65536];
+	size_t len;
+
+	rewind(file);
+	while ((len = fread(buf, 1, sizeof(buf), file)) > 0 &&
+		   fwrite(buf, 1, len, stdout) == len)
+		;
+	if (ferror(file) || fflush(stdout) != 0 || ferror(stdout))
+	{
+		int save_errno = errno;
+
+		pgq_close(run->c);
+		admin_fail("The batch was not finished; its events come again.",
+				   "could not write output: %s", strerror(save_errno));
+	}
+}
+
+/* Has the batch, whose lines were taken, finished; as long as that may pass. */
+static BatchEnd
+finish_batch(Run *run)
+{
+	PgqResult rc;
+
+	while ((rc = pgq_finish(run->c)) != PGQ_OK && pgq_batch_id(run->c) != 0 &&
+		   !stopping)
+		handle_trouble(run);
+	if (rc == PGQ_OK)
+	{
+		note_connection(run);
+		return BATCH_TAKEN;
+	}
+	if (stopping && pgq_batch_id(run->c) != 0)
+		fail_with_server_error(run);
+	return BATCH_BROKEN;
+}
+
+/* Handles the open batch and finishes it; *n becomes its count of events. */
+static BatchEnd
+do_batch(Run *run, long *n)
+{
+	PgqEvent ev;
+	PgqResult rc = pgq_next_event(run->c, &ev);
+	BatchEnd end = BATCH_TAKEN;
+
+	*n = 0;
+	if (rc == PGQ_OK)
+	{
+		FILE *file = read_batch(run, &ev, n, &end);
+
+		if (file != NULL && run->admin->exec)
+			end = pipe_batch(run, file, *n);
+		else if (file != NULL)
+			print_batch(run, file);
+		if (file != NULL)
+			fclose(file);
+	}
+	else if (rc != PGQ_NONE)
+		end = BATCH_BROKEN;
+	if (end == BATCH_TAKEN)
+		end = finish_batch(run);
+	if (end == BATCH_REFUSED)
+		pgq_abandon(run->c);
+	return end;
+}
+
+/* ---- the loop ---- */
 
 /* Milliseconds that a wait may take, -1 = any; 0 when --timeout is over. */
 static int
@@ -420,11 +468,7 @@ consume_loop(Run *run)
 		long n;
 
 		if (rc == PGQ_OK || rc == PGQ_NONE)
-		{
-			if (run->offline)
-				admin_warn("connected again");
-			run->offline = false;
-		}
+			note_connection(run);
 		if (rc == PGQ_OK)
 		{
 			end = do_batch(run, &n);
@@ -478,15 +522,19 @@ admin_consume(Admin *a, int argc, char **argv)
 			   .pause_ms = PAUSE_MIN_MS,
 			   .look_at = clock_seconds() + LOOK_DELAY};
 
+	if (a->confirm && a->exec == NULL)
+		admin_fail(NULL, "option --confirm needs --exec");
 	choose_fields(&run, a->fields);
 	catch_signals();
 	run.c = pgq_open(a->conninfo, run.queue, run.consumer,
 					 a->do_register ? PGQ_REGISTER : 0);
 	if (run.c == NULL)
 		admin_fail(NULL, "out of memory");
-	if (pgq_status(run.c) != PGQ_OK)
-		fail_with_server_error(&run);
 	wake_target = run.c;
+	if (pgq_status(run.c) == PGQ_OK)
+		run.connected = true;
+	else
+		handle_trouble(&run);
 	consume_loop(&run);
 	wake_target = NULL;
 	pgq_close(run.c);

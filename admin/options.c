@@ -27,6 +27,7 @@ enum LongOption
 	OPT_COUNT,
 	OPT_EXEC,
 	OPT_TIMEOUT,
+	OPT_CONFIRM,
 	OPT_FIELDS,
 	OPT_JSON,
 	OPT_WITHOUT_COPY,
@@ -57,6 +58,7 @@ static const struct option long_options[] = {
 	{"count", required_argument, NULL, OPT_COUNT},
 	{"exec", required_argument, NULL, OPT_EXEC},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
+	{"confirm", no_argument, NULL, OPT_CONFIRM},
 	{"fields", required_argument, NULL, OPT_FIELDS},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"without-copy", no_argument, NULL, OPT_WITHOUT_COPY},
@@ -189,6 +191,9 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			break;
 		case OPT_EXEC:
 			a->exec = optarg;
+			break;
+		case OPT_CONFIRM:
+			a->confirm = true;
 			break;
 		case OPT_FIELDS:
 			a->fields = optarg;

@@ -200,7 +200,7 @@ pgq_next_event(PgqConsumer *c, PgqEvent *ev)
 
 	if (c->batch_id == 0)
 		return no_batch(c);
-	rc = next_row(c);
+	rc = c->detached ? PGQ_NONE : next_row(c);
 	if (rc == PGQ_NONE)
 		return libpgq_done(c, PGQ_NONE);
 	if (rc != PGQ_OK)
@@ -237,6 +237,8 @@ pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds)
 	snprintf(wait, sizeof(wait), "%d", seconds);
 	if (!libpgq_keep_page(c))
 		return give_up(c);
+	if (libpgq_connect(c) != PGQ_OK)
+		return c->status;
 	res = libpgq_query(c,
 					   "select pgq.event_retry($1::bigint, $2::bigint, "
 					   "$3::integer)",
@@ -247,6 +249,55 @@ pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds)
 	return libpgq_done(c, PGQ_OK);
 }
 
+/* Commits what is in the transaction; false, with the failure noted, if not. */
+static bool
+commit(PgqConsumer *c)
+{
+	PGresult *res = libpgq_query(c, "commit", 0, NULL);
+	bool committed;
+
+	if (res == NULL)
+		return false;
+	committed = strcmp(PQcmdStatus(res), "COMMIT") == 0;
+	PQclear(res);
+	if (!committed)
+		libpgq_fail(c, PGQ_ERROR, "25P02",
+					"the batch's transaction was rolled back");
+	return committed;
+}
+
+PgqResult
+pgq_detach(PgqConsumer *c)
+{
+	PGresult *res;
+
+	if (c->batch_id == 0)
+		return no_batch(c);
+	if (c->detached)
+		return libpgq_done(c, PGQ_OK);
+	if (c->in_page && c->kept == NULL)
+		while ((res = PQgetResult(c->conn)) != NULL)
+			PQclear(res);
+	libpgq_forget_rows(c);
+	if (!commit(c))
+		return give_up(c);
+	c->detached = true;
+	return libpgq_done(c, PGQ_OK);
+}
+
+/* After pgq_finish() failed: a batch without a transaction stays open. */
+static PgqResult
+refuse_finish(PgqConsumer *c)
+{
+	if (!c->detached)
+		return give_up(c);
+	if (c->status == PGQ_ERROR)
+		c->finish_sent = false;
+	if (c->conn != NULL && PQtransactionStatus(c->conn) != PQTRANS_IDLE)
+		PQclear(PQexec(c->conn, "rollback"));
+	return c->status;
+}
+
 PgqResult
 pgq_finish(PgqConsumer *c)
 {
@@ -254,11 +305,16 @@ pgq_finish(PgqConsumer *c)
 	const char *params[1] = {batch};
 	PGresult *res;
 	bool ours;
-	bool committed;
 
 	if (c->batch_id == 0)
 		return no_batch(c);
+	if (libpgq_connect(c) != PGQ_OK)
+		return c->status;
 	snprintf(batch, sizeof(batch), "%lld", (long long) c->batch_id);
+
+	/* Finished by a first try whose answer was lost, it is no longer open. */
+	ours = c->finish_sent;
+	c->finish_sent = true;
 
 	/*
 	 * Where nothing of the caller's is in the transaction, a crash of the
@@ -272,8 +328,8 @@ pgq_finish(PgqConsumer *c)
 							 "'off', true)",
 					   1, params);
 	if (res == NULL)
-		return give_up(c);
-	ours = strcmp(PQgetvalue(res, 0, 0), "1") == 0;
+		return refuse_finish(c);
+	ours = ours || strcmp(PQgetvalue(res, 0, 0), "1") == 0;
 	PQclear(res);
 	if (!ours)
 	{
@@ -281,18 +337,12 @@ pgq_finish(PgqConsumer *c)
 					"the batch is no longer open: "
 					"another session of this consumer finished it, or its "
 					"position was moved");
-		return give_up(c);
+		pgq_abandon(c);
+		return PGQ_ERROR;
 	}
-
-	res = libpgq_query(c, "commit", 0, NULL);
+	if (PQtransactionStatus(c->conn) != PQTRANS_IDLE && !commit(c))
+		return refuse_finish(c);
 	libpgq_forget_batch(c);
-	if (res == NULL)
-		return c->status;
-	committed = strcmp(PQcmdStatus(res), "COMMIT") == 0;
-	PQclear(res);
-	if (!committed)
-		return libpgq_fail(c, PGQ_ERROR, "25P02",
-						   "the batch's transaction was rolled back");
 	return libpgq_done(c, PGQ_OK);
 }
 
@@ -301,10 +351,9 @@ pgq_abandon(PgqConsumer *c)
 {
 	PGresult *res;
 
-	if (c->conn == NULL ||
-		(c->batch_id == 0 && PQtransactionStatus(c->conn) == PQTRANS_IDLE))
-		return;
 	libpgq_forget_batch(c);
+	if (c->conn == NULL || PQtransactionStatus(c->conn) == PQTRANS_IDLE)
+		return;
 
 	/* The reason for giving up matters more than how this goes. */
 	res = PQexec(c->conn, "rollback");

@@ -29,11 +29,16 @@ struct PgqConsumer
 	bool listening;   /* LISTEN is on */
 	bool notified;    /* a notice came on this connection, so the
 								 * server's daemon does send them */
-	int64_t retry_at; /* when to connect again, ms, monotonic */
-	int backoff_ms;   /* the pause after the next failure */
+	bool was_connected; /* once, so that what is refused now may pass */
+	int64_t retry_at;   /* when to connect again, ms, monotonic */
+	int backoff_ms;     /* the longest pause after the next failure */
+	unsigned seed;      /* of the pauses' jitter */
 	int wake_pipe[2]; /* pgq_wake() writes, pgq_wait() polls */
 
 	int64_t batch_id; /* 0 = no batch is open */
+	bool detached;    /* the batch is open without a transaction, and stays so
+								 * when the connection is lost */
+	bool finish_sent; /* no answer to finishing it has come */
 	PGresult *row;    /* the event given last */
 	bool in_page;     /* a page's query is still running */
 	int page_rows;    /* rows asked for, and come so far */
@@ -85,5 +90,17 @@ extern PGQ_HIDDEN void libpgq_disconnect(PgqConsumer *c);
 
 /* Forgets the open batch, without a word to the server. */
 extern PGQ_HIDDEN void libpgq_forget_batch(PgqConsumer *c);
+
+/* Forgets what was read of the open batch; nothing of it may be under way. */
+extern PGQ_HIDDEN void libpgq_forget_rows(PgqConsumer *c);
+
+/*
+ * After connecting with these parameters of PQconnectdbParams() has failed: will
+ * it fail again until somebody mends it?  Asks the server.  sqlstate, 6 bytes,
+ * gets the server's, or "".
+ */
+extern PGQ_HIDDEN bool libpgq_is_refused(const char *const *keys,
+										 const char *const *vals,
+										 char *sqlstate);
 
 #endif /* LIBPGQ_INTERNAL_H */

@@ -5,7 +5,8 @@
  *
  * A session that listens before it first asks for a batch cannot miss a tick:
  * a notice that comes between the question and the wait is in the socket when
- * the wait begins.  A notice may still be lost on the server's side (they are
+ * the wait begins, or in libpq's list if it came with the answer, so the wait
+ * looks there before it sleeps.  A notice may still be lost on the server's side (they are
  * sent after the tick, in a transaction of their own), so a wait always ends
  * after a while and the caller looks for himself.
  *
@@ -123,7 +124,7 @@ pgq_sqlstate(const PgqConsumer *c)
 /* ---- statements ---- */
 
 void
-libpgq_forget_batch(PgqConsumer *c)
+libpgq_forget_rows(PgqConsumer *c)
 {
 	PQclear(c->row);
 	c->row = NULL;
@@ -133,23 +134,51 @@ libpgq_forget_batch(PgqConsumer *c)
 	c->kept = NULL;
 	c->kept_next = c->kept_count = 0;
 	c->in_page = false;
+}
+
+void
+libpgq_forget_batch(PgqConsumer *c)
+{
+	libpgq_forget_rows(c);
 	c->batch_id = 0;
+	c->detached = false;
+	c->finish_sent = false;
+}
+
+/* Many consumers lose a server at once, and must not come back at once. */
+static void
+set_retry_time(PgqConsumer *c)
+{
+	c->retry_at = now_ms() + c->backoff_ms / 2 +
+				  rand_r(&c->seed) % (c->backoff_ms / 2 + 1);
+	c->backoff_ms *= 2;
+	if (c->backoff_ms > BACKOFF_MAX_MS)
+		c->backoff_ms = BACKOFF_MAX_MS;
 }
 
 void
 libpgq_disconnect(PgqConsumer *c)
 {
-	libpgq_forget_batch(c);
+	if (c->detached)
+		libpgq_forget_rows(c);
+	else
+		libpgq_forget_batch(c);
 	if (c->conn == NULL)
 		return;
 	PQfinish(c->conn);
 	c->conn = NULL;
 	c->listening = false;
 	c->notified = false;
-	c->retry_at = now_ms() + c->backoff_ms;
-	c->backoff_ms *= 2;
-	if (c->backoff_ms > BACKOFF_MAX_MS)
-		c->backoff_ms = BACKOFF_MAX_MS;
+	set_retry_time(c);
+}
+
+/* A standby that a failover will make the primary, or has made of it. */
+static bool
+is_standby(PgqConsumer *c)
+{
+	const char *standby = PQparameterStatus(c->conn, "in_hot_standby");
+
+	return standby != NULL && strcmp(standby, "on") == 0;
 }
 
 PgqResult
@@ -166,9 +195,14 @@ libpgq_note_failure(PgqConsumer *c, PGresult *res)
 	{
 		const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
-		note(c, PGQ_ERROR, sqlstate,
+		/* read only: a pooler has led us to a standby, and may do better */
+		bool lost = sqlstate != NULL && strcmp(sqlstate, "25006") == 0;
+
+		note(c, lost ? PGQ_LOST : PGQ_ERROR, sqlstate,
 			 primary ? primary : PQerrorMessage(c->conn),
 			 PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+		if (lost)
+			libpgq_disconnect(c);
 	}
 	PQclear(res);
 	return c->status;
@@ -214,6 +248,7 @@ prepare_session(PgqConsumer *c)
 					   "('default_transaction_read_only', 'off'), "
 					   "('transaction_timeout', '0'), "
 					   "('idle_session_timeout', '0'), "
+					   "('client_connection_check_interval', '2s'), "
 					   "('idle_in_transaction_session_timeout', '0')) "
 					   "v(name, value) "
 					   "where s.name operator(pg_catalog.=) v.name",
@@ -264,22 +299,19 @@ prepare_session(PgqConsumer *c)
 	return libpgq_done(c, PGQ_OK);
 }
 
-PgqResult
-libpgq_connect(PgqConsumer *c)
+/*
+ * Puts the parameters of the connection, at most CONNECT_KEYS with the NULL at
+ * their end, into keys and vals.  Later ones win: what conninfo says beats those
+ * before it.
+ */
+#define CONNECT_KEYS 10
+
+static void
+list_parameters(PgqConsumer *c, const char *appname, const char **keys,
+				const char **vals)
 {
-	const char *keys[10];
-	const char *vals[10];
 	int n = 0;
-	char appname[64];
-	PgqResult rc;
 
-	if (c->conn != NULL)
-		return PGQ_OK;
-	if (now_ms() < c->retry_at)
-		return c->status = PGQ_LOST;
-
-	/* Later entries win: what conninfo says beats those before it. */
-	snprintf(appname, sizeof(appname), "pgq consumer %s", c->consumer);
 	keys[n] = "fallback_application_name";
 	vals[n++] = appname;
 
@@ -301,28 +333,71 @@ libpgq_connect(PgqConsumer *c)
 		keys[n] = "connect_timeout";
 		vals[n++] = "10";
 	}
+	if (getenv("PGTARGETSESSIONATTRS") == NULL)
+	{
+		keys[n] = "target_session_attrs";
+		vals[n++] = "primary";
+	}
 	keys[n] = "dbname";
 	vals[n++] = c->conninfo;
 	keys[n] = "client_encoding";
 	vals[n++] = "UTF8";
 	keys[n] = NULL;
 	vals[n] = NULL;
+}
 
+/*
+ * Notes why connecting has failed.  Whoever was connected before goes on trying,
+ * whatever the reason: the server may be in the middle of a failover.
+ */
+static PgqResult
+note_no_connection(PgqConsumer *c, const char *const *keys,
+				   const char *const *vals)
+{
+	char sqlstate[6] = "";
+	bool refused = !c->was_connected && c->conn != NULL &&
+				   libpgq_is_refused(keys, vals, sqlstate);
+
+	libpgq_fail(c, refused ? PGQ_ERROR : PGQ_LOST, sqlstate,
+				c->conn ? PQerrorMessage(c->conn) : "out of memory");
+	if (c->conn == NULL)
+		set_retry_time(c);
+	libpgq_disconnect(c);
+	return c->status;
+}
+
+PgqResult
+libpgq_connect(PgqConsumer *c)
+{
+	const char *keys[CONNECT_KEYS];
+	const char *vals[CONNECT_KEYS];
+	char appname[64];
+	PgqResult rc;
+
+	if (c->conn != NULL)
+		return PGQ_OK;
+	if (now_ms() < c->retry_at)
+		return c->status = PGQ_LOST;
+
+	snprintf(appname, sizeof(appname), "pgq consumer %s", c->consumer);
+	list_parameters(c, appname, keys, vals);
 	c->conn = PQconnectdbParams(keys, vals, 1);
 	if (PQstatus(c->conn) != CONNECTION_OK)
-	{
-		rc = libpgq_fail(c, PGQ_LOST, NULL,
-						 c->conn ? PQerrorMessage(c->conn) : "out of memory");
-		if (c->conn == NULL)
-			c->retry_at = now_ms() + c->backoff_ms;
-		libpgq_disconnect(c);
-		return rc;
-	}
+		return note_no_connection(c, keys, vals);
 	PQsetNoticeReceiver(c->conn, drop_notice, NULL);
 
+	if (is_standby(c))
+	{
+		libpgq_fail(c, PGQ_LOST, "25006", "the server is a standby");
+		libpgq_disconnect(c);
+		return PGQ_LOST;
+	}
 	rc = prepare_session(c);
 	if (rc == PGQ_OK)
+	{
 		c->backoff_ms = BACKOFF_MIN_MS;
+		c->was_connected = true;
+	}
 	else
 	{
 		/* Nothing was lost: the caller may mend it and try again at once. */
@@ -346,6 +421,7 @@ pgq_open(const char *conninfo, const char *queue, const char *consumer,
 	c->consumer = strdup(consumer);
 	c->must_register = (flags & PGQ_REGISTER) != 0;
 	c->backoff_ms = BACKOFF_MIN_MS;
+	c->seed = (unsigned) now_ms() ^ (unsigned) getpid() << 16;
 	c->wake_pipe[0] = c->wake_pipe[1] = -1;
 	if (c->conninfo == NULL || c->queue == NULL || c->consumer == NULL)
 	{
@@ -383,6 +459,12 @@ pgq_connection(PgqConsumer *c)
 {
 	c->borrowed = true;
 	return libpgq_keep_page(c) ? c->conn : NULL;
+}
+
+int
+pgq_backend_pid(const PgqConsumer *c)
+{
+	return c->conn ? PQbackendPID(c->conn) : 0;
 }
 
 /* ---- waiting ---- */
@@ -460,7 +542,7 @@ pgq_wait(PgqConsumer *c, int timeout_ms)
 
 	if (timeout_ms >= 0)
 		until = now_ms() + timeout_ms;
-	if (c->batch_id != 0)
+	if (c->batch_id != 0 && !c->detached)
 		return libpgq_fail(c, PGQ_ERROR, "55000",
 						   "a batch is open: finish or abandon it first");
 

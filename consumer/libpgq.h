@@ -39,7 +39,9 @@
  * some hundred events at once.
  *
  * Lost connections are made again by pgq_next_batch() and pgq_wait(), after
- * pauses that grow from 0.2 s to 15 s.  That a server is gone without a word
+ * pauses that grow to 15 s and differ from one consumer to the next.  A standby
+ * counts as no connection: it may be the primary soon, or another host be it.
+ * That a server is gone without a word
  * is noticed in two minutes, unless the connect string has other keepalives and
  * another tcp_user_timeout.  The library never prints, never exits
  * and installs no signal handler.  A PgqConsumer belongs to one thread at a
@@ -118,8 +120,9 @@ extern "C"
 								 const char *consumer, int flags);
 
 	/*
- * Returns what pgq_open() came to: PGQ_OK; PGQ_LOST, no connection; PGQ_ERROR,
- * the server refused (no extension pgq, unknown queue, missing rights).
+ * Returns what pgq_open() came to: PGQ_OK; PGQ_LOST, no connection, which may
+ * pass; PGQ_ERROR, refused until somebody mends it (wrong password, no such
+ * database, bad connect string, no extension pgq, unknown queue, missing rights).
  * Later: the outcome of the last call that may fail.
  */
 	extern PgqResult pgq_status(const PgqConsumer *c);
@@ -175,6 +178,22 @@ extern "C"
 	extern PgqResult pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds);
 
 	/*
+ * Ends the transaction in which the batch is read, and keeps the batch open: for
+ * work that takes long, so that no transaction is held meanwhile.  To be called
+ * when the events have been read; pgq_next_event() gives no more.  Work done
+ * through pgq_connection() so far is committed, without finishing the batch.
+ *
+ * From then on the batch outlives a lost connection: when pgq_finish() returns
+ * PGQ_LOST, call pgq_wait(), then pgq_finish() again.  After PGQ_ERROR it may be
+ * called again, too, as long as pgq_batch_id() is not 0.  pgq_retry() takes
+ * effect at once.
+ *
+ * Returns PGQ_OK, also if it was called before; PGQ_LOST and PGQ_ERROR, the
+ * batch comes again.
+ */
+	extern PgqResult pgq_detach(PgqConsumer *c);
+
+	/*
  * Finishes the open batch and commits: its events will not come again.
  * Events that were not read count as done too.  While pgq_connection() was
  * never asked for, the commit does not wait for the server's disk: the batch
@@ -202,6 +221,12 @@ extern "C"
  * end.  When a statement of his fails, only pgq_abandon() leads on.
  */
 	extern PGconn *pgq_connection(PgqConsumer *c);
+
+	/*
+ * Returns the id of the server's process that serves the connection, 0 without
+ * a connection: to find what it does in pg_stat_activity.
+ */
+	extern int pgq_backend_pid(const PgqConsumer *c);
 
 	/*
  * The last failure: its message (never NULL, "" if there was none), the

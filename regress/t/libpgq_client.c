@@ -10,12 +10,15 @@
  * whose data is "die" ends the program before the batch is finished.
  * MODE "misuse" calls things out of turn.  Both end when no batch is there.
  * MODE "session" prints after what time a silent server counts as gone.
+ * MODE "notice" waits for a notice that was read with another answer.
+ * MODE "detach" loses its connection between reading a batch and finishing it.
  *
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <libpgq.h>
 
@@ -103,6 +106,60 @@ session(PgqConsumer *c)
 	return 0;
 }
 
+static int
+notice(PgqConsumer *c)
+{
+	struct timespec before;
+	struct timespec after;
+	double took;
+
+	while (pgq_next_batch(c) == PGQ_OK)
+		if (pgq_finish(c) != PGQ_OK)
+			return fail(c, "finish");
+	PQclear(PQexec(pgq_connection(c), "select pg_notify("
+									  "pgq.tick_channel('q'), '1')"));
+	/* the notice is read with this answer */
+	if (pgq_next_batch(c) != PGQ_NONE)
+		return fail(c, "batch");
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	if (pgq_wait(c, 60000) != PGQ_OK)
+		return fail(c, "wait");
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	took = (double) (after.tv_sec - before.tv_sec) +
+		   (double) (after.tv_nsec - before.tv_nsec) / 1e9;
+	printf(took < 0.5 ? "woken\n" : "late: %.1f s\n", took);
+	pgq_close(c);
+	return 0;
+}
+
+static int
+detach(PgqConsumer *c)
+{
+	PgqEvent ev;
+	char sql[64];
+
+	if (pgq_next_batch(c) != PGQ_OK || pgq_next_event(c, &ev) != PGQ_OK)
+		return fail(c, "batch");
+	if (pgq_detach(c) != PGQ_OK || pgq_detach(c) != PGQ_OK)
+		return fail(c, "detach");
+	if (pgq_next_event(c, &ev) != PGQ_NONE)
+		return fail(c, "event after detach");
+	if (PQtransactionStatus(pgq_connection(c)) != PQTRANS_IDLE)
+		return fail(c, "transaction");
+	snprintf(sql, sizeof(sql), "select pg_terminate_backend(%d)",
+			 pgq_backend_pid(c));
+	PQclear(PQexec(pgq_connection(c), sql));
+	if (pgq_finish(c) != PGQ_LOST || pgq_batch_id(c) == 0)
+		return fail(c, "finish without a connection");
+	while (pgq_wait(c, 1000) == PGQ_LOST)
+		;
+	if (pgq_finish(c) != PGQ_OK || pgq_batch_id(c) != 0)
+		return fail(c, "finish");
+	pgq_close(c);
+	puts("ok");
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -117,5 +174,9 @@ main(int argc, char **argv)
 		return fail(c, "open");
 	if (strcmp(argv[4], "session") == 0)
 		return session(c);
+	if (strcmp(argv[4], "notice") == 0)
+		return notice(c);
+	if (strcmp(argv[4], "detach") == 0)
+		return detach(c);
 	return strcmp(argv[4], "copy") == 0 ? copy(c) : misuse(c);
 }
