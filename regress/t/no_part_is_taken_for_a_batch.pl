@@ -4,6 +4,8 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
 use PgqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -185,6 +187,15 @@ like(once('--confirm', '--exec', 'cat >/dev/null; echo yes >&3'),
 is(once('--confirm', '--exec', $loop), '0', 'the whole is');
 is(counted('confirm'), "$events of $events\n", 'with the number of its events');
 ok(!is_open(), 'and the batch is finished');
+
+# as the manual has it
+my ($shown) = slurp("$FindBin::RealBin/../../doc/pgqadm.md") =~
+  /^```\n(while read -r line; do\n.*?\ndone\n)```$/ms;
+produce(7);
+is(once('--confirm', '--exec', "cd $dir; $shown"), '0',
+	'the loop in the manual confirms');
+is(scalar(() = slurp("$dir/orders.log") =~ /^\{"ev_id":/mg), 7,
+	'after all of the batch');
 like(once('--confirm'), qr/option --confirm needs --exec/,
 	'who prints has nobody to confirm');
 
