@@ -29,6 +29,7 @@
 #include "queue/row_batch.h"
 #include "capture/slot.h"
 #include "queue/target.h"
+#include "queue/tick.h"
 
 PG_FUNCTION_INFO_V1(pgq_ingest);
 
@@ -41,6 +42,9 @@ typedef struct KnownFate
 
 /* Events that this transaction has written since the position. */
 static int64 ingest_pending;
+
+/* Where in the WAL the events of the next E frame come from, if that is told. */
+static XLogRecPtr ingest_place;
 
 /* A frame whose end comes with a later call of the transaction, or NULL. */
 static StringInfo ingest_rest;
@@ -79,6 +83,17 @@ check_position(const char *slot, XLogRecPtr from)
 	return events;
 }
 
+/*
+ * Is the queue younger than the events that are read?  Then they are of another
+ * one that had its name, and go where that one went.
+ */
+static bool
+is_younger(const Queue *queue)
+{
+	return ingest_place != InvalidXLogRecPtr &&
+		   ingest_place < queue->created_lsn && tick_queue_is_ours(queue);
+}
+
 /* The batch for a queue; NULL, if there is no such queue. */
 static RowBatch *
 find_batch(List **batches, const EventField *queue)
@@ -87,7 +102,7 @@ find_batch(List **batches, const EventField *queue)
 	ListCell *lc;
 	RowBatch *batch;
 
-	if (target == NULL)
+	if (target == NULL || is_younger(&target->queue))
 		return NULL;
 	foreach(lc, *batches)
 	{
@@ -192,6 +207,8 @@ write_frames(const char *frames, Size len)
 		CHECK_FOR_INTERRUPTS();
 		if (tag == FRAME_EVENTS || tag == FRAME_HELD)
 			written += write_events(&reader, &batches, &fates);
+		else if (tag == FRAME_PLACE)
+			ingest_place = frame_read_place(&reader);
 		else if (tag == FRAME_WARNING)
 		{
 			frame_read_warning(&reader, &warning);
@@ -308,6 +325,7 @@ pgq_ingest(PG_FUNCTION_ARGS)
 	{
 		ingest_pending = 0;
 		ingest_rest = NULL;
+		ingest_place = InvalidXLogRecPtr;
 	}
 	total = check_position(slot, from);
 	written = write_part(VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames),

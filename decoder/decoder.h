@@ -107,6 +107,7 @@ typedef struct DecoderState
 	FrameWriter writer;
 	StringInfoData open_queue; /* name of the open frame's queue */
 	int64 open_copy;           /* that it names, 0: none */
+	int open_place;            /* of its P frame in the buffer */
 } DecoderState;
 
 /* A row of pgq.capture or pgq.event_table. */

@@ -84,6 +84,9 @@ send_large_event(LogicalDecodingContext *ctx, DecoderState *state,
 
 	if (state->writing)
 		send_message(ctx, state, false);
+	begin_message(ctx, state);
+	if (!copy)
+		(void) frame_put_place(ctx->out, ctx->write_location);
 
 	put_bytes(ctx, state, &tag, 1);
 	put_int32(ctx, state, (int32) body);
@@ -118,11 +121,15 @@ put_event_frame(LogicalDecodingContext *ctx, DecoderState *state,
 		state->open_copy != copy || state->writer.start < 0)
 	{
 		frame_close_events(&state->writer);
+		if (!copy)
+			state->open_place = frame_put_place(ctx->out, ctx->write_location);
 		frame_open_events(&state->writer, queue, copy);
 		state->open_copy = copy;
 		resetStringInfo(&state->open_queue);
 		appendStringInfoString(&state->open_queue, queue);
 	}
+	else if (!copy)
+		frame_move_place(ctx->out, state->open_place, ctx->write_location);
 	frame_put_event(&state->writer, event);
 	if (ctx->out->len >= FLUSH_SIZE)
 		send_message(ctx, state, false);

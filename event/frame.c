@@ -52,6 +52,28 @@ close_frame(StringInfo buf, int start)
 }
 
 /*
+ * A whole P frame; returns its place in the buffer, for frame_move_place().
+ */
+int
+frame_put_place(StringInfo buf, XLogRecPtr lsn)
+{
+	int start = open_frame(buf, FRAME_PLACE);
+
+	pq_sendint64(buf, lsn);
+	close_frame(buf, start);
+	return start;
+}
+
+/* Put another LSN into a P frame that is still in the buffer. */
+void
+frame_move_place(StringInfo buf, int place, XLogRecPtr lsn)
+{
+	uint64 net = pg_hton64(lsn);
+
+	memcpy(buf->data + place + FRAME_HEADER_LEN, &net, sizeof(net));
+}
+
+/*
  * Begin an E frame for a queue, or an H frame if a copy is given and not 0.
  * w->buf is set by the caller, and no frame may be open.
  */
@@ -266,8 +288,9 @@ frame_next(FrameReader *r)
 		return 0;
 
 	tag = *r->ptr;
-	if (tag != FRAME_EVENTS && tag != FRAME_HELD && tag != FRAME_TOUCHED &&
-		tag != FRAME_WARNING && tag != FRAME_COMMIT && tag != FRAME_MARKER)
+	if (tag != FRAME_EVENTS && tag != FRAME_HELD && tag != FRAME_PLACE &&
+		tag != FRAME_TOUCHED && tag != FRAME_WARNING && tag != FRAME_COMMIT &&
+		tag != FRAME_MARKER)
 		malformed(r, "unknown kind of frame");
 	r->tag = tag;
 	r->ptr++;
@@ -276,6 +299,13 @@ frame_next(FrameReader *r)
 		malformed(r, "frame length out of range");
 	r->body_end = r->ptr + len;
 	return tag;
+}
+
+/* The LSN of the P frame that frame_next() has stopped at. */
+XLogRecPtr
+frame_read_place(FrameReader *r)
+{
+	return (XLogRecPtr) get_int64(r, r->body_end);
 }
 
 /*

@@ -53,6 +53,8 @@ typedef struct FrameWriter
 	int32 count;
 } FrameWriter;
 
+extern int frame_put_place(StringInfo buf, XLogRecPtr lsn);
+extern void frame_move_place(StringInfo buf, int place, XLogRecPtr lsn);
 extern void frame_open_events(FrameWriter *w, const char *queue, int64 copy);
 extern void frame_put_event(FrameWriter *w, const Event *event);
 extern void frame_close_events(FrameWriter *w);
@@ -95,6 +97,7 @@ typedef struct FrameWarning
 extern Size frame_size(const char *data, Size len);
 extern void frame_read_init(FrameReader *r, const char *data, Size len);
 extern char frame_next(FrameReader *r);
+extern XLogRecPtr frame_read_place(FrameReader *r);
 extern void frame_read_queue(FrameReader *r, EventField *queue, int64 *copy);
 extern void frame_read_warning(FrameReader *r, FrameWarning *warning);
 extern bool frame_next_event(FrameReader *r, Event *event);

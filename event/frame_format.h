@@ -27,6 +27,11 @@
  *				int32	length in bytes, -1 for NULL
  *				bytes	value
  *
+ * 'P', before an E frame: where its events come from.  A queue that was made
+ * behind there is another one, which has got an old one's name.
+ *
+ *		int64	LSN of the last event's record in the WAL
+ *
  * 'H', events for one queue of a table that is being copied into it: they are
  * to be held until the copy is done, and thrown away if it was given up for
  * another.  As 'E', but with the copy behind the queue's name:
@@ -81,6 +86,7 @@
 
 #define FRAME_EVENTS 'E'
 #define FRAME_HELD 'H'
+#define FRAME_PLACE 'P'
 #define FRAME_TOUCHED 'T'
 #define FRAME_COMMIT 'C'
 #define FRAME_MARKER 'M'
@@ -97,6 +103,7 @@
 
 #define FRAME_COMMIT_LEN (8 + 8 + 4 + 8)
 #define FRAME_MARKER_LEN 8
+#define FRAME_PLACE_LEN 8
 
 /* fields of an event: ev_type, ev_data, ev_extra1 .. ev_extra4 */
 #define FRAME_EVENT_FIELDS 6

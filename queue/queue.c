@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/pg_lsn.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -71,10 +72,11 @@ typedef enum QueueColumn
 	COL_DATA_PFX,
 	COL_EVENT_SEQ,
 	COL_TICK_SEQ,
-	COL_ORIGIN /* PgQ 3 has not got it */
+	COL_ORIGIN, /* PgQ 3 has not got this, nor the next */
+	COL_CREATED_LSN
 } QueueColumn;
 
-#define QUEUE_NCOLUMNS (COL_ORIGIN + 1)
+#define QUEUE_NCOLUMNS (COL_CREATED_LSN + 1)
 
 static const char *const column_names[QUEUE_NCOLUMNS] = {
 	[COL_ID] = "queue_id",
@@ -93,7 +95,8 @@ static const char *const column_names[QUEUE_NCOLUMNS] = {
 	[COL_DATA_PFX] = "queue_data_pfx",
 	[COL_EVENT_SEQ] = "queue_event_seq",
 	[COL_TICK_SEQ] = "queue_tick_seq",
-	[COL_ORIGIN] = "queue_origin"};
+	[COL_ORIGIN] = "queue_origin",
+	[COL_CREATED_LSN] = "queue_created_lsn"};
 
 static AttrNumber columns[QUEUE_NCOLUMNS];
 static bool columns_valid = false;
@@ -155,7 +158,7 @@ find_columns(TupleDesc tupdesc)
 				namestrcmp(&TupleDescAttr(tupdesc, i)->attname,
 						   column_names[c]) != 0))
 			i++;
-		if (i == tupdesc->natts && c == COL_ORIGIN)
+		if (i == tupdesc->natts && c >= COL_ORIGIN)
 			i = -1;
 		else if (i == tupdesc->natts)
 			ereport(ERROR,
@@ -211,6 +214,9 @@ read_row(Relation rel, HeapTuple tup, Queue *queue)
 	queue->event_seq = TextDatumGetCString(values[COL_EVENT_SEQ]);
 	queue->tick_seq = TextDatumGetCString(values[COL_TICK_SEQ]);
 	queue->origin = nulls[COL_ORIGIN] ? 0 : DatumGetInt64(values[COL_ORIGIN]);
+	queue->created_lsn = nulls[COL_CREATED_LSN]
+							 ? InvalidXLogRecPtr
+							 : DatumGetLSN(values[COL_CREATED_LSN]);
 	queue->tid = tup->t_self;
 	queue->xmin = HeapTupleHeaderGetRawXmin(tup->t_data);
 }

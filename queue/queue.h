@@ -60,7 +60,8 @@ typedef struct Queue
 	char *data_pfx;
 	char *event_seq;
 	char *tick_seq;
-	int64 origin; /* 0: not known */
+	int64 origin;           /* 0: not known */
+	XLogRecPtr created_lsn; /* on the server of that origin; 0: not known */
 
 	/* which version of the row this is, for queue_is_current() */
 	ItemPointerData tid;

@@ -173,7 +173,8 @@ BEGIN
 		END IF;
 		result := 2;
 	END IF;
-	UPDATE pgq.queue SET queue_origin = pgq._origin()
+	UPDATE pgq.queue
+	SET queue_origin = pgq._origin(), queue_created_lsn = NULL
 	WHERE queue_id = i_queue_id;
 	RETURN result;
 EXCEPTION

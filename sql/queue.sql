@@ -37,10 +37,12 @@ BEGIN
 	-- A second creator of the same name waits here for the first, and then
 	-- fails on queue_name_uq.
 	INSERT INTO pgq.queue (queue_id, queue_name, queue_data_pfx,
-						   queue_event_seq, queue_tick_seq, queue_origin)
+						   queue_event_seq, queue_tick_seq, queue_origin,
+						   queue_created_lsn)
 	VALUES (q.queue_id, i_queue_name, 'pgq.event_' || q.queue_id,
 			'pgq.event_' || q.queue_id || '_id_seq',
-			'pgq.event_' || q.queue_id || '_tick_seq', pgq._origin())
+			'pgq.event_' || q.queue_id || '_tick_seq', pgq._origin(),
+			pg_current_wal_insert_lsn())
 	RETURNING * INTO q;
 
 	EXECUTE 'CREATE SEQUENCE ' || pgq.quote_fqname(q.queue_tick_seq);

@@ -47,6 +47,12 @@ ALTER TABLE pgq.queue ADD COLUMN queue_origin int8;
 COMMENT ON COLUMN pgq.queue.queue_origin IS
 	'A number for the server and database whose transaction ids the ticks have; NULL until the ticker has looked.';
 
+-- Captured events name their queue by its name, and come late: those from before
+-- it was made were for another of that name.
+ALTER TABLE pgq.queue ADD COLUMN queue_created_lsn pg_lsn;
+COMMENT ON COLUMN pgq.queue.queue_created_lsn IS
+	'From where on in the WAL of its origin the queue is meant by its name; NULL for always.';
+
 -- Marks: which table's changes go to which queue. The output plugin reads
 -- them under the historic snapshot, which does not reach into a TOAST table,
 -- so no column may be moved out of the row.

@@ -64,9 +64,9 @@ frames_peek(const char *data, size_t len, Frame *frame)
 	if (len == 0)
 		return FRAME_PARTIAL;
 	frame->tag = data[0];
-	if (!frames_has_events(frame) && frame->tag != FRAME_TOUCHED &&
-		frame->tag != FRAME_WARNING && frame->tag != FRAME_COMMIT &&
-		frame->tag != FRAME_MARKER)
+	if (!frames_has_events(frame) && frame->tag != FRAME_PLACE &&
+		frame->tag != FRAME_TOUCHED && frame->tag != FRAME_WARNING &&
+		frame->tag != FRAME_COMMIT && frame->tag != FRAME_MARKER)
 		return FRAME_BAD;
 	if (len < FRAME_HEADER_LEN)
 		return FRAME_PARTIAL;

@@ -299,8 +299,8 @@ gather_put(Gather *g, const char *data, size_t len, const char **error)
 			end_transaction(g, &commit);
 			continue;
 		}
-		/* warnings come beside events and are pgq.ingest()'s to read */
-		if (frame.tag == FRAME_WARNING)
+		/* these come beside events and are pgq.ingest()'s to read */
+		if (frame.tag == FRAME_WARNING || frame.tag == FRAME_PLACE)
 			continue;
 		if (!frames_get_queues(&frame, add_queue, &g->queues))
 		{

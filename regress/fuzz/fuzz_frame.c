@@ -93,6 +93,8 @@ walk(void *arg)
 			copy_events(&r, start);
 		else
 			compare_readers(start, &r, NULL);
+		if (tag == FRAME_PLACE)
+			(void) frame_read_place(&r);
 		if (tag == FRAME_WARNING)
 		{
 			frame_read_warning(&r, &warning);

@@ -273,11 +273,11 @@ SELECT pgq.uncapture_table('dec_url', 'dec_s.dec_renamed');
 INSERT INTO dec_s.dec_renamed VALUES (54);
 SELECT queue, data FROM dec_events();
 
--- frames: tag, length, queue, number of events
+-- frames: place; tag, length, queue, number of events
 INSERT INTO dec_s.dec_renamed VALUES (41, 'text');
 SELECT pgq.insert_event('dec_url', 'type', 'data') > 0 AS inserted;
-SELECT encode(substring(data FROM 1 FOR 21), 'escape') AS head, length(data)
-FROM pg_logical_slot_peek_binary_changes('regress_decode', NULL, NULL, 'format', 'frames', 'proto_version', '1');
+SELECT has_place, encode(substring(data FROM 1 + 13 * has_place::int FOR 21), 'escape') AS head, length(data)
+FROM (SELECT data, get_byte(data, 0) = ascii('P') AS has_place FROM pg_logical_slot_peek_binary_changes('regress_decode', NULL, NULL, 'format', 'frames', 'proto_version', '1')) f;
 
 -- rows on which an expression failed are counted, when their events are ingested
 SELECT count(*) AS left_over FROM dec_events();

@@ -78,7 +78,38 @@ SELECT pgq.emit_event('emit_q', 'type', 'data');
 ROLLBACK;
 SELECT type FROM emit_seen();
 
+-- a queue does not get what was on its way to another of its name
+SELECT pgq.create_queue('emit_again');
+SELECT pgq.capture_table('emit_again', 'emit_t');
+INSERT INTO emit_t VALUES (100);
+SELECT pgq.emit_event('emit_again', 'to the old one', '');
+SELECT pgq.emit_event('emit_again', 'to the old one', repeat('long', 100000));
+SELECT pgq.drop_queue('emit_again', true), pgq.create_queue('emit_again');
+INSERT INTO emit_t VALUES (101);
+SELECT pgq.capture_table('emit_again', 'emit_t');
+INSERT INTO emit_t VALUES (102);
+BEGIN;
+SELECT pgq.drop_queue('emit_again', true), pgq.create_queue('emit_again');
+SELECT pgq.emit_event('emit_again', 'to the new one', i) FROM (VALUES ('1'), ('2')) i(i);
+COMMIT;
+SELECT pgq.emit_event('emit_again', 'to the new one', repeat('long', 100000));
+SELECT pgq.ingest('regress_emit',
+		(SELECT max(pos_lsn) FROM pgq.position WHERE pos_slot = 'regress_emit'),
+		pg_current_wal_lsn(), string_agg(data, ''))
+FROM pg_logical_slot_peek_binary_changes('regress_emit', NULL, NULL, 'format', 'frames');
+SELECT pgq.current_event_table('emit_again') AS again \gset
+SELECT ev_type, left(ev_data, 10) AS ev_data FROM :again ORDER BY ev_id;
+-- what is known of another server says nothing
+TRUNCATE :again;
+UPDATE pgq.queue SET queue_origin = 0 WHERE queue_name = 'emit_again';
+SELECT pgq.ingest('regress_emit',
+		(SELECT max(pos_lsn) FROM pgq.position WHERE pos_slot = 'regress_emit'),
+		pg_current_wal_lsn(), string_agg(data, ''))
+FROM pg_logical_slot_get_binary_changes('regress_emit', NULL, NULL, 'format', 'frames');
+SELECT ev_type, left(ev_data, 10) AS ev_data FROM :again ORDER BY ev_id;
+
 DROP TABLE emit_t;
+SELECT pgq.drop_queue('emit_again');
 DROP FUNCTION emit_seen;
 SELECT pgq.drop_queue('emit_q');
 SELECT pgq.stop_capture();

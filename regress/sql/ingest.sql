@@ -141,6 +141,7 @@ SELECT length(ev_data) FROM :b ORDER BY ev_id DESC LIMIT 1;
 SELECT pgq.ingest('ingest_s', '0/10000600', '0/10000700', '\x45');
 \echo :LAST_ERROR_SQLSTATE
 SELECT pgq.ingest('ingest_s', '0/10000600', '0/10000700', '\x58');
+SELECT pgq.ingest('ingest_s', '0/10000600', '0/10000700', pg_temp.frame('P', '\x00'));
 SELECT pgq.ingest('ingest_s', '0/10000600', '0/10000700', '\x45ffffffff');
 SELECT pgq.ingest('ingest_s', '0/10000600', '0/10000700', '\x457fffffff00');
 SELECT pgq.ingest('ingest_s', '0/10000600', '0/10000700', pg_temp.frame('E', ''));

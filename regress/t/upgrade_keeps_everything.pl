@@ -185,7 +185,7 @@ is( sql(
 	'1|', 'a rotation is half done');
 
 my $state = join(';',
-	map { "select to_jsonb(t) - '{queue_max_retries, queue_max_size, queue_max_size_policy, queue_origin, sub_lost_time, sub_lost_tick}'::text[] from $_ t order by 1" }
+	map { "select to_jsonb(t) - '{queue_max_retries, queue_max_size, queue_max_size_policy, queue_origin, queue_created_lsn, sub_lost_time, sub_lost_tick}'::text[] from $_ t order by 1" }
 	  qw(pgq.queue pgq.consumer pgq.tick pgq.subscription pgq.retry_queue
 	  pgq.event_template));
 my $triggers = q{select oid, tgname, tgfoid, tgargs from pg_trigger
