@@ -103,6 +103,7 @@ handle_request(void *arg, struct MHD_Connection *connection, const char *url,
 	Http *http = arg;
 	const char *type = "text/plain; charset=utf-8";
 	int status = 200;
+	const char *host;
 	char *text;
 
 	/* the library asks to see the headers first */
@@ -119,7 +120,9 @@ handle_request(void *arg, struct MHD_Connection *connection, const char *url,
 	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
 		return send_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, type,
 						 copy_text("There is GET and HEAD only.\n"));
-	text = http->handler(url, &type, &status, http->arg);
+	host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+									   MHD_HTTP_HEADER_HOST);
+	text = http->handler(url, host, &type, &status, http->arg);
 	if (text == NULL)
 		return send_text(connection, 404, type,
 						 copy_text("There is /, /health and /metrics.\n"));

@@ -59,6 +59,10 @@ static const IniKey keys[] = {
 	KEY(http_listen, INI_STRING, NULL,
 		"Serve /metrics, /health and / there, for example 127.0.0.1:9187;"
 		" empty: nowhere."),
+	KEY(http_hosts, INI_STRING, NULL,
+		"Names in the header Host that HTTP is answered for, with commas"
+		" between, besides addresses, this machine's and those without a dot;"
+		" *: all."),
 	KEY(ingest, INI_BOOL, "1",
 		"Write the changes of captured tables from the WAL into queues."),
 	KEY(ingest_max_bytes, INI_BYTES, "4MB",
@@ -161,6 +165,8 @@ config_load(Config *config, const char *file, char **error)
 			config->database_list ? config->database_list : "");
 	}
 
+	config->http_host_list = split_names(config->http_hosts ? config->http_hosts
+															: "");
 	zero = find_zero_period(config);
 	in_range = config->ingest_max_bytes >= MIN_INGEST_BYTES &&
 			   config->ingest_max_bytes <= MAX_INGEST_BYTES;
@@ -185,13 +191,20 @@ config_load(Config *config, const char *file, char **error)
 	return true;
 }
 
+static void
+free_names(char **names)
+{
+	for (char **name = names; name && *name; name++)
+		free(*name);
+	free(names);
+}
+
 /* Free what config_load() made, and zero the struct. */
 void
 config_free(Config *config)
 {
-	for (char **name = config->databases; name && *name; name++)
-		free(*name);
-	free(config->databases);
+	free_names(config->databases);
+	free_names(config->http_host_list);
 	ini_free(keys, config);
 	memset(config, 0, sizeof(*config));
 }

@@ -41,6 +41,8 @@ typedef struct Config
 
 	char *http_listen; /* address:port, NULL: no HTTP server */
 
+	char *http_hosts;  /* names that it may be asked by */
+
 	bool ingest;
 	size_t ingest_max_bytes; /* of one ingest transaction's frames */
 	size_t ingest_memory;    /* of frames held, for each database */
@@ -48,7 +50,9 @@ typedef struct Config
 	/* warn when a slot keeps more WAL than so many bytes; 0: never */
 	size_t slot_warn_size;
 
-	char **databases; /* database_list in pieces; NULL-ended */
+	/* lists in pieces, NULL-ended */
+	char **databases;      /* database_list */
+	char **http_host_list; /* http_hosts */
 } Config;
 
 extern bool config_load(Config *config, const char *file, char **error);

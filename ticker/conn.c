@@ -5,7 +5,7 @@
  *
  *	state		event					next		then
  *	CLOSED		conn_open, timer		CONNECTING
- *	CONNECTING	PQconnectPoll is done	SETUP		send session settings
+ *	CONNECTING	dial.c is done			SETUP		send session settings
  *	SETUP		settings answered		READY		ready()
  *	READY		COPY BOTH answered		COPY		readable() from now on
  *	any			error, end of stream	CLOSED		lost()
@@ -17,6 +17,7 @@
  */
 #include "ticker/conn.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,21 +27,17 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/session.h"
+#include "ticker/dial.h"
 
-/* Seconds until an attempt to connect to a host is given up by default. */
-#define CONNECT_TIMEOUT 30.0
+/* Seconds that the first statements of a session may take. */
+#define SETUP_PATIENCE 30.0
+
+/* Seconds between looks whether a name server is silent. */
+#define LOOKUP_PERIOD 1.0
 
 /* First and longest pause between attempts, in seconds. */
 #define BACK_OFF_FIRST 0.2
 #define BACK_OFF_LONGEST 15.0
-
-/*
- * Commits wait for neither disk nor standby: our own walsender may count as
- * one, and it would wait for us.  To open a batch is a commit that waits, and
- * comes later in the WAL than all that the batch depends on.
- */
-static const char pgqd_options[] =
-	" -c synchronous_commit=off -c plan_cache_mode=force_generic_plan";
 
 #define ENCODING_ROW                                                           \
 	", ('client_encoding',"                                                    \
@@ -91,9 +88,9 @@ struct Conn
 	short io_what;
 	int io_fd;
 	bool want_read;
-	struct event *timer; /* time to open, or to give up connecting */
-	double patience;     /* seconds for each host */
-	bool timed_out;      /* a host did not answer in this time */
+	struct event *timer; /* time to open, to give up, or to look at dial */
+	Dial *dial;          /* while connecting */
+	bool lookup_logged;  /* that a name server does not answer */
 	double opened_at;
 	double pause;      /* last pause of conn_back_off() */
 	char *fatal;       /* the server's last words */
@@ -184,11 +181,11 @@ stop_io(Conn *conn)
 	conn->io_fd = -1;
 }
 
-/* Wait for the socket to be readable or writable; libpq may change sockets. */
+/* Wait for the socket, or what dials, to be readable or writable. */
 static void
 set_io(Conn *conn, short what)
 {
-	int fd = PQsocket(conn->pg);
+	int fd = conn->dial ? dial_get_fd(conn->dial) : PQsocket(conn->pg);
 
 	if (conn->io && fd == conn->io_fd && what == conn->io_what)
 		return;
@@ -223,6 +220,9 @@ conn_close(Conn *conn)
 	}
 	conn->last = NULL;
 	conn->nprepared = 0;
+	if (conn->dial)
+		dial_drop(conn->dial);
+	conn->dial = NULL;
 	if (conn->pg)
 		PQfinish(conn->pg);
 	conn->pg = NULL;
@@ -266,74 +266,36 @@ receive_notice(void *arg, const PGresult *res)
 	}
 }
 
-/* Seconds that connect_timeout gives to each host, read as libpq does. */
-static double
-get_connect_timeout(const PGconn *pg)
-{
-	PQconninfoOption *opts = PQconninfo((PGconn *) pg);
-	int seconds = 0;
-
-	for (PQconninfoOption *o = opts; o && o->keyword; o++)
-		if (strcmp(o->keyword, "connect_timeout") == 0 && o->val)
-			seconds = atoi(o->val);
-	PQconninfoFree(opts);
-	if (seconds <= 0)
-		return CONNECT_TIMEOUT;
-	return seconds < 2 ? 2 : seconds;
-}
-
 /* Start to connect; ready() or lost() will be called later. */
 void
 conn_open(Conn *conn)
 {
-	char name[64];
-	const char *base = conn->config->base_connstr;
-	/*
-	 * The first four give way to the same keys in base_connstr.  Keepalives
-	 * are not sent while there is unanswered data: then the last one counts.
-	 */
-	const char *keywords[] = {"keepalives_idle",
-							  "keepalives_interval",
-							  "keepalives_count",
-							  "tcp_user_timeout",
-							  "dbname",
-							  "dbname",
-							  "application_name",
-							  NULL,
-							  NULL,
-							  NULL};
-	const char *values[] = {"60",         "10", "6",  "120000", base ? base : "",
-							conn->dbname, name, NULL, NULL,     NULL};
-	char *options;
 	struct timeval tv;
 
 	conn_close(conn);
-	snprintf(name, sizeof(name), "pgqd/%s", conn->job);
-	options = session_make_options(keywords, values, pgqd_options);
-	keywords[7] = "options";
-	values[7] = options;
-	keywords[8] = conn->replication ? "replication" : NULL;
-	values[8] = "database";
-	conn->pg = PQconnectStartParams(keywords, values, 1);
-	free(options);
-	if (conn->pg == NULL)
-		abort();
-	if (PQstatus(conn->pg) == CONNECTION_BAD)
+	conn->dial = dial_start(conn->config->base_connstr, conn->dbname, conn->job,
+							conn->replication);
+	conn->lookup_logged = false;
+	if (conn->dial == NULL)
 	{
 		/* the caller does not expect lost() yet */
-		conn->start_error = strdup(PQerrorMessage(conn->pg));
+		conn->start_error = strdup(strerror(errno));
 		tv = conn_timeval(0);
-		event_add(conn->timer, &tv);
-		return;
 	}
-	conn->state = CONN_CONNECTING;
-	conn->want_read = true;
-	PQsetNoticeReceiver(conn->pg, receive_notice, conn);
-	conn->timed_out = false;
-	conn->patience = get_connect_timeout(conn->pg);
-	tv = conn_timeval(conn->patience);
+	else
+	{
+		conn->state = CONN_CONNECTING;
+		set_io(conn, EV_READ);
+		tv = conn_timeval(LOOKUP_PERIOD);
+	}
 	event_add(conn->timer, &tv);
-	set_io(conn, EV_WRITE);
+}
+
+/* From now on call these; the argument stays. */
+void
+conn_set_hooks(Conn *conn, const ConnHooks *hooks)
+{
+	conn->hooks = hooks;
 }
 
 /* Close, and open after so many seconds. */
@@ -366,20 +328,19 @@ conn_reset_back_off(Conn *conn)
 	conn->pause = 0;
 }
 
-/*
- * A host does not answer.  libpq goes on with the next one only when
- * connecting to it fails, which can take minutes: so make it fail now.
- */
-static bool
-give_up_host(Conn *conn)
+static void
+look_at_dial(Conn *conn)
 {
-	struct timeval tv = conn_timeval(conn->patience);
+	struct timeval tv = conn_timeval(LOOKUP_PERIOD);
+	char *wait = dial_find_wait(conn->dial);
 
-	if (shutdown(PQsocket(conn->pg), SHUT_RDWR) < 0)
-		return false;
-	conn->timed_out = true;
+	if (wait && !conn->lookup_logged)
+	{
+		log_warning("[%s]: %s: %s", conn->dbname, conn->job, wait);
+		conn->lookup_logged = true;
+	}
+	free(wait);
 	event_add(conn->timer, &tv);
-	return true;
 }
 
 static void
@@ -391,7 +352,9 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 		conn_fail(conn, conn->start_error);
 	else if (conn->state == CONN_CLOSED)
 		conn_open(conn);
-	else if (conn->state != CONN_CONNECTING || !give_up_host(conn))
+	else if (conn->state == CONN_CONNECTING)
+		look_at_dial(conn);
+	else
 		conn_fail(conn, "timeout while connecting");
 }
 
@@ -579,40 +542,27 @@ send_setup(Conn *conn)
 	free(sql);
 }
 
-/* No host could be connected to. */
+/* The attempt to connect has ended. */
 static void
-fail_to_connect(Conn *conn)
+take_dialed(Conn *conn)
 {
-	char *why;
+	char *error;
 
-	if (asprintf(&why, "%s%s",
-				 conn->timed_out ? "timeout while connecting: " : "",
-				 PQerrorMessage(conn->pg)) < 0)
-		abort();
-	conn_fail(conn, why);
-	free(why);
-}
-
-static void
-poll_connecting(Conn *conn)
-{
-	/* the socket of the next host often gets the number of the last one's */
 	stop_io(conn);
-	switch (PQconnectPoll(conn->pg))
+	conn->pg = dial_finish(conn->dial, &error);
+	conn->dial = NULL;
+	if (conn->pg)
 	{
-		case PGRES_POLLING_READING:
-			set_io(conn, EV_READ);
-			break;
-		case PGRES_POLLING_WRITING:
-			set_io(conn, EV_WRITE);
-			break;
-		case PGRES_POLLING_OK:
-			send_setup(conn);
-			break;
-		default:
-			fail_to_connect(conn);
-			break;
+		struct timeval tv = conn_timeval(SETUP_PATIENCE);
+
+		PQsetNoticeReceiver(conn->pg, receive_notice, conn);
+		conn->want_read = true;
+		event_add(conn->timer, &tv);
+		send_setup(conn);
 	}
+	else
+		conn_fail(conn, error);
+	free(error);
 }
 
 /*
@@ -717,7 +667,7 @@ handle_io(evutil_socket_t fd, short what, void *arg)
 
 	if (conn->state == CONN_CONNECTING)
 	{
-		poll_connecting(conn);
+		take_dialed(conn);
 		return;
 	}
 	if (what & EV_WRITE)
@@ -749,6 +699,13 @@ double
 conn_age(const Conn *conn)
 {
 	return clock_seconds() - conn->opened_at;
+}
+
+/* What keeps it from being connected, malloc'd; NULL: nothing remarkable. */
+char *
+conn_find_wait(const Conn *conn)
+{
+	return conn->dial ? dial_find_wait(conn->dial) : NULL;
 }
 
 /* libpq's object, NULL when closed; for quoting, copy mode and its like. */

@@ -45,6 +45,7 @@ extern Conn *conn_create(struct event_base *base, const Config *config,
 						 const char *dbname, const char *job, bool replication,
 						 const ConnHooks *hooks, void *arg);
 extern void conn_free(Conn *conn);
+extern void conn_set_hooks(Conn *conn, const ConnHooks *hooks);
 extern void conn_open(Conn *conn);
 extern void conn_open_later(Conn *conn, double seconds);
 extern double conn_back_off(Conn *conn);
@@ -53,6 +54,7 @@ extern void conn_close(Conn *conn);
 extern bool conn_is_ready(const Conn *conn);
 extern bool conn_is_busy(const Conn *conn);
 extern double conn_age(const Conn *conn);
+extern char *conn_find_wait(const Conn *conn);
 extern PGconn *conn_get_pg(const Conn *conn);
 extern bool conn_send(Conn *conn, const char *sql, int nparams,
 					  const char *const *values, const int *lengths,

@@ -285,40 +285,53 @@ handle_watchdog(evutil_socket_t fd, short what, void *arg)
 	service_notify_alive();
 }
 
-/* Why databases can not be listed, NULL: they can. */
-static const char *
+/* Why databases can not be listed, malloc'd; NULL: they can. */
+static char *
 find_list_fault(const Daemon *d)
 {
-	if (d->trouble.text == NULL && d->listing_since > 0 &&
+	char *wait = conn_find_wait(d->conn);
+
+	if (wait)
+		return wait;
+	if (d->trouble.text)
+		return strdup(d->trouble.text);
+	if (d->listing_since > 0 &&
 		clock_seconds() - d->listing_since > LIST_PATIENCE)
-		return "the server does not answer";
-	return d->trouble.text;
+		return strdup("the server does not answer");
+	return NULL;
 }
 
 /* Answer one HTTP request; see HttpHandler. */
 static char *
-answer_http(const char *path, const char **type, int *status, void *arg)
+answer_http(const char *path, const char *host, const char **type, int *status,
+			void *arg)
 {
 	Daemon *d = arg;
-	const Report report = {d->config, d->databases, d->ndatabases,
-						   find_list_fault(d)};
+	char *list_fault = find_list_fault(d);
+	const Report report = {d->config, d->databases, d->ndatabases, list_fault};
+	char *body = NULL;
 
-	if (strcmp(path, "/metrics") == 0)
+	*type = "text/plain; charset=utf-8";
+	if (host && !http_is_known_host(host, d->config->http_host_list))
+	{
+		*status = 421;
+		body = strdup("This is not known as a name of pgqd; key http_hosts of "
+					  "its ini file can list it.\n");
+	}
+	else if (strcmp(path, "/metrics") == 0)
 	{
 		*type = "text/plain; version=0.0.4; charset=utf-8";
-		return report_metrics(&report);
+		body = report_metrics(&report);
 	}
-	if (strcmp(path, "/health") == 0)
-	{
-		*type = "text/plain; charset=utf-8";
-		return report_health(&report, status);
-	}
-	if (strcmp(path, "/") == 0)
+	else if (strcmp(path, "/health") == 0)
+		body = report_health(&report, status);
+	else if (strcmp(path, "/") == 0)
 	{
 		*type = "text/html; charset=utf-8";
-		return report_page(&report);
+		body = report_page(&report);
 	}
-	return NULL;
+	free(list_fault);
+	return body;
 }
 
 /* The HTTP server as the configuration has it; without it all else goes on. */

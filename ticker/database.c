@@ -10,8 +10,11 @@
  *				version 3					TICKING		"pgq version ok"
  *				version 4					TICKING		"pgq version ok"
  *	TICKING		connection lost				WAITING		the reason
- *				connection_lifetime is over	LOOKING
+ *				a fresh one works			LOOKING
  *				pgq was dropped				WAITING		"no pgq here"
+ *
+ * A connection whose connection_lifetime is over, or that a reload sends
+ * elsewhere, serves until a fresh one works and takes its place.
  *
  * While TICKING there is a tick every ticker_period; maintenance and retry
  * have their cycles; and with version 4 ingest runs if the database has a
@@ -51,10 +54,13 @@ static const char copy_sql[] =
 
 struct Database
 {
+	struct event_base *base;
 	const Config *config;
 	char *name;
 
-	Conn *conn; /* for ticks and looks */
+	Conn *conn;  /* for ticks and looks */
+	Conn *fresh; /* to take its place, NULL: none is wanted */
+	bool moved;  /* all others must be made anew, too, when this works */
 	Tick *tick;
 	Maint *maint;
 	Maint *retry;
@@ -73,6 +79,7 @@ struct Database
 	bool asking_copy;
 
 	Trouble trouble;
+	Trouble fresh_trouble;
 };
 
 /* Stop what needs the extension; the caller sees to the connection. */
@@ -90,9 +97,18 @@ stop_work(Database *db)
 }
 
 static void
+drop_fresh(Database *db)
+{
+	conn_free(db->fresh);
+	db->fresh = NULL;
+	trouble_clear(&db->fresh_trouble, db->name, NULL);
+}
+
+static void
 wait_until(Database *db, double seconds)
 {
 	db->asking_slot = db->asking_copy = false;
+	drop_fresh(db);
 	tick_interrupt(db->tick);
 	conn_open_later(db->conn, seconds);
 }
@@ -206,10 +222,61 @@ take_schema(Conn *conn, const PGresult *res, void *arg)
 static void
 became_ready(Conn *conn, void *arg)
 {
+	Database *db = arg;
+
+	if (db->moved)
+		stop_work(db);
+	db->moved = false;
 	conn_send(conn, schema_sql, 0, NULL, NULL, NULL, take_schema, arg);
 }
 
 static const ConnHooks hooks = {became_ready, was_lost, NULL};
+
+/* Put the fresh connection in the old one's place, when nothing is under way. */
+static void
+take_fresh(Database *db)
+{
+	Conn *old = db->conn;
+
+	if (db->fresh == NULL || !conn_is_ready(db->fresh) || conn_is_busy(old))
+		return;
+	db->conn = db->fresh;
+	db->fresh = NULL;
+	conn_set_hooks(db->conn, &hooks);
+	tick_set_conn(db->tick, db->conn);
+	tick_resume(db->tick);
+	conn_free(old);
+	db->asking_slot = db->asking_copy = false;
+	trouble_clear(&db->fresh_trouble, db->name, "the new connection works");
+	became_ready(db->conn, db);
+}
+
+static void
+fresh_became_ready(Conn *conn, void *arg)
+{
+	take_fresh(arg);
+}
+
+static void
+fresh_was_lost(Conn *conn, const char *why, void *arg)
+{
+	Database *db = arg;
+
+	trouble_report(&db->fresh_trouble, db->name,
+				   "no new connection, the old one goes on: %s", why);
+	conn_open_later(conn, conn_back_off(conn));
+}
+
+static const ConnHooks fresh_hooks = {fresh_became_ready, fresh_was_lost, NULL};
+
+/* Make a connection that will take the place of the one there is. */
+static void
+make_fresh(Database *db)
+{
+	db->fresh = conn_create(db->base, db->config, db->name, "tick", false,
+							&fresh_hooks, db);
+	conn_open(db->fresh);
+}
 
 static void
 handle_check(evutil_socket_t fd, short what, void *arg)
@@ -245,14 +312,12 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 	Database *db = arg;
 
 	arm(db->period, db->config->ticker_period);
-	if (conn_age(db->conn) > db->config->connection_lifetime &&
-		!conn_is_busy(db->conn))
+	if (db->fresh)
+		take_fresh(db);
+	else if (conn_age(db->conn) > db->config->connection_lifetime)
 	{
 		log_debug("[%s]: connection_lifetime is over", db->name);
-		event_del(db->period);
-		event_del(db->check);
-		wait_until(db, 0);
-		return;
+		make_fresh(db);
 	}
 	tick_run_period(db->tick, db->major);
 
@@ -277,6 +342,7 @@ database_create(struct event_base *base, const Config *config, const char *name)
 
 	if (db == NULL)
 		abort();
+	db->base = base;
 	db->config = config;
 	db->name = strdup(name);
 	db->conn = conn_create(base, config, name, "tick", false, &hooks, db);
@@ -308,6 +374,7 @@ database_free(Database *db)
 	ingest_free(db->ingest);
 	sample_free(db->sample);
 	conn_close(db->conn);
+	drop_fresh(db);
 	tick_free(db->tick);
 	conn_free(db->conn);
 	trouble_clear(&db->trouble, db->name, NULL);
@@ -325,19 +392,19 @@ database_get_name(const Database *db)
 
 /*
  * The configuration has changed.  reconnect: so much that all connections
- * must be made anew.
+ * must be made anew, once the first one works.
  */
 void
 database_reload(Database *db, bool reconnect)
 {
-	if (reconnect)
-	{
-		stop_work(db);
+	db->moved = db->moved || reconnect;
+	if (reconnect && db->fresh)
+		conn_open(db->fresh);
+	else if (reconnect && db->ticking && conn_is_ready(db->conn))
+		make_fresh(db);
+	else if (!db->ticking || !conn_is_ready(db->conn))
 		wait_until(db, 0);
-	}
-	else if (!db->ticking)
-		wait_until(db, 0);
-	else if (!db->config->ingest)
+	if (!db->config->ingest)
 	{
 		ingest_stop(db->ingest);
 		copy_stop(db->copy);
@@ -384,6 +451,15 @@ database_has_pgq(const Database *db)
 	return !db->no_pgq;
 }
 
+/* What keeps it from being connected, malloc'd; NULL: nothing remarkable. */
+char *
+database_find_wait(const Database *db)
+{
+	char *wait = conn_find_wait(db->conn);
+
+	return wait || !db->fresh ? wait : conn_find_wait(db->fresh);
+}
+
 /* Do ticks go on?  A connection that is made anew for its age counts. */
 bool
 database_is_connected(const Database *db)
@@ -420,6 +496,7 @@ int
 database_get_troubles(const Database *db, const char **texts)
 {
 	const char *all[DATABASE_TROUBLES] = {db->trouble.text,
+										  db->fresh_trouble.text,
 										  tick_get_trouble(db->tick),
 										  ingest_get_trouble(db->ingest),
 										  maint_get_trouble(db->maint),

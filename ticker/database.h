@@ -29,6 +29,7 @@ extern void database_quiesce(Database *db);
 extern bool database_is_busy(const Database *db);
 extern const char *database_get_state(const Database *db);
 extern bool database_has_pgq(const Database *db);
+extern char *database_find_wait(const Database *db);
 extern bool database_is_connected(const Database *db);
 extern bool database_is_ingesting(const Database *db);
 extern const Stats *database_get_stats(const Database *db);
@@ -37,6 +38,6 @@ extern int database_get_troubles(const Database *db, const char **texts);
 extern const char *database_get_warnings(const Database *db);
 
 /* Most texts that database_get_troubles() finds. */
-#define DATABASE_TROUBLES 6
+#define DATABASE_TROUBLES 7
 
 #endif /* PGQD_DATABASE_H */

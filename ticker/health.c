@@ -136,6 +136,7 @@ report_faults(FILE *out, const Config *config, const Database *db)
 	const char *troubles[DATABASE_TROUBLES];
 	double silence = clock_seconds() - stats->ticked_at;
 	int ntroubles = database_get_troubles(db, troubles);
+	char *wait;
 
 	if (!database_has_pgq(db))
 	{
@@ -148,9 +149,13 @@ report_faults(FILE *out, const Config *config, const Database *db)
 		add_fault(&faults, "%.*s", (int) strcspn(troubles[i], "\n"),
 				  troubles[i]);
 
+	wait = database_find_wait(db);
+	if (wait)
+		add_fault(&faults, "%s", wait);
+	free(wait);
 	if (!database_is_connected(db))
 	{
-		if (ntroubles == 0)
+		if (faults.count == 0)
 			add_fault(&faults, "not connected");
 		return faults.count;
 	}

@@ -19,6 +19,7 @@
 #include "common/process.h"
 #include "ticker/config.h"
 #include "ticker/daemon.h"
+#include "ticker/dial.h"
 
 static const char usage[] =
 	"usage: pgqd [switches] config.file\n"
@@ -159,5 +160,11 @@ main(int argc, char **argv)
 		code = run(&config, file, background);
 	}
 	config_free(&config);
+	/* libraries that clean up at exit would do so under a thread's feet */
+	if (dial_is_any_running())
+	{
+		fflush(NULL);
+		_exit(code);
+	}
 	return code;
 }

@@ -347,6 +347,14 @@ tick_run_period(Tick *tick, int major)
 		take_period_answer, tick);
 }
 
+/* From now on use another connection; what was asked is asked again there. */
+void
+tick_set_conn(Tick *tick, Conn *conn)
+{
+	tick_interrupt(tick);
+	tick->conn = conn;
+}
+
 /* The connection is ready: ask what gathered without it. */
 void
 tick_resume(Tick *tick)

@@ -1,0 +1,210 @@
+
+# What new connections wait for or fail by holds up nothing that works: a silent
+# name server does not stop the loop, a session serves until the one that takes
+# its place works. And HTTP answers to pgqd's own names only.
+
+use strict;
+use warnings;
+
+use FindBin;
+use HTTP::Tiny;
+use IO::Socket::INET;
+use PgqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my $cc = (grep { system("command -v $_ >/dev/null 2>&1") == 0 } qw(cc gcc))[0]
+  or plan skip_all => 'no C compiler';
+system($cc, '-shared', '-fPIC', '-o', "$dir/slow_names.so",
+	"$FindBin::RealBin/slow_names.c", '-ldl') == 0
+  or plan skip_all => 'the library to preload does not build';
+
+my $node = new_server('main', conf => "listen_addresses = '127.0.0.1'\n");
+my $db = new_database($node, 'shop');
+my $port = PostgreSQL::Test::Cluster::get_free_port();
+my $http = HTTP::Tiny->new(timeout => 20);
+
+sql($node, $db, q{
+	create role worker login superuser replication password 'one';
+	create table t (id serial primary key);
+	select pgq.create_queue('q');
+	select pgq.register_consumer('q', 'c');
+	select pgq.capture_table('q', 't')});
+my $hba = $node->data_dir . '/pg_hba.conf';
+my $rules = slurp($hba);
+open(my $fh, '>', $hba) or die;
+print $fh "host all worker 127.0.0.1/32 scram-sha-256\n$rules";
+close($fh);
+$node->reload;
+
+sub get
+{
+	my ($path) = @_;
+	my $begin = time();
+	my $r = $http->get("http://127.0.0.1:$port$path");
+
+	$r->{took} = time() - $begin;
+	return $r;
+}
+
+# The answer to a request by another name, as one text.
+sub ask_as
+{
+	my ($path, $host) = @_;
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port)
+	  or die "connect: $!";
+
+	local $/;
+	print $socket "GET $path HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n";
+	return <$socket>;
+}
+
+sub base
+{
+	my ($host, $password) = @_;
+	return "host=$host port=" . $node->port . " user=worker password=$password";
+}
+
+sub tick_of
+{
+	return sql($node, $db, 'select max(tick_id) from pgq.tick');
+}
+
+# all works: events come in and are ticked
+sub works
+{
+	my ($what) = @_;
+
+	sql($node, $db, 'insert into t default values');
+	wait_ingest($node, $db);
+	is(scalar @{ consume($node, $db, 'q', 'c') }, 1, "$what: events come");
+	my $before = tick_of();
+	sql($node, $db, 'insert into t default values');
+	wait_for("$what: ticks", sub { tick_of() > $before });
+	is(scalar @{ consume($node, $db, 'q', 'c') }, 1, "$what: ticks go on");
+	return;
+}
+
+sub set
+{
+	my ($pgqd, $key, $value) = @_;
+	my $text = PgqTest::slurp($pgqd->{ini});
+
+	$text =~ s/^$key = .*$/$key = $value/m or die "no $key";
+	open(my $out, '>', $pgqd->{ini}) or die;
+	print $out $text;
+	close($out);
+	$pgqd->signal('HUP');
+	return;
+}
+
+local $ENV{LD_PRELOAD} = "$dir/slow_names.so";
+local $ENV{SLOW_NAMES} = "$dir/silent";
+my $pgqd = start_pgqd($node, base_connstr => base('db.test', 'one'),
+	http_listen => $port, http_hosts => 'queues.example.org, other.example.org',
+	connection_lifetime => 2, stats_period => 1);
+delete $ENV{LD_PRELOAD};
+$pgqd->wait_log(qr/serves http|without libmicrohttpd/);
+plan skip_all => 'pgqd was built without libmicrohttpd'
+  if $pgqd->text =~ /without libmicrohttpd/;
+wait_for('green', sub { get('/health')->{status} == 200 });
+works('at first');
+
+# names of pgqd's own
+
+chomp(my $own = `hostname`);
+foreach my $host ("127.0.0.1:$port", "[::1]:$port", "localhost:$port",
+	'localhost', 'queues', 'queues.example.org', "OTHER.example.org:$port",
+	'queues.example.org.', $own)
+{
+	like(ask_as('/health', $host), qr{^HTTP/1.1 200 }, "Host: $host");
+}
+foreach my $host ('evil.example.com', "queues.example.org.evil.com:$port",
+	'127.0.0.1.evil.com', 'localhost.evil.com')
+{
+	foreach my $path ('/', '/metrics', '/health')
+	{
+		my $answer = ask_as($path, $host);
+
+		like($answer, qr{^HTTP/1.1 421 }, "Host: $host, $path");
+		unlike($answer, qr/shop/, 'tells nothing');
+	}
+}
+
+# a session of the ticker is made anew
+
+sub ticker_pid
+{
+	return sql($node, $db, q{select min(pid) from pg_stat_activity
+		where application_name = 'pgqd/tick' and datname = 'shop'});
+}
+my $pid = ticker_pid();
+wait_for('another session', sub { my $p = ticker_pid(); $p && $p ne $pid });
+wait_for('the old one to go', sub { sql($node, $db, q{select count(*)
+	from pg_stat_activity where application_name = 'pgqd/tick'
+	and datname = 'shop'}) eq '1' });
+works('with another session');
+
+# the name server is silent
+
+append_to_file("$dir/silent", '');
+wait_for('a look up that takes long', sub {
+	$pgqd->text =~ /\[shop\]: tick: the address of host "db.test" is being looked up/ });
+my ($slowest, $end, $ticks) = (0, time() + 6, tick_of());
+while (time() < $end)
+{
+	my $r = get('/health');
+
+	$slowest = $r->{took} if $r->{took} > $slowest;
+	sleep(0.1);
+}
+cmp_ok($slowest, '<', 2, "HTTP answers meanwhile (slowest: $slowest s)");
+works('without names');
+wait_for('red, with the cause', sub {
+	get('/health')->{content} =~
+	  /^\[shop\]: (?:the address of host "db.test" is being looked up: does the name server answer\?|no new connection, the old one goes on: .*db\.test)/m });
+unlike($pgqd->text, qr/synchronous standby/, 'nobody else is blamed');
+unlink("$dir/silent");
+wait_for('green with names', sub { get('/health')->{status} == 200 });
+works('with names again');
+
+# the password is another
+
+sql($node, $db, q{alter role worker password 'two'});
+wait_for('red with the old password', sub {
+	get('/health')->{content} =~
+	  /^\[shop\]: no new connection, the old one goes on: .*password authentication failed/m });
+works('with the old session');
+set($pgqd, 'base_connstr', base('db.test', 'wrong'));
+$pgqd->wait_log(qr/Got SIGHUP/);
+sleep(1);
+works('with a wrong password in the file');
+set($pgqd, 'base_connstr', base('db.test', 'two'));
+wait_for('green with the new password', sub { get('/health')->{status} == 200 });
+works('with the new password');
+
+# elsewhere
+
+set($pgqd, 'base_connstr', 'host=/nowhere');
+wait_for('red with a server that is not there', sub {
+	get('/health')->{content} =~ /^\[shop\]: no new connection, .*\/nowhere/m });
+works('while the new server is not there');
+set($pgqd, 'base_connstr', 'host=' . $node->host . ' port=' . $node->port);
+wait_for('green again', sub { get('/health')->{status} == 200 });
+wait_for('all sessions by the new address', sub { sql($node, $db,
+	q{select bool_and(client_addr is null) and count(*) > 2
+	from pg_stat_activity where application_name ~ '^pgqd/(tick|ingest|stream)'
+	and datname = 'shop'}) eq 't' });
+works('by the new address');
+
+# a name that is being looked up does not hold up the end
+
+append_to_file("$dir/silent", '');
+set($pgqd, 'base_connstr', base('db.test', 'two'));
+wait_for('a look up', sub { get('/health')->{content} =~ /is being looked up/ });
+my $begin = time();
+is($pgqd->stop('TERM'), 0, 'pgqd ends cleanly');
+cmp_ok(time() - $begin, '<', 5, 'and at once');
+done_testing();
