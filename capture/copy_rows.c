@@ -443,13 +443,14 @@ pgq__copy_rows(PG_FUNCTION_ARGS)
 	bool nulls[4] = {false, false, false, false};
 	RowBatch *batch;
 	bool is_first;
+	int level;
 
 	require_run("pgq._copy_rows()");
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "unexpected result type of pgq._copy_rows()");
 
 	(void) row_batch_tag_transaction("pgq._copy_rows()");
-	settings_pin();
+	level = settings_pin();
 	is_first = run->row == NULL;
 	if (is_first)
 		prepare_run();
@@ -458,7 +459,7 @@ pgq__copy_rows(PG_FUNCTION_ARGS)
 		put_first_events(batch);
 	copy_for(STEP_MS, batch);
 	row_batch_close(batch);
-	settings_restore();
+	settings_unpin(level);
 
 	values[0] = Int64GetDatum(run->counts.rows);
 	values[1] = Int64GetDatum(run->counts.bytes);

@@ -81,7 +81,7 @@ typedef struct DecoderWarning
 typedef struct DecoderState
 {
 	bool frames; /* format: frames, else text */
-	bool pinned; /* settings are, and are to be restored */
+	int settings_level; /* for settings_unpin() */
 
 	MemoryContext change_cxt; /* reset after every change */
 	MemoryContext txn_cxt;    /* reset after every transaction */

@@ -48,8 +48,7 @@ pgq_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 
 	if (!is_init)
 	{
-		settings_pin();
-		state->pinned = true;
+		state->settings_level = settings_pin();
 		capture_cache_init();
 	}
 }
@@ -59,8 +58,7 @@ pgq_shutdown(LogicalDecodingContext *ctx)
 {
 	DecoderState *state = ctx->output_plugin_private;
 
-	if (state->pinned)
-		settings_restore();
+	settings_unpin(state->settings_level);
 }
 
 /* A committed transaction begins; nothing is sent before its first event. */
@@ -68,6 +66,7 @@ static void
 pgq_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	DecoderState *state = ctx->output_plugin_private;
+	MemoryContext old;
 
 	MemoryContextReset(state->txn_cxt);
 	state->txn_serial++;
@@ -78,7 +77,9 @@ pgq_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->boundaries = false;
 	state->fed_queues = NIL;
 	state->warnings = NIL;
+	old = MemoryContextSwitchTo(state->txn_cxt);
 	settings_pin_database();
+	MemoryContextSwitchTo(old);
 }
 
 /* Show a sign of life while changes pass that nobody wants. */

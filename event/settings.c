@@ -4,12 +4,11 @@
  *		Pin the settings that the text of a value depends on.
  *
  * A trigger writes dates, floats or bytea as the writer's session likes them;
- * decoding has no such session, and two readers of one slot must see the same
- * bytes.
- *
- * A walsender lives for its stream, so its session is simply set.  The SQL
- * functions (pg_logical_slot_peek_changes and friends, and the copy of a table)
- * run in a user's session, which must get its settings back.
+ * decoding has no such session, and all readers of a slot, and copies, must see
+ * the same bytes.  Most settings are constants.  The time zone and lc_monetary
+ * are the database's, as ALTER DATABASE had set them when the change was made,
+ * else the server's, as its configuration files have them: never those of a
+ * role or a client.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -24,41 +23,97 @@
 #include "catalog/pg_db_role_setting.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "pgtime.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "event/settings.h"
 
+/* Those of output first, then those that constants in expressions are read by. */
 static const struct
 {
 	const char *name;
 	const char *value;
-} pinned[] = {
-	{"datestyle", "ISO, MDY"},        {"intervalstyle", "postgres"},
-	{"extra_float_digits", "1"},      {"bytea_output", "hex"},
-	{"quote_all_identifiers", "off"}, {"search_path", ""},
+} constants[] = {
+	{"datestyle", "ISO, MDY"},
+	{"intervalstyle", "postgres"},
+	{"extra_float_digits", "1"},
+	{"bytea_output", "hex"},
+	{"quote_all_identifiers", "off"},
+	{"search_path", "pg_catalog, pg_temp"},
+	{"xmlbinary", "base64"},
+	{"xmloption", "content"},
+	{"array_nulls", "on"},
+	{"transform_null_equals", "off"},
+	{"standard_conforming_strings", "on"},
+	{"backslash_quote", "safe_encoding"},
 };
 
-/* GUC nesting level to end at shutdown, 0 in a walsender */
-static int nest_level = 0;
-
-/* the database's settings have been looked up since the start */
-static bool database_pinned = false;
-
-/* its lc_monetary, in a walsender that was started with another, else empty */
-static char monetary[128];
-
-/* Problems with the value are told by elevel; 0: as an error. */
-static void
-pin(const char *name, const char *value, int elevel)
+/* Settings whose value is the database's or the server's. */
+typedef struct LocalSetting
 {
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
-							 nest_level ? GUC_ACTION_SAVE : GUC_ACTION_SET,
-							 true, elevel, false);
+	const char *name;
+	const char *fallback; /* if there is none, or none that is valid */
+	char server[128];     /* as the configuration files have it */
+} LocalSetting;
+
+static LocalSetting locals[] = {
+	{"TimeZone", "GMT", ""},
+	{"lc_monetary", "C", ""},
+};
+
+/* when the server's were read last, by the time of the files' last reload */
+static bool server_is_known = false;
+static TimestampTz server_reload_time;
+
+/*
+ * Set until the end of the transaction, or of the level made by settings_pin();
+ * outside of one, for good.  False if the value is invalid.
+ */
+static bool
+pin(const char *name, const char *value)
+{
+	const char *current = GetConfigOption(name, false, false);
+
+	if (current && strcmp(current, value) == 0)
+		return true;
+	return set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 IsTransactionState() ? GUC_ACTION_SAVE
+												  : GUC_ACTION_SET,
+							 true, DEBUG1, false) > 0;
+}
+
+/*
+ * Read the server's values from its files.  A session whose role has others
+ * knows them from nowhere else.
+ */
+static void
+read_server(void)
+{
+	ConfigVariable *head = NULL;
+	ConfigVariable *tail = NULL;
+
+	if (server_is_known && server_reload_time == PgReloadTime)
+		return;
+	(void) ParseConfigFile(ConfigFileName, false, NULL, 0, 0, DEBUG1, &head,
+						   &tail);
+	(void) ParseConfigFile(PG_AUTOCONF_FILENAME, false, NULL, 0, 0, DEBUG1,
+						   &head, &tail);
+	for (int i = 0; i < lengthof(locals); i++)
+	{
+		const char *value = locals[i].fallback;
+
+		for (ConfigVariable *item = head; item; item = item->next)
+			if (item->value && pg_strcasecmp(item->name, locals[i].name) == 0)
+				value = item->value;
+		strlcpy(locals[i].server, value, sizeof(locals[i].server));
+	}
+	FreeConfigVariables(head);
+	server_reload_time = PgReloadTime;
+	server_is_known = true;
 }
 
 /* "1MB" out of {"work_mem=1MB","TimeZone=Europe/Berlin"} for work_mem, or NULL */
@@ -81,21 +136,16 @@ find_setting(ArrayType *settings, const char *name)
 	return NULL;
 }
 
-/*
- * What ALTER DATABASE has set, else what the session started with, which is the
- * server's unless the client asked for another.
- */
-static const char *
-database_setting(const char *name)
+/* Find what is set for all roles in a database, InvalidOid: in all of them. */
+static void
+read_database(Relation rel, Oid database, const char **values)
 {
-	const char *result = NULL;
-	Relation rel = table_open(DbRoleSettingRelationId, AccessShareLock);
 	ScanKeyData key[2];
 	SysScanDesc scan;
 	HeapTuple tup;
 
 	ScanKeyInit(&key[0], Anum_pg_db_role_setting_setdatabase,
-				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(MyDatabaseId));
+				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(database));
 	ScanKeyInit(&key[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber,
 				F_OIDEQ, ObjectIdGetDatum(InvalidOid));
 	scan = systable_beginscan(rel, DbRoleSettingDatidRolidIndexId, true, NULL,
@@ -106,70 +156,60 @@ database_setting(const char *name)
 		Datum settings = heap_getattr(tup, Anum_pg_db_role_setting_setconfig,
 									  RelationGetDescr(rel), &isnull);
 
-		if (!isnull)
-			result = find_setting(DatumGetArrayTypePCopy(settings), name);
+		for (int i = 0; i < lengthof(locals) && !isnull; i++)
+			if (values[i] == NULL)
+				values[i] = find_setting(DatumGetArrayTypePCopy(settings),
+										 locals[i].name);
 	}
 	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-
-	return result ? result : GetConfigOptionResetString(name);
 }
 
 /*
- * Pin all settings; in a walsender, when decoding starts, all but those of the
- * database.
- */
-void
-settings_pin(void)
-{
-	bool in_sql = IsTransactionState();
-
-	database_pinned = false;
-	monetary[0] = '\0';
-	nest_level = in_sql ? NewGUCNestLevel() : 0;
-	for (int i = 0; i < lengthof(pinned); i++)
-		pin(pinned[i].name, pinned[i].value, 0);
-	if (in_sql)
-	{
-		pin("TimeZone", database_setting("TimeZone"), 0);
-		pin("lc_monetary", database_setting("lc_monetary"), DEBUG1);
-		database_pinned = true;
-	}
-}
-
-/*
- * Pin what the database has settings of; to be called in each transaction.  A
- * walsender can't read catalogues before its first transaction, and what is set
- * inside of a transaction is undone at its end: so the variable behind the time
- * zone is set, and lc_monetary in each transaction if the client, or its role,
- * has another.
+ * Pin what databases have settings of; to be called in each transaction that is
+ * decoded, since they may change from one to the next.  Allocates a little in
+ * the current memory context.
  */
 void
 settings_pin_database(void)
 {
-	if (!database_pinned)
-	{
-		pg_tz *tz = pg_tzset(database_setting("TimeZone"));
-		const char *name = database_setting("lc_monetary");
+	const char *values[lengthof(locals)] = {NULL};
+	Relation rel = table_open(DbRoleSettingRelationId, AccessShareLock);
 
-		if (tz)
-			session_timezone = tz;
-		if (strcmp(name, GetConfigOption("lc_monetary", false, false)) != 0)
-			strlcpy(monetary, name, sizeof(monetary));
-		database_pinned = true;
-	}
-	if (monetary[0] != '\0')
-		pin("lc_monetary", monetary, DEBUG1);
+	read_database(rel, MyDatabaseId, values);
+	read_database(rel, InvalidOid, values);
+	table_close(rel, AccessShareLock);
+
+	read_server();
+	for (int i = 0; i < lengthof(locals); i++)
+		if ((values[i] == NULL || !pin(locals[i].name, values[i])) &&
+			!pin(locals[i].name, locals[i].server))
+			(void) pin(locals[i].name, locals[i].fallback);
 }
 
 /*
- * Give a user's session its settings back.  After an error the end of the
- * transaction does that.
+ * Pin all settings until settings_unpin(), or an error, ends it; where there is
+ * no transaction, as when a walsender starts, the constants for good.
+ *
+ * Returns what settings_unpin() wants.  May be nested.
  */
-void
-settings_restore(void)
+int
+settings_pin(void)
 {
-	if (nest_level > 0)
-		AtEOXact_GUC(false, nest_level);
-	nest_level = 0;
+	int level = IsTransactionState() ? NewGUCNestLevel() : 0;
+
+	for (int i = 0; i < lengthof(constants); i++)
+		if (!pin(constants[i].name, constants[i].value))
+			elog(ERROR, "could not set \"%s\" to \"%s\"", constants[i].name,
+				 constants[i].value);
+	if (level > 0)
+		settings_pin_database();
+	return level;
+}
+
+/* Give a user's session its settings back. */
+void
+settings_unpin(int level)
+{
+	if (level > 0)
+		AtEOXact_GUC(false, level);
 }

@@ -10,8 +10,8 @@
 #ifndef PGQ_SETTINGS_H
 #define PGQ_SETTINGS_H
 
-extern void settings_pin(void);
+extern int settings_pin(void);
 extern void settings_pin_database(void);
-extern void settings_restore(void);
+extern void settings_unpin(int level);
 
 #endif /* PGQ_SETTINGS_H */

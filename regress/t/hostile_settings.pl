@@ -179,8 +179,7 @@ sub round
 
 round('as it is', $me, $me);
 
-set_all($_, grep { !/^(timezone|lc_monetary)$/ } keys %hostile)
-  foreach ('role clerk', 'role worker');
+set_all($_) foreach ('role clerk', 'role worker');
 round('roles', 'clerk', 'worker');
 
 sql($node, 'postgres', 'alter role clerk reset all; alter role worker reset all');
