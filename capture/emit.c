@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "replication/message.h"
 #include "utils/array.h"
@@ -37,6 +38,7 @@ PG_FUNCTION_INFO_V1(pgq_emit_events);
 /* Checked and read once a (sub)transaction, which may roll back what it saw. */
 static FullTransactionId ready_xid;
 static SubTransactionId ready_subxact;
+static uint32 messages; /* written in the transaction, rolled back or not */
 static char secret[EVENT_SECRET_LEN];
 
 static void
@@ -64,8 +66,9 @@ get_ready(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("table pgq.secret has no secret"),
-				 errhint("Drop extension pgq and create it again, or insert "
-						 "%d random bytes there.", EVENT_SECRET_LEN)));
+				 errhint("As a superuser: SELECT pgq._new_secret();")));
+	if (!FullTransactionIdEquals(ready_xid, xid))
+		messages = 0;
 	ready_xid = xid;
 	ready_subxact = GetCurrentSubTransactionId();
 }
@@ -103,10 +106,14 @@ emit(const Target *target, const Event *event)
 				 errdetail("It has %zu bytes, %d at most.",
 						   frame_event_size(event), FRAME_MAX_EVENT)));
 	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, secret, EVENT_SECRET_LEN);
+	enlargeStringInfo(&buf, EVENT_SEAL_LEN);
+	buf.len = EVENT_SEAL_LEN;
+	pq_sendint32(&buf, ++messages);
 	frame_open_events(&w, target->queue.name, 0);
 	frame_put_event(&w, event);
 	frame_close_events(&w);
+	event_message_seal(secret, ready_xid, buf.data + EVENT_SEAL_LEN,
+					   buf.len - EVENT_SEAL_LEN, (uint8 *) buf.data);
 	LOG_EVENT_MESSAGE(EVENT_MESSAGE_PREFIX, buf.data, buf.len);
 	pfree(buf.data);
 }

@@ -94,6 +94,7 @@ typedef struct DecoderState
 	/* the transaction that is being sent */
 	uint64 txn_serial;
 	int64 txn_events;
+	uint32 last_message; /* message.c: number of its last one of ours */
 	List *warnings; /* of DecoderWarning, in txn_cxt */
 	int ntouched;
 	int maxtouched;

@@ -3,7 +3,7 @@
  * message.c
  *		Take events out of the logical messages of pgq.emit_event().
  *
- * Messages are hostile until their secret has been compared.
+ * Messages are hostile until their seal has been compared (event/message.h).
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -12,24 +12,56 @@
 #include "decoder/decoder.h"
 
 #include "event/message.h"
+#include "port/pg_bswap.h"
 
-/* Compare in a time that does not tell how much was right. */
-static bool
-is_same_secret(const char *a, const char *b)
+/* The id with its epoch: it has been assigned, not too long ago. */
+static FullTransactionId
+widen_xid(TransactionId xid)
 {
-	unsigned char diff = 0;
+	FullTransactionId next = ReadNextFullTransactionId();
+	uint32 epoch = EpochFromFullTransactionId(next);
 
-	for (int i = 0; i < EVENT_SECRET_LEN; i++)
-		diff |= (unsigned char) (a[i] ^ b[i]);
+	if (xid > XidFromFullTransactionId(next))
+		epoch--;
+	return FullTransactionIdFromEpochAndXid(epoch, xid);
+}
+
+/* Does the message carry the seal that the secret gives? */
+static bool
+is_sealed(FullTransactionId xid, const char *message, Size size, bool anew)
+{
+	const char *secret = own_tables_secret(anew);
+	uint8 seal[EVENT_SEAL_LEN];
+	uint8 diff = 0;
+
+	if (secret == NULL)
+		return false;
+	event_message_seal(secret, xid, message + EVENT_SEAL_LEN,
+					   size - EVENT_SEAL_LEN, seal);
+	/* in a time that does not tell how much was right */
+	for (int i = 0; i < EVENT_SEAL_LEN; i++)
+		diff |= seal[i] ^ (uint8) message[i];
 	return diff == 0;
 }
 
+/* Is it an event of this transaction, and not one that it had already? */
 static bool
-is_ours(const char *message, bool anew)
+is_ours(DecoderState *state, TransactionId xid, const char *message, Size size)
 {
-	const char *secret = own_tables_secret(anew);
+	FullTransactionId full = widen_xid(xid);
+	uint32 number;
 
-	return secret && is_same_secret(secret, message);
+	if (size < EVENT_MESSAGE_HEAD)
+		return false;
+	memcpy(&number, message + EVENT_SEAL_LEN, sizeof(number));
+	number = pg_ntoh32(number);
+	if (number <= state->last_message)
+		return false;
+	if (!is_sealed(full, message, size, false) &&
+		!is_sealed(full, message, size, true))
+		return false;
+	state->last_message = number;
+	return true;
 }
 
 /*
@@ -44,13 +76,11 @@ message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Size size,
 	FrameReader reader;
 	EventField name;
 
-	if (size < EVENT_SECRET_LEN)
-		return false;
-	if (!is_ours(message, false) && !is_ours(message, true))
+	if (!is_ours(ctx->output_plugin_private, txn->xid, message, size))
 		return false;
 
-	frame_read_init(&reader, message + EVENT_SECRET_LEN,
-					size - EVENT_SECRET_LEN);
+	frame_read_init(&reader, message + EVENT_MESSAGE_HEAD,
+					size - EVENT_MESSAGE_HEAD);
 	while (frame_next(&reader) == FRAME_EVENTS)
 	{
 		char *queue;

@@ -71,6 +71,7 @@ pgq_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	MemoryContextReset(state->txn_cxt);
 	state->txn_serial++;
 	state->txn_events = 0;
+	state->last_message = 0;
 	state->ntouched = 0;
 	state->maxtouched = 0;
 	state->touched = NULL;

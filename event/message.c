@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * message.c
- *		The secret that marks logical messages as written by us.
+ *		The secret that logical messages of ours are sealed with, and the seal.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -11,6 +11,9 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "port/pg_bswap.h"
 #include "utils/rel.h"
 
 #include "event/compat.h"
@@ -43,4 +46,31 @@ event_secret_read(Relation rel, char *secret)
 	}
 	systable_endscan(scan);
 	return found;
+}
+
+/*
+ * Compute the seal of a message: EVENT_SEAL_LEN bytes.  xid is that of the
+ * top-level transaction; sealed is what comes behind the seal.
+ */
+void
+event_message_seal(const char *secret, FullTransactionId xid,
+				   const char *sealed, Size len, uint8 *seal)
+{
+	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+	uint64 fixed[2] = {pg_hton64(U64FromFullTransactionId(xid)),
+					   pg_hton64((uint64) len)};
+	bool failed;
+
+	StaticAssertStmt(EVENT_SEAL_LEN == PG_SHA256_DIGEST_LENGTH,
+					 "a seal is a digest");
+	failed =
+		ctx == NULL || pg_cryptohash_init(ctx) < 0 ||
+		pg_cryptohash_update(ctx, (const uint8 *) secret, EVENT_SECRET_LEN) < 0 ||
+		pg_cryptohash_update(ctx, (const uint8 *) fixed, sizeof(fixed)) < 0 ||
+		pg_cryptohash_update(ctx, (const uint8 *) sealed, len) < 0 ||
+		pg_cryptohash_final(ctx, seal, EVENT_SEAL_LEN) < 0;
+	pg_cryptohash_free(ctx);
+	if (failed)
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+						errmsg("could not compute the seal of an event")));
 }

@@ -18,3 +18,13 @@ AS 'MODULE_PATHNAME', 'pgq_emit_events'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION pgq.emit_events(text, text[], text[]) IS
 	'Puts an event for each pair of type and data into a queue through the WAL; returns their number.';
+
+
+CREATE OR REPLACE FUNCTION pgq._new_secret()
+RETURNS void
+AS 'MODULE_PATHNAME', 'pgq_new_secret'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgq._new_secret() IS
+	'Makes another secret that events of emit_event are sealed with; what is sealed by then still counts.';
+
+SELECT pgq._new_secret();

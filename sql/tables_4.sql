@@ -201,17 +201,13 @@ COMMENT ON TABLE pgq.position IS
 COMMENT ON COLUMN pgq.position.pos_events IS
 	'Number of events ingested since start_capture.';
 
--- The secret that tells messages of emit_event from others in the WAL. The
+-- The secret that messages of emit_event are sealed with. emit.sql makes it, the
 -- plugin reads it. It is not dumped: a database that is made anew from a dump
 -- makes a new one.
 CREATE TABLE pgq.secret (
 	secret      bytea NOT NULL
 ) WITH (user_catalog_table = true);
 ALTER TABLE pgq.secret ALTER COLUMN secret SET STORAGE PLAIN;
-INSERT INTO pgq.secret
-SELECT pg_catalog.decode(pg_catalog.replace(
-	pg_catalog.gen_random_uuid()::text || pg_catalog.gen_random_uuid()::text,
-	'-', ''), 'hex');
 COMMENT ON TABLE pgq.secret IS
 	'Marks events of emit_event as genuine; for nobody''s eyes.';
 
