@@ -36,6 +36,7 @@ typedef struct Admin
 	char *begin;        /* then: SQL that begins each transaction */
 	bool json;          /* --json, for commands that know it */
 	int no_connect;     /* exit status if the server can't be reached */
+	bool looks_itself;  /* admin_connect() does not ask whose PgQ it is */
 
 	bool without_copy; /* --without-copy, for the command resync */
 	const char *slot;  /* --slot, for the same */
@@ -70,6 +71,7 @@ extern PGresult *admin_exec(Admin *a, const char *sql, int nparams,
 							const Oid *types, const char *const *params);
 extern void admin_begin(Admin *a);
 extern void admin_set(Admin *a, const char *name, const char *value);
+extern const char *admin_find_distrust(Admin *a, PGresult **res);
 extern int admin_message_length(const char *text);
 extern PGresult *admin_query(Admin *a, const char *hint, const char *sql,
 							 int nparams, const char *const *params);

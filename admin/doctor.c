@@ -18,6 +18,7 @@
 
 #include "admin/admin.h"
 #include "admin/doctor.h"
+#include "common/advice.h"
 
 static const char *const level_names[] = {"ok", "warning", "problem"};
 
@@ -57,8 +58,6 @@ learn_facts(Visit *v)
 			  "on");
 	admin_set(v->admin, "lock_timeout", "3000");
 	admin_set(v->admin, "statement_timeout", "30000");
-	v->has_pgq = ask(v, "select to_regprocedure('pgq.version()') is not null",
-					 false);
 	v->can_capture =
 		v->has_pgq &&
 		ask(v, "select to_regprocedure('pgq.get_slot_info()') is not null",
@@ -238,6 +237,30 @@ run_check(Visit *v, const DoctorCheck *check)
 	return check;
 }
 
+/*
+ * The first check: whose PgQ is it?  Nothing of one that somebody may have made
+ * up is called by the others.
+ */
+static void
+check_owners(Visit *v)
+{
+	PGresult *res;
+	const char *why = admin_find_distrust(v->admin, &res);
+
+	v->has_pgq = !PQgetisnull(res, 0, 0) && why == NULL;
+	if (v->admin->json)
+		fputs("\n  {\"check\": \"owners\", \"findings\": [", stdout);
+	if (why)
+		print_finding(v, "owners", DOCTOR_PROBLEM, why,
+					  advice_find(why) ? advice_find(why) : "", NULL);
+	if (v->admin->json)
+		fputs("], \"done\": true}", stdout);
+	else if (!why && !v->admin->quiet)
+		puts("ok       owners");
+	v->nchecks++;
+	PQclear(res);
+}
+
 /* doctor */
 void
 admin_doctor(Admin *a, int argc, char **argv)
@@ -245,8 +268,8 @@ admin_doctor(Admin *a, int argc, char **argv)
 	Visit visit = {.admin = a};
 
 	a->no_connect = 2;
+	a->looks_itself = true;
 	admin_connect(a);
-	learn_facts(&visit);
 	if (a->json)
 	{
 		print_member("{", "database", PQdb(a->conn));
@@ -254,6 +277,8 @@ admin_doctor(Admin *a, int argc, char **argv)
 					 PQparameterStatus(a->conn, "server_version"));
 		fputs(",\n \"checks\": [", stdout);
 	}
+	check_owners(&visit);
+	learn_facts(&visit);
 	for (const DoctorCheck *check = doctor_checks; check->name;)
 	{
 		check = run_check(&visit, check);

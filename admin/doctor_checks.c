@@ -71,12 +71,6 @@ const DoctorCheck doctor_checks[] = {
 	 " and to_regnamespace('pgq') is null",
 	 "this database has no extension pgq",
 	 "Create it as a superuser:", "CREATE EXTENSION pgq;"},
-	{"extension", NEED_SERVER, DOCTOR_PROBLEM,
-	 "select 1 where not exists (select from pg_extension where extname = 'pgq')"
-	 " and to_regnamespace('pgq') is not null",
-	 "there is a schema pgq, but no extension",
-	 "If it is not in use, rename it and create the extension:",
-	 "ALTER SCHEMA pgq RENAME TO pgq_old;\nCREATE EXTENSION pgq;"},
 	{"extension", NEED_SERVER, DOCTOR_WARNING,
 	 "select e.extversion, a.default_version from pg_extension e"
 	 " join pg_available_extensions a on a.name = e.extname"

@@ -13,6 +13,7 @@
 
 #include "common/ini.h"
 #include "common/pgqadm_ini.h"
+#include "common/trust.h"
 #include "admin/options.h"
 
 /* Long options; those from OPT_REGISTER on are some commands' only. */
@@ -288,6 +289,9 @@ choose_database(Admin *a, const Words *w)
 				   "in section [pgqadm].",
 				   "%s: key \"db\" is missing", a->config);
 	a->conninfo = admin_make_conninfo(ini.db, w->host, w->port, w->user);
+	/* libpgq looks there, too */
+	if (ini.database_owners)
+		setenv(TRUST_VARIABLE, ini.database_owners, 1);
 	ini_free(pgqadm_ini_keys, &ini);
 }
 

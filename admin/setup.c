@@ -119,7 +119,10 @@ void
 admin_install(Admin *a, int argc, char **argv)
 {
 	PGresult *res;
+	const char *distrust;
 
+	/* there may be no PgQ yet */
+	a->looks_itself = true;
 	res = admin_query(a, NULL,
 					  "select x.extversion, a.default_version, "
 					  "pg_catalog.to_regnamespace('pgq') "
@@ -154,9 +157,16 @@ admin_install(Admin *a, int argc, char **argv)
 	}
 	PQclear(res);
 	explain_capture_needs(a);
+	distrust = admin_find_distrust(a, &res);
+	if (distrust)
+		admin_warn("pgqd leaves it alone: %s", distrust);
+	PQclear(res);
 	if (a->json)
 	{
-		res = admin_query(a, NULL, "select pgq.version()", 0, NULL);
+		res = admin_query(a, NULL,
+						  "select x.extversion from pg_catalog.pg_extension x "
+						  "where x.extname operator(pg_catalog.=) 'pgq'",
+						  0, NULL);
 		admin_print_object("version", PQgetvalue(res, 0, 0), (char *) NULL);
 		PQclear(res);
 	}

@@ -16,6 +16,7 @@
 #include "admin/progress.h"
 #include "common/advice.h"
 #include "common/session.h"
+#include "common/trust.h"
 
 /* ---- the user ---- */
 
@@ -198,7 +199,23 @@ admin_try_connect(Admin *a)
 	return conn;
 }
 
-/* Connects a->conn, or fails. */
+/*
+ * Asks whose PgQ the database has, with TRUST_SQL.  Returns why nothing of it
+ * may be called, which belongs to *res, or NULL.
+ */
+const char *
+admin_find_distrust(Admin *a, PGresult **res)
+{
+	const char *params[2] = {getenv(TRUST_VARIABLE), "pgq"};
+
+	*res = admin_query(a, NULL, TRUST_SQL, 2, params);
+	return PQgetisnull(*res, 0, 1) ? NULL : PQgetvalue(*res, 0, 1);
+}
+
+/*
+ * Connects a->conn, or fails; also where somebody may have made up a PgQ, since
+ * its functions would run with the rights of who calls them.
+ */
 void
 admin_connect(Admin *a)
 {
@@ -215,6 +232,16 @@ admin_connect(Admin *a)
 			exit(a->no_connect);
 		}
 		admin_fail(NULL, "%.*s", admin_message_length(text), text);
+	}
+	if (!a->looks_itself)
+	{
+		PGresult *res;
+		const char *why = admin_find_distrust(a, &res);
+
+		if (why)
+			admin_fail(NULL, "PgQ of database \"%s\" is left alone: %s",
+					   PQdb(a->conn), why);
+		PQclear(res);
 	}
 }
 

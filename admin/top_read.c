@@ -7,7 +7,7 @@
  * Only top_wait() waits, for the server and for the keyboard at once, so that a
  * server that hangs does not take the keys from the user.
  *
- *		DOWN -> OPENING -> PROBING -> READY -> READING -> READY ...
+ *		DOWN -> OPENING -> TRUSTING -> PROBING -> READY -> READING -> READY ...
  *
  * and from each of them back to DOWN when the connection breaks.
  *
@@ -16,6 +16,7 @@
  *-------------------------------------------------------------------------
  */
 #include "common/clock.h"
+#include "common/trust.h"
 #include "admin/top.h"
 
 #include <math.h>
@@ -31,6 +32,7 @@ enum
 {
 	LINK_DOWN,
 	LINK_OPENING,
+	LINK_TRUSTING,
 	LINK_PROBING,
 	LINK_READY,
 	LINK_READING
@@ -298,13 +300,29 @@ open_link(Top *top)
 		go_down(top, PQerrorMessage(top->admin->conn));
 }
 
+/* Whose PgQ is it?  As admin_connect() asks. */
+static void
+ask_trust(Top *top)
+{
+	const char *params[2] = {getenv(TRUST_VARIABLE), "pgq"};
+
+	if (!PQsendQueryParams(top->admin->conn, TRUST_SQL, 2, NULL, params, NULL,
+						   NULL, 0))
+	{
+		go_down(top, PQerrorMessage(top->admin->conn));
+		return;
+	}
+	top->link = LINK_TRUSTING;
+	top->sent_at = clock_seconds();
+}
+
 static void
 go_on_opening(Top *top)
 {
 	switch (PQconnectPoll(top->admin->conn))
 	{
 		case PGRES_POLLING_OK:
-			send_sql(top, LINK_PROBING, probe_sql);
+			ask_trust(top);
 			break;
 		case PGRES_POLLING_FAILED:
 			go_down(top, PQerrorMessage(top->admin->conn));
@@ -373,6 +391,11 @@ read_results(Top *top)
 	{
 		PGresult *res = PQgetResult(conn);
 
+		if (res == NULL && top->link == LINK_TRUSTING)
+		{
+			send_sql(top, LINK_PROBING, probe_sql);
+			return;
+		}
 		if (res == NULL)
 		{
 			finish_results(top);
@@ -390,7 +413,15 @@ read_results(Top *top)
 			PQclear(res);
 			return;
 		}
-		if (top->link == LINK_PROBING)
+		if (top->link == LINK_TRUSTING && !PQgetisnull(res, 0, 1))
+		{
+			go_down(top, PQgetvalue(res, 0, 1));
+			PQclear(res);
+			return;
+		}
+		if (top->link == LINK_TRUSTING)
+			; /* all is well */
+		else if (top->link == LINK_PROBING)
 			take_probe(top, res);
 		else
 			take_sample(top, res);

@@ -52,6 +52,20 @@ static const struct
 	 "As a superuser: ALTER ROLE ... REPLICATION."},
 	{"*permission denied to create extension*",
 	 "Let a superuser create it: CREATE EXTENSION pgq."},
+	{"*is there, but no extension*",
+	 "If PgQ 3 was put there by SQL files, make it the extension: CREATE "
+	 "EXTENSION pgq VERSION 'unpackaged', then ALTER EXTENSION pgq UPDATE; "
+	 "any other schema can be renamed."},
+	{"*is not that of extension*",
+	 "Look at what is there; rename the schema, and create the extension anew."},
+	{"*who is not trusted*",
+	 "Let a superuser own it; or, if all that we may do is that role's to do, "
+	 "name it in database_owners (environment: PGQ_DATABASE_OWNERS)."},
+	{"*may create objects in schema*",
+	 "Look at what is there, and REVOKE CREATE ON SCHEMA."},
+	{"*may make triggers on table*",
+	 "Look at the triggers of those tables, and REVOKE TRIGGER ON ALL TABLES "
+	 "IN SCHEMA."},
 	{"*permission denied for *",
 	 "GRANT the role pgq_admin (administers, also as pgqd), pgq_writer "
 	 "(produces, captures its own tables) or pgq_reader (consumes)."},

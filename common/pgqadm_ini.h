@@ -19,6 +19,7 @@ typedef struct PgqadmIni
 {
 	char *job_name;
 	char *db;
+	char *database_owners;
 	char *logfile;
 	char *pidfile;
 	double loop_delay;       /* s between two rounds of ticks */
@@ -33,6 +34,9 @@ static const IniKey pgqadm_ini_keys[] = {
 	 "Name of this job; stands for %(job_name)s below."},
 	{"db", INI_STRING, offsetof(PgqadmIni, db), NULL,
 	 "libpq connect string of the database with the queues."},
+	{"database_owners", INI_STRING, offsetof(PgqadmIni, database_owners), NULL,
+	 "Roles, beside superusers, that may own the extension pgq: their code "
+	 "is run."},
 	{"logfile", INI_FILE, offsetof(PgqadmIni, logfile), NULL,
 	 "Log file of the ticker, for example ~/log/%(job_name)s.log."},
 	{"pidfile", INI_FILE, offsetof(PgqadmIni, pidfile), NULL,

@@ -33,9 +33,9 @@
  * MERGE_EVENTS behind gets so many at once, or it would never catch up.
  */
 static const char next_batch_sql[] =
-	"select coalesce(m.batch_id, pgq.next_batch($1::text, $2::text)) "
-	"from pgq.next_batch_custom($1::text, $2::text, null, " MERGE_EVENTS
-	", null) m";
+	"select coalesce(m.batch_id, pgq.next_batch($1::pg_catalog.text, "
+	"$2::pg_catalog.text)) from pgq.next_batch_custom($1::pg_catalog.text, "
+	"$2::pg_catalog.text, null, " MERGE_EVENTS ", null) m";
 
 #define EVENT_COLUMNS                                                          \
 	"ev_id, ev_time, ev_txid, ev_retry, ev_type, "                             \
@@ -240,8 +240,8 @@ pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds)
 	if (libpgq_connect(c) != PGQ_OK)
 		return c->status;
 	res = libpgq_query(c,
-					   "select pgq.event_retry($1::bigint, $2::bigint, "
-					   "$3::integer)",
+					   "select pgq.event_retry($1::pg_catalog.int8, "
+					   "$2::pg_catalog.int8, $3::pg_catalog.int4)",
 					   3, params);
 	if (res == NULL)
 		return give_up(c);
@@ -322,8 +322,8 @@ pgq_finish(PgqConsumer *c)
 	 */
 	res = libpgq_query(c,
 					   c->borrowed
-						   ? "select pgq.finish_batch($1::bigint)"
-						   : "select pgq.finish_batch($1::bigint), "
+						   ? "select pgq.finish_batch($1::pg_catalog.int8)"
+						   : "select pgq.finish_batch($1::pg_catalog.int8), "
 							 "pg_catalog.set_config('synchronous_commit', "
 							 "'off', true)",
 					   1, params);

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "consumer/internal.h"
+#include "common/trust.h"
 
 /* Pauses between tries to connect: the first, and the longest, in ms. */
 #define BACKOFF_MIN_MS 200
@@ -225,6 +226,45 @@ libpgq_query(PgqConsumer *c, const char *sql, int nparams,
 
 /* ---- connecting ---- */
 
+/* TRUST_SQL, whatever makes queries slow or ends them there. */
+static PGresult *
+ask_trust(PgqConsumer *c)
+{
+	const char *params[2] = {getenv(TRUST_VARIABLE), "pgq"};
+	PGresult *res;
+
+	PQclear(PQexec(c->conn, "begin read only; set local jit = off; "
+							"set local statement_timeout = 0"));
+	res = libpgq_query(c, TRUST_SQL, 2, params);
+	if (c->conn)
+		PQclear(PQexec(c->conn, "rollback"));
+	return res;
+}
+
+/*
+ * Is the extension pgq a trusted role's?  Whoever may create a schema could
+ * have made up one, whose functions would run with our rights.
+ */
+static PgqResult
+require_trust(PgqConsumer *c)
+{
+	PGresult *res = ask_trust(c);
+
+	if (res == NULL)
+		return c->status;
+	if (!PQgetisnull(res, 0, 1))
+		note(c, PGQ_ERROR, "42501", PQgetvalue(res, 0, 1),
+			 "A superuser must own the extension pgq and all in its schema, "
+			 "or a role that environment variable " TRUST_VARIABLE " names.");
+	else if (PQgetisnull(res, 0, 0))
+		note(c, PGQ_ERROR, "3F000", "schema \"pgq\" does not exist",
+			 "Create it as a superuser: CREATE EXTENSION pgq.");
+	else
+		libpgq_done(c, PGQ_OK);
+	PQclear(res);
+	return c->status;
+}
+
 /*
  * Prepares a fresh session: settings, registration, LISTEN.  The settings
  * guard the batch's transaction against defaults of the role or database that
@@ -240,7 +280,7 @@ prepare_session(PgqConsumer *c)
 
 	res = libpgq_query(c,
 					   "select pg_catalog.to_regprocedure("
-					   "'pgq.tick_channel(text)') is not null, "
+					   "'pgq.tick_channel(pg_catalog.text)') is not null, "
 					   "pg_catalog.set_config(s.name, v.value, false) "
 					   "from pg_catalog.pg_settings s, "
 					   "(values ('DateStyle', 'ISO'), "
@@ -257,12 +297,14 @@ prepare_session(PgqConsumer *c)
 		return c->status;
 	has_channel = PQgetvalue(res, 0, 0)[0] == 't';
 	PQclear(res);
+	if (require_trust(c) != PGQ_OK)
+		return c->status;
 
 	if (c->must_register)
 	{
 		res = libpgq_query(c,
-						   "select pgq.register_consumer($1::text, "
-						   "$2::text)",
+						   "select pgq.register_consumer($1::pg_catalog.text, "
+						   "$2::pg_catalog.text)",
 						   2, names);
 		if (res == NULL)
 			return c->status;
@@ -274,7 +316,7 @@ prepare_session(PgqConsumer *c)
 	{
 		res = libpgq_query(c,
 						   "select pg_catalog.quote_ident("
-						   "pgq.tick_channel($1::text))",
+						   "pgq.tick_channel($1::pg_catalog.text))",
 						   1, names);
 		if (res == NULL)
 			return c->status;

@@ -113,6 +113,10 @@ extern "C"
  * failed: look at pgq_status().  NULL only when memory is short.  A handle
  * whose status is PGQ_LOST may be used: it connects later.
  *
+ * A database whose extension pgq belongs to no superuser is refused, since its
+ * owner's code would run with our rights; environment variable
+ * PGQ_DATABASE_OWNERS names other roles that may own it, with commas between.
+ *
  * With PGQ_REGISTER a consumer that is new starts at the queue's newest tick:
  * it gets the events that come from then on.
  */

@@ -65,7 +65,8 @@ event_message_seal(const char *secret, FullTransactionId xid,
 					 "a seal is a digest");
 	failed =
 		ctx == NULL || pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) secret, EVENT_SECRET_LEN) < 0 ||
+		pg_cryptohash_update(ctx, (const uint8 *) secret,
+							 EVENT_SECRET_LEN) < 0 ||
 		pg_cryptohash_update(ctx, (const uint8 *) fixed, sizeof(fixed)) < 0 ||
 		pg_cryptohash_update(ctx, (const uint8 *) sealed, len) < 0 ||
 		pg_cryptohash_final(ctx, seal, EVENT_SEAL_LEN) < 0;

@@ -134,6 +134,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.maint_tables_to_vacuum(),
 	pgq.maint_positions(),
 	pgq.maint_operations(),
+	pgq._has_function(name, name),
 	pgq.upgrade_schema(),
 	pgq.grant_perms(text),
 	pgq._grant_perms_from(text, text, text, text),

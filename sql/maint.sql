@@ -183,6 +183,32 @@ COMMENT ON FUNCTION pgq.maint_positions() IS
 	'Deletes all but the newest ingest position of each slot.';
 
 
+-- Whoever may create a schema could give it any name and put anything into it.
+CREATE OR REPLACE FUNCTION pgq._has_function(i_extension name, i_function name)
+RETURNS bool AS $$
+	WITH trusted AS (
+		SELECT r.oid FROM pg_roles r WHERE r.rolsuper
+		UNION ALL
+		SELECT e.extowner FROM pg_extension e WHERE e.extname = 'pgq'
+	)
+	SELECT EXISTS (
+		SELECT FROM pg_extension e
+			 JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass
+							 AND d.refobjid = e.oid AND d.deptype = 'e'
+							 AND d.classid = 'pg_proc'::regclass
+			 JOIN pg_proc p ON p.oid = d.objid AND p.proname = i_function
+			 JOIN pg_namespace n ON n.oid = p.pronamespace
+								AND n.nspname = i_extension
+		WHERE e.extname = i_extension
+		  AND e.extowner IN (SELECT t.oid FROM trusted t)
+		  AND n.nspowner IN (SELECT t.oid FROM trusted t)
+		  AND p.proowner IN (SELECT t.oid FROM trusted t))
+$$ LANGUAGE sql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._has_function(name, name) IS
+	'Tells whether another extension has a function, in a schema of its name, that may be called with the caller''s rights.';
+
+
 -- The caller runs the rows in order, each in its own transaction. Rows named
 -- vacuum come last, since PgQ 3's daemon stops at the first of them.
 CREATE OR REPLACE FUNCTION pgq.maint_operations(OUT func_name text, OUT func_arg text)
@@ -222,9 +248,7 @@ BEGIN
 		RETURN NEXT;
 	END LOOP;
 
-	PERFORM FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-	WHERE n.nspname = 'pgq_node' AND p.proname = 'maint_watermark';
-	IF FOUND THEN
+	IF pgq._has_function('pgq_node', 'maint_watermark') THEN
 		func_name := 'pgq_node.maint_watermark';
 		FOR func_arg IN EXECUTE
 			'SELECT queue_name FROM pgq_node.node_info'
@@ -234,9 +258,8 @@ BEGIN
 		END LOOP;
 	END IF;
 
-	PERFORM FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-	WHERE n.nspname = 'londiste' AND p.proname = 'root_check_seqs';
-	IF FOUND THEN
+	IF pgq._has_function('londiste', 'root_check_seqs')
+		AND pgq._has_function('pgq_node', 'maint_watermark') THEN
 		func_name := 'londiste.root_check_seqs';
 		FOR func_arg IN EXECUTE
 			'SELECT DISTINCT s.queue_name FROM londiste.seq_info s'
@@ -248,9 +271,7 @@ BEGIN
 	END IF;
 
 	func_arg := NULL;
-	PERFORM FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-	WHERE n.nspname = 'londiste' AND p.proname = 'periodic_maintenance';
-	IF FOUND THEN
+	IF pgq._has_function('londiste', 'periodic_maintenance') THEN
 		func_name := 'londiste.periodic_maintenance';
 		RETURN NEXT;
 	END IF;

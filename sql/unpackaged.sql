@@ -12,6 +12,32 @@ BEGIN
 				HINT = 'For a new installation: CREATE EXTENSION pgq.';
 	END IF;
 
+	-- Who owns one of its objects could let us, and whoever uses PgQ, run
+	-- what he likes.
+	SELECT pg_catalog.pg_describe_object(o.class, o.oid, 0) AS object,
+		   r.rolname AS owner
+	INTO member
+	FROM (SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass AS class,
+				 n.oid, n.nspowner AS owner, n.oid AS schema
+		  FROM pg_catalog.pg_namespace n
+		  UNION ALL
+		  SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, c.oid,
+				 c.relowner, c.relnamespace
+		  FROM pg_catalog.pg_class c
+		  UNION ALL
+		  SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid,
+				 p.proowner, p.pronamespace
+		  FROM pg_catalog.pg_proc p) o
+		 JOIN pg_catalog.pg_roles r ON r.oid = o.owner
+	WHERE o.schema = 'pgq'::pg_catalog.regnamespace AND NOT r.rolsuper
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION '% belongs to role "%", who is no superuser',
+				member.object, member.owner
+			USING ERRCODE = 'insufficient_privilege',
+				HINT = 'Look at what is in schema pgq, then give the schema and all of it to a superuser.';
+	END IF;
+
 	ALTER EXTENSION pgq ADD SCHEMA pgq;
 	FOR member IN
 		SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS type,

@@ -38,6 +38,9 @@ static const IniKey keys[] = {
 		"Database to ask for the names of the others."),
 	KEY(database_list, INI_STRING, NULL,
 		"Look after these databases only, with commas between; empty: all."),
+	KEY(database_owners, INI_STRING, NULL,
+		"Roles, beside superusers, that may own the extension pgq, with commas "
+		"between."),
 	KEY(syslog, INI_BOOL, "1", "Log to syslog too."),
 	KEY(syslog_ident, INI_STRING, "pgqd", "Name of the program in syslog."),
 	KEY(syslog_facility, INI_STRING, "daemon", "Facility in syslog."),

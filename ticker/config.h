@@ -26,6 +26,7 @@ typedef struct Config
 	char *base_connstr;
 	char *initial_database;
 	char *database_list;
+	char *database_owners;
 	bool syslog;
 	char *syslog_ident;
 	char *syslog_facility;

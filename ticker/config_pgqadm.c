@@ -88,6 +88,7 @@ config_read_pgqadm(Config *config, const char *file, char **error)
 		abort();
 	config->databases[0] = dbname;
 
+	set_text(&config->database_owners, ini.database_owners);
 	set_text(&config->logfile, ini.logfile);
 	set_text(&config->pidfile, ini.pidfile);
 	set_text(&config->syslog_ident, ini.job_name);

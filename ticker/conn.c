@@ -6,7 +6,8 @@
  *	state		event					next		then
  *	CLOSED		conn_open, timer		CONNECTING
  *	CONNECTING	dial.c is done			SETUP		send session settings
- *	SETUP		settings answered		READY		ready()
+ *	SETUP		settings answered, and	READY		ready()
+ *				trust if it is needed
  *	READY		COPY BOTH answered		COPY		readable() from now on
  *	any			error, end of stream	CLOSED		lost()
  *	any			conn_close				CLOSED
@@ -27,6 +28,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/session.h"
+#include "common/trust.h"
 #include "ticker/dial.h"
 
 /* Seconds that the first statements of a session may take. */
@@ -79,6 +81,7 @@ struct Conn
 	char *dbname;
 	char *job; /* names the session: pgqd/<job> */
 	bool replication;
+	bool trust_needed; /* ready only where PgQ is a trusted role's */
 	const ConnHooks *hooks;
 	void *arg;
 
@@ -153,6 +156,16 @@ conn_create(struct event_base *base, const Config *config, const char *dbname,
 	if (conn->dbname == NULL || conn->job == NULL || conn->timer == NULL)
 		abort();
 	return conn;
+}
+
+/*
+ * From the next opening on the connection is ready only in a database whose PgQ
+ * can be trusted, and lost in others; or no longer (on false).
+ */
+void
+conn_require_trust(Conn *conn, bool on)
+{
+	conn->trust_needed = on;
 }
 
 /*
@@ -504,27 +517,60 @@ conn_send_often(Conn *conn, const char *sql, int nparams,
 }
 
 static void
-finish_setup(Conn *conn, const PGresult *res, void *arg)
+ask_trust(Conn *conn, const char *schema, ConnAnswer answer, void *arg)
 {
-	if (conn_failed(res))
-	{
-		conn_fail(conn, PQresultErrorMessage(res));
-		return;
-	}
-	if (PQntuples(res) == 0)
-	{
-		conn_fail(conn, "connected to a pooler, not to the server itself");
-		return;
-	}
-	if (!conn->replication && !PQenterPipelineMode(conn->pg))
-	{
-		conn_fail(conn, PQerrorMessage(conn->pg));
-		return;
-	}
+	const char *values[2] = {conn->config->database_owners, schema};
+
+	send_query(conn, TRUST_SQL, 2, values, NULL, NULL, answer, arg);
+}
+
+/*
+ * Send TRUST_SQL (common/trust.h) for the schema; as conn_send().
+ */
+bool
+conn_ask_trust(Conn *conn, const char *schema, ConnAnswer answer, void *arg)
+{
+	if (conn->state != CONN_READY)
+		return false;
+	ask_trust(conn, schema, answer, arg);
+	return true;
+}
+
+static void
+become_ready(Conn *conn)
+{
 	event_del(conn->timer);
 	conn->state = CONN_READY;
 	conn->opened_at = clock_seconds();
 	conn->hooks->ready(conn, conn->arg);
+}
+
+static void
+finish_trust(Conn *conn, const PGresult *res, void *arg)
+{
+	if (conn_failed(res))
+		conn_fail(conn, PQresultErrorMessage(res));
+	else if (!PQgetisnull(res, 0, 1))
+		conn_fail(conn, PQgetvalue(res, 0, 1));
+	else if (PQgetisnull(res, 0, 0))
+		conn_fail(conn, "no extension pgq");
+	else
+		become_ready(conn);
+}
+
+static void
+finish_setup(Conn *conn, const PGresult *res, void *arg)
+{
+	if (conn_failed(res))
+		conn_fail(conn, PQresultErrorMessage(res));
+	else if (PQntuples(res) == 0)
+		conn_fail(conn, "connected to a pooler, not to the server itself");
+	else if (!conn->replication && !PQenterPipelineMode(conn->pg))
+		conn_fail(conn, PQerrorMessage(conn->pg));
+	else if (conn->trust_needed)
+		ask_trust(conn, "pgq", finish_trust, NULL);
+	else
+		become_ready(conn);
 }
 
 /* Connected: make sure of whom we talk to, and set what is left to set. */

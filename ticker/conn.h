@@ -8,6 +8,9 @@
  * transaction each unless BEGIN was sent) and are answered in order.  Nothing
  * here waits.
  *
+ * A connection that calls PgQ looks first whose functions those are, see
+ * common/trust.h.
+ *
  * When the connection breaks, or cannot be made, it is closed, the queries
  * that are unanswered are forgotten, and the owner's lost() is called once; it
  * decides when to open again.
@@ -44,6 +47,7 @@ typedef void (*ConnAnswer)(Conn *conn, const PGresult *res, void *arg);
 extern Conn *conn_create(struct event_base *base, const Config *config,
 						 const char *dbname, const char *job, bool replication,
 						 const ConnHooks *hooks, void *arg);
+extern void conn_require_trust(Conn *conn, bool on);
 extern void conn_free(Conn *conn);
 extern void conn_set_hooks(Conn *conn, const ConnHooks *hooks);
 extern void conn_open(Conn *conn);
@@ -62,6 +66,8 @@ extern bool conn_send(Conn *conn, const char *sql, int nparams,
 extern bool conn_send_often(Conn *conn, const char *sql, int nparams,
 							const char *const *values, const int *lengths,
 							const int *formats, ConnAnswer answer, void *arg);
+extern bool conn_ask_trust(Conn *conn, const char *schema, ConnAnswer answer,
+						   void *arg);
 extern void conn_want_read(Conn *conn, bool on);
 extern void conn_flush(Conn *conn);
 extern void conn_fail(Conn *conn, const char *why);

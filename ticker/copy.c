@@ -607,6 +607,8 @@ copy_create(struct event_base *base, const Config *config, const char *dbname,
 	copy->control = conn_create(base, config, dbname, "copy control", false,
 								&hooks, copy);
 	copy->work = conn_create(base, config, dbname, "copy", false, &hooks, copy);
+	conn_require_trust(copy->control, true);
+	conn_require_trust(copy->work, true);
 	copy->timer = event_new(base, -1, 0, begin, copy);
 	if (copy->dbname == NULL || copy->timer == NULL)
 		abort();

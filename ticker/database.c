@@ -5,7 +5,8 @@
  *
  *	state		event						next		logged
  *	WAITING		check_period, back-off		LOOKING
- *	LOOKING		no schema pgq, or version 2	WAITING		"no pgq here"
+ *	LOOKING		no extension pgq, version 2	WAITING		"no pgq here"
+ *				pgq is not a trusted role's	WAITING		"is left alone"
  *				server is a standby			WAITING		"is a standby"
  *				version 3					TICKING		"pgq version ok"
  *				version 4					TICKING		"pgq version ok"
@@ -39,9 +40,6 @@
 
 /* Seconds between looks whether a standby was promoted. */
 #define STANDBY_PERIOD 5.0
-
-static const char schema_sql[] =
-	"select 1 from pg_catalog.pg_namespace where nspname='pgq'";
 
 static const char version_sql[] =
 	"select pgq.version(), pg_catalog.pg_is_in_recovery()";
@@ -206,15 +204,34 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 	arm(db->period, 0);
 }
 
+/*
+ * Nothing of a PgQ that somebody may have made up is called.  Without the
+ * extension that is no fault of ours, or any owner of a database could make us
+ * look unwell.
+ */
 static void
-take_schema(Conn *conn, const PGresult *res, void *arg)
+leave_alone(Database *db, bool has_extension, const char *why)
+{
+	trouble_report(&db->trouble, db->name, "is left alone: %s", why);
+	db->no_pgq = !has_extension;
+	free(db->version);
+	db->version = NULL;
+	stop_work(db);
+	wait_until(db, db->config->check_period);
+}
+
+/* Is there an extension pgq, and whose? */
+static void
+take_trust(Conn *conn, const PGresult *res, void *arg)
 {
 	Database *db = arg;
 
 	if (conn_failed(res))
 		conn_fail(conn, PQresultErrorMessage(res));
-	else if (PQntuples(res) != 1)
-		find_no_pgq(db, "no schema pgq");
+	else if (PQgetisnull(res, 0, 0) && PQgetisnull(res, 0, 1))
+		find_no_pgq(db, "no extension pgq");
+	else if (!PQgetisnull(res, 0, 1))
+		leave_alone(db, !PQgetisnull(res, 0, 0), PQgetvalue(res, 0, 1));
 	else
 		conn_send(conn, version_sql, 0, NULL, NULL, NULL, take_version, db);
 }
@@ -227,7 +244,7 @@ became_ready(Conn *conn, void *arg)
 	if (db->moved)
 		stop_work(db);
 	db->moved = false;
-	conn_send(conn, schema_sql, 0, NULL, NULL, NULL, take_schema, arg);
+	conn_ask_trust(conn, "pgq", take_trust, db);
 }
 
 static const ConnHooks hooks = {became_ready, was_lost, NULL};
@@ -243,6 +260,7 @@ take_fresh(Database *db)
 	db->conn = db->fresh;
 	db->fresh = NULL;
 	conn_set_hooks(db->conn, &hooks);
+	conn_require_trust(db->conn, false); /* take_trust() sees to it */
 	tick_set_conn(db->tick, db->conn);
 	tick_resume(db->tick);
 	conn_free(old);
@@ -275,6 +293,7 @@ make_fresh(Database *db)
 {
 	db->fresh = conn_create(db->base, db->config, db->name, "tick", false,
 							&fresh_hooks, db);
+	conn_require_trust(db->fresh, true);
 	conn_open(db->fresh);
 }
 
@@ -283,7 +302,7 @@ handle_check(evutil_socket_t fd, short what, void *arg)
 {
 	Database *db = arg;
 
-	conn_send(db->conn, schema_sql, 0, NULL, NULL, NULL, take_schema, db);
+	conn_ask_trust(db->conn, "pgq", take_trust, db);
 }
 
 static void

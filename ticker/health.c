@@ -240,7 +240,12 @@ void
 report_warnings(FILE *out, const Database *db)
 {
 	const char *line = database_get_warnings(db);
+	const char *troubles[DATABASE_TROUBLES];
 
+	/* with PgQ it would be a fault */
+	if (!database_has_pgq(db) && database_get_troubles(db, troubles) > 0)
+		add_warning(out, database_get_name(db), "%.*s",
+					(int) strcspn(troubles[0], "\n"), troubles[0]);
 	for (; line && *line; line = strchr(line, '\n') + 1)
 		add_warning(out, database_get_name(db), "%.*s",
 					(int) strcspn(line, "\n"), line);

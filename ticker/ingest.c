@@ -500,6 +500,7 @@ ingest_create(struct event_base *base, const Config *config, const char *dbname,
 	ingest->gather.arg = ingest;
 	ingest->conn = conn_create(base, config, dbname, "ingest", false,
 							   &ingest_conn_hooks, ingest);
+	conn_require_trust(ingest->conn, true);
 	ingest->stream = stream_create(base, config, dbname, &stream_hooks, ingest);
 	ingest->timer = event_new(base, -1, 0, ingest_end_pause, ingest);
 	ingest->idle = event_new(base, -1, EV_PERSIST, handle_idle, ingest);

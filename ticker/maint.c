@@ -21,6 +21,7 @@
 
 #include "ticker/conn.h"
 #include "common/log.h"
+#include "common/trust.h"
 #include "ticker/trouble.h"
 
 /* Seconds until the next cycle after one that could not be done. */
@@ -37,6 +38,8 @@ static const char old_list_sql[] =
 	" union all select 2, 'pgq.maint_rotate_tables_step2', null"
 	" union all select 3, 'vacuum', t from pgq.maint_tables_to_vacuum() t"
 	") o (n, f, a) order by n";
+
+static const char function_sql[] = TRUST_FUNCTION_SQL;
 
 static const char limits_sql[] = "select * from pgq.get_limit_warnings($1)";
 
@@ -59,6 +62,7 @@ struct Maint
 	int major;
 	bool running;  /* in a cycle */
 	bool old_list; /* there is no pgq.maint_operations() */
+	bool foreign;  /* it would read a schema that is not trusted */
 
 	Operation *ops;
 	int nops;
@@ -234,45 +238,91 @@ ask_limits(Maint *maint)
 			  maint);
 }
 
+/* The operation at hand can't be run: say why, and go on with the next. */
+static void
+skip_operation(Maint *maint, const char *why)
+{
+	const Operation *op = &maint->ops[maint->next_op];
+
+	log_warning("[%s]: maintenance: cannot run %s(%s)%s", maint->dbname,
+				op->func, op->arg ? op->arg : "", why);
+	maint->next_op++;
+	run_next(maint);
+}
+
+/* Send the statement of the operation at hand. */
+static void
+send_operation(Maint *maint)
+{
+	const Operation *op = &maint->ops[maint->next_op];
+	bool vacuum = is_vacuum(op->func);
+	const char *values[1] = {op->arg};
+	char *name = quote_name(maint->conn, vacuum ? op->arg : op->func);
+	char *sql;
+	int len;
+
+	if (vacuum)
+		len = asprintf(&sql, "%s %s", op->func, name);
+	else
+		len = asprintf(&sql, "select %s(%s)", name,
+					   op->arg ? "$1::pg_catalog.text" : "");
+	if (len < 0)
+		abort();
+	log_debug("[%s]: maintenance: %s [%s]", maint->dbname, sql,
+			  op->arg ? op->arg : "");
+	conn_send(maint->conn, sql, !vacuum && op->arg ? 1 : 0, values, NULL, NULL,
+			  finish_operation, maint);
+	free(sql);
+	free(name);
+}
+
+static void
+take_function(Conn *conn, const PGresult *res, void *arg)
+{
+	Maint *maint = arg;
+
+	if (conn_failed(res))
+		skip_operation(maint, "");
+	else if (PQntuples(res) == 0)
+		skip_operation(maint, ": there is no such function that belongs, with "
+							  "its schema, to trusted roles - Let a superuser "
+							  "own both, or name the owners in "
+							  "database_owners.");
+	else
+		send_operation(maint);
+}
+
 static void
 run_next(Maint *maint)
 {
-	while (maint->next_op < maint->nops)
-	{
-		const Operation *op = &maint->ops[maint->next_op];
-		bool vacuum = is_vacuum(op->func);
-		const char *values[1] = {op->arg};
-		char *name = vacuum && op->arg == NULL
-						 ? NULL
-						 : quote_name(maint->conn, vacuum ? op->arg : op->func);
-		char *sql;
-		int len;
+	const Operation *op = &maint->ops[maint->next_op];
+	char *name;
 
-		if (name == NULL)
-		{
-			log_warning("[%s]: maintenance: cannot run %s(%s)", maint->dbname,
-						op->func, op->arg ? op->arg : "");
-			maint->next_op++;
-			continue;
-		}
-		if (vacuum)
-			len = asprintf(&sql, "%s %s", op->func, name);
+	if (maint->next_op == maint->nops)
+	{
+		if (maint->major >= 4)
+			ask_limits(maint);
 		else
-			len = asprintf(&sql, "select %s(%s)", name, op->arg ? "$1" : "");
-		if (len < 0)
-			abort();
-		log_debug("[%s]: maintenance: %s [%s]", maint->dbname, sql,
-				  op->arg ? op->arg : "");
-		conn_send(maint->conn, sql, !vacuum && op->arg ? 1 : 0, values, NULL,
-				  NULL, finish_operation, maint);
-		free(sql);
-		free(name);
+			end_cycle(maint, true);
 		return;
 	}
-	if (maint->major >= 4)
-		ask_limits(maint);
+	name = is_vacuum(op->func)
+			   ? op->arg ? quote_name(maint->conn, op->arg) : NULL
+			   : quote_name(maint->conn, op->func);
+	if (name == NULL)
+		skip_operation(maint, "");
+	else if (is_vacuum(op->func) || strncmp(op->func, "pgq.", 4) == 0)
+		send_operation(maint);
 	else
-		end_cycle(maint, true);
+	{
+		/* queue_extra_maint and other extensions may name anybody's */
+		const char *values[3] = {maint->config->database_owners, name,
+								 op->arg ? "t" : "f"};
+
+		conn_send(maint->conn, function_sql, 3, values, NULL, NULL,
+				  take_function, maint);
+	}
+	free(name);
 }
 
 static void
@@ -336,15 +386,54 @@ take_retried(Conn *conn, const PGresult *res, void *arg)
 }
 
 static void
+ask_list(Maint *maint)
+{
+	conn_send(maint->conn,
+			  maint->old_list || maint->foreign ? old_list_sql : list_sql, 0,
+			  NULL, NULL, NULL, take_list, maint);
+}
+
+/*
+ * Is a schema that PgQ 3's maint_operations() reads a stranger's?  That of PgQ
+ * 4 sees to it itself.
+ */
+static void
+take_schema_trust(Conn *conn, const PGresult *res, void *arg)
+{
+	Maint *maint = arg;
+
+	if (conn_failed(res) || !PQgetisnull(res, 0, 1))
+	{
+		if (!maint->foreign)
+			log_warning("[%s]: maintenance: extra operations are left out: %s",
+						maint->dbname,
+						conn_failed(res) ? PQresultErrorMessage(res)
+										 : PQgetvalue(res, 0, 1));
+		maint->foreign = true;
+	}
+}
+
+static void
+take_last_schema_trust(Conn *conn, const PGresult *res, void *arg)
+{
+	take_schema_trust(conn, res, arg);
+	ask_list(arg);
+}
+
+static void
 became_ready(Conn *conn, void *arg)
 {
 	Maint *maint = arg;
 
 	if (maint->kind == MAINT_RETRY)
 		conn_send(conn, retry_sql, 0, NULL, NULL, NULL, take_retried, maint);
+	else if (maint->major >= 4)
+		ask_list(maint);
 	else
-		conn_send(conn, maint->old_list ? old_list_sql : list_sql, 0, NULL,
-				  NULL, NULL, take_list, maint);
+	{
+		conn_ask_trust(conn, "pgq_node", take_schema_trust, maint);
+		conn_ask_trust(conn, "londiste", take_last_schema_trust, maint);
+	}
 }
 
 static const ConnHooks hooks = {became_ready, was_lost, NULL};
@@ -374,6 +463,7 @@ maint_create(struct event_base *base, const Config *config, const char *dbname,
 	maint->conn = conn_create(base, config, dbname,
 							  kind == MAINT_RETRY ? "retry" : "maint", false,
 							  &hooks, maint);
+	conn_require_trust(maint->conn, true);
 	maint->timer = event_new(base, -1, 0, begin_cycle, maint);
 	if (maint->dbname == NULL || maint->timer == NULL)
 		abort();
@@ -404,6 +494,7 @@ maint_start(Maint *maint, int major)
 {
 	maint->major = major;
 	maint->old_list = maint->old_list && major < 4;
+	maint->foreign = maint->foreign && major < 4;
 	if (maint->running || event_pending(maint->timer, EV_TIMEOUT, NULL))
 		return;
 	begin_cycle(-1, 0, maint);

@@ -286,6 +286,7 @@ sample_create(struct event_base *base, const Config *config, const char *dbname,
 	work->stats = stats;
 	work->conn = conn_create(base, config, dbname, "sample", false, &hooks,
 							 sample);
+	conn_require_trust(work->conn, true);
 	work->timer = event_new(base, -1, 0, handle_timer, sample);
 	work->expiry = event_new(base, -1, 0, handle_expiry, sample);
 	if (work->dbname == NULL || work->timer == NULL || work->expiry == NULL)

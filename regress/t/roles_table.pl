@@ -24,6 +24,8 @@ my %make = (
 	admin => 'in role pgq_admin',
 	owner => '',
 	'owner and writer' => 'in role pgq_writer',
+	creator => '',
+	'database owner' => '',
 	replication => 'replication',
 	pgqd => 'replication in role pgq_admin',
 	superuser => 'superuser');
@@ -47,6 +49,9 @@ foreach my $column (sort keys %make)
 		alter table $role.t owner to $role;
 		grant usage on schema $role to public});
 }
+sql($node, $db, qq{
+	grant create on database $db to r_creator;
+	alter database $db owner to r_database_owner});
 sql($node, $db, q{
 	create extension pgq_coop;
 	create extension pgq_ext;
@@ -199,6 +204,31 @@ my %statements = (
 		q{alter event trigger pgq_capture_ddl disable},
 		q{drop extension pgq cascade},
 		q{grant pgq_admin to r_anybody},
+	],
+	'plant functions and views in schemas named `pgq_node` and the like, which nobody runs' => [
+		map { "create schema $_; create function $_.maint_watermark(text) returns int
+			language sql as 'select 1'; create view $_.node_info as select 1" }
+			qw(pgq_node londiste txid)
+	],
+	'plant triggers, rules, policies or defaults on tables of PgQ, functions in its schema, event triggers, casts between types of others' => [
+		q{create trigger e before insert on pgq.queue
+			for each row execute function suppress_redundant_updates_trigger()},
+		q{create rule e as on insert to pgq.tick do also select 1},
+		q{create policy e on pgq.event_1_0},
+		q{alter table pgq.event_1_0 alter ev_data set default 'x'},
+		q{alter table pgq.event_1_0 add check (ev_data <> 'x')},
+		q{create index on pgq.event_1_0 (lower(ev_data))},
+		q{create function pgq.version(text) returns text language sql as 'select 1::text'},
+		q{create or replace function pgq.version() returns text language sql as 'select 1::text'},
+		q{create table pgq.mine ()},
+		q{create view pgq.mine as select 1},
+		q{create domain pgq.text as pg_catalog.text},
+		q{create operator pgq.= (leftarg = text, rightarg = text, function = texteq)},
+		q{create function pg_catalog.mine() returns int language sql as 'select 1'},
+		q{create function {schema}.e() returns event_trigger language plpgsql as 'begin end';
+			create event trigger e on ddl_command_start execute function {schema}.e()},
+		q{create cast (text as int8) with inout as implicit},
+		q{alter extension pgq add table {own}},
 	]);
 
 # Some need a slot that is as it was.
