@@ -86,6 +86,15 @@
 	LogLogicalMessage(prefix, message, size, true)
 #endif
 
+/* The text of a constant as the parser has it, NULL if it is no string. */
+#if PG_VERSION_NUM >= 150000
+#define A_CONST_STRING(con)                                                    \
+	((con)->isnull || !IsA(&(con)->val, String) ? NULL : (con)->val.sval.sval)
+#else
+#define A_CONST_STRING(con)                                                    \
+	(IsA(&(con)->val, String) ? strVal(&(con)->val) : NULL)
+#endif
+
 /* What marks a function that does not return: a prefix, since 18. */
 #ifndef pg_noreturn
 #define pg_noreturn __attribute__((noreturn))

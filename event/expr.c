@@ -3,15 +3,9 @@
  * expr.c
  *		SQL expressions in capture arguments, evaluated while decoding.
  *
- * Nobody's code may run there but the server's own: the session that decodes
- * is not that of the table's owner, and it sees the catalogues as they were.
- * So only built-in immutable functions, operators, types and collations over
- * the columns of the row are allowed, like in a publication's row filter, and
- * what is not is refused when the table is captured.
- *
- * Expressions are parsed with pg_catalog alone in search_path, so that names
- * mean its objects.
- * Nor do other settings of the session change what they mean.
+ * expr_check.c says what may stand in them.  They are compiled when the table is
+ * captured, to refuse what is wrong, and again when its changes are decoded; both
+ * times with the same settings, so that they mean the same.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -19,10 +13,7 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/transam.h"
-#include "catalog/pg_language_d.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
@@ -33,19 +24,24 @@
 #include "parser/parse_collate.h"
 #include "parser/parse_expr.h"
 #include "parser/parse_node.h"
-#include "parser/parse_type.h"
 #include "parser/parser.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "event/compat.h"
 #include "event/event.h"
 #include "event/expr.h"
+#include "event/expr_check.h"
+#include "event/guard.h"
 #include "event/relation.h"
+
+/* Bytes that a compiled expression may take, with what it took to fold it. */
+#define EXPR_MAX_MEMORY (4 * 1024 * 1024)
 
 struct EventExpr
 {
@@ -55,26 +51,6 @@ struct EventExpr
 	FmgrInfo output; /* of the result's type */
 };
 
-/* What the messages about an expression say of it. */
-typedef struct ExprSource
-{
-	const char *option;
-	const char *text;
-	TupleDesc desc;
-} ExprSource;
-
-static void
-refuse(const ExprSource *source, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("capture argument \"%s=%s\" is not supported",
-					source->option, source->text),
-			 errdetail("%s", detail),
-			 errhint("Use only columns of the row, constants, and built-in "
-					 "immutable functions, operators, types and collations.")));
-}
-
 /* Parser hook: a bare name is a column of the row. */
 static Node *
 resolve_column(ParseState *pstate, ColumnRef *cref)
@@ -83,7 +59,7 @@ resolve_column(ParseState *pstate, ColumnRef *cref)
 	const char *name;
 
 	if (list_length(cref->fields) != 1 || !IsA(linitial(cref->fields), String))
-		refuse(source, "A column is named by its bare name.");
+		expr_refuse(source, "A column is named by its bare name.", NULL);
 	name = strVal(linitial(cref->fields));
 	for (int i = 0; i < source->desc->natts; i++)
 	{
@@ -102,7 +78,7 @@ resolve_column(ParseState *pstate, ColumnRef *cref)
 							 "or make it a STORED one.")));
 		/* constants beside it would be read as values of its type */
 		if (att->atttypid >= FirstNormalObjectId)
-			refuse(source, "A type in it is not built in.");
+			expr_refuse(source, "A type in it is not built in.", NULL);
 		return (Node *) makeVar(1, att->attnum, att->atttypid, att->atttypmod,
 								att->attcollation, 0);
 	}
@@ -114,174 +90,92 @@ resolve_column(ParseState *pstate, ColumnRef *cref)
 	return NULL; /* keep compiler quiet */
 }
 
-/* Has a function or operator a schema that is not the server's own? */
-static bool
-is_foreign_name(const List *names)
+/*
+ * Settings that change what an expression means, or what a constant call in it
+ * gives: they have these values when it is compiled, while a table is captured
+ * as well as while it is decoded.  Where another value is named, an expression
+ * that would then mean something else is refused: a date in it is not to be
+ * read in another way than by whoever wrote it.  So it is with the time zone.
+ */
+static const struct
 {
-	return list_length(names) > 1 &&
-		   strcmp(strVal(linitial(names)), "pg_catalog") != 0;
-}
+	const char *name;
+	const char *value;
+	const char *other;
+} pinned[] = {
+	{"search_path", "pg_catalog, pg_temp", NULL},
+	{"standard_conforming_strings", "on", NULL},
+	{"backslash_quote", "safe_encoding", NULL},
+	{"transform_null_equals", "off", NULL},
+	{"array_nulls", "on", NULL},
+	{"xmloption", "content", NULL},
+	{"datestyle", "ISO, MDY", "ISO, DMY"},
+	{"intervalstyle", "postgres", "sql_standard"},
+	{"timezone_abbreviations", "Default", NULL},
+	{"bytea_output", "hex", NULL},
+	{"extra_float_digits", "1", NULL},
+	{"quote_all_identifiers", "off", NULL},
+};
+
+#define ZONE "GMT"
+#define OTHER_ZONE "XXX-05:30"
+
+/* What is to be given back. */
+typedef struct Settings
+{
+	int nest_level;
+	pg_tz *zone;
+} Settings;
 
 /*
- * Refuse the names of what is not built in before the expression is analysed:
- * the analysis itself runs the input functions of types on constants, and with
- * them the checks of domains, as whoever asks.
+ * The zone is set by its variable, as event/settings.c does it: a walsender's
+ * would be lost if the server gave the setting back.
  */
-static bool
-check_names(Node *node, void *context)
+static Settings
+pin_settings(bool other)
 {
-	const ExprSource *source = context;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, SubLink))
-		refuse(source, "Subqueries can't run while decoding.");
-	if (IsA(node, TypeName))
-	{
-		Oid type = LookupTypeNameOid(NULL, (TypeName *) node, true);
-
-		if (type >= FirstNormalObjectId)
-			refuse(source, get_typtype(type) == TYPTYPE_DOMAIN
-							   ? "Casts to domains run the domain's checks."
-							   : "A type in it is not built in.");
-	}
-	if (IsA(node, FuncCall) && is_foreign_name(((FuncCall *) node)->funcname))
-		refuse(source, "A function, operator or cast in it is not immutable or "
-					   "not built in.");
-	if (IsA(node, A_Expr) && is_foreign_name(((A_Expr *) node)->name))
-		refuse(source, "An operator in it is not built in.");
-	return raw_expression_tree_walker(node, check_names, context);
-}
-
-static bool
-is_foreign_function(Oid function, void *context)
-{
-	return function >= FirstNormalObjectId ||
-		   func_volatile(function) != PROVOLATILE_IMMUTABLE;
-}
-
-static bool
-check_node(Node *node, void *context)
-{
-	const ExprSource *source = context;
-
-	if (node == NULL)
-		return false;
-
-	switch (nodeTag(node))
-	{
-		case T_List:
-		case T_Var:
-		case T_Const:
-		case T_FuncExpr:
-		case T_OpExpr:
-		case T_DistinctExpr:
-		case T_NullIfExpr:
-		case T_ScalarArrayOpExpr:
-		case T_BoolExpr:
-		case T_CaseExpr:
-		case T_CaseWhen:
-		case T_CaseTestExpr:
-		case T_CoalesceExpr:
-		case T_MinMaxExpr:
-		case T_NullTest:
-		case T_BooleanTest:
-		case T_ArrayExpr:
-		case T_ArrayCoerceExpr:
-		case T_RelabelType:
-		case T_CoerceViaIO:
-		case T_SubscriptingRef:
-		case T_NamedArgExpr:
-			break;
-		case T_CoerceToDomain:
-			refuse(source, "Casts to domains run the domain's checks.");
-			break;
-		case T_SubLink:
-			refuse(source, "Subqueries can't run while decoding.");
-			break;
-		case T_SQLValueFunction:
-			refuse(source, "Its value depends on the session.");
-			break;
-		default:
-			refuse(source, "It has a construct that is not known to be safe.");
-	}
-
-	if (IsA(node, List))
-		return expression_tree_walker(node, check_node, context);
-	if (check_functions_in_node(node, is_foreign_function, NULL))
-		refuse(source, "A function, operator or cast in it is not immutable or "
-					   "not built in.");
-	if (IsA(node, OpExpr) && ((OpExpr *) node)->opno >= FirstNormalObjectId)
-		refuse(source, "An operator in it is not built in.");
-	if (exprType(node) >= FirstNormalObjectId)
-		refuse(source, "A type in it is not built in.");
-	if (exprCollation(node) >= FirstNormalObjectId ||
-		exprInputCollation(node) >= FirstNormalObjectId)
-		refuse(source, "A collation in it is not built in.");
-	return expression_tree_walker(node, check_node, context);
-}
-
-static bool
-is_sql_function(Oid function, void *context)
-{
-	HeapTuple tup = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	bool is_sql = HeapTupleIsValid(tup) &&
-				  ((Form_pg_proc) GETSTRUCT(tup))->prolang == SQLlanguageId;
-
-	if (HeapTupleIsValid(tup))
-		ReleaseSysCache(tup);
-	return is_sql;
-}
-
-/*
- * Some built-in functions are written in SQL.  The planner replaces them by
- * what they say, but not always; those that are left would run as queries.
- */
-static bool
-check_planned(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (check_functions_in_node(node, is_sql_function, NULL))
-		refuse(context, "A function in it is written in SQL, and its arguments "
-						"are too complex for it.");
-	return expression_tree_walker(node, check_planned, context);
-}
-
-/* Constant calls are evaluated here, for which functions in SQL need a snapshot. */
-static Expr *
-plan(const ExprSource *source, Node *node)
-{
-	bool push = !ActiveSnapshotSet();
-	Expr *expr;
-
-	if (push)
-		PushActiveSnapshot(GetTransactionSnapshot());
-	expr = expression_planner((Expr *) node);
-	if (push)
-		PopActiveSnapshot();
-	check_planned((Node *) expr, (void *) source);
-	return expr;
-}
-
-/*
- * Settings that change what an expression means get fixed values, until
- * AtEOXact_GUC() with the result.
- */
-static int
-pin_settings(void)
-{
-	static const char *const pinned[][2] = {
-		{"search_path", "pg_catalog, pg_temp"},
-		{"standard_conforming_strings", "on"},
-		{"transform_null_equals", "off"}};
-	int nest_level = NewGUCNestLevel();
+	Settings old = {NewGUCNestLevel(), session_timezone};
+	pg_tz *zone;
 
 	for (int i = 0; i < lengthof(pinned); i++)
-		(void) set_config_option(pinned[i][0], pinned[i][1], PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-								 false);
-	return nest_level;
+	{
+		const char *value = other && pinned[i].other ? pinned[i].other
+													 : pinned[i].value;
+
+		if (strcmp(GetConfigOption(pinned[i].name, false, false), value) != 0)
+			(void) set_config_option(pinned[i].name, value, PGC_USERSET,
+									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+									 false);
+	}
+	zone = pg_tzset(other ? OTHER_ZONE : ZONE);
+	if (zone)
+		session_timezone = zone;
+	return old;
+}
+
+static void
+restore_settings(const Settings *old)
+{
+	AtEOXact_GUC(false, old->nest_level);
+	session_timezone = old->zone;
+}
+
+static const char date_hint[] =
+	"Write dates as '2026-12-31', intervals as '1 day 2 hours', and times of day "
+	"with their zone: '2026-12-31 12:00+01'.";
+
+/* Error context callback: no setting of the session makes another date valid. */
+static void
+advise_dates(void *arg)
+{
+	switch (geterrcode())
+	{
+		case ERRCODE_INVALID_DATETIME_FORMAT:
+		case ERRCODE_DATETIME_FIELD_OVERFLOW:
+		case ERRCODE_INTERVAL_FIELD_OVERFLOW:
+			errhint("%s", date_hint);
+			break;
+	}
 }
 
 /* What makes a statement of an expression, for the parser. */
@@ -298,7 +192,7 @@ parse_source(const ExprSource *source)
 
 	if (list_length(raw) != 1 ||
 		!IsA(linitial_node(RawStmt, raw)->stmt, SelectStmt))
-		refuse(source, "It is more than one expression.");
+		expr_refuse(source, "It is more than one expression.", NULL);
 	select = (SelectStmt *) linitial_node(RawStmt, raw)->stmt;
 
 	/* a SELECT with nothing but a list of one expression */
@@ -310,7 +204,7 @@ parse_source(const ExprSource *source)
 		bare.valuesLists || bare.sortClause || bare.limitOffset ||
 		bare.limitCount || bare.lockingClause || bare.withClause ||
 		bare.op != SETOP_NONE)
-		refuse(source, "It is more than one expression.");
+		expr_refuse(source, "It is more than one expression.", NULL);
 	return linitial_node(ResTarget, select->targetList)->val;
 }
 
@@ -319,24 +213,92 @@ static Node *
 analyze(const ExprSource *source, bool is_condition)
 {
 	ParseState *pstate = make_parsestate(NULL);
-	Node *node = parse_source(source);
+	Node *raw = parse_source(source);
+	Node *node;
 
-	check_names(node, (void *) source);
+	expr_check_raw(source, raw);
 	pstate->p_pre_columnref_hook = resolve_column;
 	pstate->p_ref_hook_state = (void *) source;
-	node = transformExpr(pstate, node, EXPR_KIND_SELECT_TARGET);
+	node = transformExpr(pstate, raw, EXPR_KIND_SELECT_TARGET);
 	if (pstate->p_hasAggs || pstate->p_hasWindowFuncs ||
 		pstate->p_hasTargetSRFs)
-		refuse(source, "It must give one value a row.");
+		expr_refuse(source, "It must give one value a row.", NULL);
 	if (is_condition)
 		node = coerce_to_boolean(pstate, node, "when");
 	else if (exprType(node) == UNKNOWNOID)
 		node = coerce_type(pstate, node, UNKNOWNOID, TEXTOID, -1,
 						   COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
 	assign_expr_collations(pstate, node);
-	check_node(node, (void *) source);
+	expr_check_typed(source, raw, node);
 	free_parsestate(pstate);
 	return node;
+}
+
+/*
+ * Fold constants, and check what is left to run.  What takes much memory now
+ * would do so whenever the table's capture is loaded.
+ */
+static Expr *
+plan(const ExprSource *source, Node *node)
+{
+	bool push = !ActiveSnapshotSet();
+	Expr *expr;
+
+	/* functions in SQL need one */
+	if (push)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	expr = expression_planner((Expr *) node);
+	if (push)
+		PopActiveSnapshot();
+	if (MemoryContextMemAllocated(CurrentMemoryContext, true) > EXPR_MAX_MEMORY)
+		expr_refuse(source, "Its constants take too much memory.",
+					"Let it make no long texts of short ones.");
+	expr_check_planned(source, (Node *) expr);
+	return expr;
+}
+
+/* An expression on its way. */
+typedef struct Compilation
+{
+	ExprSource source;
+	bool is_condition;
+	Node *other; /* what it would be with other settings */
+	Oid type;
+	Expr *expr;
+} Compilation;
+
+/* Analyze an expression with other settings, or compile it. */
+static void
+compile(Compilation *c, bool other)
+{
+	ErrorContextCallback advice = {error_context_stack, advise_dates, NULL};
+	Settings old = pin_settings(other);
+
+	error_context_stack = &advice;
+	PG_TRY();
+	{
+		Node *node = analyze(&c->source, c->is_condition);
+
+		if (other)
+			c->other = node;
+		else if (!equal(node, c->other))
+			expr_refuse(&c->source,
+						"A date, time or interval in it means something else "
+						"when the session has another DateStyle, IntervalStyle "
+						"or TimeZone.",
+						date_hint);
+		else
+		{
+			c->type = exprType(node);
+			c->expr = plan(&c->source, node);
+		}
+	}
+	PG_FINALLY();
+	{
+		restore_settings(&old);
+	}
+	PG_END_TRY();
+	error_context_stack = advice.previous;
 }
 
 /*
@@ -351,25 +313,23 @@ event_expr_make(Relation rel, const char *option, const char *source,
 				bool is_condition)
 {
 	EventExpr *expr = palloc0(sizeof(EventExpr));
-	ExprSource about = {option, source, RelationGetDescr(rel)};
+	Compilation c = {{option, source, RelationGetDescr(rel)}, is_condition};
 	EState *estate = CreateExecutorState();
 	MemoryContext old;
-	Node *node;
-	int nest_level = pin_settings();
 	Oid output;
 	bool isvarlena;
 
 	old = MemoryContextSwitchTo(estate->es_query_cxt);
-	node = analyze(&about, is_condition);
-	expr->state = ExecInitExpr(plan(&about, node), NULL);
+	compile(&c, true);
+	compile(&c, false);
+	expr->state = ExecInitExpr(c.expr, NULL);
 	expr->econtext = CreateExprContext(estate);
 	expr->slot = MakeSingleTupleTableSlot(
 		CreateTupleDescCopy(RelationGetDescr(rel)), &TTSOpsVirtual);
 	expr->econtext->ecxt_scantuple = expr->slot;
 	MemoryContextSwitchTo(old);
-	AtEOXact_GUC(false, nest_level);
 
-	getTypeOutputInfo(exprType(node), &output, &isvarlena);
+	getTypeOutputInfo(c.type, &output, &isvarlena);
 	fmgr_info(output, &expr->output);
 	return expr;
 }
@@ -408,10 +368,17 @@ event_expr_find_column(const char *option, const char *source,
 {
 	ExprSource about = {option, source, NULL};
 	FindColumn find = {column, NIL};
-	int nest_level = pin_settings();
+	Settings old = pin_settings(false);
 
-	find_column(parse_source(&about), &find);
-	AtEOXact_GUC(false, nest_level);
+	PG_TRY();
+	{
+		(void) find_column(parse_source(&about), &find);
+	}
+	PG_FINALLY();
+	{
+		restore_settings(&old);
+	}
+	PG_END_TRY();
 	list_sort(find.offsets, list_int_cmp);
 	return find.offsets;
 }
@@ -422,7 +389,6 @@ evaluate(EventExpr *expr, const EventRow *row, bool *isnull)
 {
 	TupleTableSlot *slot = expr->slot;
 
-	ResetExprContext(expr->econtext);
 	ExecClearTuple(slot);
 	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
 	{
@@ -433,44 +399,41 @@ evaluate(EventExpr *expr, const EventRow *row, bool *isnull)
 	return ExecEvalExprSwitchContext(expr->state, expr->econtext, isnull);
 }
 
+/* What is evaluated under guard, and its text. */
+typedef struct Evaluation
+{
+	EventExpr *expr;
+	const EventRow *row;
+	char *text; /* NULL: SQL's NULL */
+} Evaluation;
+
+static void
+evaluate_guarded(void *arg)
+{
+	Evaluation *eval = arg;
+	bool isnull;
+	Datum value = evaluate(eval->expr, eval->row, &isnull);
+
+	if (!isnull)
+		eval->text = OutputFunctionCall(&eval->expr->output, value);
+}
+
 /*
  * Evaluate and print, or note that it failed: division by zero in one row
- * must not stop the stream.  Functions that are allowed here hold nothing
- * that an error would leave behind, but locks and memory that go with the
- * transaction.
+ * must not stop the stream.
  */
 static char *
 try_evaluate(EventExpr *expr, const EventRow *row, bool *failed)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	char *volatile result = NULL;
+	Evaluation eval = {expr, row, NULL};
+	ErrorData *error = guard_run_light(evaluate_guarded, &eval);
 
-	*failed = false;
-	PG_TRY();
-	{
-		bool isnull;
-		Datum value = evaluate(expr, row, &isnull);
-
-		if (!isnull)
-			result = OutputFunctionCall(&expr->output, value);
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(cxt);
-		error = CopyErrorData();
-		/* being told to stop is no failure of the expression */
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
-		FlushErrorState();
+	*failed = error != NULL;
+	if (error)
 		FreeErrorData(error);
-		*failed = true;
-		result = NULL;
-	}
-	PG_END_TRY();
-	return result;
+	/* many expressions shall not hold many large values at a time */
+	ResetExprContext(expr->econtext);
+	return error ? NULL : eval.text;
 }
 
 /*
