@@ -229,7 +229,7 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	capture_require_size(queue, array);
 	require_slot();
 	if (!args->copy)
-		capture_refuse_written(relid);
+		capture_refuse_written(relid, capture_mark_find(relid, queue) != NULL);
 	capture_require_queue(queue);
 
 	/* a copy locks the table when it begins */
@@ -280,7 +280,7 @@ pgq_uncapture_table(PG_FUNCTION_ARGS)
 	}
 
 	capture_require_rights(relid);
-	capture_refuse_written(relid);
+	capture_refuse_written(relid, false);
 	(void) lock_queue(queue);
 	capture_lock_tree(relid, ShareRowExclusiveLock);
 	capture_require_rights(relid);

@@ -59,10 +59,20 @@ problem(int sqlerrcode, const char *hint, const char *detail,
 			break;
 		enlargeStringInfo(&buf, needed);
 	}
+	p->way = CAPTURE_WAY_UNCAPTURE;
 	p->sqlerrcode = sqlerrcode;
 	p->message = buf.data;
 	p->detail = detail ? pstrdup(detail) : NULL;
 	p->hint = pstrdup(hint);
+	return p;
+}
+
+/* Name another way out than to end the capture; p may be NULL. */
+static CaptureProblem *
+with_way(CaptureProblem *p, CaptureWay way)
+{
+	if (p != NULL)
+		p->way = way;
 	return p;
 }
 
@@ -363,19 +373,74 @@ check_leaf(Relation leaf, const EventArgs *args, List *key)
 	char *name = capture_table_name(RelationGetRelid(leaf));
 	CaptureProblem *p = capture_check_kind(RelationGetRelid(leaf));
 
-	if (p == NULL && (args->ops & EVENT_OPS_KEYED) != 0)
-		p = check_identity(leaf, key);
+	if (p != NULL)
+		return p;
+	if ((args->ops & EVENT_OPS_KEYED) != 0)
+		p = with_way(check_identity(leaf, key), CAPTURE_WAY_TOGETHER);
 	if (p != NULL)
 		return p;
 	if (args->backup && (args->ops & EVENT_OP_UPDATE) != 0 &&
 		leaf->rd_rel->relreplident != REPLICA_IDENTITY_FULL)
-		return problem(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-					   identity_hint(name, "leave \"backup\" out."),
-					   "The WAL has the whole old row only with replica "
-					   "identity FULL.",
-					   "argument \"backup\" needs the old row of table \"%s\"",
-					   name);
-	return NULL;
+		p = problem(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					identity_hint(name, "leave \"backup\" out."),
+					"The WAL has the whole old row only with replica "
+					"identity FULL.",
+					"argument \"backup\" needs the old row of table \"%s\"",
+					name);
+	return with_way(p, CAPTURE_WAY_TOGETHER);
+}
+
+/*
+ * Check whether a table has the columns that the arguments name.
+ *
+ * rel is open; it need not be locked.  Returns NULL if all is well, else a
+ * palloc'd problem.
+ */
+CaptureProblem *
+capture_check_columns(Relation rel, const EventArgs *args)
+{
+	CaptureProblem *p = capture_check_kind(RelationGetRelid(rel));
+
+	if (p != NULL)
+		return p;
+	p = check_columns_exist(rel, "ignore=", args->ignore);
+	if (p == NULL)
+		p = check_columns_exist(rel, "columns=", args->columns);
+	if (p == NULL)
+		p = check_columns_exist(rel, "pkey=", pkey_columns(args));
+	if (p == NULL)
+		p = check_columns_stored(rel, "columns=", args->columns);
+	if (p == NULL)
+		p = check_columns_stored(rel, "pkey=", pkey_columns(args));
+	return with_way(p, CAPTURE_WAY_ARGUMENTS);
+}
+
+/*
+ * Check whether the rows of some tables are in the WAL as the capture of table
+ * rel needs them: of rel itself or partitions of it.
+ *
+ * rel is open; the leaves are locked, or rel is locked and all its partitions are.
+ * Partitioned tables among the leaves have no rows.  Returns NULL if all is well,
+ * else a palloc'd problem.
+ */
+CaptureProblem *
+capture_check_leaves(Relation rel, const EventArgs *args, List *leaves)
+{
+	List *key = key_columns(rel, args);
+	CaptureProblem *p = NULL;
+	ListCell *lc;
+
+	foreach(lc, leaves)
+	{
+		Relation leaf = RelationIdGetRelation(lfirst_oid(lc));
+
+		if (!RelationIsValid(leaf))
+			continue;
+		if (p == NULL && leaf->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+			p = check_leaf(leaf, args, key);
+		RelationClose(leaf);
+	}
+	return p;
 }
 
 /*
@@ -388,39 +453,23 @@ check_leaf(Relation leaf, const EventArgs *args, List *key)
 CaptureProblem *
 capture_check_table(Relation rel, const EventArgs *args)
 {
-	CaptureProblem *p = capture_check_kind(RelationGetRelid(rel));
-	List *key;
+	CaptureProblem *p = capture_check_columns(rel, args);
+	List *tree;
 	ListCell *lc;
 
-	if (p == NULL)
-		p = check_columns_exist(rel, "ignore=", args->ignore);
-	if (p == NULL)
-		p = check_columns_exist(rel, "columns=", args->columns);
-	if (p == NULL)
-		p = check_columns_exist(rel, "pkey=", pkey_columns(args));
-	if (p == NULL)
-		p = check_columns_stored(rel, "columns=", args->columns);
-	if (p == NULL)
-		p = check_columns_stored(rel, "pkey=", pkey_columns(args));
 	if (p != NULL)
 		return p;
 
-	key = key_columns(rel, args);
-
 	/* a partitioned table without partitions yet: those to come have this */
-	if (key == NIL && (args->ops & EVENT_OPS_KEYED) != 0 &&
+	tree = capture_tree_of(RelationGetRelid(rel), AccessShareLock);
+	if (key_columns(rel, args) == NIL && (args->ops & EVENT_OPS_KEYED) != 0 &&
 		rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
-		list_length(capture_tree_of(RelationGetRelid(rel), NoLock)) == 1)
-		return check_identity(rel, key);
-
-	foreach(lc, capture_tree_of(RelationGetRelid(rel), AccessShareLock))
-	{
-		Relation leaf = table_open(lfirst_oid(lc), NoLock);
-
-		if (p == NULL && leaf->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-			p = check_leaf(leaf, args, key);
-		table_close(leaf, AccessShareLock);
-	}
+		list_length(tree) == 1)
+		p = with_way(check_identity(rel, NIL), CAPTURE_WAY_TOGETHER);
+	else
+		p = capture_check_leaves(rel, args, tree);
+	foreach(lc, tree)
+		UnlockRelationOid(lfirst_oid(lc), AccessShareLock);
 	return p;
 }
 
@@ -466,8 +515,9 @@ capture_check_expressions(Relation rel, const EventArgs *args)
 
 	if (error == NULL)
 		return NULL;
-	return problem(error->sqlerrcode,
-				   error->hint ? error->hint
-							   : "Check the argument's SQL expression.",
-				   error->detail, "%s", error->message);
+	return with_way(problem(error->sqlerrcode,
+							error->hint ? error->hint
+										: "Check the argument's SQL expression.",
+							error->detail, "%s", error->message),
+					CAPTURE_WAY_ARGUMENTS);
 }

@@ -1,21 +1,24 @@
 /*-------------------------------------------------------------------------
  *
  * capture_ddl.c
- *		Event triggers that keep marks true.
+ *		Event triggers: which captured tables a command concerns.
  *
- * pgq._capture_ddl runs at the end of commands that alter tables: what would
- * make a captured table impossible to capture is refused there.  It asks the
- * same checks as capture_table, for every mark that the command could have
- * touched: of the table, of its ancestors and of its partitions; for a type, of
- * the tables that were made of it.  Before that
+ * pgq._capture_ddl runs at the end of commands that make or alter tables.  It
+ * looks at the marks that the command could have touched: of the table, of its
+ * ancestors and of its partitions; for a type, of the tables that were made of
+ * it; capture_change.c decides what becomes of them.  Before that
  * the arguments of marks follow a column that was renamed; older WAL is
- * decoded with the older version of the mark.
- * pgq._capture_drop removes the marks of dropped tables.
+ * decoded with the older version of the mark.  Tables that come into a captured
+ * schema get their marks.
+ * pgq._capture_drop removes the marks of dropped tables, and the rules of dropped
+ * schemas.
  * pgq._capture_drop_index comes before DROP INDEX CONCURRENTLY, which can't be
  * undone at its end.
  *
- * They run with the rights of whoever runs the command, and read and write
- * marks directly.
+ * They run for everybody's commands.  So they look marks up by the table's oid,
+ * lock nothing that the command has not locked, and cost the same however many
+ * tables are captured.  They run with the rights of whoever runs the command, and
+ * read and write marks directly.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -31,6 +34,7 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "commands/event_trigger.h"
@@ -44,6 +48,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "event/compat.h"
@@ -53,34 +58,43 @@ PG_FUNCTION_INFO_V1(pgq__capture_ddl);
 PG_FUNCTION_INFO_V1(pgq__capture_drop);
 PG_FUNCTION_INFO_V1(pgq__capture_drop_index);
 
-/* A table, or a table's type, that a command changed. */
-typedef struct ChangedTable
+/* What a command did to columns of a table. */
+typedef struct ColumnChanges
 {
-	Oid relid;
-	List *descendants;         /* partitions and inheritors, with itself;
-								  of a type: the tables made of it, likewise */
-	List *retyped;             /* columns that got another type, char * */
-	const char *renamed, *now; /* column that got another name, or NULL */
-} ChangedTable;
+	List *retyped;             /* got another type, char * */
+	const char *renamed, *now; /* got another name, or NULL */
+} ColumnChanges;
 
 static const char commands_query[] =
 	"select c.classid, c.objid, c.command"
 	" from pg_catalog.pg_event_trigger_ddl_commands() c";
 
 static const char dropped_query[] =
-	"select d.classid, d.objid, d.objsubid, d.object_type"
-	" from pg_catalog.pg_event_trigger_dropped_objects() d";
+	"select d.classid, d.objid, d.objsubid, d.object_type, d.object_name"
+	" from pg_catalog.pg_event_trigger_dropped_objects() d"
+	" where not d.is_temporary";
 
-/* Run a query, in the memory context of SPI from then on. */
+/*
+ * Run a query, in the memory context of SPI from then on.  Its plan is kept for
+ * the session in *plan.
+ */
 static void
-run_query(const char *query)
+run_query(SPIPlanPtr *plan, const char *query)
 {
 	int rc;
 
 	SPI_connect();
-	rc = SPI_execute(query, true, 0);
+	if (*plan == NULL)
+	{
+		SPIPlanPtr made = SPI_prepare(query, 0, NULL);
+
+		if (made == NULL || SPI_keepplan(made) != 0)
+			elog(ERROR, "SPI_prepare returned %d", SPI_result);
+		*plan = made;
+	}
+	rc = SPI_execute_plan(*plan, NULL, NULL, true, 0);
 	if (rc != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute returned %d", rc);
+		elog(ERROR, "SPI_execute_plan returned %d", rc);
 }
 
 static Datum
@@ -93,9 +107,9 @@ field(uint64 row, int column)
 	return isnull ? (Datum) 0 : value;
 }
 
-/* Note what a collected command did to columns. */
+/* What a collected command did to columns. */
 static void
-note_columns(ChangedTable *table, const CollectedCommand *command)
+note_columns(ColumnChanges *changes, const CollectedCommand *command)
 {
 	RenameStmt *rename = (RenameStmt *) command->parsetree;
 	ListCell *lc;
@@ -104,8 +118,8 @@ note_columns(ChangedTable *table, const CollectedCommand *command)
 		(rename->renameType == OBJECT_COLUMN ||
 		 rename->renameType == OBJECT_ATTRIBUTE))
 	{
-		table->renamed = rename->subname;
-		table->now = rename->newname;
+		changes->renamed = rename->subname;
+		changes->now = rename->newname;
 	}
 	if (command->type == SCT_AlterTable)
 		foreach(lc, command->d.alterTable.subcmds)
@@ -115,7 +129,7 @@ note_columns(ChangedTable *table, const CollectedCommand *command)
 
 			if (IsA(alter, AlterTableCmd) &&
 				alter->subtype == AT_AlterColumnType)
-				table->retyped = lappend(table->retyped, alter->name);
+				changes->retyped = lappend(changes->retyped, alter->name);
 		}
 }
 
@@ -146,142 +160,136 @@ tables_of_type(Oid type_relid)
 	return tables;
 }
 
-/* Add the table of a collected command; command may be NULL. */
+/* Those of a list of tables that this transaction has locked. */
 static List *
-add_changed(List *tables, Oid relid, const CollectedCommand *command)
+locked_of(List *tables)
 {
-	ChangedTable *table = palloc0(sizeof(ChangedTable));
+	List *locked = NIL;
+	ListCell *lc;
 
-	table->relid = relid;
-	if (get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
-		table->descendants = tables_of_type(relid);
-	else
-		table->descendants = find_all_inheritors(relid, NoLock, NULL);
-	if (command != NULL)
-		note_columns(table, command);
-	return lappend(tables, table);
-}
-
-/* Whether a change of columns reaches the marked table. */
-static bool
-reaches_columns(const ChangedTable *table, Oid marked)
-{
-	return list_member_oid(table->descendants, marked);
+	foreach(lc, tables)
+		if (capture_holds_lock(lfirst_oid(lc)))
+			locked = lappend_oid(locked, lfirst_oid(lc));
+	return locked;
 }
 
 /*
- * Whether a change of one table concerns another, the marked one: the same,
- * above or below it, or made of the type that was changed, or below one that
- * was.
+ * The tables whose columns a change of this relation has reached: itself, its
+ * partitions and what inherits from it; of a type, the tables made of it,
+ * likewise.
+ */
+static List *
+reached_tables(Oid relid)
+{
+	switch (get_rel_relkind(relid))
+	{
+		case RELKIND_COMPOSITE_TYPE:
+			return locked_of(tables_of_type(relid));
+		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
+			if (has_subclass(relid))
+				return locked_of(find_all_inheritors(relid, NoLock, NULL));
+			return list_make1_oid(relid);
+		default:
+			return NIL;
+	}
+}
+
+/*
+ * Look at the marks of a table that a command has reached.  Returns whether there
+ * are any.
  */
 static bool
-concerns(const ChangedTable *table, Oid marked)
+check_reached(Oid relid, const ColumnChanges *changes)
 {
-	return reaches_columns(table, marked) ||
-		   (get_rel_relispartition(table->relid) &&
-			list_member_oid(get_partition_ancestors(table->relid), marked));
-}
-
-static void
-refuse_change(const CaptureRow *mark, const char *why)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("this change would break the capture of table \"%s\" into "
-					"queue \"%s\"",
-					capture_table_name(mark->relid), mark->queue),
-			 errdetail("%s", why),
-			 errhint("Call pgq.uncapture_table() first, and "
-					 "pgq.capture_table() again afterwards.")));
-}
-
-static void
-refuse_retyping(const CaptureRow *mark, List *needed, List *retyped)
-{
+	List *marks = capture_marks_of(relid);
+	List *leaves = marks == NIL ? NIL
+								: locked_of(capture_tree_of(relid, NoLock));
 	ListCell *lc;
-	ListCell *lc2;
-
-	foreach(lc, retyped)
-		foreach(lc2, needed)
-			if (strcmp(lfirst(lc), lfirst(lc2)) == 0)
-				refuse_change(mark, psprintf("The capture needs column \"%s\" "
-											 "with the type that it had.",
-											 (char *) lfirst(lc)));
-}
-
-/* Capitals and a full stop, since a problem's message becomes a detail. */
-static char *
-as_sentence(const char *message)
-{
-	char *sentence = psprintf("%s.", message);
-
-	sentence[0] = pg_toupper((unsigned char) sentence[0]);
-	return sentence;
-}
-
-/* Refuse what the marked table can't be captured with any more. */
-static void
-check_mark(const CaptureRow *mark, List *retyped)
-{
-	EventArgs *args = event_args_parse(mark->args);
-	Relation rel = table_open(mark->relid, AccessShareLock);
-	CaptureProblem *problem = capture_check_table(rel, args);
-
-	if (problem == NULL)
-		problem = capture_check_expressions(rel, args);
-	if (problem != NULL)
-		refuse_change(mark, as_sentence(problem->message));
-	refuse_retyping(mark, capture_needed_columns(rel, args), retyped);
-	table_close(rel, NoLock);
-}
-
-/* Write the mark with the new name of a column, if it names that. */
-static void
-follow_renaming(CaptureRow *mark, const ChangedTable *table)
-{
-	ArrayType *args;
-
-	if (table->renamed == NULL || !reaches_columns(table, mark->relid))
-		return;
-	args = event_args_rename_column(mark->args, table->renamed, table->now);
-	if (args == NULL)
-		return;
-	if (VARSIZE(args) + strlen(mark->queue) > CAPTURE_MARK_MAX_SIZE)
-		refuse_change(mark, "With this name its arguments are too long.");
-	(void) capture_mark_write(mark->relid, mark->queue, args);
-	CommandCounterIncrement();
-	mark->args = args;
-}
-
-static void
-check_marks(List *marks, List *tables)
-{
-	ListCell *lc;
-	ListCell *lc2;
-	bool concerned = false;
 
 	foreach(lc, marks)
 	{
-		CaptureRow *mark = lfirst(lc);
+		if (changes->renamed != NULL)
+			capture_change_rename(lfirst(lc), changes->renamed, changes->now);
+		capture_change_check(lfirst(lc), leaves, true, changes->retyped);
+	}
+	return marks != NIL;
+}
 
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(mark->relid)))
-			continue;
-		foreach(lc2, tables)
-			follow_renaming(mark, lfirst(lc2));
-		foreach(lc2, tables)
+/* The same for the marks of the tables that this one is a partition of. */
+static bool
+check_ancestors(Oid relid)
+{
+	bool concerned = false;
+	List *leaves;
+	ListCell *lc;
+	ListCell *lc2;
+
+	if (!get_rel_relispartition(relid))
+		return false;
+	leaves = locked_of(capture_tree_of(relid, NoLock));
+	foreach(lc, get_partition_ancestors(relid))
+		foreach(lc2, capture_marks_of(lfirst_oid(lc)))
 		{
-			ChangedTable *table = lfirst(lc2);
-
-			if (!concerns(table, mark->relid))
-				continue;
-			check_mark(mark, table->retyped);
+			capture_change_check(lfirst(lc2), leaves, false, NIL);
 			concerned = true;
 		}
-	}
+	return concerned;
+}
+
+/* Look at all marks that a change of a table concerns; command may be NULL. */
+static void
+check_changed(Oid relid, const CollectedCommand *command)
+{
+	ColumnChanges changes = {NIL, NULL, NULL};
+	bool concerned = false;
+	ListCell *lc;
+
+	if (command != NULL)
+		note_columns(&changes, command);
+	foreach(lc, reached_tables(relid))
+		concerned |= check_reached(lfirst_oid(lc), &changes);
+	concerned |= check_ancestors(relid);
 
 	/* names and columns of events may be others now, those of leaves too */
 	if (concerned)
 		capture_invalidate();
+}
+
+/* Capture a table that has come into a captured schema. */
+static void
+check_arrival(Oid relid, const CollectedCommand *command)
+{
+	Node *statement = command->parsetree;
+
+	if (command->type != SCT_Simple || statement == NULL)
+		return;
+	if (IsA(statement, CreateStmt))
+		capture_schema_arrived(relid, CAPTURE_TABLE_MADE);
+	else if (IsA(statement, CreateTableAsStmt))
+		capture_schema_arrived(relid, CAPTURE_TABLE_FILLED);
+	else if (IsA(statement, AlterObjectSchemaStmt))
+		capture_schema_arrived(relid, CAPTURE_TABLE_MOVED);
+}
+
+static void
+check_schema(Oid schema, const CollectedCommand *command)
+{
+	RenameStmt *rename = (RenameStmt *) command->parsetree;
+
+	if (command->type != SCT_Simple || !IsA(rename, RenameStmt))
+		return;
+	capture_schema_renamed(schema, rename->subname, rename->newname);
+	capture_invalidate();
+}
+
+static void
+require_event_trigger(FunctionCallInfo fcinfo, const char *function)
+{
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("%s must be called as event trigger", function)));
 }
 
 /*
@@ -290,87 +298,65 @@ check_marks(List *marks, List *tables)
 Datum
 pgq__capture_ddl(PG_FUNCTION_ARGS)
 {
-	List *marks;
-	List *tables = NIL;
+	static SPIPlanPtr plan = NULL;
 
-	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("pgq._capture_ddl() must be called as event trigger")));
-
-	marks = capture_marks_read();
-	if (marks == NIL)
-		PG_RETURN_NULL();
-
-	run_query(commands_query);
+	require_event_trigger(fcinfo, "pgq._capture_ddl()");
+	run_query(&plan, commands_query);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		Oid classid = DatumGetObjectId(field(i, 1));
+		Oid objid = DatumGetObjectId(field(i, 2));
+		CollectedCommand *command =
+			(CollectedCommand *) DatumGetPointer(field(i, 3));
 
 		if (classid == RelationRelationId)
-			tables = add_changed(
-				tables, DatumGetObjectId(field(i, 2)),
-				(CollectedCommand *) DatumGetPointer(field(i, 3)));
+		{
+			check_changed(objid, command);
+			check_arrival(objid, command);
+		}
 		else if (classid == NamespaceRelationId)
-			capture_invalidate();
+			check_schema(objid, command);
 	}
-	check_marks(marks, tables);
 	SPI_finish();
 	PG_RETURN_NULL();
 }
 
 /*
- * Whether old rows of a table, or of a partition of it, go by an index that is
- * not there.
+ * The table of an index that this command has dropped, InvalidOid if that can't be
+ * told: the catalogue's row is still there, deleted by this transaction.
  */
-static bool
-lacks_identity_index(Oid relid)
+static Oid
+table_of_dropped(Oid index)
 {
-	ListCell *lc;
+	Relation rel = table_open(IndexRelationId, AccessShareLock);
+	Oid table = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tup;
 
-	foreach(lc, capture_tree_of(relid, AccessShareLock))
-	{
-		Relation rel = table_open(lfirst_oid(lc), NoLock);
-		bool lacks;
-
-		lacks = rel->rd_rel->relreplident == REPLICA_IDENTITY_INDEX &&
-				!OidIsValid(RelationGetReplicaIndex(rel));
-		table_close(rel, NoLock);
-		if (lacks)
-			return true;
-	}
-	return false;
+	ScanKeyInit(&key, Anum_pg_index_indexrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(index));
+	scan = systable_beginscan(rel, IndexRelidIndexId, true, SnapshotAny, 1,
+							  &key);
+	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+		if (TransactionIdIsCurrentTransactionId(
+				HeapTupleHeaderGetUpdateXid(tup->t_data)))
+			table = ((Form_pg_index) GETSTRUCT(tup))->indrelid;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return table;
 }
 
-/*
- * An index is gone and nobody says of which table: look at the marks of all
- * tables that could have had it as their identity.
- */
-static List *
-add_index_identities(List *tables, List *marks)
+/* Something of pg_class was dropped. */
+static void
+relation_dropped(Oid relid, int column, const char *type)
 {
-	ListCell *lc;
-
-	foreach(lc, marks)
-	{
-		CaptureRow *mark = lfirst(lc);
-
-		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(mark->relid)) &&
-			lacks_identity_index(mark->relid))
-			tables = add_changed(tables, mark->relid, NULL);
-	}
-	return tables;
-}
-
-static bool
-is_marked(List *marks, Oid relid)
-{
-	ListCell *lc;
-
-	foreach(lc, marks)
-		if (((CaptureRow *) lfirst(lc))->relid == relid)
-			return true;
-	return false;
+	if (column != 0)
+		check_changed(relid, NULL);
+	else if (strcmp(type, "index") == 0)
+		check_changed(table_of_dropped(relid), NULL);
+	else if (strcmp(type, "table") == 0 && capture_marks_of(relid) != NIL)
+		(void) capture_mark_delete(relid, NULL);
 }
 
 /*
@@ -379,37 +365,21 @@ is_marked(List *marks, Oid relid)
 Datum
 pgq__capture_drop(PG_FUNCTION_ARGS)
 {
-	List *marks;
-	List *tables = NIL;
-	bool index_dropped = false;
+	static SPIPlanPtr plan = NULL;
 
-	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("pgq._capture_drop() must be called as event trigger")));
-
-	marks = capture_marks_read();
-	if (marks == NIL)
-		PG_RETURN_NULL();
-
-	run_query(dropped_query);
+	require_event_trigger(fcinfo, "pgq._capture_drop()");
+	run_query(&plan, dropped_query);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Oid relid = DatumGetObjectId(field(i, 2));
+		Oid classid = DatumGetObjectId(field(i, 1));
 
-		if (DatumGetObjectId(field(i, 1)) != RelationRelationId)
-			continue;
-		if (DatumGetInt32(field(i, 3)) != 0)
-			tables = add_changed(tables, relid, NULL);
-		else if (is_marked(marks, relid))
-			(void) capture_mark_delete(relid, NULL);
-		else if (strcmp(TextDatumGetCString(field(i, 4)), "index") == 0)
-			index_dropped = true;
+		if (classid == RelationRelationId)
+			relation_dropped(DatumGetObjectId(field(i, 2)),
+							 DatumGetInt32(field(i, 3)),
+							 TextDatumGetCString(field(i, 4)));
+		else if (classid == NamespaceRelationId)
+			capture_schema_dropped(TextDatumGetCString(field(i, 5)));
 	}
-
-	if (index_dropped)
-		tables = add_index_identities(tables, marks);
-	check_marks(marks, tables);
 	SPI_finish();
 	PG_RETURN_NULL();
 }
@@ -425,6 +395,33 @@ may_drop(Oid index)
 		   IS_SCHEMA_OWNER(get_rel_namespace(index), GetUserId());
 }
 
+/* Refuse to drop an index if the table's mark, or one above, needs its key. */
+static void
+refuse_index(Oid index, Oid table, List *marks)
+{
+	ListCell *lc;
+
+	foreach(lc, marks)
+	{
+		CaptureRow *mark = lfirst(lc);
+
+		if ((event_args_parse(mark->args)->ops & EVENT_OPS_KEYED) == 0)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this change would break the capture of table \"%s\" "
+						"into queue \"%s\"",
+						capture_table_name(mark->relid), mark->queue),
+				 errdetail("Index \"%s\" is the replica identity of table "
+						   "\"%s\".",
+						   get_rel_name(index), capture_table_name(table)),
+				 errhint("Run \"ALTER TABLE %s REPLICA IDENTITY FULL\", or name "
+						 "another index over the key with REPLICA IDENTITY USING "
+						 "INDEX, then drop this one.",
+						 capture_table_name(table))));
+	}
+}
+
 /*
  * Refuse to drop an index that names the rows of a captured table.
  *
@@ -435,7 +432,6 @@ static void
 check_index(Oid index)
 {
 	Oid table = IndexGetRelation(index, true);
-	ChangedTable *changed;
 	ListCell *lc;
 
 	if (!OidIsValid(table) || !may_drop(index))
@@ -443,18 +439,10 @@ check_index(Oid index)
 	LockRelationOid(table, ShareUpdateExclusiveLock);
 	if (!get_index_isreplident(index))
 		return;
-	changed = linitial(add_changed(NIL, table, NULL));
-	foreach(lc, capture_marks_read())
-	{
-		CaptureRow *mark = lfirst(lc);
-
-		if (concerns(changed, mark->relid) &&
-			(event_args_parse(mark->args)->ops & EVENT_OPS_KEYED) != 0)
-			refuse_change(mark, psprintf("Index \"%s\" is the replica identity "
-										 "of table \"%s\".",
-										 get_rel_name(index),
-										 capture_table_name(table)));
-	}
+	refuse_index(index, table, capture_marks_of(table));
+	if (get_rel_relispartition(table))
+		foreach(lc, get_partition_ancestors(table))
+			refuse_index(index, table, capture_marks_of(lfirst_oid(lc)));
 }
 
 /*
@@ -469,12 +457,7 @@ pgq__capture_drop_index(PG_FUNCTION_ARGS)
 	DropStmt *drop;
 	ListCell *lc;
 
-	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("pgq._capture_drop_index() must be called as event "
-						"trigger")));
-
+	require_event_trigger(fcinfo, "pgq._capture_drop_index()");
 	drop = (DropStmt *) ((EventTriggerData *) fcinfo->context)->parsetree;
 	if (!IsA(drop, DropStmt) || !drop->concurrent)
 		PG_RETURN_NULL();

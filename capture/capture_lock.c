@@ -54,13 +54,23 @@ holds_lock(Oid relid, LOCKMODE mode)
 	return LOCK_HELD_BY_ME(&tag, mode);
 }
 
+/* Whether this transaction holds a lock on the table, of any mode. */
+bool
+capture_holds_lock(Oid relid)
+{
+	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+		if (holds_lock(relid, mode))
+			return true;
+	return false;
+}
+
 /*
  * Whether this transaction wrote rows of one table.  Every statement that
  * writes keeps ROW EXCLUSIVE until the end, but not TRUNCATE and CREATE TABLE
  * AS: these show in the table's storage.
  */
 static bool
-wrote_table(Oid relid, bool has_xid)
+wrote_table(Oid relid, bool has_xid, bool captured)
 {
 	Relation rel;
 	bool wrote;
@@ -69,7 +79,7 @@ wrote_table(Oid relid, bool has_xid)
 		return false;
 	if (holds_lock(relid, RowExclusiveLock))
 		return true;
-	if (get_rel_relkind(relid) != RELKIND_RELATION)
+	if (captured || get_rel_relkind(relid) != RELKIND_RELATION)
 		return false;
 
 	/* somebody else's lock on it is none of ours, so ask before opening */
@@ -87,22 +97,26 @@ wrote_table(Oid relid, bool has_xid)
 /*
  * Raise ERRCODE_ACTIVE_SQL_TRANSACTION if this transaction has written the
  * table or a partition of it: what it wrote before the mark would be missing.
+ *
+ * captured: whether there is a mark already.  Then a TRUNCATE is not missing, and
+ * new storage may be that of a table that was altered.
  */
 void
-capture_refuse_written(Oid relid)
+capture_refuse_written(Oid relid, bool captured)
 {
 	bool has_xid = TransactionIdIsValid(GetTopTransactionIdIfAny());
 	ListCell *lc;
 
 	foreach(lc, capture_tree_of(relid, NoLock))
 	{
-		if (wrote_table(lfirst_oid(lc), has_xid))
+		if (wrote_table(lfirst_oid(lc), has_xid, captured))
 			ereport(ERROR,
 					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 					 errmsg("this transaction has already written table \"%s\"",
 							capture_table_name(lfirst_oid(lc))),
 					 errdetail("A transaction is captured whole or not at all."),
-					 errhint("Commit first, then call this in a transaction of its own.")));
+					 errhint("Commit first, then call this in a transaction of its own; "
+							 "pgq.alter_captured() changes a captured table.")));
 	}
 }
 

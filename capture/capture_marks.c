@@ -46,6 +46,20 @@ open_capture(LOCKMODE lockmode)
 	return table_open(slot_table_oid("capture"), lockmode);
 }
 
+static CaptureRow *
+read_mark(Relation rel, HeapTuple tup)
+{
+	CaptureRow *mark = palloc(sizeof(CaptureRow));
+	Datum values[CAPTURE_NATTS];
+	bool nulls[CAPTURE_NATTS];
+
+	heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
+	mark->relid = DatumGetObjectId(values[CAPTURE_RELID - 1]);
+	mark->queue = TextDatumGetCString(values[CAPTURE_QUEUE - 1]);
+	mark->args = DatumGetArrayTypePCopy(values[CAPTURE_ARGS - 1]);
+	return mark;
+}
+
 /*
  * All marks that are there now, a palloc'd List of CaptureRow.  NIL also while
  * the extension has no table of marks: it may be dropped at this moment.
@@ -68,17 +82,7 @@ capture_marks_read(void)
 	rel = table_open(relid, AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
-	{
-		Datum values[CAPTURE_NATTS];
-		bool nulls[CAPTURE_NATTS];
-		CaptureRow *mark = palloc(sizeof(CaptureRow));
-
-		heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
-		mark->relid = DatumGetObjectId(values[CAPTURE_RELID - 1]);
-		mark->queue = TextDatumGetCString(values[CAPTURE_QUEUE - 1]);
-		mark->args = DatumGetArrayTypePCopy(values[CAPTURE_ARGS - 1]);
-		marks = lappend(marks, mark);
-	}
+		marks = lappend(marks, read_mark(rel, tup));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return marks;
@@ -102,6 +106,47 @@ begin_scan(Relation rel, Oid relid, const char *queue)
 	}
 	return systable_beginscan(rel, slot_table_oid("capture_pkey"), true, NULL,
 							  queue ? 2 : 1, keys);
+}
+
+/*
+ * The marks of one table that are there now, as capture_marks_read() gives them.
+ */
+List *
+capture_marks_of(Oid relid)
+{
+	Oid schema = get_namespace_oid("pgq", true);
+	Oid capture = InvalidOid;
+	List *marks = NIL;
+	Relation rel;
+	SysScanDesc scan;
+	HeapTuple tup;
+
+	if (OidIsValid(schema))
+		capture = get_relname_relid("capture", schema);
+	if (!OidIsValid(capture))
+		return NIL;
+
+	rel = table_open(capture, AccessShareLock);
+	scan = begin_scan(rel, relid, NULL);
+	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+		marks = lappend(marks, read_mark(rel, tup));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return marks;
+}
+
+/*
+ * The mark of a table for a queue, or NULL; as capture_marks_read() gives it.
+ */
+CaptureRow *
+capture_mark_find(Oid relid, const char *queue)
+{
+	ListCell *lc;
+
+	foreach(lc, capture_marks_of(relid))
+		if (strcmp(((CaptureRow *) lfirst(lc))->queue, queue) == 0)
+			return lfirst(lc);
+	return NULL;
 }
 
 /*

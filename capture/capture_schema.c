@@ -4,9 +4,9 @@
  *		Rules that capture the tables of a schema, those made later too.
  *
  * A rule only says what to do when a table is made: each table has a mark of
- * its own, and that is what counts.  Here are the rights to set a rule and the
- * writing of pgq.capture_schema, on which nobody has grants; sql/capture_schema.sql
- * has the rest.
+ * its own, and that is what counts.  Here are the rights to set a rule, the
+ * writing of pgq.capture_schema, on which nobody has grants, and what rules do to
+ * tables; sql/capture_schema.sql has the rest.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -20,25 +20,26 @@
 #include "catalog/catalog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
-#include "tcop/deparse_utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "event/compat.h"
 #include "capture/capture.h"
 #include "capture/slot.h"
+#include "queue/table.h"
 
 PG_FUNCTION_INFO_V1(pgq__capture_schema_set);
 PG_FUNCTION_INFO_V1(pgq__capture_schema_unset);
-PG_FUNCTION_INFO_V1(pgq__is_move);
-PG_FUNCTION_INFO_V1(pgq__capture_by_rule);
+PG_FUNCTION_INFO_V1(pgq__capture_schema_tables);
 
 /* Columns of pgq.capture_schema */
 #define RULE_SCHEMA 1
@@ -46,8 +47,11 @@ PG_FUNCTION_INFO_V1(pgq__capture_by_rule);
 #define RULE_ARGS 3
 #define RULE_NATTS 3
 
-/* Raise an error unless the current user owns the schema and may capture. */
-static void
+/*
+ * Raise an error unless the current user owns the schema and may capture.  Returns
+ * its oid.
+ */
+static Oid
 require_schema_rights(Name schema)
 {
 	Oid oid = get_namespace_oid(NameStr(*schema), false);
@@ -60,32 +64,48 @@ require_schema_rights(Name schema)
 	if (!IS_SCHEMA_OWNER(oid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_SCHEMA, NameStr(*schema));
 	capture_require_writer(psprintf("schema \"%s\"", NameStr(*schema)));
+	return oid;
 }
 
 /*
- * Open the rules.  The lock waits for those who make tables now, and makes
- * those wait who come later: each sees the rule, or is seen by the caller.
+ * Open the rules to change one of a schema.  The schema is locked: that waits for
+ * those who make tables in it now, and makes those wait who come later.  Each sees
+ * the rule, or is seen by the caller; other schemas are not touched.
  */
 static Relation
-open_rules(void)
+open_rules(Name schema)
 {
-	return table_open(slot_table_oid("capture_schema"), ShareRowExclusiveLock);
+	Oid oid = require_schema_rights(schema);
+
+	capture_lock_schema(oid);
+	/* it may have got another name or owner while we waited */
+	if (require_schema_rights(schema) != oid)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("schema \"%s\" was made anew meanwhile",
+						NameStr(*schema)),
+				 errhint("Try again.")));
+	return table_open(slot_table_oid("capture_schema"), RowExclusiveLock);
 }
 
+/* Rules of a schema, for one queue or, if queue is NULL, for all. */
 static SysScanDesc
-begin_scan(Relation rel, Name schema, text *queue)
+begin_scan(Relation rel, const char *schema, text *queue)
 {
 	ScanKeyData keys[2];
+	NameData name;
+
+	namestrcpy(&name, schema);
 
 	ScanKeyInit(&keys[0], RULE_SCHEMA, BTEqualStrategyNumber, F_NAMEEQ,
-				NameGetDatum(schema));
+				NameGetDatum(&name));
 	ScanKeyInit(&keys[1], RULE_QUEUE, BTEqualStrategyNumber, F_TEXTEQ,
 				PointerGetDatum(queue));
 	for (int i = 0; i < 2; i++)
 		keys[i].sk_collation =
 			TupleDescAttr(RelationGetDescr(rel), i)->attcollation;
 	return systable_beginscan(rel, slot_table_oid("capture_schema_pkey"), true,
-							  NULL, 2, keys);
+							  NULL, queue ? 2 : 1, keys);
 }
 
 /*
@@ -108,13 +128,13 @@ pgq__capture_schema_set(PG_FUNCTION_ARGS)
 	bool nulls[RULE_NATTS] = {false, false, false};
 
 	PreventCommandIfReadOnly("pgq.capture_schema()");
-	require_schema_rights(schema);
+	(void) require_schema_rights(schema);
 	(void) event_args_parse(args);
 	capture_require_size(text_to_cstring(queue), args);
 	capture_require_queue(text_to_cstring(queue));
 
-	rel = open_rules();
-	scan = begin_scan(rel, schema, queue);
+	rel = open_rules(schema);
+	scan = begin_scan(rel, NameStr(*schema), queue);
 	old = systable_getnext(scan);
 	is_new = !HeapTupleIsValid(old);
 	values[RULE_SCHEMA - 1] = NameGetDatum(schema);
@@ -146,9 +166,8 @@ pgq__capture_schema_unset(PG_FUNCTION_ARGS)
 	int n = 0;
 
 	PreventCommandIfReadOnly("pgq.uncapture_schema()");
-	require_schema_rights(schema);
-	rel = open_rules();
-	scan = begin_scan(rel, schema, queue);
+	rel = open_rules(schema);
+	scan = begin_scan(rel, NameStr(*schema), queue);
 	if (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
 		CatalogTupleDelete(rel, &tup->t_self);
@@ -160,38 +179,210 @@ pgq__capture_schema_unset(PG_FUNCTION_ARGS)
 }
 
 /*
- * pgq._is_move(i_command pg_ddl_command) returns bool
- *
- * Whether the command is ALTER ... SET SCHEMA.
+ * Whether rules are about such a relation: partitions belong to their parent, and
+ * what is not logged has no changes in the WAL.
  */
-Datum
-pgq__is_move(PG_FUNCTION_ARGS)
+static bool
+is_of_rules(Form_pg_class class)
 {
-	CollectedCommand *command = (CollectedCommand *) PG_GETARG_POINTER(0);
+	return (class->relkind == RELKIND_RELATION ||
+			class->relkind == RELKIND_PARTITIONED_TABLE) &&
+		   class->relpersistence == RELPERSISTENCE_PERMANENT &&
+		   !class->relispartition;
+}
 
-	PG_RETURN_BOOL(command->type == SCT_Simple &&
-				   IsA(command->parsetree, AlterObjectSchemaStmt));
+/* A table that has come into a schema, as pg_class has it. */
+typedef struct ArrivedTable
+{
+	Oid relid;
+	Oid owner;
+	char *name; /* for messages */
+	CaptureArrival arrival;
+} ArrivedTable;
+
+/* Capture it by one rule, or refuse it. */
+static void
+apply_rule(const ArrivedTable *table, const char *queue, ArrayType *array)
+{
+	EventArgs *args = event_args_parse(array);
+	Oid writer = get_role_oid("pgq_writer", true);
+	Relation rel;
+	CaptureProblem *problem;
+
+	if (table->arrival == CAPTURE_TABLE_FILLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table %s of a captured schema can't be made and filled "
+						"at once",
+						table->name),
+				 errdetail("Its first rows would be missing in the queue."),
+				 errhint("Use CREATE TABLE, then INSERT ... SELECT.")));
+	if (!OidIsValid(writer) || !has_privs_of_role(table->owner, writer))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table %s of a captured schema needs an owner who may "
+						"write to queues",
+						table->name),
+				 errhint("Run \"GRANT pgq_writer TO %s\", or call "
+						 "pgq.uncapture_schema().",
+						 quote_identifier(
+							 GetUserNameFromId(table->owner, false)))));
+
+	capture_refuse_written(table->relid, false);
+	/* a partitioned table is moved while its partitions are written */
+	capture_lock_tree(table->relid, ShareRowExclusiveLock);
+	rel = table_open(table->relid, NoLock);
+	problem = capture_check_table(rel, args);
+	if (problem == NULL)
+		problem = capture_check_expressions(rel, args);
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s of a captured schema can't be captured",
+						table->name),
+				 errdetail("%s", problem->message),
+				 table->arrival == CAPTURE_TABLE_MOVED
+					 ? errhint("Give the table a primary key before it is moved.")
+					 : errhint("Give the table a primary key when it is made, or "
+							   "make it elsewhere.")));
+	table_close(rel, NoLock);
+	(void) capture_mark_write(table->relid, queue, array);
 }
 
 /*
- * pgq._capture_by_rule(i_queue text, i_table regclass, i_args text[])
- * returns void
+ * Set the marks of a table that was made in a captured schema, or moved there;
+ * nothing for other tables.  Raises an error if it can't be captured, its owner
+ * may not, or this transaction has written it.
  *
- * Set the mark of a table that was made in the schema of a rule, or moved
- * there: for the event trigger, which knows that it may.  Raises an error if
- * this transaction has written the table, or if it can't be captured.
+ * Who brings a table into a schema has a lock on that: no rule is changing.
+ */
+void
+capture_schema_arrived(Oid relid, CaptureArrival arrival)
+{
+	HeapTuple class_tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Form_pg_class class;
+	ArrivedTable table = {relid, InvalidOid, NULL, arrival};
+	Oid schema = InvalidOid;
+	Relation rel;
+	SysScanDesc scan;
+	HeapTuple tup;
+
+	if (!HeapTupleIsValid(class_tup))
+		return;
+	class = (Form_pg_class) GETSTRUCT(class_tup);
+	if (is_of_rules(class))
+		schema = class->relnamespace;
+	table.owner = class->relowner;
+	ReleaseSysCache(class_tup);
+	if (!OidIsValid(schema) || schema == get_namespace_oid("pgq", true))
+		return;
+
+	table.name = capture_table_name(relid);
+	rel = table_open(slot_table_oid("capture_schema"), AccessShareLock);
+	scan = begin_scan(rel, get_namespace_name(schema), NULL);
+	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+	{
+		Datum values[RULE_NATTS];
+		bool nulls[RULE_NATTS];
+		char *queue;
+
+		heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
+		queue = TextDatumGetCString(values[RULE_QUEUE - 1]);
+		if (capture_mark_find(relid, queue) == NULL)
+			apply_rule(&table, queue,
+					   DatumGetArrayTypePCopy(values[RULE_ARGS - 1]));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* Give the rules of a schema another name of it, or delete them for NULL. */
+static void
+change_rules(const char *schema, const char *now)
+{
+	Relation rel = table_open(slot_table_oid("capture_schema"),
+							  AccessShareLock);
+	Relation writer = NULL;
+	SysScanDesc scan = begin_scan(rel, schema, NULL);
+	HeapTuple tup;
+	NameData name;
+
+	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+	{
+		Datum values[RULE_NATTS];
+		bool nulls[RULE_NATTS];
+
+		if (writer == NULL)
+			writer = table_open(RelationGetRelid(rel), RowExclusiveLock);
+		if (now == NULL)
+		{
+			CatalogTupleDelete(rel, &tup->t_self);
+			continue;
+		}
+		heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
+		namestrcpy(&name, now);
+		values[RULE_SCHEMA - 1] = NameGetDatum(&name);
+		CatalogTupleUpdate(rel, &tup->t_self,
+						   heap_form_tuple(RelationGetDescr(rel), values,
+										   nulls));
+	}
+	systable_endscan(scan);
+	if (writer != NULL)
+		table_close(writer, NoLock);
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Let the rules of a schema follow its new name.  Waits for who is just changing
+ * them.
+ */
+void
+capture_schema_renamed(Oid schema, const char *from, const char *to)
+{
+	LockDatabaseObject(NamespaceRelationId, schema, 0, AccessShareLock);
+	change_rules(from, to);
+}
+
+/*
+ * Delete the rules of a schema that was dropped.
+ */
+void
+capture_schema_dropped(const char *schema)
+{
+	if (OidIsValid(get_namespace_oid("pgq", true)))
+		change_rules(schema, NULL);
+}
+
+/*
+ * pgq._capture_schema_tables(i_schema name) returns setof regclass
+ *
+ * The tables that a rule is about, as they are now, whatever the isolation level
+ * says.
  */
 Datum
-pgq__capture_by_rule(PG_FUNCTION_ARGS)
+pgq__capture_schema_tables(PG_FUNCTION_ARGS)
 {
-	char *queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Oid relid = PG_GETARG_OID(1);
-	ArrayType *args = PG_GETARG_ARRAYTYPE_P(2);
+	Oid schema = get_namespace_oid(NameStr(*PG_GETARG_NAME(0)), false);
+	Relation rel = table_open(RelationRelationId, AccessShareLock);
+	TableResult result;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tup;
 
-	capture_refuse_written(relid);
-	/* a partitioned table is moved while its partitions are written */
-	capture_lock_tree(relid, ShareRowExclusiveLock);
-	capture_require_fit(relid, event_args_parse(args));
-	(void) capture_mark_write(relid, queue, args);
-	PG_RETURN_VOID();
+	table_begin_result(fcinfo, &result);
+	ScanKeyInit(&key, Anum_pg_class_relnamespace, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(schema));
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+	{
+		Form_pg_class class = (Form_pg_class) GETSTRUCT(tup);
+		Datum value = ObjectIdGetDatum(class->oid);
+		bool isnull = false;
+
+		if (is_of_rules(class))
+			tuplestore_putvalues(result.store, result.tupdesc, &value, &isnull);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return (Datum) 0;
 }

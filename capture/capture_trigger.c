@@ -189,21 +189,6 @@ same_words(List *a, List *b)
 	return true;
 }
 
-static ArrayType *
-find_mark(Oid relid, const char *queue)
-{
-	ListCell *lc;
-
-	foreach(lc, capture_marks_read())
-	{
-		CaptureRow *mark = lfirst(lc);
-
-		if (mark->relid == relid && strcmp(mark->queue, queue) == 0)
-			return mark->args;
-	}
-	return NULL;
-}
-
 /*
  * The arguments of the capture: the trigger's own, its format and operations,
  * together with those of the capture that is there.
@@ -213,7 +198,7 @@ capture_arguments(Oid relid, const Trigger *trigger)
 {
 	List *words = NIL;
 	int ops = ops_of(trigger);
-	ArrayType *mark = find_mark(relid, trigger->tgargs[0]);
+	CaptureRow *mark = capture_mark_find(relid, trigger->tgargs[0]);
 
 	words = lappend(words, psprintf("format=%s", format_of(trigger->tgfoid)));
 	for (int i = 1; i < trigger->tgnargs; i++)
@@ -221,7 +206,7 @@ capture_arguments(Oid relid, const Trigger *trigger)
 	if (mark != NULL)
 	{
 		int mark_ops;
-		List *mark_words = words_without_ops(mark, &mark_ops);
+		List *mark_words = words_without_ops(mark->args, &mark_ops);
 
 		/* the trigger for TRUNCATE has no arguments but the queue */
 		if ((ops | mark_ops) == mark_ops ||

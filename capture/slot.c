@@ -338,9 +338,16 @@ pgq_start_capture(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("pgq.start_capture()");
 	slot_require_logical_wal();
 
-	/* only one at a time; nobody else but ingest_problem writes there */
-	LockRelationOid(slot_table_oid("slot"), ShareRowExclusiveLock);
+	/*
+	 * Only one at a time, if there is something to do; nobody else but
+	 * ingest_problem writes there.
+	 */
 	row = slot_read_row(NULL);
+	if (row == NULL)
+	{
+		LockRelationOid(slot_table_oid("slot"), ShareRowExclusiveLock);
+		row = slot_read_row(NULL);
+	}
 	slot = slot_name_argument(fcinfo, row);
 	if (row != NULL)
 	{

@@ -176,6 +176,13 @@ COMMENT ON FUNCTION pgq._invalidate_capture() IS
 	'Makes the output plugin read captures and event tables anew, after a change of these.';
 
 
+CREATE FUNCTION pgq.alter_captured(i_commands text)
+RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_alter_captured' LANGUAGE C STRICT;
+
+COMMENT ON FUNCTION pgq.alter_captured(text) IS
+	'Runs commands such as ALTER TABLE that a capture forbids one by one, and looks only afterwards whether the captures fit; returns how many were concerned.';
+
+
 -- Marks stay true when tables are altered or dropped. The triggers fire under
 -- session_replication_role = replica, too.
 
@@ -184,7 +191,7 @@ RETURNS event_trigger AS 'MODULE_PATHNAME', 'pgq__capture_ddl' LANGUAGE C
 SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq._capture_ddl() IS
-	'Lets the arguments of captures follow renamed columns, and refuses changes of a captured table that its capture could not follow.';
+	'Lets captures follow renamed columns and captured schemas new tables, and refuses changes of a captured table that its capture could not follow.';
 
 
 CREATE OR REPLACE FUNCTION pgq._capture_drop()
@@ -192,7 +199,7 @@ RETURNS event_trigger AS 'MODULE_PATHNAME', 'pgq__capture_drop' LANGUAGE C
 SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq._capture_drop() IS
-	'Ends the captures of dropped tables, and refuses to drop what a capture needs.';
+	'Ends the captures of dropped tables and schemas, and refuses to drop what a capture needs.';
 
 
 CREATE OR REPLACE FUNCTION pgq._capture_drop_index()
@@ -203,22 +210,22 @@ COMMENT ON FUNCTION pgq._capture_drop_index() IS
 
 
 -- ALTER INDEX renames tables, too, and ALTER VIEW their columns; CREATE may add
--- a partition.
+-- a partition, or a table to a captured schema.
 CREATE EVENT TRIGGER pgq_capture_ddl ON ddl_command_end
 	WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER INDEX',
 				 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER TYPE',
-				 'ALTER SCHEMA', 'CREATE TABLE', 'CREATE FOREIGN TABLE',
-				 'CREATE SCHEMA')
+				 'ALTER SCHEMA', 'CREATE TABLE', 'CREATE TABLE AS',
+				 'SELECT INTO', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
 	EXECUTE FUNCTION pgq._capture_ddl();
 ALTER EVENT TRIGGER pgq_capture_ddl ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER pgq_capture_ddl IS
-	'Keeps captured tables fit for their capture.';
+	'Keeps captured tables fit for their capture, and captures what comes into captured schemas.';
 
 CREATE EVENT TRIGGER pgq_capture_drop ON sql_drop
 	EXECUTE FUNCTION pgq._capture_drop();
 ALTER EVENT TRIGGER pgq_capture_drop ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER pgq_capture_drop IS
-	'Ends the captures of dropped tables.';
+	'Ends the captures of dropped tables and schemas.';
 
 CREATE EVENT TRIGGER pgq_capture_drop_index ON ddl_command_start
 	WHEN TAG IN ('DROP INDEX')

@@ -20,8 +20,9 @@ BEGIN
 END;
 $$;
 
--- Everybody: look at the state of queues.
+-- Everybody: look at the state of queues, and alter tables, with their own rights.
 GRANT EXECUTE ON FUNCTION
+	pgq.alter_captured(text),
 	pgq.seq_getval(text),
 	pgq.get_queue_info(),
 	pgq.get_queue_info(text),

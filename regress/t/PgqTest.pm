@@ -18,7 +18,7 @@ use Test::More;
 our @EXPORT = qw(
   new_server new_database sql session start_pgqd
   wait_for wait_ingest consume consume_json slurp
-  ingest_by_hand load_start load_stop
+  ingest_by_hand load_start load_stop load_kill
 );
 
 # Seconds that any wait may take before the test fails.
@@ -214,6 +214,16 @@ sub load_stop
 	IPC::Run::finish($load->{h})
 	  or die "load failed: $load->{out}\n$load->{err}\n";
 	return $load->{out};
+}
+
+# load_kill(LOAD): ends it amid what it does.
+sub load_kill
+{
+	my ($load) = @_;
+
+	@loads = grep { $_ != $load } @loads;
+	$load->{h}->signal('TERM');
+	IPC::Run::finish($load->{h});
 }
 
 # session(NODE, DATABASE): a psql that stays open, see package Session below.

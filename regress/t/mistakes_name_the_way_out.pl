@@ -180,7 +180,7 @@ mistake('queue misspelt, capture', qr/queue "order" does not exist/,
 	qr/create_queue/, @adm, 'capture', 'order', 'item');
 sql($node, $db, q{select pgq.capture_table('orders', 'item')});
 mistake('DDL that breaks a capture', qr/would break the capture/,
-	qr/uncapture/, psql('alter table item drop constraint item_pkey'));
+	qr/pgq\.alter_captured\(/, psql('alter table item drop constraint item_pkey'));
 mistake('queue with consumers dropped', qr/consumers still attached/,
 	qr/Unregister/, @adm, 'drop', 'orders')
   if sql($node, $db, q{select pgq.register_consumer('orders', 'mailer')});

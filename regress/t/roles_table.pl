@@ -144,6 +144,9 @@ my %statements = (
 	'capture a schema' => [
 		q{select pgq.capture_schema('q', '{schema}'), pgq.uncapture_schema('q', '{schema}')},
 	],
+	"alter a captured table of one's own" => [
+		q{select pgq.alter_captured('alter table {own} add c int')},
+	],
 	"capture another's table or schema" => [
 		q{select pgq.capture_table('q', 'r_owner.t')},
 		q{select pgq.uncapture_table('q', 'r_owner.t')},
