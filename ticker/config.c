@@ -72,6 +72,9 @@ static const IniKey keys[] = {
 		"Most bytes that one ingest statement takes."),
 	KEY(ingest_memory, INI_BYTES, "32MB",
 		"Bytes held for each database before reading from the WAL pauses."),
+	KEY(confirm_after, INI_STRING, NULL,
+		"Keep WAL until these standbys or slots have what was ingested from "
+		"it, with commas between; all: every one."),
 	KEY(slot_warn_size, INI_BYTES, "10GB",
 		"Warn when a slot holds back more WAL than this; 0: never."),
 	{NULL, INI_IGNORED, 0, NULL, NULL}};
@@ -101,6 +104,14 @@ split_names(const char *list)
 			abort();
 		list += len;
 	}
+}
+
+static void
+free_names(char **names)
+{
+	for (char **name = names; name && *name; name++)
+		free(*name);
+	free(names);
 }
 
 /* A period of zero would keep the loop spinning. */
@@ -167,7 +178,8 @@ config_load(Config *config, const char *file, char **error)
 		config->databases = split_names(
 			config->database_list ? config->database_list : "");
 	}
-
+	config->confirm_names = split_names(
+		config->confirm_after ? config->confirm_after : "");
 	config->http_host_list = split_names(config->http_hosts ? config->http_hosts
 															: "");
 	zero = find_zero_period(config);
@@ -194,20 +206,13 @@ config_load(Config *config, const char *file, char **error)
 	return true;
 }
 
-static void
-free_names(char **names)
-{
-	for (char **name = names; name && *name; name++)
-		free(*name);
-	free(names);
-}
-
 /* Free what config_load() made, and zero the struct. */
 void
 config_free(Config *config)
 {
 	free_names(config->databases);
 	free_names(config->http_host_list);
+	free_names(config->confirm_names);
 	ini_free(keys, config);
 	memset(config, 0, sizeof(*config));
 }

@@ -48,12 +48,15 @@ typedef struct Config
 	size_t ingest_max_bytes; /* of one ingest transaction's frames */
 	size_t ingest_memory;    /* of frames held, for each database */
 
+	char *confirm_after;
+
 	/* warn when a slot keeps more WAL than so many bytes; 0: never */
 	size_t slot_warn_size;
 
 	/* lists in pieces, NULL-ended */
 	char **databases;      /* database_list */
 	char **http_host_list; /* http_hosts */
+	char **confirm_names;  /* confirm_after */
 } Config;
 
 extern bool config_load(Config *config, const char *file, char **error);

@@ -538,3 +538,10 @@ database_get_warnings(const Database *db)
 {
 	return maint_get_warnings(db->maint);
 }
+
+/* What keeps the server from forgetting WAL that was ingested, NULL: nothing. */
+const char *
+database_get_wal_holder(const Database *db)
+{
+	return ingest_get_warning(db->ingest);
+}

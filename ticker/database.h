@@ -36,6 +36,7 @@ extern const Stats *database_get_stats(const Database *db);
 extern const Sample *database_get_sample(const Database *db);
 extern int database_get_troubles(const Database *db, const char **texts);
 extern const char *database_get_warnings(const Database *db);
+extern const char *database_get_wal_holder(const Database *db);
 
 /* Most texts that database_get_troubles() finds. */
 #define DATABASE_TROUBLES 7

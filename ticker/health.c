@@ -241,6 +241,7 @@ report_warnings(FILE *out, const Database *db)
 {
 	const char *line = database_get_warnings(db);
 	const char *troubles[DATABASE_TROUBLES];
+	const char *holder = database_get_wal_holder(db);
 
 	/* with PgQ it would be a fault */
 	if (!database_has_pgq(db) && database_get_troubles(db, troubles) > 0)
@@ -249,6 +250,9 @@ report_warnings(FILE *out, const Database *db)
 	for (; line && *line; line = strchr(line, '\n') + 1)
 		add_warning(out, database_get_name(db), "%.*s",
 					(int) strcspn(line, "\n"), line);
+	if (holder)
+		add_warning(out, database_get_name(db), "%.*s",
+					(int) strcspn(holder, "\n"), holder);
 	warn_of_sample(out, database_get_name(db), database_get_sample(db));
 }
 

@@ -22,11 +22,7 @@
  * transaction as the events: if it is elsewhere by now, somebody else has
  * been writing and the transaction fails.
  *
- * What may be confirmed: ingest commits are asynchronous, and a standby that
- * takes over may have the slot's new position without our last commits.  A
- * walsender passes only WAL that is flushed, and for a failover slot only WAL
- * that its standbys have.  So a position is confirmed when the stream has
- * passed the end of WAL as it was after the commit that moved it.
+ * When the server may forget the WAL that was read is told in confirm.c.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -100,42 +96,7 @@ ingest_drop_all(Ingest *ingest)
 	ingest->waiting_since = 0;
 	names_clear(&ingest->queues);
 	ingest->events = 0;
-	ingest->nconfirms = 0;
-}
-
-/*
- * "position" has been committed, and its WAL ends before "wal_end".
- *
- * When there is no room the newest entry gives way: to confirm it later than
- * needed is harmless.
- */
-void
-ingest_add_confirm(Ingest *ingest, uint64_t position, uint64_t wal_end)
-{
-	Confirm *confirm;
-
-	if (ingest->nconfirms < MAX_CONFIRMS)
-		ingest->nconfirms++;
-	confirm = &ingest->confirms[ingest->nconfirms - 1];
-	confirm->position = position;
-	confirm->wal_end = wal_end;
-}
-
-/* Confirm the positions whose commits the stream has passed. */
-static void
-confirm_passed(Ingest *ingest)
-{
-	int n = 0;
-
-	while (n < ingest->nconfirms &&
-		   ingest->confirms[n].wal_end <= ingest->gather.reached)
-		n++;
-	if (n == 0)
-		return;
-	stream_confirm(ingest->stream, ingest->confirms[n - 1].position);
-	ingest->nconfirms -= n;
-	memmove(ingest->confirms, ingest->confirms + n,
-			ingest->nconfirms * sizeof(Confirm));
+	confirm_reset(ingest->confirm);
 }
 
 static void
@@ -255,7 +216,8 @@ take_wal_end(Conn *conn, const PGresult *res, void *arg)
 		handle_failure(ingest, res);
 		return;
 	}
-	ingest_add_confirm(ingest, ingest->position, ingest->own_wal_end);
+	confirm_add(ingest->confirm, ingest->slot, ingest->position,
+				ingest->own_wal_end);
 	drop_group(ingest);
 	ingest_pump(ingest);
 }
@@ -375,11 +337,7 @@ note_passed(uint64_t lsn, void *arg)
 static void
 handle_drained(void *arg)
 {
-	Ingest *ingest = arg;
-
-	if (ingest->state == INGEST_RUNNING)
-		confirm_passed(ingest);
-	ingest_pump(ingest);
+	ingest_pump(arg);
 }
 
 static void
@@ -502,6 +460,8 @@ ingest_create(struct event_base *base, const Config *config, const char *dbname,
 							   &ingest_conn_hooks, ingest);
 	conn_require_trust(ingest->conn, true);
 	ingest->stream = stream_create(base, config, dbname, &stream_hooks, ingest);
+	ingest->confirm = confirm_create(base, config, dbname, ingest->conn,
+									 ingest->stream);
 	ingest->timer = event_new(base, -1, 0, ingest_end_pause, ingest);
 	ingest->idle = event_new(base, -1, EV_PERSIST, handle_idle, ingest);
 	if (ingest->dbname == NULL || ingest->timer == NULL || ingest->idle == NULL)
@@ -517,6 +477,7 @@ ingest_free(Ingest *ingest)
 	if (ingest == NULL)
 		return;
 	ingest_stop(ingest);
+	confirm_free(ingest->confirm);
 	event_free(ingest->timer);
 	event_free(ingest->idle);
 	conn_free(ingest->conn);
@@ -566,4 +527,11 @@ ingest_get_trouble(const Ingest *ingest)
 {
 	return ingest->trouble.text ? ingest->trouble.text
 								: ingest->wait_trouble.text;
+}
+
+/* What keeps the server from forgetting WAL, NULL: nothing.  The object's. */
+const char *
+ingest_get_warning(const Ingest *ingest)
+{
+	return confirm_get_trouble(ingest->confirm);
 }

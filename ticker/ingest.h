@@ -19,6 +19,7 @@
 #include <event2/event.h>
 
 #include "ticker/config.h"
+#include "ticker/confirm.h"
 #include "ticker/conn.h"
 #include "ticker/gather.h"
 #include "ticker/stats.h"
@@ -38,15 +39,6 @@ typedef enum IngestState
 	INGEST_RUNNING
 } IngestState;
 
-/* Confirm "position" when the stream has passed "wal_end". */
-typedef struct Confirm
-{
-	uint64_t position;
-	uint64_t wal_end;
-} Confirm;
-
-#define MAX_CONFIRMS 256
-
 typedef struct Ingest
 {
 	const Config *config;
@@ -55,6 +47,7 @@ typedef struct Ingest
 	Tick *tick;
 	Conn *conn;
 	Stream *stream;
+	Confirm *confirm;
 	IngestState state;
 	struct event *timer; /* ends INGEST_PAUSED */
 	struct event *idle;  /* time to let the position follow */
@@ -73,9 +66,6 @@ typedef struct Ingest
 	Names queues;        /* fed by the transaction so far */
 	int64_t events;      /* written by it */
 
-	/* positions that may not be confirmed yet, oldest first */
-	Confirm confirms[MAX_CONFIRMS];
-	int nconfirms;
 	uint64_t own_wal_end; /* where our last commit's WAL ended */
 
 	Trouble trouble;
@@ -93,9 +83,8 @@ extern bool ingest_is_off(const Ingest *ingest);
 extern bool ingest_is_busy(const Ingest *ingest);
 extern const char *ingest_get_state(const Ingest *ingest);
 extern const char *ingest_get_trouble(const Ingest *ingest);
+extern const char *ingest_get_warning(const Ingest *ingest);
 extern void ingest_drop_all(Ingest *ingest);
-extern void ingest_add_confirm(Ingest *ingest, uint64_t position,
-							   uint64_t wal_end);
 extern void ingest_pump(Ingest *ingest);
 extern void ingest_ask_sync(Ingest *ingest);
 

@@ -471,7 +471,7 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 	ingest->standing_by = false;
 	ingest->state = INGEST_RUNNING;
 	ingest->stats->heard_at = clock_seconds();
-	ingest_add_confirm(ingest, position, ingest->own_wal_end);
+	confirm_add(ingest->confirm, ingest->slot, position, ingest->own_wal_end);
 	ingest_ask_sync(ingest);
 	ingest_pump(ingest);
 }

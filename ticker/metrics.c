@@ -215,7 +215,8 @@ print_daemon(FILE *out, const Report *report)
 	for (int i = 0; i < n; i++)
 	{
 		begin_line(out, "pgqd_database_warning", dbs[i]);
-		fprintf(out, "} %d\n", database_get_warnings(dbs[i]) != NULL);
+		fprintf(out, "} %d\n", database_get_warnings(dbs[i]) != NULL ||
+						   database_get_wal_holder(dbs[i]) != NULL);
 	}
 }
 

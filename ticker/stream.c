@@ -14,9 +14,9 @@
  *			'r'	int64 written, int64 flushed, int64 applied, int64 time,
  *				byte reply wanted
  *
- * The server sends a keepalive each time it has read all there is, which is
- * how a confirmation can be late (see ingest.c); to answer each would make
- * thousands a second.  So answers go by the timer, but for those asked for.
+ * The server sends a keepalive each time it has read all there is; to answer each
+ * would make thousands a second.  So answers go by the timer, but for those
+ * asked for and for positions to confirm.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -400,15 +400,14 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 		send_feedback(stream);
 }
 
-/*
- * From now on the server may forget everything before "lsn".  It is told by
- * the timer.
- */
+/* From now on the server may forget everything before "lsn": tell it. */
 void
 stream_confirm(Stream *stream, uint64_t lsn)
 {
-	if (lsn > stream->confirmed)
-		stream->confirmed = lsn;
+	if (lsn <= stream->confirmed)
+		return;
+	stream->confirmed = lsn;
+	send_feedback(stream);
 }
 
 /* Stop reading, or go on; the server waits meanwhile. */
