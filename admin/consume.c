@@ -58,6 +58,7 @@ typedef struct Run
 	int pause_ms;   /* after the next failure */
 	bool connected; /* once */
 	bool offline;   /* said so already */
+	bool pooled;    /* said so already */
 	bool looked;    /* whether pgqd is there */
 	double look_at;
 } Run;
@@ -224,6 +225,12 @@ note_connection(Run *run)
 		admin_warn(run->connected ? "connected again" : "connected");
 	run->offline = false;
 	run->connected = true;
+	if (pgq_is_pooled(run->c) && !run->pooled)
+		admin_say(run->admin,
+				  "pgqadm: connected through a pooler: looks for events once a "
+				  "second\n"
+				  "hint: Connect to the server itself, to be woken by each tick.");
+	run->pooled = pgq_is_pooled(run->c);
 }
 
 /* ---- one batch ---- */

@@ -71,8 +71,11 @@ libpgq_keep_page(PgqConsumer *c)
 	if (!c->in_page || c->kept != NULL)
 		return true;
 
-	/* A page has an end result or an error, the first one that of BEGIN too. */
-	c->kept = calloc(c->page_rows + 3, sizeof(PGresult *));
+	/*
+	 * A page has an end result or an error, the first one those of BEGIN and
+	 * SET too.
+	 */
+	c->kept = calloc(c->page_rows + 16, sizeof(PGresult *));
 	if (c->kept == NULL)
 	{
 		libpgq_fail(c, PGQ_ERROR, "53200", "out of memory");
@@ -101,7 +104,7 @@ PgqResult
 pgq_next_batch(PgqConsumer *c)
 {
 	const char *names[2] = {c->queue, c->consumer};
-	char sql[512];
+	char sql[768];
 	PGresult *res;
 
 	pgq_abandon(c);
@@ -120,10 +123,10 @@ pgq_next_batch(PgqConsumer *c)
 	PQclear(res);
 	c->last_page = false;
 	snprintf(sql, sizeof(sql),
-			 "begin isolation level read committed read write; "
+			 "%s "
 			 "select " EVENT_COLUMNS " from "
 			 "pgq.get_batch_cursor(%lld, '" BATCH_CURSOR "', %d)",
-			 (long long) c->batch_id, FIRST_PAGE_ROWS);
+			 libpgq_begin_sql(c), (long long) c->batch_id, FIRST_PAGE_ROWS);
 	if (start_page(c, FIRST_PAGE_ROWS, sql) != PGQ_OK)
 		return give_up(c);
 	return libpgq_done(c, PGQ_OK);
@@ -177,7 +180,7 @@ next_row(PgqConsumer *c)
 				c->page_seen++;
 				c->row = res;
 				return PGQ_OK;
-			case PGRES_COMMAND_OK: /* of BEGIN */
+			case PGRES_COMMAND_OK: /* of BEGIN, SET */
 				PQclear(res);
 				break;
 			case PGRES_TUPLES_OK:

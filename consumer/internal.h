@@ -26,6 +26,8 @@ struct PgqConsumer
 	bool must_register; /* asked for, and not done yet */
 
 	PGconn *conn;     /* NULL while there is no connection */
+	bool pooled;      /* its session is a pooler's, ours for a
+								 * transaction only */
 	bool listening;   /* LISTEN is on */
 	bool notified;    /* a notice came on this connection, so the
 								 * server's daemon does send them */
@@ -54,6 +56,21 @@ struct PgqConsumer
 	char *hint;
 	char sqlstate[6];
 };
+
+/* Begins a transaction, and sets for it what its defaults may be wrong for. */
+extern PGQ_HIDDEN const char *libpgq_begin_sql(const PgqConsumer *c);
+
+/* As PQexecParams; a statement of its own in a pooler's session gets settings. */
+extern PGQ_HIDDEN PGresult *libpgq_exec(PgqConsumer *c, const char *sql,
+										int nparams,
+										const char *const *params);
+
+/*
+ * Gives a fresh session of our own its settings, or finds out that it is a
+ * pooler's; also whether the server has channels to listen on.
+ */
+extern PGQ_HIDDEN PgqResult libpgq_set_up_session(PgqConsumer *c,
+												  bool *has_channel);
 
 /*
  * Runs one statement.  params is nparams texts or NULL.  Returns its result,

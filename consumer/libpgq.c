@@ -213,11 +213,9 @@ PGresult *
 libpgq_query(PgqConsumer *c, const char *sql, int nparams,
 			 const char *const *params)
 {
-	PGresult *res;
-	ExecStatusType st;
+	PGresult *res = libpgq_exec(c, sql, nparams, params);
+	ExecStatusType st = PQresultStatus(res);
 
-	res = PQexecParams(c->conn, sql, nparams, NULL, params, NULL, NULL, 0);
-	st = PQresultStatus(res);
 	if (st == PGRES_TUPLES_OK || st == PGRES_COMMAND_OK)
 		return res;
 	libpgq_note_failure(c, res);
@@ -265,38 +263,16 @@ require_trust(PgqConsumer *c)
 	return c->status;
 }
 
-/*
- * Prepares a fresh session: settings, registration, LISTEN.  The settings
- * guard the batch's transaction against defaults of the role or database that
- * would break it, above all limits on its time, in which the caller works on
- * the events, and the wait for a tick.  Not all servers have all of them.
- */
+/* Prepares a fresh session: settings, registration, LISTEN. */
 static PgqResult
 prepare_session(PgqConsumer *c)
 {
 	const char *names[2] = {c->queue, c->consumer};
 	PGresult *res;
-	bool has_channel;
+	bool has_channel = false;
 
-	res = libpgq_query(c,
-					   "select pg_catalog.to_regprocedure("
-					   "'pgq.tick_channel(pg_catalog.text)') is not null, "
-					   "pg_catalog.set_config(s.name, v.value, false) "
-					   "from pg_catalog.pg_settings s, "
-					   "(values ('DateStyle', 'ISO'), "
-					   "('default_transaction_isolation', 'read committed'), "
-					   "('default_transaction_read_only', 'off'), "
-					   "('transaction_timeout', '0'), "
-					   "('idle_session_timeout', '0'), "
-					   "('client_connection_check_interval', '2s'), "
-					   "('idle_in_transaction_session_timeout', '0')) "
-					   "v(name, value) "
-					   "where s.name operator(pg_catalog.=) v.name",
-					   0, NULL);
-	if (res == NULL)
+	if (libpgq_set_up_session(c, &has_channel) != PGQ_OK)
 		return c->status;
-	has_channel = PQgetvalue(res, 0, 0)[0] == 't';
-	PQclear(res);
 	if (require_trust(c) != PGQ_OK)
 		return c->status;
 
@@ -312,7 +288,8 @@ prepare_session(PgqConsumer *c)
 		c->must_register = false;
 	}
 
-	if (has_channel)
+	/* a pooler would give the notices to whoever has the session next */
+	if (has_channel && !c->pooled)
 	{
 		res = libpgq_query(c,
 						   "select pg_catalog.quote_ident("
@@ -496,6 +473,12 @@ pgq_close(PgqConsumer *c)
 	free(c);
 }
 
+bool
+pgq_is_pooled(const PgqConsumer *c)
+{
+	return c->pooled;
+}
+
 PGconn *
 pgq_connection(PgqConsumer *c)
 {
@@ -506,7 +489,7 @@ pgq_connection(PgqConsumer *c)
 int
 pgq_backend_pid(const PgqConsumer *c)
 {
-	return c->conn ? PQbackendPID(c->conn) : 0;
+	return c->conn && !c->pooled ? PQbackendPID(c->conn) : 0;
 }
 
 /* ---- waiting ---- */

@@ -47,6 +47,9 @@
  * and installs no signal handler.  A PgqConsumer belongs to one thread at a
  * time; different ones are independent.  All text it gives is UTF-8.
  *
+ * A connection through a pooler is noticed, and works, too: each transaction
+ * sets for itself what it needs, and nothing stays in the pooled session.
+ *
  * Servers: the extension pgq 4.0 and PgQ 3.x, which knows no wake-up by
  * LISTEN; there the queue is looked at once a second.
  *
@@ -57,6 +60,7 @@
 #ifndef LIBPGQ_H
 #define LIBPGQ_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <libpq-fe.h>
@@ -228,9 +232,15 @@ extern "C"
 
 	/*
  * Returns the id of the server's process that serves the connection, 0 without
- * a connection: to find what it does in pg_stat_activity.
+ * a connection and through a pooler: to find what it does in pg_stat_activity.
  */
 	extern int pgq_backend_pid(const PgqConsumer *c);
+
+	/*
+ * Does the connection lead through a pooler, such as PgBouncer?  Then there is
+ * no session to listen in, and new batches are looked for once a second.
+ */
+	extern bool pgq_is_pooled(const PgqConsumer *c);
 
 	/*
  * The last failure: its message (never NULL, "" if there was none), the

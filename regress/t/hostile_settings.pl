@@ -6,9 +6,18 @@ use strict;
 use warnings;
 
 use PgqTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
+use File::Basename qw(dirname);
 use IPC::Run;
 use Time::HiRes qw(sleep);
+
+my $tmp = PostgreSQL::Test::Utils::tempdir();
+my $source = dirname(__FILE__) . '/libpgq_client.c';
+chomp(my $includedir = `pg_config --includedir`);
+chomp(my $libdir = `pg_config --libdir`);
+system("cc -I$includedir -o $tmp/client $source $libdir/libpgq.a -L$libdir -lpq") == 0
+  or BAIL_OUT('no client');
 
 my $node = new_server('main');
 my $db = 'shop';
@@ -95,7 +104,7 @@ sql($node, $db, q{
 	insert into public.item select n, '2026-05-06 07:08:09.5+00', '2026-12-31',
 		'1 day 2 hours', 0.1::float8 + 0.2, '\x00ff', 1234.5, 'public.trap',
 		'<a/>' from generate_series(1, 3) n;
-	select pgq.create_queue('q'), pgq.create_queue('copies');
+	select pgq.create_queue('q'), pgq.create_queue('copies'), pgq.create_queue('large');
 	select pgq.register_consumer('copies', 'c')});
 
 # Sets all of it; where: "role clerk", "database shop".
@@ -156,6 +165,16 @@ sub round
 	$events //= $data;
 	is($data, $events, '... which says the same');
 
+	# a reader that is slower than the server
+	sql($node, $db, "select pgq.register_consumer('large', 'c')");
+	sql($node, $db, "select count(pgq.insert_event('large', 't', repeat('x', 2000)))
+		from generate_series(1, 3000)");
+	sql($node, $db, "select pgq.force_tick('large'); select pgq.ticker('large')");
+	($out, $err) = run_command([ "$tmp/client", $node->connstr($db) . " user=$consumer",
+		'large', 'c', 'slow' ]);
+	is($out, '3000 events', "$where: a slow reader");
+	sql($node, $db, "select pgq.unregister_consumer('large', 'c')");
+
 	works($where, $role, 'status');
 	works($where, $role, 'status', '--json');
 	works($where, $role, 'top', '--once');
@@ -182,16 +201,32 @@ round('as it is', $me, $me);
 set_all($_) foreach ('role clerk', 'role worker');
 round('roles', 'clerk', 'worker');
 
+# the test's own sessions keep their settings
 sql($node, 'postgres', 'alter role clerk reset all; alter role worker reset all');
-sql($node, 'postgres', "alter role $me in database shop set $_")
-  foreach ("search_path = 'public'", "statement_timeout = 0", "lock_timeout = 0",
-	"idle_in_transaction_session_timeout = 0", "idle_session_timeout = 0",
-	"default_transaction_isolation = 'read committed'",
-	"default_transaction_read_only = off", "default_transaction_deferrable = off",
-	"synchronous_commit = on", "exit_on_error = off", "client_min_messages = notice",
-	"standard_conforming_strings = on", "datestyle = 'ISO'", "jit = off",
-	$has_transaction_timeout ? "transaction_timeout = 0" : ());
-set_all('database shop', grep { !/^(timezone|lc_monetary)$/ } keys %hostile);
+foreach my $where ($db, 'postgres')
+{
+	sql($node, 'postgres', "alter role $me in database $where set $_")
+	  foreach ("search_path = 'public'", "statement_timeout = 0", "lock_timeout = 0",
+		"idle_in_transaction_session_timeout = 0", "idle_session_timeout = 0",
+		"default_transaction_isolation = 'read committed'",
+		"default_transaction_read_only = off", "default_transaction_deferrable = off",
+		"synchronous_commit = on", "exit_on_error = off", "client_min_messages = notice",
+		"standard_conforming_strings = on", "datestyle = 'ISO'", "jit = off",
+		"client_encoding = 'UTF8'",
+		$has_transaction_timeout ? "transaction_timeout = 0" : ());
+}
+my @names = grep { !/^(timezone|lc_monetary)$/ } sort keys %hostile;
+set_all('database shop', @names);
 round('database', 'clerk', 'worker');
+
+# That the server ends a stream is its administrator's to say.
+sql($node, 'postgres', 'alter database shop reset all');
+foreach (grep { $_ ne 'wal_sender_timeout' } @names)
+{
+	sql($node, 'postgres', "alter system set $_ = $hostile{$_}");
+}
+$node->reload;
+wait_for('reload', sub { $node->safe_psql('template1', 'show jit_above_cost') eq '0' });
+round('server', 'clerk', 'worker');
 
 done_testing();

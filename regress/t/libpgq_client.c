@@ -11,6 +11,8 @@
  * MODE "misuse" calls things out of turn.  Both end when no batch is there.
  * MODE "session" prints after what time a silent server counts as gone.
  * MODE "notice" waits for a notice that was read with another answer.
+ * MODE "slow" reads slower than the server sends, with pauses of 0.6 s, and
+ * prints how many events there were.
  * MODE "detach" loses its connection between reading a batch and finishing it.
  *
  *-------------------------------------------------------------------------
@@ -19,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <libpgq.h>
 
@@ -133,6 +136,30 @@ notice(PgqConsumer *c)
 }
 
 static int
+slow(PgqConsumer *c)
+{
+	PgqEvent ev;
+	PgqResult rc;
+	int n = 0;
+
+	while ((rc = pgq_next_batch(c)) == PGQ_OK)
+	{
+		while ((rc = pgq_next_event(c, &ev)) == PGQ_OK)
+			if (++n % 1000 == 150)
+				usleep(600000);
+		if (rc != PGQ_NONE)
+			return fail(c, "event");
+		if (pgq_finish(c) != PGQ_OK)
+			return fail(c, "finish");
+	}
+	if (rc != PGQ_NONE)
+		return fail(c, "batch");
+	pgq_close(c);
+	printf("%d events\n", n);
+	return 0;
+}
+
+static int
 detach(PgqConsumer *c)
 {
 	PgqEvent ev;
@@ -176,6 +203,8 @@ main(int argc, char **argv)
 		return session(c);
 	if (strcmp(argv[4], "notice") == 0)
 		return notice(c);
+	if (strcmp(argv[4], "slow") == 0)
+		return slow(c);
 	if (strcmp(argv[4], "detach") == 0)
 		return detach(c);
 	return strcmp(argv[4], "copy") == 0 ? copy(c) : misuse(c);
