@@ -63,6 +63,7 @@ struct Maint
 	bool running;  /* in a cycle */
 	bool old_list; /* there is no pgq.maint_operations() */
 	bool foreign;  /* it would read a schema that is not trusted */
+	bool told;     /* that was logged */
 
 	Operation *ops;
 	int nops;
@@ -404,20 +405,23 @@ take_schema_trust(Conn *conn, const PGresult *res, void *arg)
 
 	if (conn_failed(res) || !PQgetisnull(res, 0, 1))
 	{
-		if (!maint->foreign)
+		if (!maint->told)
 			log_warning("[%s]: maintenance: extra operations are left out: %s",
 						maint->dbname,
 						conn_failed(res) ? PQresultErrorMessage(res)
 										 : PQgetvalue(res, 0, 1));
-		maint->foreign = true;
+		maint->foreign = maint->told = true;
 	}
 }
 
 static void
 take_last_schema_trust(Conn *conn, const PGresult *res, void *arg)
 {
+	Maint *maint = arg;
+
 	take_schema_trust(conn, res, arg);
-	ask_list(arg);
+	maint->told = maint->foreign;
+	ask_list(maint);
 }
 
 static void
@@ -425,6 +429,7 @@ became_ready(Conn *conn, void *arg)
 {
 	Maint *maint = arg;
 
+	maint->foreign = false;
 	if (maint->kind == MAINT_RETRY)
 		conn_send(conn, retry_sql, 0, NULL, NULL, NULL, take_retried, maint);
 	else if (maint->major >= 4)
@@ -494,7 +499,6 @@ maint_start(Maint *maint, int major)
 {
 	maint->major = major;
 	maint->old_list = maint->old_list && major < 4;
-	maint->foreign = maint->foreign && major < 4;
 	if (maint->running || event_pending(maint->timer, EV_TIMEOUT, NULL))
 		return;
 	begin_cycle(-1, 0, maint);

@@ -96,6 +96,17 @@ $ENV{PGQ_DATABASE_OWNERS} = 'stranger';
 is(`$client "@{[ $node->connstr($db) ]}"`, " \n", 'and obeys the variable');
 delete $ENV{PGQ_DATABASE_OWNERS};
 
+# pgqadm's ini file, which is for its consumer, too
+foreach my $owners ('stranger, dba', 'dba')
+{
+	my $ini = PostgreSQL::Test::Utils::tempdir() . '/pgqadm.ini';
+	open(my $out, '>', $ini) or die $!;
+	print $out "[pgqadm]\ndb = ", $node->connstr($db), "\ndatabase_owners = $owners\n";
+	close $out;
+	is(system('pgqadm', '-q', $ini, 'consume', 'q', 'c', '--once') == 0 ? 1 : 0,
+		$owners =~ /stranger/ ? 1 : 0, "pgqadm's ini file: $owners");
+}
+
 # pgqd: at its start and while it runs; a role with a comma can't be named
 my $pgqd = start_pgqd($node, http_listen => "127.0.0.1:$port", database_owners => 'dba, other');
 $pgqd->wait_log(qr/\[shop\]: is left alone: \Q$case->[2]\E - Let a superuser own it/);

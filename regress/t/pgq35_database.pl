@@ -53,6 +53,30 @@ ok( wait_for(
 		sub { sql($node, $db, 'select queue_cur_table from pgq.queue') ne '0' }),
 	'and rotates its tables');
 like($pgqd->text, qr/\[old\]: pgq version ok: 3\./, 'and says so');
+
+# A role that may create schemas makes up another extension, which PgQ 3's list
+# of operations would read. Nothing of it runs, and rotation goes on.
+sql($node, 'postgres', 'create role creator; grant create on database old to creator');
+sql($node, $db, q{
+	set session authorization creator;
+	create schema pgq_node;
+	grant usage on schema pgq_node to public;
+	create function pgq_node.run() returns text language plpgsql as
+		$$begin raise log 'planted code runs'; return 'root'; end$$;
+	create function pgq_node.maint_watermark(text) returns int language sql as
+		'select pgq_node.run(); select 0';
+	create view pgq_node.node_info as
+		select 'q'::text as queue_name, pgq_node.run() as node_type, true as local;
+	grant select on pgq_node.node_info to public});
+$pgqd->wait_log(qr/maintenance: extra operations are left out: schema "pgq_node" is there, but no extension/);
+my $table = sql($node, $db, 'select queue_cur_table from pgq.queue');
+wait_for(
+	'another rotation',
+	sub {
+		next_events() if sql($node, $db, q{select pgq.insert_event('q', 't', 'more')});
+		sql($node, $db, 'select queue_cur_table from pgq.queue') ne $table;
+	});
+unlike(slurp($node->logfile), qr/planted code runs/, 'code of a schema without extension does not run');
 is($pgqd->stop, 0, 'pgqd ends cleanly');
 
 done_testing();

@@ -179,6 +179,9 @@ foreach my $who (sort keys %role)
 	$pgqd->wait_log(qr/\[theirs\]: is left alone: schema "pgq" is there, but no extension/);
 	$pgqd->wait_log(qr/\[$_\]: pgq version ok/) foreach qw(ours ours_in_theirs);
 	sleep($seconds);
+	my ($health) = run_command([ 'curl', '-s', "http://127.0.0.1:$port/health" ]);
+	like($health, qr/^\[theirs\]: warning: is left alone: schema "pgq"/m, '/health tells of it');
+	like($health, qr/^ok$/m, 'but a stranger cannot make it unwell');
 	is(ran($_), 0, "pgqd as $who runs nothing in $_") foreach sort keys %planter;
 	unlike($pgqd->text, qr/maintenance.*failed|permission denied/, 'and does its own work');
 	$pgqd->stop;
