@@ -9,7 +9,7 @@
  * it; capture_change.c decides what becomes of them.  Before that
  * the arguments of marks follow a column that was renamed; older WAL is
  * decoded with the older version of the mark.  Tables that come into a captured
- * schema get their marks.
+ * schema get their marks; event tables must stay fit for events.
  * pgq._capture_drop removes the marks of dropped tables, and the rules of dropped
  * schemas.
  * pgq._capture_drop_index comes before DROP INDEX CONCURRENTLY, which can't be
@@ -53,6 +53,7 @@
 
 #include "event/compat.h"
 #include "capture/capture.h"
+#include "queue/event_table.h"
 
 PG_FUNCTION_INFO_V1(pgq__capture_ddl);
 PG_FUNCTION_INFO_V1(pgq__capture_drop);
@@ -313,6 +314,8 @@ pgq__capture_ddl(PG_FUNCTION_ARGS)
 		{
 			check_changed(objid, command);
 			check_arrival(objid, command);
+			if (command->type == SCT_AlterTable)
+				event_table_check_change(objid);
 		}
 		else if (classid == NamespaceRelationId)
 			check_schema(objid, command);

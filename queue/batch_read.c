@@ -33,6 +33,7 @@
 
 #include "event/compat.h"
 #include "queue/batch.h"
+#include "queue/event_table.h"
 #include "queue/target.h"
 
 PG_FUNCTION_INFO_V1(pgq_get_batch_events);
@@ -262,7 +263,7 @@ open_event_table(const Queue *queue, int table, bool check)
 		if (allowed != ACLCHECK_OK)
 			aclcheck_error(allowed, OBJECT_TABLE, RelationGetRelationName(rel));
 	}
-	target_check_table(rel);
+	event_table_require_columns(rel);
 	return rel;
 }
 
@@ -408,7 +409,7 @@ batch_has_events(const Queue *queue, const TickSnapshot *from)
 		if (found)
 			break;
 		rel = table_open(table, NoLock);
-		target_check_table(rel);
+		event_table_require_columns(rel);
 		index = find_txid_index(rel);
 
 		/* Without an index to step through, assume that there are some. */

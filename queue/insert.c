@@ -5,7 +5,8 @@
  *		pgq.current_event_table().
  *
  * Rows go straight to the event table and its indexes, with no plan in
- * between.  Triggers and constraints on event tables are not looked at.
+ * between.  Triggers and rules on event tables are not looked at; what would need
+ * a plan is refused (event_table.c).
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *

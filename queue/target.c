@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 
 #include "event/compat.h"
+#include "queue/event_table.h"
 #include "queue/target.h"
 
 /*
@@ -196,35 +197,12 @@ target_require_enabled(const Target *target)
 				 errdetail("Queue \"%s\" is disabled.", target->queue.name)));
 }
 
-/*
- * Raise 42809 unless "rel" has the columns of an event table, perhaps with more
- * behind them.
- */
-void
-target_check_table(Relation rel)
-{
-	static const Oid types[EVENT_NCOLUMNS] = {
-		INT8OID, TIMESTAMPTZOID, INT8OID, INT4OID, INT4OID, TEXTOID,
-		TEXTOID, TEXTOID,        TEXTOID, TEXTOID, TEXTOID};
-	TupleDesc tupdesc = RelationGetDescr(rel);
-	int i = 0;
-
-	while (i < EVENT_NCOLUMNS && i < tupdesc->natts &&
-		   TupleDescAttr(tupdesc, i)->atttypid == types[i])
-		i++;
-	if (i < EVENT_NCOLUMNS)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an event table",
-						RelationGetRelationName(rel))));
-}
-
 /* Open the target's table to insert events; it must be locked already. */
 void
 target_open_writer(const Target *target, TableWriter *w)
 {
 	table_open_writer(w, target->table, NoLock);
-	target_check_table(w->rel);
+	event_table_require(w->rel);
 	for (int i = EVENT_NCOLUMNS; i < RelationGetDescr(w->rel)->natts; i++)
 		w->slot->tts_isnull[i] = true;
 }

@@ -54,7 +54,6 @@ typedef struct Target
 extern Target *target_find(const char *name, int len);
 extern bool target_is_disabled(const Target *target);
 extern void target_require_enabled(const Target *target);
-extern void target_check_table(Relation rel);
 extern void target_open_writer(const Target *target, TableWriter *w);
 
 #endif /* PGQ_TARGET_H */

@@ -29,3 +29,41 @@ BEGIN
 	END IF;
 END;
 $$;
+
+-- PgQ 4 fills its own columns of event tables, and does not look at what else a
+-- writer would have to do. From now on such a change is refused.
+DO $$
+DECLARE
+	t record;
+BEGIN
+	WITH tables AS (
+		SELECT c.oid FROM pg_catalog.pg_class c
+		WHERE c.relnamespace = 'pgq'::pg_catalog.regnamespace
+		  AND c.relkind = 'r'
+		  AND c.relname ~ '^event_(template|[0-9]+(_[0-9]+)?)$')
+	SELECT * INTO t FROM (
+		SELECT a.attrelid::pg_catalog.regclass AS tab, 'column' AS what,
+			   a.attname AS name
+		FROM tables JOIN pg_catalog.pg_attribute a ON a.attrelid = tables.oid
+			 JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+		WHERE a.attnum > 3 AND NOT a.attisdropped
+		  AND (a.attnotnull OR a.attnum > 11
+			   AND (a.atthasdef OR y.typnotnull OR y.typdefault IS NOT NULL
+					OR EXISTS (SELECT FROM pg_catalog.pg_constraint d
+							   WHERE d.contypid = y.oid)))
+		UNION ALL
+		SELECT k.conrelid::pg_catalog.regclass, 'constraint', k.conname
+		FROM tables JOIN pg_catalog.pg_constraint k ON k.conrelid = tables.oid
+		WHERE k.contype IN ('c', 'f')) found
+	ORDER BY tab::text, name LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'event table % has the % "%", which PgQ 4 would not fill or look at',
+				t.tab, t.what, t.name
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				DETAIL = 'Columns that are added to event tables must be nullable and without a default; CHECK and foreign keys are not possible.',
+				HINT = pg_catalog.format(
+					'Run ALTER TABLE %s DROP %s %I, or make the column nullable and without a default, and update again.',
+					t.tab, upper(t.what), t.name);
+	END IF;
+END;
+$$;

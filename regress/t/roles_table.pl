@@ -219,7 +219,7 @@ my %statements = (
 		q{create rule e as on insert to pgq.tick do also select 1},
 		q{create policy e on pgq.event_1_0},
 		q{alter table pgq.event_1_0 alter ev_data set default 'x'},
-		q{alter table pgq.event_1_0 add check (ev_data <> 'x')},
+		q{alter table pgq.queue add check (queue_name <> 'x')},
 		q{create index on pgq.event_1_0 (lower(ev_data))},
 		q{create function pgq.version(text) returns text language sql as 'select 1::text'},
 		q{create or replace function pgq.version() returns text language sql as 'select 1::text'},

@@ -261,6 +261,19 @@ is(sql($node, 'busy', 'select count(*) from pgq.event_table'),
 
 # What can not be upgraded is refused, with nothing changed.
 old_database('odd', '3.5');
+foreach ([ 'add x int not null default 5', 'drop x', qr/column "x"/ ],
+	[ 'add x int default 5', 'drop x', qr/column "x"/ ],
+	[ 'alter ev_data set not null', 'alter ev_data drop not null', qr/column "ev_data"/ ],
+	[ q{add constraint k check (ev_type <> '')}, 'drop constraint k', qr/constraint "k"/ ])
+{
+	my ($change, $back, $what) = @$_;
+
+	sql($node, 'odd', "alter table pgq.event_1 $change");
+	my (undef, undef, $error) = $node->psql('odd', 'alter extension pgq update');
+	like($error, qr/event table pgq\.event_1 has the $what.*HINT:  Run ALTER TABLE/s,
+		"an event table after $change is refused with a way out");
+	sql($node, 'odd', "alter table pgq.event_1 $back");
+}
 sql($node, 'odd', q{
 	create schema mine;
 	alter table pgq.event_1 set schema mine;
