@@ -1,8 +1,8 @@
 -- What an expression means when its table is captured it means when it is
 -- decoded: constants that depend on the session, words for the present time and
 -- whatever looks up an object are refused.
-CREATE EXTENSION IF NOT EXISTS pgq;
 SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgq;
 SELECT pgq.start_capture('regress_expr');
 SELECT pgq.create_queue('expr_q');
 CREATE TABLE expr_t (id int PRIMARY KEY, v text, d date, ts timestamp, tz timestamptz, tt timetz, iv interval,
