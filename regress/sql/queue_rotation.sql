@@ -181,6 +181,9 @@ CREATE TABLE londiste.seq_info (queue_name text, local bool);
 CREATE FUNCTION pgq_node.maint_watermark(text) RETURNS int LANGUAGE sql AS 'SELECT 0';
 CREATE FUNCTION londiste.root_check_seqs(text) RETURNS int LANGUAGE sql AS 'SELECT 0';
 CREATE FUNCTION londiste.periodic_maintenance() RETURNS int LANGUAGE sql AS 'SELECT 0';
+-- they are no extensions here
+CREATE OR REPLACE FUNCTION pgq._has_function(i_extension name, i_function name)
+RETURNS bool LANGUAGE sql AS 'SELECT to_regproc(i_extension || ''.'' || i_function) IS NOT NULL';
 INSERT INTO pgq_node.node_info VALUES ('queue_rotation', 'branch'),
 	('queue_rotation 2', 'root');
 INSERT INTO londiste.seq_info VALUES ('queue_rotation 2', true),
