@@ -30,9 +30,9 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "event/guard.h"
 #include "event/event.h"
 #include "event/relation.h"
-#include "capture/attempt.h"
 #include "capture/capture.h"
 
 static CaptureProblem *problem(int sqlerrcode, const char *hint,
@@ -511,7 +511,7 @@ CaptureProblem *
 capture_check_expressions(Relation rel, const EventArgs *args)
 {
 	PlanInput input = {rel, args};
-	ErrorData *error = attempt_run(make_plan, &input);
+	ErrorData *error = guard_run(make_plan, &input);
 
 	if (error == NULL)
 		return NULL;

@@ -22,6 +22,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "event/guard.h"
 #include "event/relation.h"
 #include "capture/capture.h"
 
@@ -41,6 +42,33 @@ open_table(Oid relid)
 	return table_open(relid, NoLock);
 }
 
+/* What is asked of a mark, and the answer. */
+typedef struct InfoCall
+{
+	Oid relid;
+	ArrayType *args;
+	CaptureProblem *problem;
+	ArrayBuildState *warnings;
+} InfoCall;
+
+static void
+find_problem(void *arg)
+{
+	InfoCall *call = arg;
+	EventArgs *args = event_args_parse(call->args);
+	Relation rel = open_table(call->relid);
+
+	if (rel == NULL)
+	{
+		call->problem = capture_check_kind(call->relid);
+		return;
+	}
+	call->problem = capture_check_table(rel, args);
+	if (call->problem == NULL)
+		call->problem = capture_check_expressions(rel, args);
+	table_close(rel, AccessShareLock);
+}
+
 /*
  * pgq._capture_problem(i_table regclass, i_args text[]) returns text
  *
@@ -49,23 +77,14 @@ open_table(Oid relid)
 Datum
 pgq__capture_problem(PG_FUNCTION_ARGS)
 {
-	Oid relid = PG_GETARG_OID(0);
-	EventArgs *args = event_args_parse(PG_GETARG_ARRAYTYPE_P(1));
-	Relation rel = open_table(relid);
-	CaptureProblem *problem;
+	InfoCall call = {PG_GETARG_OID(0), PG_GETARG_ARRAYTYPE_P(1), NULL, NULL};
+	ErrorData *error = guard_run(find_problem, &call);
 
-	if (rel == NULL)
-		problem = capture_check_kind(relid);
-	else
-	{
-		problem = capture_check_table(rel, args);
-		if (problem == NULL)
-			problem = capture_check_expressions(rel, args);
-		table_close(rel, AccessShareLock);
-	}
-	if (problem == NULL)
+	if (error != NULL)
+		PG_RETURN_TEXT_P(cstring_to_text(guard_reason(error)));
+	if (call.problem == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(problem->message));
+	PG_RETURN_TEXT_P(cstring_to_text(call.problem->message));
 }
 
 static bool
@@ -137,48 +156,58 @@ add_warning(ArrayBuildState *warnings, const char *text)
 							CurrentMemoryContext);
 }
 
+static void
+find_warnings(void *arg)
+{
+	InfoCall *call = arg;
+	EventArgs *args = event_args_parse(call->args);
+	Relation rel = open_table(call->relid);
+	ArrayBuildState *warnings = call->warnings;
+	char *columns;
+
+	if (rel == NULL)
+		return;
+	columns = list_columns(rel, args, is_toastable);
+	if (columns && (args->ops & EVENT_OP_UPDATE) != 0 &&
+		can_lack_values(call->relid))
+		warnings = add_warning(warnings,
+							   psprintf("Long values that an UPDATE leaves "
+										"alone are not in its event "
+										"(columns %s); replica identity "
+										"FULL has them.",
+										columns));
+	columns = list_columns(rel, args, event_relation_is_virtual);
+	if (columns)
+		warnings = add_warning(warnings,
+							   psprintf("Virtual generated columns are not "
+										"in the events (%s).",
+										columns));
+	if (!args->has_pkey && event_relation_primary_key(rel) == NIL)
+		warnings = add_warning(warnings,
+							   "The table has no primary key: events don't "
+							   "name a key.");
+	if (rel->rd_rel->relkind == RELKIND_RELATION &&
+		has_subclass(call->relid) &&
+		find_inheritance_children(call->relid, NoLock) != NIL)
+		warnings = add_warning(warnings,
+							   "Tables that inherit from it are not "
+							   "captured with it.");
+	call->warnings = warnings;
+	table_close(rel, AccessShareLock);
+}
+
 /*
  * pgq._capture_warnings(i_table regclass, i_args text[]) returns text[]
  *
- * What the events of a sound capture lack, one sentence each.
+ * What the events of a sound capture lack, one sentence each; of a broken one
+ * pgq._capture_problem() tells.
  */
 Datum
 pgq__capture_warnings(PG_FUNCTION_ARGS)
 {
-	Oid relid = PG_GETARG_OID(0);
-	EventArgs *args = event_args_parse(PG_GETARG_ARRAYTYPE_P(1));
-	Relation rel = open_table(relid);
-	ArrayBuildState *warnings = initArrayResult(TEXTOID, CurrentMemoryContext,
-												false);
+	InfoCall call = {PG_GETARG_OID(0), PG_GETARG_ARRAYTYPE_P(1), NULL, NULL};
 
-	if (rel != NULL)
-	{
-		char *columns = list_columns(rel, args, is_toastable);
-
-		if (columns && (args->ops & EVENT_OP_UPDATE) != 0 &&
-			can_lack_values(relid))
-			warnings = add_warning(warnings,
-								   psprintf("Long values that an UPDATE leaves "
-											"alone are not in its event "
-											"(columns %s); replica identity "
-											"FULL has them.",
-											columns));
-		columns = list_columns(rel, args, event_relation_is_virtual);
-		if (columns)
-			warnings = add_warning(warnings,
-								   psprintf("Virtual generated columns are not "
-											"in the events (%s).",
-											columns));
-		if (!args->has_pkey && event_relation_primary_key(rel) == NIL)
-			warnings = add_warning(warnings,
-								   "The table has no primary key: events don't "
-								   "name a key.");
-		if (rel->rd_rel->relkind == RELKIND_RELATION && has_subclass(relid) &&
-			find_inheritance_children(relid, NoLock) != NIL)
-			warnings = add_warning(warnings,
-								   "Tables that inherit from it are not "
-								   "captured with it.");
-		table_close(rel, AccessShareLock);
-	}
-	PG_RETURN_DATUM(makeArrayResult(warnings, CurrentMemoryContext));
+	call.warnings = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	(void) guard_run(find_warnings, &call);
+	PG_RETURN_DATUM(makeArrayResult(call.warnings, CurrentMemoryContext));
 }

@@ -33,8 +33,8 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "event/guard.h"
 #include "event/compat.h"
-#include "capture/attempt.h"
 #include "capture/capture.h"
 
 /* Milliseconds in which all tries must succeed, unless lock_timeout is set. */
@@ -192,7 +192,7 @@ try_lock(LockAttempt *lock, int wait_ms)
 	lock->end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
 	PG_TRY();
 	{
-		error = attempt_run(take_lock, lock);
+		error = guard_run(take_lock, lock);
 	}
 	PG_FINALLY();
 	{

@@ -46,18 +46,23 @@ open_capture(LOCKMODE lockmode)
 	return table_open(slot_table_oid("capture"), lockmode);
 }
 
-static CaptureRow *
-read_mark(Relation rel, HeapTuple tup)
+static List *
+add_mark(List *marks, Relation rel, HeapTuple tup)
 {
-	CaptureRow *mark = palloc(sizeof(CaptureRow));
+	CaptureRow *mark;
 	Datum values[CAPTURE_NATTS];
 	bool nulls[CAPTURE_NATTS];
 
 	heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
+	/* only a superuser could have done that; the decoder tells of it */
+	if (nulls[CAPTURE_RELID - 1] || nulls[CAPTURE_QUEUE - 1] ||
+		nulls[CAPTURE_ARGS - 1])
+		return marks;
+	mark = palloc(sizeof(CaptureRow));
 	mark->relid = DatumGetObjectId(values[CAPTURE_RELID - 1]);
 	mark->queue = TextDatumGetCString(values[CAPTURE_QUEUE - 1]);
 	mark->args = DatumGetArrayTypePCopy(values[CAPTURE_ARGS - 1]);
-	return mark;
+	return lappend(marks, mark);
 }
 
 /*
@@ -82,7 +87,7 @@ capture_marks_read(void)
 	rel = table_open(relid, AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
-		marks = lappend(marks, read_mark(rel, tup));
+		marks = add_mark(marks, rel, tup);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return marks;
@@ -129,7 +134,7 @@ capture_marks_of(Oid relid)
 	rel = table_open(capture, AccessShareLock);
 	scan = begin_scan(rel, relid, NULL);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
-		marks = lappend(marks, read_mark(rel, tup));
+		marks = add_mark(marks, rel, tup);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return marks;

@@ -254,6 +254,9 @@ event_plan_make(Relation rel, const EventArgs *args)
 	List *key = event_relation_key(rel, args);
 	StringInfoData name;
 
+	if (schema == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_SCHEMA),
+						errmsg("schema of table \"%s\" does not exist", table)));
 	plan->format = args->format;
 	plan->ops = args->ops;
 	plan->backup = args->backup;
