@@ -198,6 +198,23 @@ const DoctorCheck doctor_checks[] = {
 	 "See pgqd's log for the reason. Its ini file must not say ingest = 0.",
 	 NULL},
 
+	{"progress", NEED_CAPTURE, DOCTOR_PROBLEM,
+	 /* of the other kinds we tell ourselves, with statements */
+	 "select problem, hint from pgq.get_problems()"
+	 " where kind in ('lock', 'commit', 'slot', 'stream', 'ticker')",
+	 "{1}", "{2}", NULL},
+	{"progress", NEED_SLOT, DOCTOR_PROBLEM,
+	 /* a column that not all servers have */
+	 "select r.slot_name::text,"
+	 " current_setting('synchronized_standby_slots', true) from " OUR_SLOT
+	 " where not pg_is_in_recovery() and not (to_jsonb(r) ->> 'failover')::bool"
+	 " and current_setting('synchronized_standby_slots', true) <> ''",
+	 "slot \"{1}\" is no failover slot, though synchronized_standby_slots is"
+	 " \"{2}\": a promoted standby will not have it",
+	 "pgq.start_capture() makes slots that are; pgqadm resync --slot NAME moves"
+	 " to one.",
+	 NULL},
+
 	{"WAL held", NEED_SLOT, DOCTOR_PROBLEM,
 	 "select r.slot_name::text, pg_size_pretty(s.lag_bytes) from " OUR_SLOT
 	 " where r.wal_status = 'unreserved'",
