@@ -207,14 +207,14 @@ warn_of_sample(FILE *out, const char *name, const Sample *sample)
 	res = sample->consumers;
 	for (int row = 0; res && row < PQntuples(res); row++)
 	{
-		double lag = get_number(res, row, "lag");
+		double behind = get_number(res, row, "behind");
 
-		if (lag > 3 * get_number(res, row, "rotation_period") + CONSUMER_SLACK)
+		if (behind > 3 * get_number(res, row, "rotation_period") + CONSUMER_SLACK)
 			add_warning(out, name,
 						"consumer \"%s\" of queue \"%s\" is %.0f minutes "
 						"behind: the queue can't forget its events",
 						PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
-						lag / 60);
+						behind / 60);
 	}
 	res = sample->captures;
 	for (int row = 0; res && row < PQntuples(res); row++)

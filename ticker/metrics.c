@@ -77,6 +77,8 @@ static const Gauge gauges[] = {
 	 FROM_QUEUES, "rotation_period"},
 	{"pgq_consumer_lag_seconds", "Age of the last tick that is finished.",
 	 FROM_CONSUMERS, "lag"},
+	{"pgq_consumer_behind_seconds", "Age of the oldest tick to be finished.",
+	 FROM_CONSUMERS, "behind"},
 	{"pgq_consumer_last_seen_seconds", "Time since the consumer's last call.",
 	 FROM_CONSUMERS, "last_seen"},
 	{"pgq_consumer_pending_events", "Events up to the newest tick, about.",

@@ -42,6 +42,9 @@ sql($node, $db, q{
 	select pgq.capture_table('q', 't'::regclass);
 	select pgq.create_queue('paused');
 	select pgq.set_queue_config('paused', 'ticker_paused', 'true');
+	select pgq.register_consumer('paused', 'has done all');
+	update pgq.tick set tick_time = tick_time - interval '1 day'
+	where tick_queue = (select queue_id from pgq.queue where queue_name = 'paused');
 });
 sql($node, $db, "select pgq.create_queue(\$\$$odd\$\$)");
 
