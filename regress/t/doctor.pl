@@ -320,7 +320,7 @@ broken('queue that refuses', 'queues', qr/refuses/, 'warning',
 		where queue_name = 'q'});
 
 sql($node, $db, q{select pgq.register_consumer('q', 'it''s lazy')});
-sql($node, $db, q{select pg_sleep(0.1); select pgq.ticker()});
+sql($node, $db, $_) foreach q{select pgq.force_tick('q')}, q{select pgq.ticker('q')};
 sql($node, $db, q{update pgq.tick set tick_time = tick_time - interval '1 day'
 	where tick_queue = (select queue_id from pgq.queue where queue_name = 'q')});
 $it = found('lazy consumer', 'consumers', qr/lazy/, 'problem');

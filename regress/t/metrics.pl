@@ -175,6 +175,8 @@ my $page = get('/')->{content};
 like($page, qr/<h2>shop<\/h2>/, 'the database');
 like($page, qr/class="pill good">healthy</, 'all is well');
 like($page, qr/class="warning">[^<]*queue &quot;paused&quot; is paused: /, 'a warning');
+unlike(get('/health')->{content}, qr/has done all/,
+	'who has finished all of a paused queue is not behind');
 like($page, qr/a &quot;queue&quot; \\ with &lt;odd&gt; &amp; name/,
 	'text is escaped');
 unlike($page, qr/<odd>/, 'everywhere');
