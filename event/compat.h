@@ -220,6 +220,12 @@ compat_function_aclcheck(Oid funcid, Oid role)
 #define LOCK_HELD_BY_ME(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
+#if PG_VERSION_NUM >= 190000
+#define DOMAIN_HAS_CONSTRAINTS(type) DomainHasConstraints(type, NULL)
+#else
+#define DOMAIN_HAS_CONSTRAINTS(type) DomainHasConstraints(type)
+#endif
+
 /* Where a relation is stored. */
 #if PG_VERSION_NUM >= 160000
 #define RELATION_LOCATOR(rel) ((rel)->rd_locator)

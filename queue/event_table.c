@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 #include "utils/typcache.h"
 
+#include "event/compat.h"
 #include "queue/event_table.h"
 #include "queue/target.h"
 
@@ -34,7 +35,7 @@ added_column_problem(Relation rel, Form_pg_attribute att)
 
 	if (att->attnotnull)
 		return psprintf("Column \"%s\" must not be NULL.", name);
-	if (DomainHasConstraints(att->atttypid))
+	if (DOMAIN_HAS_CONSTRAINTS(att->atttypid))
 		return psprintf("The domain of column \"%s\" has constraints.", name);
 	if (att->attgenerated != '\0')
 		return psprintf("Column \"%s\" is generated.", name);
