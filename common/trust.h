@@ -5,8 +5,8 @@
  *		anything of PgQ is called there.
  *
  * A database belongs to somebody, who may have put anything into it under any
- * name.  Trusted are superusers, the role that asks, and roles that it was
- * told of ("database_owners").  A schema of PgQ may be used if it belongs to
+ * name.  Trusted are superusers, and roles that we were told of
+ * ("database_owners").  A schema of PgQ may be used if it belongs to
  * the extension of its name, and if the extension, the schema and all that is
  * in it are owned by trusted roles, and no other role may create anything
  * there, or triggers on its tables.  Only a trusted role can change that
@@ -29,13 +29,12 @@
 /*
  * Oids of the trusted roles, as WITH clause; $1 are the names of those that
  * we were told of, with commas between, or NULL.  The owner of a database stands
- * behind pg_database_owner.  It is session_user, since SET ROLE can be undone by
- * the code that we would run.
+ * behind pg_database_owner.  Who asks plays no part: the owner of a database may
+ * set "role" for its sessions, and code that ran there could set it back.
  */
 #define TRUST_ROLES                                                            \
 	"with named as materialized (select r.oid from pg_catalog.pg_roles r"      \
-	" where r.rolsuper or r.rolname operator(pg_catalog.=) session_user"       \
-	" or r.rolname::pg_catalog.text"                                           \
+	" where r.rolsuper or r.rolname::pg_catalog.text"                          \
 	" operator(pg_catalog.=) any (pg_catalog.regexp_split_to_array("           \
 	"pg_catalog.btrim($1::pg_catalog.text), '\\s*,\\s*'))),"                   \
 	" trusted as materialized (select n.oid from named n union all"            \

@@ -26,11 +26,12 @@ sql($node, 'postgres', q{
 	grant pgq_reader, pgq_writer to pgq_admin;
 	grant pgq_admin to plain});
 
-# plant(DATABASE, ROLE): all that the role can put there. Each action is tried
+# plant(DATABASE, ROLE, SCHEMA ...): all that the role can put there, and into
+# schemas of these names. Each action is tried
 # by itself, since not all of them are allowed; the number of those that were.
 sub plant
 {
-	my ($db, $role) = @_;
+	my ($db, $role, @schemas) = @_;
 	my @sql = ('create schema evil', 'grant usage on schema evil to public',
 		q{create function evil.run() returns void language plpgsql volatile as
 			$$begin raise log 'planted code runs in %', pg_catalog.current_database(); end$$});
@@ -47,7 +48,7 @@ sub plant
 	my @settings = ("search_path = evil, pg_catalog, pg_temp");
 
 	# schemas of our names, with functions of every name, tables and views
-	foreach my $schema (qw(pgq pgq_node pgq_coop pgq_ext londiste evil))
+	foreach my $schema (@schemas, 'evil')
 	{
 		push @sql, "create schema $schema", "grant usage on schema $schema to public";
 		foreach my $f ($schema eq 'evil' ? () : @functions,
@@ -146,10 +147,11 @@ sub ran
 	return $new;
 }
 
-# The databases: a stranger's own without PgQ; a stranger's own with ours in it;
-# and ours, where a stranger may create schemas.
+# The databases: a stranger's own without PgQ; a stranger's own with ours in it, or
+# where pgqadm installs it afterwards; and ours, where a stranger may create schemas.
 sql($node, 'postgres', $_) foreach 'create database theirs owner owner_of_another',
   'create database ours_in_theirs owner owner_of_another',
+  'create database installed_in_theirs owner owner_of_another',
   'create database ours', 'grant create on database ours to creator';
 foreach my $db (qw(ours_in_theirs ours))
 {
@@ -157,15 +159,23 @@ foreach my $db (qw(ours_in_theirs ours))
 	sql($node, $db, q{select pgq.create_queue('q'), pgq.register_consumer('q', 'c')});
 	sql($node, $db, 'create table public.item (id int primary key)');
 }
+my @names = qw(pgq pgq_node pgq_coop pgq_ext londiste);
 my %planter = (theirs => 'owner_of_another', ours_in_theirs => 'owner_of_another',
-	ours => 'creator');
+	installed_in_theirs => 'owner_of_another', ours => 'creator');
 foreach my $db (sort keys %planter)
 {
-	my $n = plant($db, $planter{$db});
-	cmp_ok($n, '>', 500, "$db: $n objects are planted");
+	my $n = plant($db, $planter{$db}, $db =~ /^installed/ ? () : @names);
+	cmp_ok($n, '>', 400, "$db: $n objects are planted");
 	sql($node, $db, 'begin read only; select evil.run(); rollback');
 	is(ran($db), 1, "$db: what runs is seen");
 }
+
+sql($node, 'installed_in_theirs', 'create table public.item (id int primary key)');
+run_command([ 'pgqadm', '-d', $node->connstr('installed_in_theirs'), @$_ ])
+  foreach ['install'], [ 'create', 'q' ], [ 'register', 'q', 'c' ];
+is(sql($node, 'installed_in_theirs', 'select queue_name, consumer_name from pgq.get_consumer_info()'),
+	'q|c', 'pgqadm installs it');
+is(ran('installed_in_theirs'), 0, 'and runs nothing that is planted');
 
 # pgqd
 
@@ -177,7 +187,7 @@ foreach my $who (sort keys %role)
 		http_listen => "127.0.0.1:$port", ticker_period => 0.1, maint_period => 0.5,
 		retry_period => 0.5);
 	$pgqd->wait_log(qr/\[theirs\]: is left alone: schema "pgq" is there, but no extension/);
-	$pgqd->wait_log(qr/\[$_\]: pgq version ok/) foreach qw(ours ours_in_theirs);
+	$pgqd->wait_log(qr/\[$_\]: pgq version ok/) foreach qw(ours ours_in_theirs installed_in_theirs);
 	sleep($seconds);
 	my ($health) = run_command([ 'curl', '-s', "http://127.0.0.1:$port/health" ]);
 	like($health, qr/^\[theirs\]: warning: is left alone: schema "pgq"/m, '/health tells of it');
