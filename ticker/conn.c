@@ -39,7 +39,7 @@
 
 /* First and longest pause between attempts, in seconds. */
 #define BACK_OFF_FIRST 0.2
-#define BACK_OFF_LONGEST 15.0
+#define BACK_OFF_LONGEST 5.0
 
 #define ENCODING_ROW                                                           \
 	", ('client_encoding',"                                                    \
@@ -322,13 +322,13 @@ conn_open_later(Conn *conn, double seconds)
 }
 
 /*
- * How many seconds to pause before the next attempt: twice as long as the
- * last time, up to a limit.
+ * How many seconds to pause before the next attempt: half as long again as the
+ * last time, up to a limit, which is how late one may be when a server is back.
  */
 double
 conn_back_off(Conn *conn)
 {
-	conn->pause = conn->pause == 0 ? BACK_OFF_FIRST : conn->pause * 2;
+	conn->pause = conn->pause == 0 ? BACK_OFF_FIRST : conn->pause * 1.5;
 	if (conn->pause > BACK_OFF_LONGEST)
 		conn->pause = BACK_OFF_LONGEST;
 	return conn->pause;

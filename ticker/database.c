@@ -200,6 +200,8 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 			ingest_stop(db->ingest);
 	}
 	db->no_pgq = false;
+	if (db->trouble.text)
+		ingest_hurry(db->ingest);
 	trouble_clear(&db->trouble, db->name, "connection works again");
 	conn_reset_back_off(conn);
 

@@ -93,6 +93,7 @@ extern const ConnHooks ingest_conn_hooks;
 extern void ingest_start(Ingest *ingest);
 extern void ingest_stop(Ingest *ingest);
 extern void ingest_pause(Ingest *ingest, double seconds);
+extern void ingest_hurry(Ingest *ingest);
 extern void ingest_end_pause(evutil_socket_t fd, short what, void *arg);
 extern void ingest_restart(Ingest *ingest);
 extern void ingest_check_slot(Ingest *ingest);

@@ -203,6 +203,17 @@ ingest_end_pause(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* The server can be reached again: do not wait out a pause until it is. */
+void
+ingest_hurry(Ingest *ingest)
+{
+	if (ingest->state != INGEST_PAUSED || conn_is_ready(ingest->conn))
+		return;
+	event_del(ingest->timer);
+	conn_reset_back_off(ingest->conn);
+	ingest_end_pause(-1, 0, ingest);
+}
+
 static void
 conn_became_ready(Conn *conn, void *arg)
 {
