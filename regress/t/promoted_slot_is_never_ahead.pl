@@ -46,6 +46,7 @@ if ($synced)
 	$primary->append_conf('postgresql.conf',
 		"synchronized_standby_slots = 'standby'\n");
 	$primary->reload;
+	$standby->append_conf('postgresql.conf', "sync_replication_slots = on\n");
 }
 else
 {
@@ -81,9 +82,12 @@ sub follow
 
 	wait_for('the standby to replay', sub { sql($standby, $db,
 		"select pg_last_wal_replay_lsn() >= '$lsn'::pg_lsn") eq 't' });
-	sql($standby, $db, $synced
-		? 'select pg_sync_replication_slots()'
-		: "select pg_replication_slot_advance('pgq_shop', '$lsn')");
+	sql($standby, $db,
+		"select pg_replication_slot_advance('pgq_shop', '$lsn')") if !$synced;
+	wait_for('the slot on the standby', sub { sql($standby, $db,
+		qq{select count(*) from pg_replication_slots
+		where slot_name = 'pgq_shop' and not temporary
+		and confirmed_flush_lsn >= '$lsn'::pg_lsn}) eq '1' });
 	return;
 }
 
@@ -130,6 +134,16 @@ my $lsn = insert_row(1);
 wait_position($lsn);
 ok(eval { wait_for('the confirmation', sub { is_confirmed($lsn) }) },
 	'what the standby has is confirmed');
+
+# The server keeps a copy only when the standby has all that the slot needs.
+if ($synced)
+{
+	wait_for('the synchronised slot', sub {
+		sql($primary, $db, 'select pg_log_standby_snapshot()');
+		wait_ingest($primary, $db);
+		return sql($standby, $db, q{select count(*) from pg_replication_slots
+			where slot_name = 'pgq_shop' and not temporary}) eq '1' });
+}
 follow();
 
 # Between commit and flush: only the WAL writer flushes what pgqd commits.
