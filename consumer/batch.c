@@ -302,6 +302,50 @@ refuse_finish(PgqConsumer *c)
 }
 
 PgqResult
+pgq_get_bookmark(PgqConsumer *c, const char **bookmark)
+{
+	const char *names[2] = {c->queue, c->consumer};
+	PGresult *res;
+
+	if (c->batch_id == 0)
+		return no_batch(c);
+	if (!libpgq_keep_page(c))
+		return give_up(c);
+	res = libpgq_query(c, "select pgq.get_bookmark($1::pg_catalog.text, "
+					   "$2::pg_catalog.text)",
+					   2, names);
+	if (res == NULL)
+		return give_up(c);
+	free(c->bookmark);
+	c->bookmark =
+		PQgetisnull(res, 0, 0) ? NULL : strdup(PQgetvalue(res, 0, 0));
+	*bookmark = c->bookmark;
+	PQclear(res);
+	return libpgq_done(c, PGQ_OK);
+}
+
+PgqResult
+pgq_set_bookmark(PgqConsumer *c, const char *bookmark)
+{
+	char batch[32];
+	const char *params[2] = {batch, bookmark};
+	PGresult *res;
+
+	if (c->batch_id == 0)
+		return no_batch(c);
+	snprintf(batch, sizeof(batch), "%lld", (long long) c->batch_id);
+	if (!libpgq_keep_page(c))
+		return give_up(c);
+	res = libpgq_query(c, "select pgq.set_bookmark($1::pg_catalog.int8, "
+					   "$2::pg_catalog.text)",
+					   2, params);
+	if (res == NULL)
+		return give_up(c);
+	PQclear(res);
+	return libpgq_done(c, PGQ_OK);
+}
+
+PgqResult
 pgq_finish(PgqConsumer *c)
 {
 	char batch[32];

@@ -51,6 +51,8 @@ struct PgqConsumer
 	int kept_next;
 	int kept_count;
 
+	char *bookmark;  /* pgq_get_bookmark() gave it */
+
 	PgqResult status;
 	char *errmsg; /* NULL = no memory for it, or no error */
 	char *hint;

@@ -468,6 +468,7 @@ pgq_close(PgqConsumer *c)
 	free(c->conninfo);
 	free(c->queue);
 	free(c->consumer);
+	free(c->bookmark);
 	free(c->errmsg);
 	free(c->hint);
 	free(c);
@@ -490,6 +491,12 @@ int
 pgq_backend_pid(const PgqConsumer *c)
 {
 	return c->conn && !c->pooled ? PQbackendPID(c->conn) : 0;
+}
+
+const char *
+pgq_database(const PgqConsumer *c)
+{
+	return c->conn ? PQdb(c->conn) : NULL;
 }
 
 /* ---- waiting ---- */

@@ -251,6 +251,26 @@ extern "C"
 	extern const char *pgq_hint(const PgqConsumer *c);
 	extern const char *pgq_sqlstate(const PgqConsumer *c);
 
+	/*
+ * Reads the consumer's bookmark, a text that it kept with pgq_set_bookmark(), in
+ * the open batch's transaction.  *bookmark gets it, or NULL if there is none; it
+ * belongs to the handle and is good until the next call of this function.
+ *
+ * Returns PGQ_OK; PGQ_LOST; PGQ_ERROR, for example a server without bookmarks.
+ */
+	extern PgqResult pgq_get_bookmark(PgqConsumer *c, const char **bookmark);
+
+	/*
+ * Keeps a text for the consumer in the open batch's transaction: it is there if
+ * and only if the batch is finished.
+ *
+ * Returns PGQ_OK; PGQ_LOST; PGQ_ERROR.
+ */
+	extern PgqResult pgq_set_bookmark(PgqConsumer *c, const char *bookmark);
+
+	/* The database's name, NULL without a connection.  Good until the next call. */
+	extern const char *pgq_database(const PgqConsumer *c);
+
 	/* Abandons an open batch, disconnects and frees.  NULL is allowed. */
 	extern void pgq_close(PgqConsumer *c);
 

@@ -32,6 +32,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.get_queue_size(text),
 	pgq.get_lost_consumers(text),
 	pgq.quote_fqname(text),
+	pgq.event_key(text, text, text),
 	pgq.version()
 TO PUBLIC;
 
@@ -59,6 +60,8 @@ GRANT EXECUTE ON FUNCTION
 	pgq.purge_dead_events(text, text, timestamptz),
 	pgq.force_tick(text),
 	pgq.finish_batch(int8),
+	pgq.set_bookmark(int8, text),
+	pgq.get_bookmark(text, text),
 	pgq.tick_channel(text)
 TO pgq_reader;
 
@@ -92,7 +95,6 @@ GRANT EXECUTE ON FUNCTION
 	pgq.get_copy_info(),
 	pgq.get_slot_info(),
 	pgq.get_limit_warnings(int8),
-	pgq.get_problems(),
 	pgq.wait_ingest(pg_lsn, interval)
 TO pgq_reader, pgq_writer;
 

@@ -35,9 +35,9 @@ sub add_message
 	return;
 }
 
-foreach my $file (glob("$top/{event,decoder,capture,queue,consumer,common,ticker,admin}/*.c"))
+foreach my $file (glob("$top/{event,decoder,capture,queue,consumer,common,ticker,admin,relay}/*.[ch]"))
 {
-	my $text = slurp($file);
+	my $text = slurp($file) =~ s/\\\n/\n/gr;
 
 	# a string, or several in a row, with macros such as INT64_FORMAT between
 	while ($text =~ /("(?:[^"\\\n]|\\.)*"(?:\s*(?:[A-Z]\w+\s*)?"(?:[^"\\\n]|\\.)*")*)/g)
@@ -50,8 +50,9 @@ foreach my $file (glob("$top/{event,decoder,capture,queue,consumer,common,ticker
 			$string = defined $1 ? $string . $1 : $string =~ s/%?$/%s/r;
 		}
 		$string =~ s/\\(["\\])/$1/g;
+		# and what SQL in it says
 		add_message($_, qr/%[-+.*0-9]*[hlz]*[a-zA-Z]|%%|\{\d\}/)
-		  foreach split(/\\n/, $string);
+		  foreach split(/\\n/, $string), $string =~ /'([^']+)'/g;
 	}
 }
 foreach my $file (grep { !/--/ } glob("$top/sql/*.sql"))

@@ -67,7 +67,7 @@ sql($node, $db, 'select pgq.start_capture()');
 my $slot = sql($node, $db, 'select slot_name from pgq.slot');
 
 my @mark_tables = qw(capture event_table capture_transaction capture_trouble
-  held_event secret);
+  held_event secret bookmark);
 my @admin_tables = qw(retry_queue dead_event delayed_event);
 
 my %statements = (
@@ -75,6 +75,7 @@ my %statements = (
 		q{select pgq.get_queue_info(), pgq.get_queue_info('q')},
 		q{select pgq.get_consumer_info(), pgq.get_consumer_info('q'), pgq.get_consumer_info('q', 'c')},
 		q{select pgq.version(), pgq_coop.version(), pgq_ext.version()},
+		q{select pgq.event_key('I:id', 'id=1', null)},
 		q{select pgq.quote_fqname('a'), pgq.seq_getval('pgq.event_1_id_seq')},
 		q{select pgq.get_queue_size('q'), pgq.get_lost_consumers('q')},
 		(map { "select count(*) from pgq.$_" } qw(consumer queue tick subscription)),
@@ -97,6 +98,7 @@ my %statements = (
 		q{select pgq.event_retry({b}, 1, 0), pgq.event_retry({b}, 2, now())},
 		q{select pgq.batch_retry({b}, 1)},
 		q{select pgq.event_dead({b}, 1, 'r'), pgq.get_dead_events('q', 'c')},
+		q{select pgq.set_bookmark({b}, 'x'), pgq.get_bookmark('q', 'c')},
 		q{select pgq.requeue_dead_event('q', 'c', 1), pgq.purge_dead_events('q', 'c')},
 		q{select pgq.finish_batch({b}), pgq.force_tick('q')},
 		q{select pgq.tick_channel('q')},
@@ -127,7 +129,6 @@ my %statements = (
 	'look at captures and the slot' => [
 		q{select pgq.get_capture_info(), pgq.get_capture_info('q'), pgq.get_copy_info()},
 		q{select count(*) from pgq.get_slot_info()},
-		q{select count(*) from pgq.get_problems()},
 		q{select pgq.wait_ingest('0/1'), pgq.get_limit_warnings(1)},
 		q{select count(*) from pgq.capture_schema},
 	],
