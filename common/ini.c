@@ -42,6 +42,9 @@ typedef struct IniReader
 	bool in_any;        /* a section has begun */
 	bool in_section;    /* ours has */
 	bool section_seen;  /* there is something in it */
+	const char *prefix; /* of sections to be listed, NULL: none */
+	char **names;
+	int nnames;
 	int last_key;       /* whose value may go on, -1: none */
 	int includes;
 	char *error; /* first error, malloc'd */
@@ -154,6 +157,22 @@ read_pair(IniReader *r, char *line)
 	r->last_key = key;
 }
 
+/* Keep the name of a section that is to be listed. */
+static void
+note_name(IniReader *r, const char *name)
+{
+	if (strncmp(name, r->prefix, strlen(r->prefix)) != 0)
+		return;
+	for (int i = 0; i < r->nnames; i++)
+		if (strcmp(r->names[i], name) == 0)
+			return;
+	r->names = realloc(r->names, (r->nnames + 2) * sizeof(char *));
+	if (r->names == NULL)
+		abort();
+	r->names[r->nnames++] = copy_text(name);
+	r->names[r->nnames] = NULL;
+}
+
 static void
 read_head(IniReader *r, char *line)
 {
@@ -166,6 +185,8 @@ read_head(IniReader *r, char *line)
 	}
 	*end = '\0';
 	r->in_any = true;
+	if (r->prefix)
+		note_name(r, line + 1);
 	r->in_section = strcmp(line + 1, r->section) == 0;
 	r->last_key = -1;
 }
@@ -494,6 +515,35 @@ ini_load(const char *file, const char *section, IniSyntax syntax,
 }
 
 /*
+ * List the sections whose names begin with "prefix", each once, in the order of
+ * the file.
+ *
+ * Returns true with malloc'd names, NULL-ended, in *names; false with a malloc'd
+ * message in *error if the file cannot be read.
+ */
+bool
+ini_list_sections(const char *file, const char *prefix, char ***names,
+				  char **error)
+{
+	IniReader r = {
+		.file = file, .section = "", .prefix = prefix, .last_key = -1};
+
+	r.names = calloc(1, sizeof(char *));
+	if (r.names == NULL)
+		abort();
+	read_file(&r, file);
+	*error = r.error;
+	*names = r.names;
+	if (r.error == NULL)
+		return true;
+	for (int i = 0; i < r.nnames; i++)
+		free(r.names[i]);
+	free(r.names);
+	*names = NULL;
+	return false;
+}
+
+/*
  * Does the file have something in this section?  False too if it cannot be
  * read.
  */
@@ -558,5 +608,35 @@ ini_print_sample(FILE *out, const char *section, const IniKey *keys,
 				*s          ? s[1]
 				: keys->def ? keys->def
 							: "");
+	}
+}
+
+/*
+ * Split a list at commas; blanks around the names and empty names go.  Malloc'd,
+ * as the names are, NULL-ended.
+ */
+char **
+ini_split_names(const char *list)
+{
+	char **names = calloc(strlen(list) / 2 + 2, sizeof(char *));
+	int n = 0;
+
+	if (names == NULL)
+		abort();
+	for (;;)
+	{
+		size_t len;
+		size_t used;
+
+		list += strspn(list, " \t\n,");
+		if (*list == '\0')
+			return names;
+		len = used = strcspn(list, ",");
+		while (strchr(" \t\n", list[used - 1]) != NULL)
+			used--;
+		names[n] = strndup(list, used);
+		if (names[n++] == NULL)
+			abort();
+		list += len;
 	}
 }

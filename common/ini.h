@@ -59,11 +59,14 @@ typedef struct IniKey
 
 extern bool ini_load(const char *file, const char *section, IniSyntax syntax,
 					 const IniKey *keys, void *config, char **error);
+extern bool ini_list_sections(const char *file, const char *prefix,
+							  char ***names, char **error);
 extern bool ini_has_section(const char *file, const char *section);
 extern void ini_set_defaults(const IniKey *keys, void *config);
 extern void ini_free(const IniKey *keys, void *config);
 extern void ini_print_sample(FILE *out, const char *section, const IniKey *keys,
 							 const char *const *set);
+extern char **ini_split_names(const char *list);
 extern bool ini_parse_number(const char *text, double *value);
 
 #endif /* PGQ_INI_H */

@@ -79,33 +79,6 @@ static const IniKey keys[] = {
 		"Warn when a slot holds back more WAL than this; 0: never."),
 	{NULL, INI_IGNORED, 0, NULL, NULL}};
 
-/* Split a list at commas; blanks around the names and empty names go. */
-static char **
-split_names(const char *list)
-{
-	char **names = calloc(strlen(list) / 2 + 2, sizeof(char *));
-	int n = 0;
-
-	if (names == NULL)
-		abort();
-	for (;;)
-	{
-		size_t len;
-		size_t used;
-
-		list += strspn(list, " \t\n,");
-		if (*list == '\0')
-			return names;
-		len = used = strcspn(list, ",");
-		while (strchr(" \t\n", list[used - 1]) != NULL)
-			used--;
-		names[n] = strndup(list, used);
-		if (names[n++] == NULL)
-			abort();
-		list += len;
-	}
-}
-
 static void
 free_names(char **names)
 {
@@ -175,12 +148,12 @@ config_load(Config *config, const char *file, char **error)
 			config_free(config);
 			return false;
 		}
-		config->databases = split_names(
+		config->databases = ini_split_names(
 			config->database_list ? config->database_list : "");
 	}
-	config->confirm_names = split_names(
+	config->confirm_names = ini_split_names(
 		config->confirm_after ? config->confirm_after : "");
-	config->http_host_list = split_names(config->http_hosts ? config->http_hosts
+	config->http_host_list = ini_split_names(config->http_hosts ? config->http_hosts
 															: "");
 	zero = find_zero_period(config);
 	in_range = config->ingest_max_bytes >= MIN_INGEST_BYTES &&

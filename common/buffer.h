@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * buffer.h
+ *		libpq's growing text buffer, for programs without the server's c.h.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_BUFFER_H
+#define PGQ_BUFFER_H
+
+#include <stddef.h>
+
+#ifndef pg_attribute_printf
+#define pg_attribute_printf(f, a) __attribute__((format(printf, f, a)))
+#endif
+
+#include <pqexpbuffer.h>
+
+#endif /* PGQ_BUFFER_H */

@@ -1,0 +1,183 @@
+
+# What the tests of pgqrelay share: relays that can be killed, engines on free
+# ports, and the ledger that compares what an engine holds with the queue.
+
+package PgqRelay;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use PgqTest;
+use Test::More;
+
+our @EXPORT = qw(start_relay start_engine free_port ticks events_of same_events);
+
+my @processes;
+
+# free_port(): a TCP port that nobody listens on.
+sub free_port { return PostgreSQL::Test::Cluster::get_free_port() }
+
+# start_engine(NAME, COMMAND...): a server in the background, see package Process.
+sub start_engine
+{
+	my ($name, @command) = @_;
+	my $p = PgqRelay::Process->new($name, @command);
+
+	push @processes, $p;
+	return $p->start;
+}
+
+# start_relay(NAME => { key => value }, ...): pgqrelay with these relays; a value
+# undef is left out. Keys of [pgqrelay] are under the name "".
+sub start_relay
+{
+	my (%relays) = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my $text = "[pgqrelay]\nsyslog = 0\n";
+	my %main = %{ delete $relays{''} // {} };
+
+	$text .= "$_ = $main{$_}\n" foreach sort keys %main;
+	foreach my $name (sort keys %relays)
+	{
+		my %keys = %{ $relays{$name} };
+
+		$text .= "\n[relay $name]\n";
+		$text .= "$_ = $keys{$_}\n"
+		  foreach grep { defined $keys{$_} } sort keys %keys;
+	}
+	PostgreSQL::Test::Utils::append_to_file("$dir/relay.ini", $text);
+	chmod 0600, "$dir/relay.ini";
+	my $p = start_engine('pgqrelay', 'pgqrelay', "$dir/relay.ini");
+	$p->{ini} = "$dir/relay.ini";
+	return $p;
+}
+
+# ticks(NODE, DATABASE, QUEUE): all that was inserted is in a batch.
+sub ticks
+{
+	my ($node, $db, $queue) = @_;
+
+	sql($node, $db, "select pgq.force_tick('$queue'); select pgq.ticker()");
+	return;
+}
+
+# events_of(NODE, DATABASE, QUEUE): [ev_id, ev_data] of all events still in the
+# queue's tables, in order.
+sub events_of
+{
+	my ($node, $db, $queue) = @_;
+
+	return [
+		map { [ split(/\|/, $_, 2) ] } split(
+			/\n/,
+			sql($node, $db, "select ev_id, ev_data from pgq.event_template
+				where tableoid in (select evt_relid from pgq.event_table
+					where evt_queue = '$queue') order by ev_id"))
+	];
+}
+
+# same_events(GOT, WANTED, NAME): lists of [ev_id, data]: each once, in order.
+sub same_events
+{
+	my ($got, $wanted, $name) = @_;
+	my $n = 0;
+
+	$n++
+	  while $n < @$got
+	  && $n < @$wanted
+	  && "@{$got->[$n]}" eq "@{$wanted->[$n]}";
+	return ok(1, $name . ' (' . @$wanted . ' events)')
+	  if $n == @$got && $n == @$wanted;
+	diag(sprintf('%d there, %d wanted; at place %d: %s, wanted %s',
+		scalar(@$got), scalar(@$wanted), $n,
+		map { $_ ? "@$_" : 'nothing' } $got->[$n], $wanted->[$n]));
+	return ok(0, $name);
+}
+
+END
+{
+	my $rc = $?;
+
+	$_->kill9 foreach @processes;
+	$? = $rc;
+}
+
+package PgqRelay::Process;
+
+use strict;
+use warnings;
+
+sub new
+{
+	my ($class, $name, @command) = @_;
+
+	return bless {
+		name => $name,
+		command => \@command,
+		log => PostgreSQL::Test::Utils::tempdir() . "/$name.log"
+	}, $class;
+}
+
+sub start
+{
+	my ($self) = @_;
+
+	# into a file: nobody reads a pipe all the time
+	$self->{h} = IPC::Run::start($self->{command}, '<', '/dev/null',
+		'>>', $self->{log}, '2>>', $self->{log});
+	return $self;
+}
+
+sub alive
+{
+	my ($self) = @_;
+
+	return 0 if !$self->{h};
+	$self->{h}->reap_nb;
+	return $self->{h}->pumpable;
+}
+
+# The log so far.
+sub text
+{
+	my ($self) = @_;
+
+	return PgqTest::slurp($self->{log});
+}
+
+sub signal
+{
+	my ($self, $signal) = @_;
+
+	$self->{h}->signal($signal) if $self->{h};
+	return;
+}
+
+# Ends it; returns the exit status.
+sub stop
+{
+	my ($self, $signal) = @_;
+	my $h = delete $self->{h} or return 0;
+
+	$h->signal($signal // 'TERM');
+	eval { $h->finish };
+	return $h->full_result(0);
+}
+
+sub kill9 { return $_[0]->stop('KILL') }
+
+# Waits until the log has what REGEX says, behind what was there before if FROM.
+sub wait_log
+{
+	my ($self, $regex, $from) = @_;
+
+	PgqTest::wait_for("$self->{name} to log $regex",
+		sub { substr($self->text, $from // 0) =~ $regex });
+	return;
+}
+
+1;

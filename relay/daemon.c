@@ -1,0 +1,222 @@
+/*-------------------------------------------------------------------------
+ *
+ * daemon.c
+ *		The loop of pgqrelay: signals, counts, HTTP, and its relays.
+ *
+ * Relays have threads of their own; this one starts them, answers for them and
+ * ends them.  SIGHUP reads the ini file again and starts all relays anew; a file
+ * that can't be read leaves everything as it is.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "relay/daemon.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "common/http.h"
+#include "common/log.h"
+#include "common/process.h"
+#include "common/service.h"
+#include "relay/relay.h"
+#include "relay/report.h"
+
+typedef struct Daemon
+{
+	Config *config;
+	const char *config_file;
+	struct event_base *base;
+	struct event *stats;
+	Http *http;
+	Relay **relays; /* NULL-ended */
+} Daemon;
+
+static void
+start_relays(Daemon *d)
+{
+	int n = 0;
+
+	while (d->config->relays[n])
+		n++;
+	d->relays = calloc(n + 1, sizeof(Relay *));
+	if (d->relays == NULL)
+		abort();
+	for (int i = 0; i < n; i++)
+		d->relays[i] = relay_start(d->config->relays[i]);
+}
+
+static void
+end_relays(Daemon *d)
+{
+	for (int i = 0; d->relays[i]; i++)
+		relay_ask_to_stop(d->relays[i]);
+	for (int i = 0; d->relays[i]; i++)
+		relay_end(d->relays[i]);
+	free(d->relays);
+	d->relays = NULL;
+}
+
+/* Answer one HTTP request; see HttpHandler. */
+static char *
+answer_http(const char *path, const char *host, const char **type, int *status,
+			void *arg)
+{
+	Daemon *d = arg;
+
+	/* a page of a stranger's may have a browser ask us */
+	if (host && !http_is_known_host(host, d->config->http_host_list))
+	{
+		*status = 421;
+		*type = "text/plain; charset=utf-8";
+		return strdup("This is not known as a name of pgqrelay; key http_hosts of "
+					  "its ini file can list it.\n");
+	}
+
+	if (strcmp(path, "/health") == 0)
+	{
+		*type = "text/plain; charset=utf-8";
+		return report_health(d->relays, status);
+	}
+	if (strcmp(path, "/metrics") == 0)
+	{
+		*type = "text/plain; version=0.0.4; charset=utf-8";
+		return report_metrics(d->relays);
+	}
+	return NULL;
+}
+
+static void
+open_http(Daemon *d)
+{
+	char *error;
+
+	if (d->config->http_listen == NULL)
+		return;
+	d->http = http_create(d->base, d->config->http_listen, answer_http, d,
+						  &error);
+	if (d->http)
+		return;
+	log_error("could not serve http_listen = %s: %s; the rest goes on without it "
+			  "- Write it like 127.0.0.1:9188.",
+			  d->config->http_listen, error);
+	free(error);
+}
+
+static void
+plan_stats(Daemon *d)
+{
+	struct timeval tv = {.tv_sec = (time_t) d->config->stats_period};
+
+	event_add(d->stats, &tv);
+}
+
+/* A line of counts, of all relays together. */
+static void
+log_stats(evutil_socket_t fd, short what, void *arg)
+{
+	Daemon *d = arg;
+	int64_t events = 0;
+	int64_t bytes = 0;
+	int64_t batches = 0;
+	int bad = 0;
+
+	for (int i = 0; d->relays[i]; i++)
+	{
+		RelayStatus status;
+
+		relay_get_status(d->relays[i], &status);
+		events += status.events;
+		bytes += status.bytes;
+		batches += status.batches;
+		bad += status.state != RELAY_RUNNING;
+	}
+	log_info("{batches: %" PRId64 ", events: %" PRId64 ", bytes: %" PRId64
+			 ", not running: %d}",
+			 batches, events, bytes, bad);
+	plan_stats(d);
+}
+
+static void
+reload(evutil_socket_t fd, short what, void *arg)
+{
+	Daemon *d = arg;
+	Config fresh;
+	char *error;
+
+	service_notify_reloading();
+	log_reopen();
+	if (!config_load(&fresh, d->config_file, &error))
+	{
+		log_error("%s; going on with the settings of before", error);
+		free(error);
+	}
+	else
+	{
+		end_relays(d);
+		http_free(d->http);
+		d->http = NULL;
+		config_free(d->config);
+		*d->config = fresh;
+		open_http(d);
+		start_relays(d);
+		plan_stats(d);
+		log_info("ini file read again");
+	}
+	service_notify_ready();
+}
+
+static void
+stop(evutil_socket_t fd, short what, void *arg)
+{
+	Daemon *d = arg;
+
+	log_info("ending on signal %d", (int) fd);
+	event_base_loopbreak(d->base);
+}
+
+/*
+ * Run until a signal ends it.  Signals are held back at the call and at the
+ * return, and in all threads but this one.  config is changed by reloads, which
+ * read config_file.
+ */
+void
+daemon_run(Config *config, const char *config_file)
+{
+	Daemon d = {.config = config, .config_file = config_file};
+	struct event *signals[3];
+
+	log_info("Starting pgqrelay %s", PGQRELAY_VERSION);
+	d.base = event_base_new();
+	if (d.base == NULL)
+		abort();
+	signals[0] = evsignal_new(d.base, SIGINT, stop, &d);
+	signals[1] = evsignal_new(d.base, SIGTERM, stop, &d);
+	signals[2] = evsignal_new(d.base, SIGHUP, reload, &d);
+	for (int i = 0; i < 3; i++)
+		evsignal_add(signals[i], NULL);
+	d.stats = evtimer_new(d.base, log_stats, &d);
+	plan_stats(&d);
+	open_http(&d);
+	start_relays(&d);
+	process_hold_signals(false);
+	service_notify_ready();
+
+	event_base_dispatch(d.base);
+
+	service_notify_stopping();
+	end_relays(&d);
+	process_hold_signals(true);
+	http_free(d.http);
+	event_free(d.stats);
+	for (int i = 0; i < 3; i++)
+		event_free(signals[i]);
+	event_base_free(d.base);
+	log_info("pgqrelay has ended");
+}

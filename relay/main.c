@@ -1,0 +1,184 @@
+/*-------------------------------------------------------------------------
+ *
+ * main.c
+ *		pgqrelay: its options, and from the config to the loop.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/process.h"
+#include "relay/config.h"
+#include "relay/daemon.h"
+#include "relay/relay.h"
+#include "relay/target.h"
+
+static const char usage[] =
+	"usage: pgqrelay [switches] config.file\n"
+	"Switches:\n"
+	"  -v        Increase verbosity\n"
+	"  -q        No output to console\n"
+	"  -d        Daemonize\n"
+	"  -h        Show help\n"
+	"  -V        Show version, and what targets there are\n"
+	" --ini      Show sample config file\n"
+	" --check    Try each queue and target, send nothing\n"
+	"  -s        Stop: send SIGINT to running process\n"
+	"  -k        Kill: send SIGTERM to running process\n"
+	"  -r        Reload: send SIGHUP to running process\n"
+	"Example:\n"
+	"  pgqrelay --ini > pgqrelay.ini\n"
+	"  pgqrelay --check pgqrelay.ini\n"
+	"  pgqrelay -d pgqrelay.ini\n";
+
+/* Values of getopt_long() for options without a letter. */
+enum
+{
+	OPT_INI = 256,
+	OPT_CHECK
+};
+
+static const struct option long_options[] = {
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{"verbose", no_argument, NULL, 'v'},
+	{"quiet", no_argument, NULL, 'q'},
+	{"daemon", no_argument, NULL, 'd'},
+	{"stop", no_argument, NULL, 's'},
+	{"kill", no_argument, NULL, 'k'},
+	{"reload", no_argument, NULL, 'r'},
+	{"ini", no_argument, NULL, OPT_INI},
+	{"check", no_argument, NULL, OPT_CHECK},
+	{NULL, 0, NULL, 0}};
+
+/* --check: a line for each relay; returns the exit code. */
+static int
+check(const Config *config)
+{
+	int code = 0;
+
+	for (int i = 0; config->relays[i]; i++)
+	{
+		char *error = NULL;
+
+		if (relay_check(config->relays[i], &error))
+			printf("%s: ok\n", config->relays[i]->name);
+		else
+		{
+			printf("%s: %s\n", config->relays[i]->name, error);
+			code = 1;
+		}
+		free(error);
+	}
+	return code;
+}
+
+/* From the config to the loop's end; returns the exit code. */
+static int
+run(Config *config, const char *config_file, bool background)
+{
+	ProcessConfig process = {.logfile = config->logfile,
+							 .pidfile = config->pidfile,
+							 .syslog = config->syslog,
+							 .syslog_ident = config->syslog_ident,
+							 .syslog_facility = config->syslog_facility};
+
+	if (!process_begin(&process, background))
+		return 1;
+	daemon_run(config, config_file);
+	process.pidfile = config->pidfile;
+	process_end(&process);
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	Config config;
+	char *error;
+	bool background = false;
+	bool check_only = false;
+	int signum = 0;
+	const char *signame = NULL;
+	int opt;
+	int code;
+
+	process_set_name("pgqrelay");
+	while ((opt = getopt_long(argc, argv, "qvdskrhV", long_options, NULL)) !=
+		   -1)
+	{
+		switch (opt)
+		{
+			case 'q':
+				log_set_console(false);
+				break;
+			case 'v':
+				log_set_level(LEVEL_DEBUG);
+				break;
+			case 'd':
+				background = true;
+				break;
+			case 's':
+				signum = SIGINT;
+				signame = "SIGINT";
+				break;
+			case 'k':
+				signum = SIGTERM;
+				signame = "SIGTERM";
+				break;
+			case 'r':
+				signum = SIGHUP;
+				signame = "SIGHUP";
+				break;
+			case 'V':
+				printf("pgqrelay version %s\nTargets:\n", PGQRELAY_VERSION);
+				target_print_all();
+				return 0;
+			case 'h':
+				fputs(usage, stdout);
+				return 0;
+			case OPT_INI:
+				config_print_sample();
+				return 0;
+			case OPT_CHECK:
+				check_only = true;
+				break;
+			default:
+				fputs(usage, stderr);
+				return 1;
+		}
+	}
+	if (optind != argc - 1)
+	{
+		fprintf(stderr, optind >= argc ? "pgqrelay requires config file\n"
+									   : "pgqrelay takes one config file\n");
+		fputs("hint: \"pgqrelay --ini > pgqrelay.ini\" writes one to begin "
+			  "with.\n",
+			  stderr);
+		return 1;
+	}
+	if (!config_load(&config, argv[optind], &error))
+	{
+		fprintf(stderr, "pgqrelay: %s\nhint: \"pgqrelay --ini\" prints all "
+						"keys.\n",
+				error);
+		free(error);
+		return 1;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	if (signum)
+		code = process_send_signal(config.pidfile, signum, signame);
+	else if (check_only)
+		code = check(&config);
+	else
+		code = run(&config, argv[optind], background);
+	config_free(&config);
+	return code;
+}

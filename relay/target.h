@@ -1,0 +1,119 @@
+/*-------------------------------------------------------------------------
+ *
+ * target.h
+ *		What an engine must be able to do for a relay: five calls.
+ *
+ * A relay reads a batch and asks where() how much of it the engine has.  It
+ * sends what is missing, in order, and calls flush(), which returns when the
+ * engine has acknowledged all of it and gives the bookmark that is kept with the
+ * finished batch.  That where() tells the truth whoever died in between is all
+ * there is to exactly once.
+ *
+ *		where -> send ... send -> flush -> (bookmark and finish_batch, one
+ *		transaction)
+ *
+ * Calls block, for config->stall_release seconds without progress at most; they
+ * are made by one thread.  A call that fails fills the target's error.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_RELAY_TARGET_H
+#define PGQ_RELAY_TARGET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "relay/config.h"
+#include "relay/message.h"
+
+typedef enum TargetResult
+{
+	TARGET_OK,
+	TARGET_AWAY,    /* no answer, or "later": close, wait, open, where() */
+	TARGET_REFUSED, /* the engine will never take this message */
+	TARGET_STOP     /* a person must look: the engine lost what it had, has
+					 * another writer, is not what the ini file says */
+} TargetResult;
+
+typedef struct Target Target;
+
+/* The batch that where() is asked about. */
+typedef struct TargetBatch
+{
+	int64_t id;
+	const char *bookmark; /* of the batch before, NULL: there is none */
+} TargetBatch;
+
+typedef struct TargetClass
+{
+	const char *scheme;  /* of the ini file's "target" */
+	const char *promise; /* one line for people */
+	const char *keys;    /* of the ini file that it knows, blanks between */
+
+	/* which of RelayConfig's strings is the address' template, and how what is
+	 * filled in is made fit for it; 0 and NULL: messages have no address */
+	size_t address_offset;
+	TemplateEscape escape;
+
+	const char *(*library)(void); /* name and version, NULL: none */
+
+	/*
+	 * Make a target from config, which outlives it, and connect.  NULL only
+	 * when memory is short: else target->result tells, as for all calls.
+	 */
+	Target *(*open)(const RelayConfig *config);
+
+	/*
+	 * How many places of the batch the engine has: 0, nothing of it, so that
+	 * the next message to send is that of place *done + 1.
+	 */
+	TargetResult (*where)(Target *target, const TargetBatch *batch,
+						  int64_t *done);
+
+	/*
+	 * Give the engine the message, which is the caller's again after the call.
+	 * It may be on its way for a while.
+	 */
+	TargetResult (*send)(Target *target, const RelayMessage *message);
+
+	/*
+	 * Wait until the engine has all that was sent.  *bookmark gets malloc'd
+	 * text, or NULL where the engine needs none.
+	 */
+	TargetResult (*flush)(Target *target, char **bookmark);
+
+	/* Disconnect and free; what is on its way is not waited for. */
+	void (*close)(Target *target);
+} TargetClass;
+
+/* What every target begins with. */
+struct Target
+{
+	const RelayConfig *config;
+	TargetResult result; /* what open() came to */
+	char error[512];     /* of the last call that failed */
+};
+
+/* targets.c */
+extern const TargetClass *target_find(const char *address);
+extern bool target_knows_key(const TargetClass *class, const char *key);
+extern void target_print_all(void);
+extern void *target_make(size_t size, const RelayConfig *config);
+extern TargetResult target_fail(void *target, TargetResult result,
+								const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+extern char *target_password(const RelayConfig *config);
+
+/* one of each file; those without their library are left out of the list */
+extern const TargetClass target_file;
+extern const TargetClass target_nats;
+extern const TargetClass target_kafka;
+extern const TargetClass target_redis;
+extern const TargetClass target_postgresql;
+extern const TargetClass target_amqp;
+extern const TargetClass target_http;
+
+#endif /* PGQ_RELAY_TARGET_H */

@@ -1,0 +1,540 @@
+/*-------------------------------------------------------------------------
+ *
+ * target_nats.c
+ *		Messages into a stream of NATS JetStream, exactly once.
+ *
+ * The relay is the only writer of the stream.  Each message expects the stream's
+ * last sequence to be that of the message before it, so that a chain of messages
+ * may be under way at once and none can be stored twice or out of order, whoever
+ * else sends and whatever is sent again.  The bookmark is the sequence after a
+ * batch; what the stream has behind it tells its batch and place in headers:
+ *
+ *		last == bookmark					nothing of the batch is there
+ *		last > bookmark, of this batch		it is there up to that place
+ *		last > bookmark, else				another writer
+ *		last < bookmark						the stream lost what it had
+ *
+ * The headers' meaning: https://docs.nats.io/nats-concepts/jetstream/headers.
+ * Acknowledgements come in a thread of the library, which may call once more
+ * after a connection was closed: it finds its target by number, not by address.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "relay/target.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <nats/nats.h>
+
+#include "common/clock.h"
+
+/* API errors of the server's errors.json */
+#define ERR_STREAM_NOT_FOUND 10059
+
+/* Headers and what the server adds to them, counted against max_payload. */
+#define HEADER_ROOM 1024
+
+typedef struct NatsTarget
+{
+	Target base;
+	natsOptions *options;
+	natsConnection *conn;
+	jsCtx *js;
+	jsStreamInfo *info; /* of the last where() */
+	uint64_t last_seq;  /* expected of the next message */
+
+	/* under "lock" */
+	unsigned number;
+	uint64_t acked_seq; /* acknowledged up to here */
+	size_t bytes;       /* under way */
+	double progress;    /* clock at the last acknowledgement */
+	char failure[256];  /* the first one, "" */
+	struct NatsTarget *next;
+} NatsTarget;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t acked = PTHREAD_COND_INITIALIZER;
+static NatsTarget *live;
+static unsigned last_number;
+
+/* ---- acknowledgements, in the library's thread ---- */
+
+static NatsTarget *
+find_live(unsigned number)
+{
+	NatsTarget *t = live;
+
+	while (t && t->number != number)
+		t = t->next;
+	return t;
+}
+
+static void
+note_ack(NatsTarget *t, natsMsg *msg, const jsPubAck *ack,
+		 const jsPubAckErr *error)
+{
+	t->bytes -= (size_t) natsMsg_GetDataLength(msg);
+	t->progress = clock_seconds();
+	if (t->failure[0])
+		return;
+	if (error)
+		snprintf(t->failure, sizeof(t->failure), "%s (%d)",
+				 error->ErrText ? error->ErrText : natsStatus_GetText(error->Err),
+				 (int) error->ErrCode);
+	else if (ack->Sequence != t->acked_seq + 1)
+		snprintf(t->failure, sizeof(t->failure),
+				 "sequence %" PRIu64 " acknowledged in place of %" PRIu64,
+				 ack->Sequence, t->acked_seq + 1);
+	else
+		t->acked_seq++;
+}
+
+static void
+receive_ack(jsCtx *js, natsMsg *msg, jsPubAck *ack, jsPubAckErr *error,
+			void *closure)
+{
+	NatsTarget *t;
+
+	pthread_mutex_lock(&lock);
+	t = find_live((unsigned) (uintptr_t) closure);
+	if (t)
+	{
+		note_ack(t, msg, ack, error);
+		pthread_cond_broadcast(&acked);
+	}
+	pthread_mutex_unlock(&lock);
+	natsMsg_Destroy(msg);
+}
+
+/* ---- connecting ---- */
+
+static natsStatus
+set_identity(NatsTarget *t)
+{
+	const RelayConfig *config = t->base.config;
+	natsStatus s = NATS_OK;
+	char *password = target_password(config);
+
+	if (config->credentials)
+		s = natsOptions_SetUserCredentialsFromFiles(t->options,
+													config->credentials, NULL);
+	else if (config->token)
+		s = natsOptions_SetToken(t->options, config->token);
+	else if (config->user)
+		s = natsOptions_SetUserInfo(t->options, config->user,
+									password ? password : "");
+	free(password);
+	return s;
+}
+
+static natsStatus
+set_encryption(NatsTarget *t)
+{
+	const RelayConfig *config = t->base.config;
+	natsStatus s = NATS_OK;
+
+	if (!config->tls && strncmp(config->target, "tls:", 4) != 0)
+		return NATS_OK;
+	s = natsOptions_SetSecure(t->options, true);
+	if (s == NATS_OK && config->tls_ca)
+		s = natsOptions_LoadCATrustedCertificates(t->options, config->tls_ca);
+	if (s == NATS_OK && config->tls_cert)
+		s = natsOptions_LoadCertificatesChain(t->options, config->tls_cert,
+											  config->tls_key);
+	return s;
+}
+
+/* Addresses may be many, with commas between. */
+static natsStatus
+set_servers(NatsTarget *t)
+{
+	char *list = strdup(t->base.config->target);
+	const char *servers[32];
+	int n = 0;
+	char *rest = list;
+	char *part;
+	natsStatus s;
+
+	if (list == NULL)
+		return NATS_NO_MEMORY;
+	while ((part = strsep(&rest, ", ")) != NULL)
+		if (*part && n < 32)
+			servers[n++] = part;
+	s = natsOptions_SetServers(t->options, servers, n);
+	free(list);
+	return s;
+}
+
+static natsStatus
+connect_to(NatsTarget *t)
+{
+	const RelayConfig *config = t->base.config;
+	int64_t wait = (int64_t) (config->stall_release * 1000);
+	natsStatus s;
+	jsOptions js;
+
+	s = natsOptions_Create(&t->options);
+	if (s == NATS_OK)
+		s = set_servers(t);
+	if (s == NATS_OK)
+		s = set_identity(t);
+	if (s == NATS_OK)
+		s = set_encryption(t);
+	if (s == NATS_OK)
+		s = natsOptions_SetName(t->options, config->consumer);
+	if (s == NATS_OK)
+		s = natsOptions_SetTimeout(t->options, wait);
+	/* a lost connection is made anew by the relay, which asks where it is */
+	if (s == NATS_OK)
+		s = natsOptions_SetAllowReconnect(t->options, false);
+	if (s == NATS_OK)
+		s = natsConnection_Connect(&t->conn, t->options);
+	if (s != NATS_OK)
+		return s;
+
+	s = jsOptions_Init(&js);
+	js.Wait = wait;
+	js.PublishAsync.MaxPending = config->window_events;
+	js.PublishAsync.AckHandler = receive_ack;
+	js.PublishAsync.AckHandlerClosure = (void *) (uintptr_t) t->number;
+	js.PublishAsync.StallWait = wait;
+	if (s == NATS_OK)
+		s = natsConnection_JetStream(&t->js, t->conn, &js);
+	return s;
+}
+
+/* Read the stream's state; STOP if there is no such stream. */
+static TargetResult
+read_stream(NatsTarget *t)
+{
+	const char *stream = t->base.config->stream;
+	jsErrCode code = 0;
+	natsStatus s;
+
+	jsStreamInfo_Destroy(t->info);
+	t->info = NULL;
+	s = js_GetStreamInfo(&t->info, t->js, stream, NULL, &code);
+	if (s == NATS_OK)
+		return TARGET_OK;
+	if (code == ERR_STREAM_NOT_FOUND)
+		return target_fail(t, TARGET_STOP,
+						   "JetStream has no stream \"%s\" - make it, with the "
+						   "subjects that key \"subject\" gives",
+						   stream);
+	return target_fail(t, TARGET_AWAY, "stream \"%s\": %s (%d)", stream,
+					   natsStatus_GetText(s), (int) code);
+}
+
+static Target *
+nats_open(const RelayConfig *config)
+{
+	NatsTarget *t = target_make(sizeof(NatsTarget), config);
+	natsStatus s;
+
+	if (t == NULL)
+		return NULL;
+	pthread_mutex_lock(&lock);
+	t->number = ++last_number;
+	t->next = live;
+	live = t;
+	pthread_mutex_unlock(&lock);
+
+	if (config->stream == NULL)
+	{
+		target_fail(t, TARGET_STOP, "key \"stream\" is missing");
+		return &t->base;
+	}
+	s = connect_to(t);
+	if (s != NATS_OK)
+		target_fail(t,
+					s == NATS_CONNECTION_AUTH_FAILED || s == NATS_SSL_ERROR ||
+							s == NATS_NOT_PERMITTED || s == NATS_INVALID_ARG
+						? TARGET_STOP
+						: TARGET_AWAY,
+					"%s: %s%s", config->target, natsStatus_GetText(s),
+					s == NATS_CONNECTION_AUTH_FAILED
+						? " - see user, password, token, credentials"
+						: "");
+	else
+		t->base.result = read_stream(t);
+	return &t->base;
+}
+
+static void
+nats_close(Target *target)
+{
+	NatsTarget *t = (NatsTarget *) target;
+
+	pthread_mutex_lock(&lock);
+	for (NatsTarget **p = &live; *p; p = &(*p)->next)
+	{
+		if (*p == t)
+		{
+			*p = t->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	jsStreamInfo_Destroy(t->info);
+	if (t->conn)
+		natsConnection_Close(t->conn);
+	jsCtx_Destroy(t->js);
+	natsConnection_Destroy(t->conn);
+	natsOptions_Destroy(t->options);
+	free(t);
+}
+
+/* ---- where ---- */
+
+/* The place that the stream's last message has in the batch; 0: of another. */
+static TargetResult
+read_place(NatsTarget *t, int64_t batch, int64_t *place)
+{
+	const char *stream = t->base.config->stream;
+	const char *text = NULL;
+	natsMsg *msg = NULL;
+	jsErrCode code = 0;
+	natsStatus s = js_GetMsg(&msg, t->js, stream, t->info->State.LastSeq, NULL,
+							 &code);
+
+	*place = 0;
+	/* gone by the stream's limits, or deleted: not to be told */
+	if (s == NATS_NOT_FOUND)
+		return TARGET_OK;
+	if (s != NATS_OK)
+		return target_fail(t, TARGET_AWAY, "message %" PRIu64 ": %s (%d)",
+						   t->info->State.LastSeq, natsStatus_GetText(s),
+						   (int) code);
+	if (natsMsgHeader_Get(msg, "Pgq-Batch", &text) == NATS_OK &&
+		strtoll(text, NULL, 10) == batch &&
+		natsMsgHeader_Get(msg, "Pgq-Place", &text) == NATS_OK)
+		*place = strtoll(text, NULL, 10);
+	natsMsg_Destroy(msg);
+	return TARGET_OK;
+}
+
+static TargetResult
+nats_where(Target *target, const TargetBatch *batch, int64_t *done)
+{
+	NatsTarget *t = (NatsTarget *) target;
+	const char *stream = t->base.config->stream;
+	uint64_t mark =
+		batch->bookmark ? strtoull(batch->bookmark, NULL, 10) : 0;
+	TargetResult result = read_stream(t);
+	uint64_t last;
+
+	if (result != TARGET_OK)
+		return result;
+	last = t->info->State.LastSeq;
+	*done = 0;
+	if (last > 0 && (batch->bookmark == NULL || last > mark))
+		result = read_place(t, batch->id, done);
+	if (result != TARGET_OK)
+		return result;
+	if (last < mark)
+		return target_fail(t, TARGET_STOP,
+						   "stream \"%s\" has lost events: its last sequence is "
+						   "%" PRIu64 " and was %" PRIu64
+						   " before batch %" PRId64,
+						   stream, last, mark, batch->id);
+	if (batch->bookmark && last > mark && *done == 0)
+		return target_fail(t, TARGET_STOP,
+						   "stream \"%s\" has another writer: message %" PRIu64
+						   " is not of batch %" PRId64,
+						   stream, last, batch->id);
+	pthread_mutex_lock(&lock);
+	t->last_seq = t->acked_seq = last;
+	t->progress = clock_seconds();
+	pthread_mutex_unlock(&lock);
+	return TARGET_OK;
+}
+
+/* ---- send ---- */
+
+/* A subject's tokens are what is between dots; * and > are for readers. */
+static void
+nats_escape(PQExpBuffer out, const char *text)
+{
+	for (; *text; text++)
+	{
+		unsigned char c = (unsigned char) *text;
+
+		if (c <= ' ' || strchr(".*>%", c) || c == 0x7f)
+			appendPQExpBuffer(out, "%%%02X", c);
+		else
+			appendPQExpBufferChar(out, (char) c);
+	}
+}
+
+/* Does a subject fit one of the stream's, which may have * and >? */
+static bool
+fits(const char *pattern, const char *subject)
+{
+	for (;;)
+	{
+		size_t plen = strcspn(pattern, ".");
+		size_t slen = strcspn(subject, ".");
+
+		if (plen == 1 && *pattern == '>')
+			return slen > 0;
+		if (!(plen == 1 && *pattern == '*' && slen > 0) &&
+			(plen != slen || strncmp(pattern, subject, plen) != 0))
+			return false;
+		pattern += plen;
+		subject += slen;
+		if (*pattern == '\0' || *subject == '\0')
+			return *pattern == *subject;
+		pattern++;
+		subject++;
+	}
+}
+
+/* What the stream will never take. */
+static TargetResult
+check_message(NatsTarget *t, const RelayMessage *message)
+{
+	const jsStreamConfig *config = t->info->Config;
+	int64_t most = natsConnection_GetMaxPayload(t->conn) - HEADER_ROOM;
+	bool belongs = false;
+
+	if (config->MaxMsgSize > 0 && config->MaxMsgSize - HEADER_ROOM < most)
+		most = config->MaxMsgSize - HEADER_ROOM;
+	if ((int64_t) message->body_len > most)
+		return target_fail(t, TARGET_REFUSED,
+						   "it has %zu bytes, and the server takes %" PRId64,
+						   message->body_len, most);
+	for (int i = 0; i < config->SubjectsLen && !belongs; i++)
+		belongs = fits(config->Subjects[i], message->address);
+	if (!belongs)
+		return target_fail(t, TARGET_REFUSED,
+						   "subject \"%s\" is none of stream \"%s\"",
+						   message->address, config->Name);
+	return TARGET_OK;
+}
+
+/*
+ * Wait until no more than "most" bytes are under way, 0: until all is
+ * acknowledged.  With the lock held.
+ */
+static TargetResult
+wait_for_acks(NatsTarget *t, size_t most)
+{
+	double patience = t->base.config->stall_release;
+
+	while (!t->failure[0] && (most ? t->bytes > most
+								   : t->acked_seq != t->last_seq))
+	{
+		struct timespec until;
+
+		if (clock_seconds() - t->progress > patience)
+			return target_fail(t, TARGET_AWAY,
+							   "no acknowledgement for %.0f s", patience);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec++;
+		pthread_cond_timedwait(&acked, &lock, &until);
+	}
+	return t->failure[0] ? target_fail(t, TARGET_AWAY, "%s", t->failure)
+						 : TARGET_OK;
+}
+
+static natsStatus
+fill_message(NatsTarget *t, natsMsg *msg, const RelayMessage *message)
+{
+	char text[32];
+	natsStatus s;
+
+	snprintf(text, sizeof(text), "%" PRIu64, t->last_seq);
+	s = natsMsgHeader_Set(msg, "Nats-Expected-Last-Sequence", text);
+	if (s == NATS_OK)
+		s = natsMsgHeader_Set(msg, "Nats-Expected-Stream",
+							  t->base.config->stream);
+	if (s == NATS_OK)
+		s = natsMsgHeader_Set(msg, "Nats-Msg-Id", message->id);
+	if (s == NATS_OK)
+		s = natsMsgHeader_Set(msg, "Content-Type", message->content_type);
+	for (int i = 0; s == NATS_OK && i < message->nheaders; i++)
+		s = natsMsgHeader_Set(msg, message->headers[i].name,
+							  message->headers[i].value);
+	return s;
+}
+
+static TargetResult
+nats_send(Target *target, const RelayMessage *message)
+{
+	NatsTarget *t = (NatsTarget *) target;
+	TargetResult result = check_message(t, message);
+	jsPubOptions options;
+	natsMsg *msg = NULL;
+	natsStatus s;
+
+	if (result != TARGET_OK)
+		return result;
+	pthread_mutex_lock(&lock);
+	if (t->bytes == 0)
+		t->progress = clock_seconds();
+	result = wait_for_acks(t, t->base.config->window_bytes);
+	if (result == TARGET_OK)
+		t->bytes += message->body_len;
+	pthread_mutex_unlock(&lock);
+	if (result != TARGET_OK)
+		return result;
+
+	jsPubOptions_Init(&options);
+	options.MaxWait = (int64_t) (t->base.config->stall_release * 1000);
+	s = natsMsg_Create(&msg, message->address, NULL, message->body,
+					   (int) message->body_len);
+	if (s == NATS_OK)
+		s = fill_message(t, msg, message);
+	if (s == NATS_OK)
+		s = js_PublishMsgAsync(t->js, &msg, &options);
+	natsMsg_Destroy(msg);
+	if (s != NATS_OK)
+		return target_fail(t, TARGET_AWAY, "could not publish: %s",
+						   natsStatus_GetText(s));
+	pthread_mutex_lock(&lock);
+	t->last_seq++;
+	pthread_mutex_unlock(&lock);
+	return TARGET_OK;
+}
+
+static TargetResult
+nats_flush(Target *target, char **bookmark)
+{
+	NatsTarget *t = (NatsTarget *) target;
+	TargetResult result;
+
+	pthread_mutex_lock(&lock);
+	result = wait_for_acks(t, 0);
+	pthread_mutex_unlock(&lock);
+	if (result == TARGET_OK &&
+		asprintf(bookmark, "%" PRIu64, t->last_seq) < 0)
+		abort();
+	return result;
+}
+
+static const char *
+nats_library(void)
+{
+	return "libnats " NATS_VERSION_STRING;
+}
+
+const TargetClass target_nats = {
+	.scheme = "nats",
+	.promise = "JetStream, exactly once",
+	.keys = "stream subject user password password_file token credentials tls "
+			"tls_ca tls_cert tls_key",
+	.address_offset = offsetof(RelayConfig, subject),
+	.escape = nats_escape,
+	.library = nats_library,
+	.open = nats_open,
+	.where = nats_where,
+	.send = nats_send,
+	.flush = nats_flush,
+	.close = nats_close};
