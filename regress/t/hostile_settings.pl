@@ -198,6 +198,25 @@ sub round
 
 round('as it is', $me, $me);
 
+# What the user's own connect string has is kept, from wherever it comes; ours wins.
+sql($node, 'postgres', 'create role nobody_else');
+PostgreSQL::Test::Utils::append_to_file("$tmp/services",
+	"[theirs]\noptions=-c role=nobody_else\n");
+foreach ([ PGOPTIONS => '-c role=nobody_else' ],
+	[ PGSERVICEFILE => "$tmp/services", ' service=theirs' ],
+	[ PGAPPNAME => 'x', " options='-c role=nobody_else'" ])
+{
+	my ($variable, $value, $more) = @$_;
+	local $ENV{$variable} = $value;
+	my ($rc, $out, $err) = pgqadm($me . ($more // ''), 'create', 'theirs');
+
+	like($err, qr/permission denied/, "$variable: options of the user's are kept");
+}
+{
+	local $ENV{PGOPTIONS} = '-c default_transaction_read_only=on -c search_path=evil';
+	works('PGOPTIONS', $me, 'create', 'mine');
+}
+
 set_all($_) foreach ('role clerk', 'role worker');
 round('roles', 'clerk', 'worker');
 

@@ -205,6 +205,20 @@ fails('option --wait needs the argument "copy"',
 fails('command "status" has no option --slot', @db, '--slot', 's', 'status');
 fails('with --without-copy there are no tables to name, or to wait for',
 	@db, 'resync', '--without-copy', 'item');
+
+# a name without a schema is that of the only table, whatever the search_path
+sql($node, 'shop', 'create schema other; create table other.item (id int primary key);
+	create table other.only_here (id int primary key)');
+{
+	local $ENV{PGOPTIONS} = '-c search_path=other';
+	like(fails('there is more than one table item: other.item, public.item',
+		@db, 'uncapture', 'orders', 'item'), qr/^hint: Write it with its schema/m,
+		'... and how to name it');
+}
+sql($node, 'shop', 'drop table other.item');
+works(qr/^Capturing table only_here/, @db, 'capture', 'orders', 'only_here');
+works(qr/no longer captured/, @db, 'uncapture', 'orders', 'other.only_here');
+sql($node, 'shop', 'drop schema other cascade');
 fails('relation "none" does not exist', @db, 'capture', 'orders', 'none');
 like(fails_any(@db, 'capture', 'none', 'item'), qr/queue/, 'unknown queue');
 like(fails_any(@db, 'capture', 'orders', 'item', 'dance=1'),
