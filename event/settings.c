@@ -28,6 +28,7 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "event/settings.h"
@@ -57,13 +58,19 @@ typedef struct LocalSetting
 {
 	const char *name;
 	const char *fallback; /* if there is none, or none that is valid */
+	char database[128];   /* as the database has it, else all have */
 	char server[128];     /* as the configuration files have it */
 } LocalSetting;
 
 static LocalSetting locals[] = {
-	{"TimeZone", "GMT", ""},
-	{"lc_monetary", "C", ""},
+	{"TimeZone", "GMT", "", ""},
+	{"lc_monetary", "C", "", ""},
 };
+
+/* of what historic snapshot the databases' are; all invalid: of none */
+static TransactionId database_xmin;
+static TransactionId database_xmax;
+static uint32 database_xcnt;
 
 /* when the server's were read last, by the time of the files' last reload */
 static bool server_is_known = false;
@@ -138,7 +145,7 @@ find_setting(ArrayType *settings, const char *name)
 
 /* Find what is set for all roles in a database, InvalidOid: in all of them. */
 static void
-read_database(Relation rel, Oid database, const char **values)
+scan_settings(Relation rel, Oid database)
 {
 	ScanKeyData key[2];
 	SysScanDesc scan;
@@ -157,31 +164,60 @@ read_database(Relation rel, Oid database, const char **values)
 									  RelationGetDescr(rel), &isnull);
 
 		for (int i = 0; i < lengthof(locals) && !isnull; i++)
-			if (values[i] == NULL)
-				values[i] = find_setting(DatumGetArrayTypePCopy(settings),
-										 locals[i].name);
+		{
+			const char *value =
+				find_setting(DatumGetArrayTypePCopy(settings), locals[i].name);
+
+			if (value && locals[i].database[0] == '\0')
+				strlcpy(locals[i].database, value, sizeof(locals[i].database));
+		}
 	}
 	systable_endscan(scan);
 }
 
 /*
+ * Read what databases have settings of.  While decoding that stays as it is until
+ * a transaction that changed catalogues is passed: then the snapshot is another.
+ */
+static void
+read_database(void)
+{
+	Snapshot snapshot = HistoricSnapshotActive() ? GetCatalogSnapshot(InvalidOid)
+												 : NULL;
+	Relation rel;
+
+	if (snapshot && TransactionIdIsValid(database_xmax) &&
+		snapshot->xmin == database_xmin && snapshot->xmax == database_xmax &&
+		snapshot->xcnt == database_xcnt)
+		return;
+	database_xmax = InvalidTransactionId;
+	for (int i = 0; i < lengthof(locals); i++)
+		locals[i].database[0] = '\0';
+	rel = table_open(DbRoleSettingRelationId, AccessShareLock);
+	scan_settings(rel, MyDatabaseId);
+	scan_settings(rel, InvalidOid);
+	table_close(rel, AccessShareLock);
+	if (snapshot)
+	{
+		database_xmin = snapshot->xmin;
+		database_xmax = snapshot->xmax;
+		database_xcnt = snapshot->xcnt;
+	}
+}
+
+/*
  * Pin what databases have settings of; to be called in each transaction that is
- * decoded, since they may change from one to the next.  Allocates a little in
+ * decoded, since they may change from one to the next.  May allocate a little in
  * the current memory context.
  */
 void
 settings_pin_database(void)
 {
-	const char *values[lengthof(locals)] = {NULL};
-	Relation rel = table_open(DbRoleSettingRelationId, AccessShareLock);
-
-	read_database(rel, MyDatabaseId, values);
-	read_database(rel, InvalidOid, values);
-	table_close(rel, AccessShareLock);
-
+	read_database();
 	read_server();
 	for (int i = 0; i < lengthof(locals); i++)
-		if ((values[i] == NULL || !pin(locals[i].name, values[i])) &&
+		if ((locals[i].database[0] == '\0' ||
+			 !pin(locals[i].name, locals[i].database)) &&
 			!pin(locals[i].name, locals[i].server))
 			(void) pin(locals[i].name, locals[i].fallback);
 }
@@ -197,6 +233,7 @@ settings_pin(void)
 {
 	int level = IsTransactionState() ? NewGUCNestLevel() : 0;
 
+	database_xmax = InvalidTransactionId;
 	for (int i = 0; i < lengthof(constants); i++)
 		if (!pin(constants[i].name, constants[i].value))
 			elog(ERROR, "could not set \"%s\" to \"%s\"", constants[i].name,

@@ -31,10 +31,10 @@ sub find_pooler
 {
 	($program) = grep { -x } map { "$_/pgbouncer" } '/usr/sbin', split(/:/, $ENV{PATH});
 	return if $program;
-	my $dir = fetch_packages(qw(pgbouncer libc-ares2));
+	my @needed = `apt-cache depends pgbouncer 2>/dev/null` =~ /^ *Depends: (lib\S+)$/mg;
+	my $dir = fetch_packages('pgbouncer', grep { !/^libc6/ } @needed);
 	$program = "$dir/usr/sbin/pgbouncer";
-	($libs) = glob("$dir/usr/lib/*/libcares.so.2");
-	$libs =~ s/\/[^\/]*$// if $libs;
+	$libs = join(':', glob("$dir/usr/lib/*-linux-*"), glob("$dir/lib/*-linux-*"));
 	return;
 }
 
@@ -72,7 +72,7 @@ sub start_pooler
 	}
 	push @running, $pid;
 	wait_for('the pooler', sub {
-		die slurp("$dir/stdout") . slurp("$dir/log")
+		die map { slurp($_) } grep { -f } ("$dir/stdout", "$dir/log")
 		  if waitpid($pid, POSIX::WNOHANG()) != 0;
 		return -S "$dir/.s.PGSQL.$port" });
 	return "host=$dir port=$port";
