@@ -195,6 +195,18 @@ put_magic(const EventPlan *plan, const EventRow *row, Event *event)
 	}
 }
 
+/* A new value of an identity that no UPDATE of a copy could set. */
+static bool
+fixed_changed(const EventPlan *plan, const EventRow *oldrow,
+			  const EventRow *newrow)
+{
+	for (int i = 0; i < plan->ncolumns; i++)
+		if (plan->columns[i].fixed && !plan->columns[i].ignored &&
+			!event_value_same(&plan->columns[i], oldrow, newrow))
+			return true;
+	return false;
+}
+
 static int
 build_update(const EventPlan *plan, EventScratch *scratch,
 			 const EventRow *oldrow, const EventRow *newrow, Event *events)
@@ -202,6 +214,9 @@ build_update(const EventPlan *plan, EventScratch *scratch,
 	bool new_key = oldrow && plan->has_key && !plan->is_trigger &&
 				   key_changed(plan, oldrow, newrow);
 	bool is_sql = plan->format == EVENT_FORMAT_SQL;
+	bool as_two = is_sql ? oldrow && !plan->is_trigger &&
+							   fixed_changed(plan, oldrow, newrow)
+						 : new_key;
 
 	if (only_ignored_changed(plan, oldrow, newrow))
 		return 0;
@@ -209,9 +224,10 @@ build_update(const EventPlan *plan, EventScratch *scratch,
 	/*
 	 * A consumer of json or urlenc finds the row by the key in the data: it
 	 * must hear that the old key is gone.  If that lost a value that only the
-	 * old row has, one update with the old key in ev_extra2 has to do.
+	 * old row has, one update with the old key in ev_extra2 has to do.  One of
+	 * sql could not change the row.
 	 */
-	if (new_key && !is_sql && newrow->complete)
+	if (as_two && newrow->complete)
 	{
 		build_delete(plan, oldrow, &scratch->data[0], &events[0]);
 		build_insert(plan, newrow, &scratch->data[1], &events[1]);
@@ -219,10 +235,10 @@ build_update(const EventPlan *plan, EventScratch *scratch,
 	}
 
 	init_event(plan, plan->type_update, &events[0]);
-	if (is_sql)
-		event_sql_update(plan, oldrow, newrow, &scratch->data[0]);
-	else
+	if (!is_sql)
 		put_row(plan, newrow, false, &scratch->data[0]);
+	else if (!event_sql_update(plan, oldrow, newrow, &scratch->data[0]))
+		return 0;
 	set_field(&events[0], EVENT_DATA, &scratch->data[0]);
 
 	if (oldrow && oldrow->complete &&

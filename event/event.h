@@ -58,7 +58,8 @@ typedef struct EventColumn
 	 */
 	int magic;
 	bool generated;
-	bool comparable;   /* the type has an equality */
+	bool fixed;        /* an identity that no UPDATE may set */
+	bool comparable;   /* a literal can be compared with it */
 	const char *label; /* the name as the format writes it */
 	int label_len;
 } EventColumn;
@@ -97,8 +98,9 @@ typedef struct EventPlan
 	EventField type_delete;
 	EventField type_truncate;
 	EventField table; /* schema.table, for ev_extra1 */
-	/* for the sql format: "(c1,c2) values (" */
+	/* for the sql format: "(c1,c2) values (" and what ends it */
 	const char *insert_head;
+	const char *insert_tail;
 
 	/* a capture's expressions; a trigger has its own, which may query */
 	EventExpr *when;
@@ -154,7 +156,7 @@ extern void event_urlenc_row(const EventPlan *plan, const EventRow *row,
 							 bool keys_only, StringInfo buf);
 extern void event_sql_insert(const EventPlan *plan, const EventRow *row,
 							 StringInfo buf);
-extern void event_sql_update(const EventPlan *plan, const EventRow *oldrow,
+extern bool event_sql_update(const EventPlan *plan, const EventRow *oldrow,
 							 const EventRow *newrow, StringInfo buf);
 extern void event_sql_delete(const EventPlan *plan, const EventRow *row,
 							 StringInfo buf);

@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -90,6 +92,24 @@ magic_field(const char *name, bool is_trigger)
 	return -1;
 }
 
+/*
+ * Whether a literal can be compared with a column of the type: it is read as
+ * what the operator takes, which for a row has no text, and for regclass and the
+ * like is a bare oid.
+ */
+static bool
+is_comparable(Oid type)
+{
+	Oid opr = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	Oid left;
+	Oid right;
+
+	if (!OidIsValid(opr))
+		return false;
+	op_input_types(opr, &left, &right);
+	return left != RECORDOID && (left != OIDOID || getBaseType(type) == OIDOID);
+}
+
 static void
 set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 {
@@ -109,8 +129,8 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 				   (args->columns != NIL &&
 					!list_has_name(args->columns, col->name));
 	col->generated = att->attgenerated != '\0';
-	col->comparable = OidIsValid(
-		lookup_type_cache(att->atttypid, TYPECACHE_EQ_OPR)->eq_opr);
+	col->fixed = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
+	col->comparable = is_comparable(att->atttypid);
 	set_label(col, args->format);
 }
 
@@ -203,21 +223,29 @@ set_insert_head(EventPlan *plan)
 {
 	StringInfoData buf;
 	bool first = true;
+	bool has_fixed = false;
 
 	initStringInfo(&buf);
-	appendStringInfoChar(&buf, '(');
 	for (int i = 0; i < plan->ncolumns; i++)
 	{
 		EventColumn *col = &plan->columns[i];
 
 		if (col->ignored || col->generated)
 			continue;
-		if (!first)
-			appendStringInfoChar(&buf, ',');
+		appendStringInfoChar(&buf, first ? '(' : ',');
 		first = false;
+		has_fixed |= col->fixed;
 		appendStringInfoString(&buf, col->label);
 	}
-	appendStringInfoString(&buf, ") values (");
+	/* what a trigger writes stays PgQ's, which nobody can execute */
+	if (first)
+		appendStringInfoString(&buf, plan->is_trigger ? "() values ("
+													  : "default values");
+	else
+		appendStringInfoString(&buf, has_fixed
+										 ? ") overriding system value values ("
+										 : ") values (");
+	plan->insert_tail = first && !plan->is_trigger ? "" : ")";
 	plan->insert_head = field_of(&buf).str;
 }
 

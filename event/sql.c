@@ -3,7 +3,8 @@
  * sql.c
  *		The sql format: fragments of statements that a consumer completes.
  *
- * Generated columns are left out, since replaying a value for them fails
+ * They must work on a copy of the table: generated columns are left out, and
+ * identities that are GENERATED ALWAYS are overridden, and never set
  * (doc/compatibility.md, 10).
  *
  * Copyright (c) 2026, the PgQ 4 authors
@@ -113,7 +114,34 @@ event_sql_insert(const EventPlan *plan, const EventRow *row, StringInfo buf)
 		else
 			sql_literal(col, row->values[col->index], buf);
 	}
-	appendStringInfoCharMacro(buf, ')');
+	appendStringInfoString(buf, plan->insert_tail);
+}
+
+/* Whether an update may set a column at all. */
+static inline bool
+sql_settable(const EventColumn *col)
+{
+	return !col->generated && !col->fixed;
+}
+
+/* A column that a statement may set to what it is, NULL if there is none. */
+static const EventColumn *
+sql_fallback(const EventPlan *plan, const EventRow *keyrow)
+{
+	const EventColumn *other = NULL;
+
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		const EventColumn *col = &plan->columns[i];
+
+		if (!sql_settable(col) || keyrow->absent[col->index])
+			continue;
+		if (sql_names_row(plan, col))
+			return col;
+		if (!other && !col->ignored)
+			other = col;
+	}
+	return other;
 }
 
 /*
@@ -122,36 +150,41 @@ event_sql_insert(const EventPlan *plan, const EventRow *row, StringInfo buf)
  * With a complete old row only changed columns are set, else all that are
  * known.  Where nothing is left to set, the first key column is set to what
  * it is, so that the consumer has a valid statement.  oldrow may be NULL: the
- * key did not change.
+ * key did not change.  Returns false, and appends nothing, if no statement can
+ * be: there is nothing but an identity, which stays.
  */
-void
+bool
 event_sql_update(const EventPlan *plan, const EventRow *oldrow,
 				 const EventRow *newrow, StringInfo buf)
 {
 	const EventRow *keyrow = oldrow ? oldrow : newrow;
-	const EventColumn *fallback = NULL;
 	bool first = true;
 
 	for (int i = 0; i < plan->ncolumns; i++)
 	{
 		const EventColumn *col = &plan->columns[i];
 
-		if (!fallback && sql_names_row(plan, col) && !col->generated &&
-			!keyrow->absent[col->index])
-			fallback = col;
 		if (col->ignored || col->generated || newrow->absent[col->index])
 			continue;
-		if (oldrow && oldrow->complete && event_value_same(col, oldrow, newrow))
+		if (((oldrow && oldrow->complete) || col->fixed) &&
+			(!oldrow || event_value_same(col, oldrow, newrow)))
 			continue;
 		if (!first)
 			appendStringInfoCharMacro(buf, ',');
 		first = false;
 		sql_pair(col, newrow, "=NULL", buf);
 	}
-	if (first && fallback)
+	if (first)
+	{
+		const EventColumn *fallback = sql_fallback(plan, keyrow);
+
+		if (!fallback)
+			return false;
 		sql_pair(fallback, keyrow, "=NULL", buf);
+	}
 	appendBinaryStringInfo(buf, " where ", 7);
 	sql_condition(plan, keyrow, buf);
+	return true;
 }
 
 /* Append "k1='1' and k2='2'". */
