@@ -101,6 +101,27 @@ sub produce
 	return;
 }
 
+# What begins with nothing, before there is a pgqd that takes its slot.
+sql($node, 'postgres', 'create database fresh; alter role app in database fresh set
+	statement_timeout = 0');
+foreach my $mode (qw(session transaction))
+{
+	my $pool = start_pooler($node, pool_mode => $mode);
+	my @words = ([qw(install)], [qw(create q)], [qw(slot create)], [qw(resync --without-copy)],
+		[qw(slot drop)], [qw(drop q)]);
+
+	foreach (@words)
+	{
+		my ($out, $err) = ('', '');
+		sql($node, 'fresh', q{select pg_drop_replication_slot('pgq_fresh')})
+		  if $_->[0] eq 'resync';
+		IPC::Run::run([ 'pgqadm', '-d', "$pool dbname=fresh user=app", @$_ ],
+			\undef, \$out, \$err, IPC::Run::timeout(60));
+		is($?, 0, "$mode: @$_") or diag($out . $err);
+	}
+	sql($node, 'fresh', 'drop extension pgq cascade');
+}
+
 my $pgqd = start_pgqd($node);
 my $id = 0;
 foreach my $mode (qw(session transaction))
