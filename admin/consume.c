@@ -26,6 +26,7 @@
 
 #include "admin/admin.h"
 #include "admin/command.h"
+#include "admin/wait.h"
 #include "common/clock.h"
 #include "consumer/libpgq.h"
 
@@ -233,6 +234,43 @@ note_connection(Run *run)
 	run->pooled = pgq_is_pooled(run->c);
 }
 
+/*
+ * The consumer's calls that ask the server, with a word about whom they wait for:
+ * another session of the same consumer may hold it.
+ */
+static PgqResult
+ask_next_batch(Run *run)
+{
+	PgqResult rc;
+
+	wait_begin(run->admin, pgq_backend_pid(run->c));
+	rc = pgq_next_batch(run->c);
+	wait_end();
+	return rc;
+}
+
+static PgqResult
+ask_next_event(Run *run, PgqEvent *ev)
+{
+	PgqResult rc;
+
+	wait_begin(run->admin, pgq_backend_pid(run->c));
+	rc = pgq_next_event(run->c, ev);
+	wait_end();
+	return rc;
+}
+
+static PgqResult
+ask_finish(Run *run)
+{
+	PgqResult rc;
+
+	wait_begin(run->admin, pgq_backend_pid(run->c));
+	rc = pgq_finish(run->c);
+	wait_end();
+	return rc;
+}
+
 /* ---- one batch ---- */
 
 /*
@@ -366,7 +404,7 @@ finish_batch(Run *run)
 {
 	PgqResult rc;
 
-	while ((rc = pgq_finish(run->c)) != PGQ_OK && pgq_batch_id(run->c) != 0 &&
+	while ((rc = ask_finish(run)) != PGQ_OK && pgq_batch_id(run->c) != 0 &&
 		   !stopping)
 		handle_trouble(run);
 	if (rc == PGQ_OK)
@@ -384,7 +422,7 @@ static BatchEnd
 do_batch(Run *run, long *n)
 {
 	PgqEvent ev;
-	PgqResult rc = pgq_next_event(run->c, &ev);
+	PgqResult rc = ask_next_event(run, &ev);
 	BatchEnd end = BATCH_TAKEN;
 
 	*n = 0;
@@ -469,7 +507,7 @@ consume_loop(Run *run)
 
 	while (!stopping)
 	{
-		PgqResult rc = pgq_next_batch(run->c);
+		PgqResult rc = ask_next_batch(run);
 		BatchEnd end;
 		int left;
 		long n;

@@ -16,12 +16,14 @@
 
 #include "admin/admin.h"
 #include "admin/progress.h"
+#include "admin/wait.h"
 
 /* Microseconds between two looks at the copies. */
 #define LOOK_PERIOD 200000
 
 /* So often resync tries to get at a slot that pgqd looks at, each 0.25 s. */
 #define RESYNC_TRIES 20
+#define RESYNC_TELLS 4
 
 /*
  * Copies that ended since $3, or have not, of one table or of all; with the rows
@@ -102,6 +104,7 @@ admin_wait_copies(Admin *a, const char *queue, const char *table,
 				  const char *since)
 {
 	const char *params[3] = {queue, table, since};
+	double waits = 0;
 	char *said = NULL;
 	Progress p;
 	PGresult *res;
@@ -120,7 +123,10 @@ admin_wait_copies(Admin *a, const char *queue, const char *table,
 			progress_show(&p, strtod(PQgetvalue(res, row, LOOK_ALL_ROWS), NULL),
 						  strtod(PQgetvalue(res, row, LOOK_ALL_TOTAL), NULL));
 		else
+		{
 			warn_problem(res, row, &said);
+			wait_for_pgqd(a, &waits);
+		}
 		PQclear(res);
 		usleep(LOOK_PERIOD);
 	}
@@ -241,6 +247,9 @@ admin_resync(Admin *a, int argc, char **argv)
 		state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 		if (state == NULL || strcmp(state, "55006") != 0)
 			break;
+		if (i == RESYNC_TELLS)
+			admin_say(a, "pgqadm: %s; trying again",
+					  PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
 		PQclear(res);
 		res = NULL;
 		usleep(250000);

@@ -198,6 +198,23 @@ const DoctorCheck doctor_checks[] = {
 	 "See pgqd's log for the reason. Its ini file must not say ingest = 0.",
 	 NULL},
 
+	{"progress", NEED_CAPTURE, DOCTOR_PROBLEM,
+	 /* of the other kinds we tell ourselves, with statements */
+	 "select problem, hint from pgq.get_problems()"
+	 " where kind in ('lock', 'commit', 'slot', 'stream', 'ticker')",
+	 "{1}", "{2}", NULL},
+	{"progress", NEED_SLOT, DOCTOR_PROBLEM,
+	 /* a column that not all servers have */
+	 "select r.slot_name::text,"
+	 " current_setting('synchronized_standby_slots', true) from " OUR_SLOT
+	 " where not pg_is_in_recovery() and not (to_jsonb(r) ->> 'failover')::bool"
+	 " and current_setting('synchronized_standby_slots', true) <> ''",
+	 "slot \"{1}\" is no failover slot, though synchronized_standby_slots is"
+	 " \"{2}\": a promoted standby will not have it",
+	 "pgq.start_capture() makes slots that are; pgqadm resync --slot NAME moves"
+	 " to one.",
+	 NULL},
+
 	{"WAL held", NEED_SLOT, DOCTOR_PROBLEM,
 	 "select r.slot_name::text, pg_size_pretty(s.lag_bytes) from " OUR_SLOT
 	 " where r.wal_status = 'unreserved'",
@@ -293,14 +310,17 @@ const DoctorCheck doctor_checks[] = {
 	 NULL},
 
 	{"consumers", NEED_PGQ, DOCTOR_PROBLEM,
+	 /* c.lag is the age of its last tick: who has done all is not behind */
 	 "select c.queue_name, c.consumer_name,"
-	 " date_trunc('second', c.lag)::text, coalesce(c.pending_events::text,"
+	 " date_trunc('second', now() - t.tick_time)::text, coalesce(c.pending_events::text,"
 	 " 'unknown'), quote_literal(c.queue_name), quote_literal(c.consumer_name)"
 	 " from pgq.get_consumer_info() c"
 	 " join pgq.queue q on q.queue_name = c.queue_name"
-	 " where c.lag > 3 * q.queue_rotation_period + interval '1 minute'"
-	 /* the main row of cooperating consumers follows the others */
-	 " and c.last_tick is not null",
+	 /* the main row of cooperating consumers, without a tick, follows them */
+	 " cross join lateral (select n.tick_time from pgq.tick n"
+	 " where n.tick_queue = q.queue_id and n.tick_id > c.last_tick"
+	 " order by n.tick_queue, n.tick_id limit 1) t where now() - t.tick_time"
+	 " > 3 * q.queue_rotation_period + interval '1 minute'",
 	 "consumer \"{2}\" of queue \"{1}\" is {3} behind, with {4} events to come:"
 	 " the queue can't forget any of them",
 	 "Start the consumer. If nobody needs it: SELECT"

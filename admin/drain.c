@@ -18,9 +18,13 @@
 #include "common/clock.h"
 #include "admin/admin.h"
 #include "admin/progress.h"
+#include "admin/wait.h"
 
 /* Microseconds between two looks at the consumers. */
 #define LOOK_PERIOD 200000
+
+/* How many consumers that are waited for are named. */
+#define MAX_TOLD 5
 
 /* When --timeout is over, by a clock that is never set; 0: never. */
 static double
@@ -48,6 +52,7 @@ wait_for_ingest(Admin *a, double deadline, char *drained_to, size_t size)
 	char target[32];
 	char from[32];
 	const char *params[2] = {target, from};
+	double since = 0;
 	bool done;
 
 	res = admin_query(a, NULL,
@@ -78,6 +83,8 @@ wait_for_ingest(Admin *a, double deadline, char *drained_to, size_t size)
 			progress_show(&p, strtod(PQgetvalue(res, 0, 1), NULL),
 						  strtod(PQgetvalue(res, 0, 2), NULL));
 		PQclear(res);
+		if (!done)
+			wait_for_pgqd(a, &since);
 		if (!done && is_late(deadline))
 			admin_fail("Command \"doctor\" tells whether pgqd runs, command "
 					   "\"slot status\" how far it is.",
@@ -163,6 +170,28 @@ sum_column(const PGresult *res, int column)
 	return sum;
 }
 
+/* Says once whom of these consumers we wait for, if it takes a while. */
+static void
+tell_of_consumers(const Admin *a, const PGresult *behind, double *since)
+{
+	double now = clock_seconds();
+
+	if (*since == 0)
+		*since = now;
+	if (*since < 0 || now - *since < WAIT_PATIENCE)
+		return;
+	*since = -1;
+	for (int row = 0; row < PQntuples(behind) && row < MAX_TOLD; row++)
+		admin_say(a,
+				  "pgqadm: waiting for consumer \"%s\" of queue \"%s\", about "
+				  "%s events behind",
+				  PQgetvalue(behind, row, 1), PQgetvalue(behind, row, 0),
+				  PQgetvalue(behind, row, 2));
+	if (PQntuples(behind) > MAX_TOLD)
+		admin_say(a, "pgqadm: and for %d more",
+				  PQntuples(behind) - MAX_TOLD);
+}
+
 /* Until every consumer has finished what is in its queue now. */
 static void
 wait_for_consumers(Admin *a, double deadline)
@@ -170,6 +199,7 @@ wait_for_consumers(Admin *a, double deadline)
 	PGresult *ticks = tick_queues(a);
 	const char *params[3];
 	double total = -1;
+	double since = 0;
 	Progress p;
 	bool done;
 
@@ -190,6 +220,8 @@ wait_for_consumers(Admin *a, double deadline)
 					   "%s events to come (consumers behind: %d)",
 					   a->timeout, PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 0),
 					   PQgetvalue(res, 0, 2), PQntuples(res));
+		if (!done)
+			tell_of_consumers(a, res, &since);
 		PQclear(res);
 		if (!done)
 		{

@@ -155,12 +155,21 @@ admin_print_slots(Admin *a)
 	PQclear(res);
 }
 
-/* Queues over their max_size, and consumers that lost their position by it. */
+/*
+ * What keeps events from moving; queues over their max_size, and consumers that
+ * lost their position by it.
+ */
 static void
 print_warnings(Admin *a)
 {
 	PGresult *res;
 
+	res = admin_query(a, NULL, "select problem, hint from pgq.get_problems()", 0,
+					  NULL);
+	for (int row = 0; row < PQntuples(res); row++)
+		printf("problem: %s\n  %s\n", PQgetvalue(res, row, 0),
+			   PQgetvalue(res, row, 1));
+	PQclear(res);
 	res = admin_query(a, NULL, "select pgq.get_limit_warnings()", 0, NULL);
 	for (int row = 0; row < PQntuples(res); row++)
 		printf("warning: %s\n", PQgetvalue(res, row, 0));
@@ -221,6 +230,11 @@ print_warnings(Admin *a)
 		"now() - lost_time") ", 'tick', lost_tick)), '[]') "                   \
 							 "from pgq.get_lost_consumers())"
 
+#define PROBLEMS_JSON                                                          \
+	"'problems', (select coalesce(json_agg(json_build_object("                 \
+	"'kind', kind, 'object', object, 'problem', problem, 'hint', hint, "       \
+	"'age_s', " EPOCH("age") ")), '[]') from pgq.get_problems())"
+
 static void
 print_json(Admin *a, const char *sql)
 {
@@ -256,7 +270,8 @@ admin_status(Admin *a, int argc, char **argv)
 		print_json(a, can_capture ? "select json_build_object(" VERSIONS_JSON
 									", " QUEUES_JSON ", " CONSUMERS_JSON
 									", " CAPTURES_JSON ", " COPIES_JSON
-									", " SLOTS_JSON ", " SIZES_JSON ")"
+									", " SLOTS_JSON ", " SIZES_JSON
+									", " PROBLEMS_JSON ")"
 								  : "select json_build_object(" VERSIONS_JSON
 									", " QUEUES_JSON ", " CONSUMERS_JSON ")");
 		return;

@@ -14,6 +14,7 @@
 
 #include "admin/admin.h"
 #include "admin/progress.h"
+#include "admin/wait.h"
 #include "common/advice.h"
 #include "common/session.h"
 #include "common/trust.h"
@@ -246,15 +247,12 @@ admin_connect(Admin *a)
 }
 
 /*
- * Runs one statement with text parameters; types may be NULL.  Returns its
- * result, or the error, which the caller clears.
- *
  * A pooler's session is ours for a transaction only, which gets the settings
  * that a session of our own started with.
  */
-PGresult *
-admin_exec(Admin *a, const char *sql, int nparams, const Oid *types,
-		   const char *const *params)
+static PGresult *
+run_statement(Admin *a, const char *sql, int nparams, const Oid *types,
+			  const char *const *params)
 {
 	bool alone = a->pooled && PQtransactionStatus(a->conn) == PQTRANS_IDLE;
 	PGresult *res;
@@ -278,6 +276,22 @@ admin_exec(Admin *a, const char *sql, int nparams, const Oid *types,
 	}
 	PQclear(res);
 	return end;
+}
+
+/*
+ * Runs one statement with text parameters; types may be NULL.  Returns its
+ * result, or the error, which the caller clears.  Says for whom it waits.
+ */
+PGresult *
+admin_exec(Admin *a, const char *sql, int nparams, const Oid *types,
+		   const char *const *params)
+{
+	PGresult *res;
+
+	wait_begin_statement(a, a->conn);
+	res = run_statement(a, sql, nparams, types, params);
+	wait_end_statement(a->conn);
+	return res;
 }
 
 /* Ends the program with the server's message; hint: if the server sent none. */

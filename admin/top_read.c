@@ -54,6 +54,12 @@ static const char probe_sql[] =
  */
 static const char time_sql[] =
 	"select pg_catalog.to_char(pg_catalog.now(), 'HH24:MI:SS'), "
+	"(select pg_catalog.string_agg(p.problem, '; ') "
+	"from pgq.get_problems() p);";
+
+/* The same before PgQ 4. */
+static const char time_3_sql[] =
+	"select pg_catalog.to_char(pg_catalog.now(), 'HH24:MI:SS'), "
 	"case when not exists (select from pg_catalog.pg_stat_activity "
 	"where application_name ~ '^pgqd(/|$)' and datname = "
 	"pg_catalog.current_database()) and not pg_catalog.pg_is_in_recovery() "
@@ -282,7 +288,8 @@ send_sample(Top *top)
 	char *sql;
 
 	if (asprintf(
-			&sql, "%s%s%s%s%s", time_sql, top->can_capture ? slots_sql : "",
+			&sql, "%s%s%s%s%s",
+			top->can_capture ? time_sql : time_3_sql, top->can_capture ? slots_sql : "",
 			top->can_capture ? copies_sql : "", queues_sql, consumers_sql) < 0)
 		admin_fail(NULL, "out of memory");
 	send_sql(top, LINK_READING, sql);

@@ -125,7 +125,8 @@ handle_request(void *arg, struct MHD_Connection *connection, const char *url,
 	text = http->handler(url, host, &type, &status, http->arg);
 	if (text == NULL)
 		return send_text(connection, 404, type,
-						 copy_text("There is /, /health and /metrics.\n"));
+						 copy_text("There is /, /health, /ready, /live and "
+								   "/metrics.\n"));
 	replace_bad_bytes(text);
 	return send_text(connection, status, type, text);
 }

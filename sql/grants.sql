@@ -95,6 +95,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.get_copy_info(),
 	pgq.get_slot_info(),
 	pgq.get_limit_warnings(int8),
+	pgq.get_problems(),
 	pgq.wait_ingest(pg_lsn, interval)
 TO pgq_reader, pgq_writer;
 

@@ -325,6 +325,10 @@ answer_http(const char *path, const char *host, const char **type, int *status,
 	}
 	else if (strcmp(path, "/health") == 0)
 		body = report_health(&report, status);
+	else if (strcmp(path, "/ready") == 0)
+		body = report_readiness(&report, status);
+	else if (strcmp(path, "/live") == 0)
+		body = strdup("ok\n");
 	else if (strcmp(path, "/") == 0)
 	{
 		*type = "text/html; charset=utf-8";

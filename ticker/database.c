@@ -37,6 +37,7 @@
 #include "ticker/maint.h"
 #include "ticker/tick.h"
 #include "ticker/trouble.h"
+#include "ticker/watch.h"
 
 /* Seconds between looks whether a standby was promoted. */
 #define STANDBY_PERIOD 5.0
@@ -65,6 +66,7 @@ struct Database
 	Ingest *ingest;
 	Copy *copy;
 	Sample *sample;
+	Watch *watch;
 	Stats stats;
 
 	bool ticking;
@@ -73,6 +75,8 @@ struct Database
 	char *version; /* that was logged last */
 	struct event *period;
 	struct event *check;
+	bool has_slot; /* as seen last */
+	bool standby;  /* the server is one: that was logged */
 	bool asking_slot;
 	bool asking_copy;
 
@@ -92,6 +96,7 @@ stop_work(Database *db)
 	ingest_stop(db->ingest);
 	copy_stop(db->copy);
 	sample_stop(db->sample);
+	watch_stop(db->watch);
 }
 
 static void
@@ -123,6 +128,7 @@ was_lost(Conn *conn, const char *why, void *arg)
 		event_del(db->period);
 		event_del(db->check);
 		sample_forget(db->sample);
+		watch_stop(db->watch);
 	}
 	wait_until(db, conn_back_off(conn));
 }
@@ -169,12 +175,16 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 	version = PQgetvalue(res, 0, 0);
 	if (strcmp(PQgetvalue(res, 0, 1), "t") == 0)
 	{
-		trouble_report(&db->trouble, db->name,
-					   "the server is a standby: waits for its promotion");
+		if (!db->standby)
+			log_info("[%s]: the server is a standby: waits for its promotion",
+					 db->name);
+		db->standby = true;
+		trouble_clear(&db->trouble, db->name, NULL);
 		stop_work(db);
 		wait_until(db, STANDBY_PERIOD);
 		return;
 	}
+	db->standby = false;
 	db->major = atoi(version);
 	if (db->major < 3)
 	{
@@ -313,7 +323,10 @@ take_slot(Conn *conn, const PGresult *res, void *arg)
 	Database *db = arg;
 
 	db->asking_slot = false;
-	if (!conn_failed(res) && PQntuples(res) > 0)
+	if (conn_failed(res))
+		return;
+	db->has_slot = PQntuples(res) > 0;
+	if (db->has_slot && db->config->ingest)
 		ingest_start(db->ingest);
 }
 
@@ -343,10 +356,12 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 	tick_run_period(db->tick, db->major);
 
 	/* so capture begins soon after pgq.start_capture() */
-	if (db->major >= 4 && db->config->ingest && !db->asking_slot &&
-		ingest_is_off(db->ingest))
+	if (db->major >= 4 && !db->asking_slot && ingest_is_off(db->ingest))
 		db->asking_slot = conn_send(db->conn, slot_sql, 0, NULL, NULL, NULL,
 									take_slot, db);
+
+	if (db->major >= 4)
+		watch_start(db->watch, db->has_slot || !ingest_is_off(db->ingest));
 
 	/* copies belong to whoever reads the slot */
 	if (db->major >= 4 && !db->asking_copy && copy_is_off(db->copy) &&
@@ -374,6 +389,7 @@ database_create(struct event_base *base, const Config *config, const char *name)
 	db->copy = copy_create(base, config, name, db->ingest, db->tick,
 						   &db->stats);
 	db->sample = sample_create(base, config, name, &db->stats);
+	db->watch = watch_create(base, config, name, &db->stats);
 	db->period = event_new(base, -1, 0, handle_period, db);
 	db->check = event_new(base, -1, 0, handle_check, db);
 	if (db->name == NULL || db->period == NULL || db->check == NULL)
@@ -394,6 +410,7 @@ database_free(Database *db)
 	copy_free(db->copy);
 	ingest_free(db->ingest);
 	sample_free(db->sample);
+	watch_free(db->watch);
 	conn_close(db->conn);
 	drop_fresh(db);
 	tick_free(db->tick);
@@ -461,7 +478,9 @@ const char *
 database_get_state(const Database *db)
 {
 	if (!db->ticking)
-		return db->no_pgq ? "no pgq" : "not connected";
+		return db->no_pgq    ? "no pgq"
+			   : db->standby ? "stands by"
+							 : "not connected";
 	return ingest_get_state(db->ingest);
 }
 
@@ -507,6 +526,23 @@ const Sample *
 database_get_sample(const Database *db)
 {
 	return db->sample;
+}
+
+/* What keeps its events from moving; the object's. */
+const Watch *
+database_get_watch(const Database *db)
+{
+	return db->watch;
+}
+
+/*
+ * Is it for another to work now: is the server a standby, or does another pgqd
+ * read the slot?
+ */
+bool
+database_is_standing_by(const Database *db)
+{
+	return db->standby || db->ingest->standing_by;
 }
 
 /*

@@ -17,6 +17,7 @@
 #include "ticker/config.h"
 #include "ticker/sample.h"
 #include "ticker/stats.h"
+#include "ticker/watch.h"
 
 typedef struct Database Database;
 
@@ -34,6 +35,8 @@ extern bool database_is_connected(const Database *db);
 extern bool database_is_ingesting(const Database *db);
 extern const Stats *database_get_stats(const Database *db);
 extern const Sample *database_get_sample(const Database *db);
+extern const Watch *database_get_watch(const Database *db);
+extern bool database_is_standing_by(const Database *db);
 extern int database_get_troubles(const Database *db, const char **texts);
 extern const char *database_get_warnings(const Database *db);
 extern const char *database_get_wal_holder(const Database *db);

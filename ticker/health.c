@@ -21,12 +21,6 @@
 /* Seconds that writing a group of events may take, beside check_period. */
 #define INGEST_PATIENCE 10.0
 
-/* A server says something at least every 30 s (half of wal_sender_timeout). */
-#define STREAM_PATIENCE 90.0
-
-/* Bytes that may be on their way while the stream is silent. */
-#define STREAM_SLACK (1024.0 * 1024.0)
-
 /* Seconds, beside three rotation periods, before something is remarkable. */
 #define ROTATION_SLACK 600.0
 #define CONSUMER_SLACK 60.0
@@ -85,26 +79,28 @@ add_warning(FILE *out, const char *name, const char *fmt, ...)
 	va_end(args);
 }
 
+/* What keeps events from moving, and slots that can't go on. */
 static void
-check_slot(Faults *faults, const Database *db, const PGresult *slots, int row)
+check_watch(Faults *faults, const Database *db)
 {
-	const char *lag = PQgetvalue(slots, row, PQfnumber(slots, "lag_bytes"));
-	const char *broken = PQgetvalue(slots, row, PQfnumber(slots, "broken"));
-	double silence = clock_seconds() - database_get_stats(db)->heard_at;
+	const Watch *watch = database_get_watch(db);
+	const PGresult *problems = watch_get_problems(watch);
+	const PGresult *slots = watch_get_slots(watch);
 
-	/* ingest itself has said so already, unless it is another pgqd's */
-	if (*broken == '1' && faults->count == 0)
-		add_fault(faults, "slot \"%s\": %s", PQgetvalue(slots, row, 0),
-				  PQgetvalue(slots, row, PQfnumber(slots, "problem")));
-	if (database_is_ingesting(db) && silence > STREAM_PATIENCE &&
-		strtod(lag, NULL) > STREAM_SLACK)
-		add_fault(faults,
-				  "nothing came from the slot for %.0f s, which is %s "
-				  "bytes behind",
-				  silence, lag);
+	for (int row = 0; slots && row < PQntuples(slots); row++)
+	{
+		const char *broken = PQgetvalue(slots, row, PQfnumber(slots, "broken"));
+
+		/* ingest itself has said so already, unless it is another pgqd's */
+		if (*broken == '1' && faults->count == 0)
+			add_fault(faults, "slot \"%s\": %s", PQgetvalue(slots, row, 0),
+					  PQgetvalue(slots, row, PQfnumber(slots, "problem")));
+	}
+	for (int row = 0; problems && row < PQntuples(problems); row++)
+		add_fault(faults, "%s", PQgetvalue(problems, row, PROBLEM_TEXT));
 }
 
-/* A capture that does not bring all it should; check_slot() tells of the slot. */
+/* A capture that does not bring all it should; check_watch() tells of the slot. */
 static void
 check_capture(Faults *faults, const PGresult *captures, int row)
 {
@@ -155,7 +151,7 @@ report_faults(FILE *out, const Config *config, const Database *db)
 	free(wait);
 	if (!database_is_connected(db))
 	{
-		if (faults.count == 0)
+		if (faults.count == 0 && !database_is_standing_by(db))
 			add_fault(&faults, "not connected");
 		return faults.count;
 	}
@@ -170,8 +166,7 @@ report_faults(FILE *out, const Config *config, const Database *db)
 		add_fault(&faults, "no ticker run yet");
 	else if (silence > TICK_PATIENCE + 5 * config->ticker_period)
 		add_fault(&faults, "no ticker run for %.0f s", silence);
-	for (int row = 0; sample->slots && row < PQntuples(sample->slots); row++)
-		check_slot(&faults, db, sample->slots, row);
+	check_watch(&faults, db);
 	for (int row = 0; sample->captures && row < PQntuples(sample->captures);
 		 row++)
 		check_capture(&faults, sample->captures, row);
@@ -212,14 +207,14 @@ warn_of_sample(FILE *out, const char *name, const Sample *sample)
 	res = sample->consumers;
 	for (int row = 0; res && row < PQntuples(res); row++)
 	{
-		double lag = get_number(res, row, "lag");
+		double behind = get_number(res, row, "behind");
 
-		if (lag > 3 * get_number(res, row, "rotation_period") + CONSUMER_SLACK)
+		if (behind > 3 * get_number(res, row, "rotation_period") + CONSUMER_SLACK)
 			add_warning(out, name,
 						"consumer \"%s\" of queue \"%s\" is %.0f minutes "
 						"behind: the queue can't forget its events",
 						PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
-						lag / 60);
+						behind / 60);
 	}
 	res = sample->captures;
 	for (int row = 0; res && row < PQntuples(res); row++)
@@ -256,21 +251,20 @@ report_warnings(FILE *out, const Database *db)
 	warn_of_sample(out, database_get_name(db), database_get_sample(db));
 }
 
-/* See report.h. */
-char *
-report_health(const Report *report, int *status)
+/* A line for each fault and warning; returns the number of faults. */
+static int
+write_faults(FILE *out, const Report *report)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
 	int faults = 0;
 
-	if (out == NULL)
-		abort();
 	for (int i = 0; i < report->n; i++)
 	{
-		faults += report_faults(out, report->config, report->databases[i]);
-		report_warnings(out, report->databases[i]);
+		const Database *db = report->databases[i];
+
+		faults += report_faults(out, report->config, db);
+		report_warnings(out, db);
+		if (database_is_standing_by(db))
+			fprintf(out, "[%s]: stands by\n", database_get_name(db));
 	}
 	if (report->list_fault)
 	{
@@ -283,11 +277,48 @@ report_health(const Report *report, int *status)
 		faults++;
 		fputs("no database is known yet\n", out);
 	}
-	if (faults > 0)
-		*status = 503;
-	else
+	return faults;
+}
+
+/* The end of both reports. */
+static char *
+finish_report(FILE *out, char *const *text, bool good, int *status)
+{
+	if (good)
 		fprintf(out, "ok\n");
+	else
+		*status = 503;
 	if (fclose(out) != 0)
 		abort();
-	return text;
+	return *text;
+}
+
+/* See report.h. */
+char *
+report_health(const Report *report, int *status)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (out == NULL)
+		abort();
+	return finish_report(out, &text, write_faults(out, report) == 0, status);
+}
+
+/* See report.h. */
+char *
+report_readiness(const Report *report, int *status)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	bool ready;
+
+	if (out == NULL)
+		abort();
+	ready = write_faults(out, report) == 0;
+	for (int i = 0; i < report->n; i++)
+		ready = ready && !database_is_standing_by(report->databases[i]);
+	return finish_report(out, &text, ready, status);
 }

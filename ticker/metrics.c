@@ -77,6 +77,8 @@ static const Gauge gauges[] = {
 	 FROM_QUEUES, "rotation_period"},
 	{"pgq_consumer_lag_seconds", "Age of the last tick that is finished.",
 	 FROM_CONSUMERS, "lag"},
+	{"pgq_consumer_behind_seconds", "Age of the oldest tick to be finished.",
+	 FROM_CONSUMERS, "behind"},
 	{"pgq_consumer_last_seen_seconds", "Time since the consumer's last call.",
 	 FROM_CONSUMERS, "last_seen"},
 	{"pgq_consumer_pending_events", "Events up to the newest tick, about.",
@@ -146,7 +148,8 @@ print_gauge(FILE *out, const Gauge *gauge, const Database *db)
 	const Sample *sample = database_get_sample(db);
 	const PGresult *const results[] = {[FROM_QUEUES] = sample->queues,
 									   [FROM_CONSUMERS] = sample->consumers,
-									   [FROM_SLOTS] = sample->slots,
+									   [FROM_SLOTS] = watch_get_slots(
+										   database_get_watch(db)),
 									   [FROM_SIZES] = sample->sizes,
 									   [FROM_CAPTURES] = sample->captures};
 	const char *const *const label_lists[] = {
@@ -255,6 +258,29 @@ print_ages(FILE *out, Database *const *dbs, int n)
 		}
 }
 
+/* What keeps events from moving. */
+static void
+print_problems(FILE *out, Database *const *dbs, int n)
+{
+	print_head(out, "pgq_problem_seconds", "gauge",
+			   "How long events have not moved, by the cause.");
+	for (int i = 0; i < n; i++)
+	{
+		const Watch *watch = database_get_watch(dbs[i]);
+		const PGresult *res = watch_get_problems(watch);
+
+		for (int row = 0; res && row < PQntuples(res); row++)
+		{
+			begin_line(out, "pgq_problem_seconds", dbs[i]);
+			print_label(out, ",", "kind", PQgetvalue(res, row, PROBLEM_KIND));
+			print_label(out, ",", "object",
+						PQgetvalue(res, row, PROBLEM_OBJECT));
+			fprintf(out, "} %.3f\n",
+					strtod(PQgetvalue(res, row, PROBLEM_AGE), NULL));
+		}
+	}
+}
+
 /* See report.h. */
 char *
 report_metrics(const Report *report)
@@ -281,6 +307,7 @@ report_metrics(const Report *report)
 		}
 	}
 	print_ages(out, dbs, n);
+	print_problems(out, dbs, n);
 	for (size_t g = 0; g < sizeof(gauges) / sizeof(Gauge); g++)
 	{
 		print_head(out, gauges[g].name, "gauge", gauges[g].help);

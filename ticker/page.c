@@ -362,7 +362,7 @@ print_database(FILE *out, const Config *config, const Database *db)
 	}
 	print_table(out, sample->queues, sample->sizes, queue_columns);
 	print_table(out, sample->consumers, NULL, consumer_columns);
-	print_table(out, sample->slots, NULL, slot_columns);
+	print_table(out, watch_get_slots(database_get_watch(db)), NULL, slot_columns);
 	fputs("</section>\n", out);
 }
 

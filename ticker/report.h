@@ -32,6 +32,9 @@ extern char *report_metrics(const Report *report);
 
 /* health.c: one line a fault; *status becomes 503 if there is one */
 extern char *report_health(const Report *report, int *status);
+
+/* the same, and 503 while it stands by for another */
+extern char *report_readiness(const Report *report, int *status);
 extern int report_faults(FILE *out, const Config *config, const Database *db);
 extern void report_warnings(FILE *out, const Database *db);
 

@@ -39,6 +39,11 @@ static const char sizes_sql[] =
 static const char consumers_sql[] =
 	"select queue_name, consumer_name, extract(epoch from lag)::float8 as lag,"
 	" extract(epoch from last_seen)::float8 as last_seen, pending_events,"
+	/* the age of the oldest tick that is not finished */
+	" coalesce((select extract(epoch from pg_catalog.now() - t.tick_time)"
+	"::float8 from pgq.tick t, pgq.queue q where t.tick_queue = q.queue_id"
+	" and q.queue_name = c.queue_name and t.tick_id > c.last_tick"
+	" order by t.tick_queue, t.tick_id limit 1), 0) as behind,"
 	" (select extract(epoch from q.queue_rotation_period)::float8"
 	" from pgq.queue q where q.queue_name = c.queue_name) as rotation_period"
 	" from pgq.get_consumer_info() c";
@@ -113,7 +118,7 @@ add_point(Sample *sample)
 	point->at = sample->at = clock_seconds();
 	point->events = sample->work->stats->events;
 	point->slot_lag = find_largest(sample->slots, "lag_bytes");
-	point->consumer_lag = find_largest(sample->consumers, "lag");
+	point->consumer_lag = find_largest(sample->consumers, "behind");
 }
 
 /* What was seen is no longer known to be so; the curves stay. */

@@ -41,6 +41,32 @@ like(
 	'a captured row reaches the consumer');
 works("$as pgqadm -d shop doctor", 'doctor has no complaint');
 
+# a password in its home
+is(output('stat -c %U:%a $(getent passwd pgqd | cut -d: -f6)'), 'pgqd:700',
+	'the user has a home of its own');
+sql('postgres', "alter role pgqd password 'secret'");
+my $hba = "/etc/postgresql/$version/main/pg_hba.conf";
+output("sed -i '1i local all pgqd scram-sha-256' $hba");
+sql('postgres', 'select pg_reload_conf()');
+output(q{runuser -u pgqd -- sh -c 'umask 077; HOME=$(getent passwd pgqd | }
+	  . q{cut -d: -f6); echo "*:*:*:pgqd:secret" >$HOME/.pgpass'});
+output(q{printf '[pgqd]\ndatabase_list = shop\n}
+	  . q{pidfile = /run/pgqd/home.pid\nlogfile = /var/log/pgqd/home.log\n}
+	  . q{syslog = 0\ningest = 0\n' >/etc/pgqd/home.ini});
+output('service pgqd start');
+wait_for('pgqd with a password from its home', sub {
+	-e '/var/log/pgqd/home.log'
+	  && output('cat /var/log/pgqd/home.log') =~ /pgq version ok/ });
+pass('~/.pgpass is read');
+like(output('cat /proc/$(cat /run/pgqd/home.pid)/limits'),
+	qr/^Max open files +\d{5,}/m, 'it may open many files');
+output('service pgqd stop');
+output("sed -i 1d $hba");
+sql('postgres', 'select pg_reload_conf()');
+unlink('/etc/pgqd/home.ini', '/run/pgqd/home.pid',
+	'/var/log/pgqd/home.log', '/var/lib/pgqd/.pgpass');
+output('service pgqd start');
+
 # one daemon for each ini file
 open(my $fh, '>', '/etc/pgqd/shop.ini') or die $!;
 print $fh "[pgqd]\npidfile = /run/pgqd/shop.pid\n"

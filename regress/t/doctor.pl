@@ -320,10 +320,18 @@ broken('queue that refuses', 'queues', qr/refuses/, 'warning',
 		where queue_name = 'q'});
 
 sql($node, $db, q{select pgq.register_consumer('q', 'it''s lazy')});
-sql($node, $db, q{select pg_sleep(0.1); select pgq.ticker()});
-sql($node, $db, q{update pgq.tick set tick_time = now() - interval '1 day'
-	where tick_id in (select sub_last_tick from pgq.subscription)});
+sql($node, $db, $_) foreach q{select pgq.force_tick('q')}, q{select pgq.ticker('q')};
+sql($node, $db, q{update pgq.tick set tick_time = tick_time - interval '1 day'
+	where tick_queue = (select queue_id from pgq.queue where queue_name = 'q')});
 $it = found('lazy consumer', 'consumers', qr/lazy/, 'problem');
+# who has finished all there is does not stand in the way
+sql($node, $db, q{select pgq.create_queue('rests')});
+sql($node, $db, q{select pgq.register_consumer('rests', 'has done all');
+	select pgq.set_queue_config('rests', 'ticker_paused', 'true');
+	update pgq.tick set tick_time = tick_time - interval '1 day'
+	where tick_queue = (select queue_id from pgq.queue where queue_name = 'rests')});
+green('consumer of a paused queue', 'consumers', qr/has done all/);
+sql($node, $db, q{select pgq.drop_queue('rests', true)});
 sql($node, $db, $1) while $it->{fix} =~ /(SELECT pgq\.unregister_.*?\));/g;
 green('lazy consumer', 'consumers', qr/lazy/);
 sql($node, $db, q{select pgq.unregister_consumer('q', 'c')});

@@ -42,6 +42,9 @@ sql($node, $db, q{
 	select pgq.capture_table('q', 't'::regclass);
 	select pgq.create_queue('paused');
 	select pgq.set_queue_config('paused', 'ticker_paused', 'true');
+	select pgq.register_consumer('paused', 'has done all');
+	update pgq.tick set tick_time = tick_time - interval '1 day'
+	where tick_queue = (select queue_id from pgq.queue where queue_name = 'paused');
 });
 sql($node, $db, "select pgq.create_queue(\$\$$odd\$\$)");
 
@@ -172,6 +175,8 @@ my $page = get('/')->{content};
 like($page, qr/<h2>shop<\/h2>/, 'the database');
 like($page, qr/class="pill good">healthy</, 'all is well');
 like($page, qr/class="warning">[^<]*queue &quot;paused&quot; is paused: /, 'a warning');
+unlike(get('/health')->{content}, qr/has done all/,
+	'who has finished all of a paused queue is not behind');
 like($page, qr/a &quot;queue&quot; \\ with &lt;odd&gt; &amp; name/,
 	'text is escaped');
 unlike($page, qr/<odd>/, 'everywhere');

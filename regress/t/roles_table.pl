@@ -129,6 +129,7 @@ my %statements = (
 	'look at captures and the slot' => [
 		q{select pgq.get_capture_info(), pgq.get_capture_info('q'), pgq.get_copy_info()},
 		q{select count(*) from pgq.get_slot_info()},
+		q{select count(*) from pgq.get_problems()},
 		q{select pgq.wait_ingest('0/1'), pgq.get_limit_warnings(1)},
 		q{select count(*) from pgq.capture_schema},
 	],

@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * watch.h
+ *		What keeps a database's events from moving, seen within seconds.
+ *
+ * pgq.get_problems() tells.  What was seen is forgotten when the server does not
+ * tell it again.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQD_WATCH_H
+#define PGQD_WATCH_H
+
+#include <stdbool.h>
+
+#include <event2/event.h>
+#include <libpq-fe.h>
+
+#include "ticker/config.h"
+#include "ticker/stats.h"
+
+typedef struct Watch Watch;
+
+/* Columns of watch_get_problems() */
+enum
+{
+	PROBLEM_KIND,
+	PROBLEM_OBJECT,
+	PROBLEM_TEXT,
+	PROBLEM_AGE /* seconds, null: unknown */
+};
+
+extern Watch *watch_create(struct event_base *base, const Config *config,
+						   const char *dbname, const Stats *stats);
+extern void watch_free(Watch *watch);
+extern void watch_start(Watch *watch, bool has_slot);
+extern void watch_stop(Watch *watch);
+extern const PGresult *watch_get_problems(const Watch *watch);
+extern const PGresult *watch_get_slots(const Watch *watch);
+
+#endif /* PGQD_WATCH_H */
