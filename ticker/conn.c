@@ -27,8 +27,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/session.h"
-#include "common/trust.h"
+#include "ticker/conn_internal.h"
 #include "ticker/dial.h"
 
 /* Seconds that the first statements of a session may take. */
@@ -40,78 +39,6 @@
 /* First and longest pause between attempts, in seconds. */
 #define BACK_OFF_FIRST 0.2
 #define BACK_OFF_LONGEST 5.0
-
-#define ENCODING_ROW                                                           \
-	", ('client_encoding',"                                                    \
-	" pg_catalog.getdatabaseencoding()::pg_catalog.text)"
-
-/* The server's administrator sets it, not the owner of a database. */
-#define WALSENDER_ROW                                                          \
-	", ('wal_sender_timeout', (select case when"                               \
-	" w.source operator(pg_catalog.~) '^(database|user)' then '60s'"           \
-	" else w.setting operator(pg_catalog.||) 'ms' end"                         \
-	" from pg_catalog.pg_settings w"                                           \
-	" where w.name operator(pg_catalog.=) 'wal_sender_timeout'))"
-
-typedef enum ConnState
-{
-	CONN_CLOSED,
-	CONN_CONNECTING,
-	CONN_SETUP,
-	CONN_READY,
-	CONN_COPY
-} ConnState;
-
-/* Statements that one connection prepares, at most. */
-#define MAX_PREPARED 8
-
-typedef struct Query
-{
-	struct Query *next;
-	ConnAnswer answer;
-	void *arg;
-	bool prepared;
-	PGresult *res; /* last result, or the first error */
-} Query;
-
-struct Conn
-{
-	struct event_base *base;
-	const Config *config;
-	char *dbname;
-	char *job; /* names the session: pgqd/<job> */
-	bool replication;
-	bool trust_needed; /* ready only where PgQ is a trusted role's */
-	const ConnHooks *hooks;
-	void *arg;
-
-	ConnState state;
-	PGconn *pg;
-	struct event *io;
-	short io_what;
-	int io_fd;
-	bool want_read;
-	struct event *timer; /* time to open, to give up, or to look at dial */
-	Dial *dial;          /* while connecting */
-	bool lookup_logged;  /* that a name server does not answer */
-	double opened_at;
-	double pause;      /* last pause of conn_back_off() */
-	char *fatal;       /* the server's last words */
-	char *start_error; /* connecting failed before it began */
-
-	Query *first; /* unanswered, oldest first */
-	Query *last;
-
-	/* what the session has prepared; named by its number */
-	const char *prepared[MAX_PREPARED];
-	int nprepared;
-
-	/*
-	 * Goes up with every close: any hook or answer may close the connection,
-	 * after which the caller must not touch what it held of it.
-	 */
-	unsigned serial;
-};
 
 static void handle_timer(evutil_socket_t fd, short what, void *arg);
 static void handle_io(evutil_socket_t fd, short what, void *arg);
@@ -416,9 +343,13 @@ conn_want_read(Conn *conn, bool on)
 		event_active(conn->io, EV_READ, 0);
 }
 
-/* A query has been handed to libpq, or not ("ok"); its answer will come. */
-static void
-sent_query(Conn *conn, bool ok, bool prepared, ConnAnswer answer, void *arg)
+/*
+ * A query has been handed to libpq, or not ("ok"); its answer will come.
+ * prepared: it is one that conn_send_often() sent.
+ */
+void
+conn_note_query(Conn *conn, bool ok, bool prepared, ConnAnswer answer,
+				void *arg)
 {
 	Query *query;
 
@@ -448,9 +379,11 @@ sent_query(Conn *conn, bool ok, bool prepared, ConnAnswer answer, void *arg)
 	conn_flush(conn);
 }
 
-static void
-send_query(Conn *conn, const char *sql, int nparams, const char *const *values,
-		   const int *lengths, const int *formats, ConnAnswer answer, void *arg)
+/* As conn_send(), in whatever state. */
+void
+conn_send_query(Conn *conn, const char *sql, int nparams,
+				const char *const *values, const int *lengths,
+				const int *formats, ConnAnswer answer, void *arg)
 {
 	bool ok;
 
@@ -460,7 +393,7 @@ send_query(Conn *conn, const char *sql, int nparams, const char *const *values,
 		ok = PQsendQueryParams(conn->pg, sql, nparams, NULL, values, lengths,
 							   formats, 0) &&
 			 PQpipelineSync(conn->pg);
-	sent_query(conn, ok, false, answer, arg);
+	conn_note_query(conn, ok, false, answer, arg);
 }
 
 /*
@@ -479,7 +412,7 @@ conn_send(Conn *conn, const char *sql, int nparams, const char *const *values,
 {
 	if (conn->state != CONN_READY)
 		return false;
-	send_query(conn, sql, nparams, values, lengths, formats, answer, arg);
+	conn_send_query(conn, sql, nparams, values, lengths, formats, answer, arg);
 	return true;
 }
 
@@ -512,80 +445,8 @@ conn_send_often(Conn *conn, const char *sql, int nparams,
 		 PQsendQueryPrepared(conn->pg, name, nparams, values, lengths, formats,
 							 0) &&
 		 PQpipelineSync(conn->pg);
-	sent_query(conn, ok, true, answer, arg);
+	conn_note_query(conn, ok, true, answer, arg);
 	return true;
-}
-
-static void
-ask_trust(Conn *conn, const char *schema, ConnAnswer answer, void *arg)
-{
-	const char *values[2] = {conn->config->database_owners, schema};
-
-	send_query(conn, TRUST_SQL, 2, values, NULL, NULL, answer, arg);
-}
-
-/*
- * Send TRUST_SQL (common/trust.h) for the schema; as conn_send().
- */
-bool
-conn_ask_trust(Conn *conn, const char *schema, ConnAnswer answer, void *arg)
-{
-	if (conn->state != CONN_READY)
-		return false;
-	ask_trust(conn, schema, answer, arg);
-	return true;
-}
-
-static void
-become_ready(Conn *conn)
-{
-	event_del(conn->timer);
-	conn->state = CONN_READY;
-	conn->opened_at = clock_seconds();
-	conn->hooks->ready(conn, conn->arg);
-}
-
-static void
-finish_trust(Conn *conn, const PGresult *res, void *arg)
-{
-	if (conn_failed(res))
-		conn_fail(conn, PQresultErrorMessage(res));
-	else if (!PQgetisnull(res, 0, 1))
-		conn_fail(conn, PQgetvalue(res, 0, 1));
-	else if (PQgetisnull(res, 0, 0))
-		conn_fail(conn, "no extension pgq");
-	else
-		become_ready(conn);
-}
-
-static void
-finish_setup(Conn *conn, const PGresult *res, void *arg)
-{
-	if (conn_failed(res))
-		conn_fail(conn, PQresultErrorMessage(res));
-	else if (PQntuples(res) == 0)
-		conn_fail(conn, "connected to a pooler, not to the server itself");
-	else if (!conn->replication && !PQenterPipelineMode(conn->pg))
-		conn_fail(conn, PQerrorMessage(conn->pg));
-	else if (conn->trust_needed)
-		ask_trust(conn, "pgq", finish_trust, NULL);
-	else
-		become_ready(conn);
-}
-
-/* Connected: make sure of whom we talk to, and set what is left to set. */
-static void
-send_setup(Conn *conn)
-{
-	char *sql = session_make_setup(
-		conn->pg, conn->replication ? ENCODING_ROW WALSENDER_ROW : ENCODING_ROW);
-
-	conn->state = CONN_SETUP;
-	if (PQsetnonblocking(conn->pg, 1) != 0)
-		conn_fail(conn, PQerrorMessage(conn->pg));
-	else
-		sent_query(conn, PQsendQuery(conn->pg, sql), false, finish_setup, NULL);
-	free(sql);
 }
 
 /* The attempt to connect has ended. */
@@ -604,7 +465,7 @@ take_dialed(Conn *conn)
 		PQsetNoticeReceiver(conn->pg, receive_notice, conn);
 		conn->want_read = true;
 		event_add(conn->timer, &tv);
-		send_setup(conn);
+		conn_start_session(conn);
 	}
 	else
 		conn_fail(conn, error);
@@ -619,7 +480,7 @@ static void
 forget_prepared(Conn *conn)
 {
 	conn->nprepared = 0;
-	send_query(conn, "deallocate all", 0, NULL, NULL, NULL, NULL, NULL);
+	conn_send_query(conn, "deallocate all", 0, NULL, NULL, NULL, NULL, NULL);
 }
 
 /* The oldest query is answered: hand its result over. */
