@@ -57,7 +57,8 @@ quoted_table(const Queue *queue, int table)
 
 /*
  * Append the query for a batch's events in one table: the condition "ids" on
- * ev_txid, then what the batch's snapshots and owner ask for.
+ * ev_txid, then what the batch's snapshots and owner ask for.  It runs under the
+ * search_path of whoever asks.
  */
 static void
 append_select(StringInfo buf, const Batch *batch, int table, const char *ids)
@@ -71,7 +72,9 @@ append_select(StringInfo buf, const Batch *batch, int table, const char *ids)
 	appendStringInfoString(buf, ") and pg_catalog."
 								"txid_visible_in_snapshot(ev_txid, ");
 	append_snapshot(buf, batch->to.snapshot);
-	appendStringInfo(buf, ") and (ev_owner is null or ev_owner = %d)",
+	appendStringInfo(buf,
+					 ") and (ev_owner is null or ev_owner"
+					 " operator(pg_catalog.=) %d)",
 					 batch->sub_id);
 }
 
@@ -95,15 +98,16 @@ batch_sql(const Batch *batch)
 	for (int t = 0; t < ntables; t++)
 	{
 		resetStringInfo(&ids);
-		appendStringInfo(
-			&ids, "ev_txid >= " UINT64_FORMAT " and ev_txid < " UINT64_FORMAT,
-			span.low, span.high);
+		appendStringInfo(&ids,
+						 "ev_txid operator(pg_catalog.>=) " UINT64_FORMAT
+						 " and ev_txid operator(pg_catalog.<) " UINT64_FORMAT,
+						 span.low, span.high);
 		append_select(&buf, batch, tables[t], ids.data);
 		if (span.nsingles == 0)
 			continue;
 
 		resetStringInfo(&ids);
-		appendStringInfoString(&ids, "ev_txid = any ('{");
+		appendStringInfoString(&ids, "ev_txid operator(pg_catalog.=) any ('{");
 		for (int i = 0; i < span.nsingles; i++)
 			appendStringInfo(&ids, "%s" UINT64_FORMAT, i > 0 ? "," : "",
 							 span.singles[i]);

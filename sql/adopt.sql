@@ -15,10 +15,12 @@ COMMENT ON FUNCTION pgq._origin() IS
 	'Returns a number for this server and database, which a dump does not bring along.';
 
 
--- xmin of a row as a 64-bit id, by one that is not older.
+-- xmin of a row as a 64-bit id, by one that is not older. It pins no
+-- search_path, which would keep it from being inlined.
 CREATE OR REPLACE FUNCTION pgq._full_xid(i_xid xid, i_newer int8)
 RETURNS int8 AS $$
-	SELECT i_newer - ((i_newer - i_xid::text::int8) & 4294967295)
+	SELECT i_newer OPERATOR(pg_catalog.-) ((i_newer OPERATOR(pg_catalog.-)
+		i_xid::pg_catalog.text::pg_catalog.int8) OPERATOR(pg_catalog.&) 4294967295)
 $$ LANGUAGE sql IMMUTABLE STRICT;
 COMMENT ON FUNCTION pgq._full_xid(xid, int8) IS
 	'Returns a transaction id with its epoch, given a newer one with it.';

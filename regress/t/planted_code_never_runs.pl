@@ -112,6 +112,11 @@ sub plant
 			push @sql, "create operator evil.$op (leftarg = $t, rightarg = $t, function = evil.$f)";
 		}
 	}
+	# a number in SQL is int4, beside a column of int8
+	push @sql, "create function evil.op_mixed(pg_catalog.int8, pg_catalog.int4) returns bool
+			language sql volatile as \$\$select evil.run(); select true\$\$",
+	  map { "create operator evil.$_ (leftarg = pg_catalog.int8, rightarg = pg_catalog.int4,
+			function = evil.op_mixed)" } '=', '<>', '<', '>', '>=', '<=', '+', '-';
 	push @sql, "create type evil.pair as (a pg_catalog.int4)",
 	  "create function evil.cast_it(evil.pair) returns pg_catalog.text language sql
 		volatile as \$\$select evil.run(); select ''\$\$",
@@ -197,6 +202,21 @@ foreach my $who (sort keys %role)
 	$pgqd->stop;
 }
 
+# A consumer in SQL: the query of a cursor runs under his search_path.
+sub read_cursor
+{
+	my ($db) = @_;
+	sql($node, $db, q{select pgq.register_consumer('q', 'by_cursor');
+		select pgq.insert_event('q', 't', 'd') from generate_series(1, 3);
+		select pgq.force_tick('q'); select pgq.ticker('q')});
+	my $batch = sql($node, $db, q{select pgq.next_batch('q', 'by_cursor')});
+	like(sql($node, $db, "begin; select from pgq.get_batch_cursor($batch, 'cur', 0); fetch all in cur"),
+		qr/\|t\|d\|/, 'a cursor gives events');
+	sql($node, $db, "select pgq.finish_batch($batch), pgq.unregister_consumer('q', 'by_cursor')");
+	is(ran($db), 0, 'and runs nothing');
+	return;
+}
+
 # pgqadm, every command
 
 my @commands = (
@@ -220,15 +240,22 @@ foreach my $who (sort keys %role)
 	foreach my $db (sort keys %planter)
 	{
 		my $said = '';
+		my $consumed;
 
+		# a batch of some pages to consume
+		sql($node, $db, q{select pgq.insert_event('q', 't', 'd') from generate_series(1, 300);
+			select pgq.force_tick('q'); select pgq.ticker('q')}) if $db ne 'theirs';
+		read_cursor($db) if $db ne 'theirs';
 		foreach my $command (@commands)
 		{
 			my ($out, $err) = run_command([ 'pgqadm', '-d', $node->connstr($db) . $role{$who},
 				@$command ]);
 			$said .= "@$command: $err\n";
+			$consumed = () = $out =~ /"ev_id"/g if $command->[0] eq 'consume';
 			is(ran($db), 0, "pgqadm @$command as $who runs nothing in $db");
 		}
 		like($said, qr/is there, but no extension/, 'and says why') if $db eq 'theirs';
+		is($consumed, 303, 'a consumer gets its events') if $db ne 'theirs';
 		unlike($said, qr/is there, but no extension|not trusted/, 'which is not said of ours')
 		  if $db ne 'theirs';
 	}
