@@ -214,6 +214,27 @@ standstill('a lock on a table of PgQ\'s',
 	begin => sub { $holder->query('begin; lock table pgq.tick') },
 	end => sub { $holder->query('rollback') });
 
+SKIP:
+{
+	skip('no synchronized_standby_slots before PostgreSQL 17', 7)
+	  if sql($node, $db, q{select current_setting('server_version_num')::int < 170000}) eq 't';
+	standstill('standbys of `synchronized_standby_slots` are away \(PostgreSQL 17\)',
+		kind => 'slot',
+		like => qr/slot "pgq_shop" waits for the standbys in synchronized_standby_slots: nobody reads slot "gone"/,
+		begin => sub {
+			sql($node, 'postgres', q{select pg_create_physical_replication_slot('gone')});
+			sql($node, 'postgres', q{alter system set synchronized_standby_slots = 'gone'});
+			$node->reload;
+			wait_for('the setting', sub { sql($node, 'postgres',
+				q{show synchronized_standby_slots}) eq 'gone' });
+			change();
+		},
+		end => sub {
+			sql($node, 'postgres', q{alter system reset synchronized_standby_slots});
+			$node->reload;
+		});
+}
+
 # without pgqd nobody serves /metrics
 
 like($doc, qr/^\| pgqd does not run \|/m, 'pgqd does not run: is in the table');
