@@ -465,6 +465,38 @@ store_all(IniReader *r, void *config)
 	return r->error == NULL;
 }
 
+/* Room for each key's text; strings of the struct can be freed from now on. */
+static void
+begin_keys(IniReader *r, void *config)
+{
+	int n = 0;
+
+	for (; r->keys[n].name; n++)
+		if (r->keys[n].type == INI_STRING || r->keys[n].type == INI_FILE)
+			*(char **) ((char *) config + r->keys[n].offset) = NULL;
+	r->raw = calloc(n + 1, sizeof(char *));
+	r->where = calloc(n + 1, sizeof(char *));
+	if (r->raw == NULL || r->where == NULL)
+		abort();
+}
+
+/* Store what was read if nothing went wrong, and free the reader. */
+static bool
+end_keys(IniReader *r, void *config, char **error)
+{
+	if (!r->error)
+		store_all(r, config);
+	for (int i = 0; r->keys[i].name; i++)
+	{
+		free(r->raw[i]);
+		free(r->where[i]);
+	}
+	free(r->raw);
+	free(r->where);
+	*error = r->error;
+	return r->error == NULL;
+}
+
 /*
  * Read section "section" of "file" into the struct at "config".
  *
@@ -485,33 +517,37 @@ ini_load(const char *file, const char *section, IniSyntax syntax,
 				   .syntax = syntax,
 				   .keys = keys,
 				   .last_key = -1};
-	int nkeys = 0;
 
-	while (keys[nkeys].name)
-		nkeys++;
-	for (int i = 0; i < nkeys; i++)
-		if (keys[i].type == INI_STRING || keys[i].type == INI_FILE)
-			*(char **) ((char *) config + keys[i].offset) = NULL;
-
-	r.raw = calloc(nkeys + 1, sizeof(char *));
-	r.where = calloc(nkeys + 1, sizeof(char *));
-	if (r.raw == NULL || r.where == NULL)
-		abort();
+	begin_keys(&r, config);
 	read_file(&r, file);
 	if (!r.section_seen && !r.error)
 		r.error = format_text("%s: nothing in section [%s]", file, section);
-	if (!r.error)
-		store_all(&r, config);
+	return end_keys(&r, config, error);
+}
 
-	for (int i = 0; i < nkeys; i++)
+/*
+ * The same from the environment: key "name" is variable PREFIX_NAME.  What is
+ * not set has its default.
+ */
+bool
+ini_load_environment(const char *prefix, const IniKey *keys, void *config,
+					 char **error)
+{
+	IniReader r = {.syntax = INI_PLAIN, .keys = keys};
+
+	begin_keys(&r, config);
+	for (int i = 0; keys[i].name; i++)
 	{
-		free(r.raw[i]);
-		free(r.where[i]);
+		const char *value;
+
+		r.where[i] = format_text("%s_%s", prefix, keys[i].name);
+		for (char *p = r.where[i]; *p; p++)
+			*p = (char) toupper((unsigned char) *p);
+		value = getenv(r.where[i]);
+		if (value)
+			r.raw[i] = copy_text(value);
 	}
-	free(r.raw);
-	free(r.where);
-	*error = r.error;
-	return r.error == NULL;
+	return end_keys(&r, config, error);
 }
 
 /*

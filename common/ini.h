@@ -61,6 +61,8 @@ extern bool ini_load(const char *file, const char *section, IniSyntax syntax,
 					 const IniKey *keys, void *config, char **error);
 extern bool ini_list_sections(const char *file, const char *prefix,
 							  char ***names, char **error);
+extern bool ini_load_environment(const char *prefix, const IniKey *keys,
+								 void *config, char **error);
 extern bool ini_has_section(const char *file, const char *section);
 extern void ini_set_defaults(const IniKey *keys, void *config);
 extern void ini_free(const IniKey *keys, void *config);

@@ -66,6 +66,9 @@ static const IniKey keys[] = {
 		"Names in the header Host that HTTP is answered for, with commas"
 		" between, besides addresses, this machine's and those without a dot;"
 		" *: all."),
+	KEY(metrics_per_queue, INI_BOOL, "1",
+		"/metrics has a series for each queue, consumer and table; 0: one for"
+		" each database, with the highest value."),
 	KEY(ingest, INI_BOOL, "1",
 		"Write the changes of captured tables from the WAL into queues."),
 	KEY(ingest_max_bytes, INI_BYTES, "4MB",
@@ -119,7 +122,8 @@ is_connstr(const char *text)
 }
 
 /*
- * Read the ini file into *config, which must be zeroed or freed.
+ * Read the ini file into *config, which must be zeroed or freed.  file NULL:
+ * read variables PGQD_... of the environment instead.
  *
  * Returns false, with *config zeroed and a malloc'd message in *error, if the
  * file cannot be read or says something that makes no sense.
@@ -132,7 +136,8 @@ config_load(Config *config, const char *file, char **error)
 	bool connstr;
 
 	memset(config, 0, sizeof(*config));
-	if (!ini_has_section(file, "pgqd") && ini_has_section(file, "pgqadm"))
+	if (file && !ini_has_section(file, "pgqd") &&
+		ini_has_section(file, "pgqadm"))
 	{
 		ini_set_defaults(keys, config);
 		if (!config_read_pgqadm(config, file, error))
@@ -143,7 +148,8 @@ config_load(Config *config, const char *file, char **error)
 	}
 	else
 	{
-		if (!ini_load(file, "pgqd", INI_PLAIN, keys, config, error))
+		if (file ? !ini_load(file, "pgqd", INI_PLAIN, keys, config, error)
+				 : !ini_load_environment("PGQD", keys, config, error))
 		{
 			config_free(config);
 			return false;
@@ -171,7 +177,8 @@ config_load(Config *config, const char *file, char **error)
 							 : !in_range ? "64kB to 512MB"
 										 : "ingest_max_bytes or more";
 
-		if (asprintf(error, "%s: key \"%s\" must be %s", file, key, wanted) < 0)
+		if (asprintf(error, "%s: key \"%s\" must be %s",
+					 file ? file : "environment", key, wanted) < 0)
 			abort();
 		config_free(config);
 		return false;

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/advice.h"
@@ -30,6 +31,7 @@ static const char usage[] =
 	"  -h        Show help\n"
 	"  -V        Show version\n"
 	" --ini      Show sample config file\n"
+	" --env      Read PGQD_... of the environment instead of a config file\n"
 	"  -s        Stop: send SIGINT to running process\n"
 	"  -k        Kill: send SIGTERM to running process\n"
 	"  -r        Reload: send SIGHUP to running process\n"
@@ -41,7 +43,8 @@ static const char usage[] =
 /* Values of getopt_long() for options without a letter. */
 enum
 {
-	OPT_INI = 256
+	OPT_INI = 256,
+	OPT_ENV
 };
 
 static const struct option long_options[] = {
@@ -49,7 +52,8 @@ static const struct option long_options[] = {
 	{"verbose", no_argument, NULL, 'v'}, {"quiet", no_argument, NULL, 'q'},
 	{"daemon", no_argument, NULL, 'd'},  {"stop", no_argument, NULL, 's'},
 	{"kill", no_argument, NULL, 'k'},    {"reload", no_argument, NULL, 'r'},
-	{"ini", no_argument, NULL, OPT_INI}, {NULL, 0, NULL, 0}};
+	{"ini", no_argument, NULL, OPT_INI}, {"env", no_argument, NULL, OPT_ENV},
+	{NULL, 0, NULL, 0}};
 
 /*
  * Settings of these variables would change how values look in the stream, or
@@ -58,6 +62,19 @@ static const struct option long_options[] = {
 static const char *const unwanted_env[] = {"PGTZ",       "PGDATESTYLE",
 										   "PGGEQO",     "PGCLIENTENCODING",
 										   "PGDATABASE", "PGAPPNAME"};
+
+/* Some five files for each database, which systems allow, but not at first. */
+static void
+allow_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+	{
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
 
 /* From the config to the loop's end; returns the exit code. */
 static int
@@ -84,6 +101,7 @@ main(int argc, char **argv)
 	char *error;
 	const char *file;
 	bool background = false;
+	bool environment = false;
 	int signum = 0;
 	const char *signame = NULL;
 	int opt;
@@ -121,6 +139,9 @@ main(int argc, char **argv)
 			case 'h':
 				fputs(usage, stdout);
 				return 0;
+			case OPT_ENV:
+				environment = true;
+				break;
 			case OPT_INI:
 				config_print_sample();
 				return 0;
@@ -129,16 +150,18 @@ main(int argc, char **argv)
 				return 1;
 		}
 	}
-	if (optind != argc - 1)
+	if (optind != argc - (environment ? 0 : 1))
 	{
-		fprintf(stderr, optind >= argc ? "pgqd requires config file\n"
-									   : "pgqd takes one config file\n");
+		fputs(optind >= argc ? "pgqd requires config file\n"
+			  : environment  ? "pgqd --env takes no config file\n"
+							 : "pgqd takes one config file\n",
+			  stderr);
 		fputs("hint: \"pgqd --ini > pgqd.ini\" writes one to begin with.\n",
 			  stderr);
 		return 1;
 	}
 
-	file = argv[optind];
+	file = environment ? NULL : argv[optind];
 	if (!config_load(&config, file, &error))
 	{
 		const char *advice = advice_find(error);
@@ -157,6 +180,7 @@ main(int argc, char **argv)
 		signal(SIGXFSZ, SIG_IGN);
 		for (size_t i = 0; i < sizeof(unwanted_env) / sizeof(char *); i++)
 			unsetenv(unwanted_env[i]);
+		allow_files();
 		code = run(&config, file, background);
 	}
 	config_free(&config);

@@ -142,8 +142,26 @@ begin_line(FILE *out, const char *name, const Database *db)
 	print_label(out, "{", "database", database_get_name(db));
 }
 
+/* The highest value in a column of a result, for all its rows. */
 static void
-print_gauge(FILE *out, const Gauge *gauge, const Database *db)
+print_highest(FILE *out, const char *name, const Database *db,
+			  const PGresult *res, int col)
+{
+	int highest = -1;
+
+	for (int row = 0; row < PQntuples(res); row++)
+		if (!PQgetisnull(res, row, col) &&
+			(highest < 0 || strtod(PQgetvalue(res, row, col), NULL) >
+								strtod(PQgetvalue(res, highest, col), NULL)))
+			highest = row;
+	if (highest < 0)
+		return;
+	begin_line(out, name, db);
+	fprintf(out, "} %s\n", PQgetvalue(res, highest, col));
+}
+
+static void
+print_gauge(FILE *out, const Gauge *gauge, const Database *db, bool each)
 {
 	const Sample *sample = database_get_sample(db);
 	const PGresult *const results[] = {[FROM_QUEUES] = sample->queues,
@@ -162,6 +180,11 @@ print_gauge(FILE *out, const Gauge *gauge, const Database *db)
 	const char *const *labels = label_lists[gauge->source];
 	int col = res ? PQfnumber(res, gauge->column) : -1;
 
+	if (col >= 0 && !each && gauge->source != FROM_SLOTS)
+	{
+		print_highest(out, gauge->name, db, res, col);
+		return;
+	}
 	for (int row = 0; col >= 0 && row < PQntuples(res); row++)
 	{
 		if (PQgetisnull(res, row, col))
@@ -312,7 +335,8 @@ report_metrics(const Report *report)
 	{
 		print_head(out, gauges[g].name, "gauge", gauges[g].help);
 		for (int i = 0; i < n; i++)
-			print_gauge(out, &gauges[g], dbs[i]);
+			print_gauge(out, &gauges[g], dbs[i],
+						report->config->metrics_per_queue);
 	}
 	if (fclose(out) != 0)
 		abort();

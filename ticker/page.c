@@ -201,23 +201,49 @@ find_value(const PGresult *res, int row, const PGresult *more, const char *name)
 	return "";
 }
 
+/* So many rows are shown though nothing happens in them. */
+#define SHOWN_IDLE 20
+
 static void
-print_table(FILE *out, const PGresult *res, const PGresult *more,
-			const Column *columns)
+print_rows(FILE *out, const PGresult *res, const PGresult *more,
+		   const Column *columns, int from, int to)
 {
-	if (res == NULL || PQntuples(res) == 0)
-		return;
 	fputs("<div class=\"scroll\"><table><tr>", out);
 	for (const Column *c = columns; c->heading; c++)
 		fprintf(out, "<th%s>%s</th>", c->kind == AS_TEXT ? " class=\"t\"" : "",
 				c->heading);
-	for (int row = 0; row < PQntuples(res); row++)
+	for (int row = from; row < to; row++)
 	{
 		fputs("</tr>\n<tr>", out);
 		for (const Column *c = columns; c->heading; c++)
 			print_cell(out, c, find_value(res, row, more, c->name));
 	}
 	fputs("</tr></table></div>\n", out);
+}
+
+/*
+ * A table; of rows that come last and have nothing in column "busy" only some
+ * are shown unless they are asked for.
+ */
+static void
+print_table(FILE *out, const PGresult *res, const PGresult *more,
+			const Column *columns, const char *busy)
+{
+	int n = res ? PQntuples(res) : 0;
+	int shown = n;
+
+	if (n == 0)
+		return;
+	while (busy && shown > SHOWN_IDLE &&
+		   strtod(PQgetvalue(res, shown - 1, PQfnumber(res, busy)), NULL) <= 0)
+		shown--;
+	print_rows(out, res, more, columns, 0, shown);
+	if (shown == n)
+		return;
+	fprintf(out, "<details><summary class=\"dim\">%d more, idle</summary>\n",
+			n - shown);
+	print_rows(out, res, more, columns, shown, n);
+	fputs("</details>\n", out);
 }
 
 /* The value of one curve at point i. */
@@ -360,9 +386,11 @@ print_database(FILE *out, const Config *config, const Database *db)
 					AS_SECONDS);
 		fputs("</div>\n", out);
 	}
-	print_table(out, sample->queues, sample->sizes, queue_columns);
-	print_table(out, sample->consumers, NULL, consumer_columns);
-	print_table(out, watch_get_slots(database_get_watch(db)), NULL, slot_columns);
+	print_table(out, sample->queues, sample->sizes, queue_columns, "new_events");
+	print_table(out, sample->consumers, NULL, consumer_columns,
+				"pending_events");
+	print_table(out, watch_get_slots(database_get_watch(db)), NULL, slot_columns,
+				NULL);
 	fputs("</section>\n", out);
 }
 

@@ -29,7 +29,9 @@ static const char queues_sql[] =
 	" extract(epoch from pg_catalog.now() - queue_switch_time)::float8"
 	" as rotation_age,"
 	" extract(epoch from queue_rotation_period)::float8 as rotation_period,"
-	" queue_ticker_paused::int as paused from pgq.get_queue_info()";
+	" queue_ticker_paused::int as paused from pgq.get_queue_info()"
+	/* the page shows them in this order, and folds the last ones */
+	" order by ev_new desc nulls last, ev_per_sec desc nulls last, queue_name";
 
 static const char sizes_sql[] =
 	"select queue_name, size, max_size, is_over::int as over, (select"
@@ -46,7 +48,9 @@ static const char consumers_sql[] =
 	" order by t.tick_queue, t.tick_id limit 1), 0) as behind,"
 	" (select extract(epoch from q.queue_rotation_period)::float8"
 	" from pgq.queue q where q.queue_name = c.queue_name) as rotation_period"
-	" from pgq.get_consumer_info() c";
+	" from pgq.get_consumer_info() c"
+	" order by pending_events desc nulls last, lag desc nulls last, queue_name,"
+	" consumer_name";
 
 static const char slots_sql[] =
 	"select slot_name, active::int as active, lag_bytes,"

@@ -83,7 +83,7 @@ foreach my $command (sort keys %commands)
 my %pgqd_options = known(man('pgqd.1'), $option);
 foreach my $o (sort keys %pgqd_options)
 {
-	isnt(`pgqd $o 2>&1` =~ /unrecognized|unknown/, 1, "pgqd knows $o");
+	isnt(`pgqd $o none.ini none.ini 2>&1` =~ /unrecognized|unknown/, 1, "pgqd knows $o");
 }
 my @letters = $pgqd_help =~ /^ +-(\w) /mg;
 is(join(' ', grep { man('pgqd.1') !~ /\B-$_\b/ } @letters), '',

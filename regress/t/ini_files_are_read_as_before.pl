@@ -79,4 +79,18 @@ like(told("[pgqadm]\ndb = dbname=x\n  host=y\nuse_skylog = 7\n"),
 goes_by('[pgqd] beside a [pgqadm] that goes on', 'p',
 	"${old}logfile = a\n  b\n[pgqd]\nsyslog = 0\n  pidfile = DIR/no/p\n");
 
+# no file at all
+{
+	local $ENV{PGQD_PIDFILE} = "$dir/no/environment";
+	local $ENV{PGQD_SYSLOG} = 0;
+	like(output_of('pgqd', '--env'), qr{"\Q$dir\E/no/environment"},
+		'--env: keys are variables');
+	local $ENV{PGQD_TICKER_PERIOD} = 'soon';
+	like(output_of('pgqd', '--env'),
+		qr/PGQD_TICKER_PERIOD: value "soon" of key "ticker_period" must be/,
+		'--env: errors name the variable');
+	like(output_of('pgqd', '--env', 'pgqd.ini'), qr/--env takes no config file/,
+		'--env beside a file');
+}
+
 done_testing();

@@ -185,6 +185,37 @@ unlike($page, qr/(?:src|href)="(?!\/(?:metrics|health)")|url\(|<script/,
 like(get('/')->{headers}{'content-security-policy'}, qr/default-src 'none'/,
 	'nor are any allowed');
 
+# at size: who has something to do comes first, the others are folded
+
+sql($node, $db, q{select pgq.create_queue('idle' || g) from generate_series(1, 40) g});
+sql($node, $db, q{select pgq.set_queue_config('idle33', 'ticker_paused', 'true')});
+sql($node, $db, q{select pgq.insert_event('idle33', 't', 'd') from generate_series(1, 9)});
+my $folded = wait_for('a folded page', sub {
+	my $text = get('/')->{content};
+	return $text =~ /<details><summary class="dim">\d+ more, idle</
+	  && $text =~ />idle33<.*<details>/s && $text });
+cmp_ok(scalar(() = $folded =~ /<details>.*?<\/details>/sg), '==', 1, 'consumers are few');
+sub set_per_queue
+{
+	my $text = PgqTest::slurp($pgqd->{ini});
+
+	$text =~ s/^metrics_per_queue = .*\n//m;
+	open(my $fh, '>', $pgqd->{ini}) or die;
+	print $fh $text . "metrics_per_queue = $_[0]\n";
+	close($fh);
+	$pgqd->signal('HUP');
+}
+set_per_queue(0);
+wait_for('a series for each database', sub {
+	get('/metrics')->{content} =~ /^pgq_queue_new_events\{$shop\} \d+$/m });
+$response = get('/metrics');
+unlike($response->{content}, qr/(?:queue|consumer|table)="/, 'and no others');
+metrics($response);
+set_per_queue(1);
+wait_for('a series for each queue', sub {
+	get('/metrics')->{content} =~ /^pgq_queue_new_events\{$shop,queue="idle33"\} [89]$/m });
+sql($node, $db, q{select pgq.drop_queue('idle' || g) from generate_series(1, 40) g});
+
 # captures that do not bring all
 
 my $gone = qq{odd "queue"\n<gone>};
