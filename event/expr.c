@@ -131,12 +131,13 @@ typedef struct Settings
  * The zone is set by its variable, as event/settings.c does it: a walsender's
  * would be lost if the server gave the setting back.
  */
-static Settings
-pin_settings(bool other)
+static void
+pin_settings(Settings *old, bool other)
 {
-	Settings old = {NewGUCNestLevel(), session_timezone};
 	pg_tz *zone;
 
+	old->nest_level = NewGUCNestLevel();
+	old->zone = session_timezone;
 	for (int i = 0; i < lengthof(pinned); i++)
 	{
 		const char *value = other && pinned[i].other ? pinned[i].other
@@ -150,7 +151,6 @@ pin_settings(bool other)
 	zone = pg_tzset(other ? OTHER_ZONE : ZONE);
 	if (zone)
 		session_timezone = zone;
-	return old;
 }
 
 static void
@@ -272,8 +272,9 @@ static void
 compile(Compilation *c, bool other)
 {
 	ErrorContextCallback advice = {error_context_stack, advise_dates, NULL};
-	Settings old = pin_settings(other);
+	Settings old;
 
+	pin_settings(&old, other);
 	error_context_stack = &advice;
 	PG_TRY();
 	{
@@ -368,8 +369,9 @@ event_expr_find_column(const char *option, const char *source,
 {
 	ExprSource about = {option, source, NULL};
 	FindColumn find = {column, NIL};
-	Settings old = pin_settings(false);
+	Settings old;
 
+	pin_settings(&old, false);
 	PG_TRY();
 	{
 		(void) find_column(parse_source(&about), &find);
