@@ -59,27 +59,36 @@ typedef struct Admin
 #define ADMIN_NORETURN __attribute__((noreturn))
 #define ADMIN_PRINTF(a, b) __attribute__((format(printf, a, b)))
 
-/* talk.c */
+/* say.c */
 extern void admin_fail(const char *hint, const char *fmt, ...) ADMIN_NORETURN
 	ADMIN_PRINTF(2, 3);
 extern void admin_warn(const char *fmt, ...) ADMIN_PRINTF(1, 2);
 extern void admin_say(const Admin *a, const char *fmt, ...) ADMIN_PRINTF(2, 3);
-extern void admin_connect(Admin *a);
+extern void admin_print_padded(const char *text, int width);
+extern void admin_close_stdout(void);
+extern int admin_message_length(const char *text);
+
+/* connect.c */
 extern PGconn *admin_try_connect(Admin *a);
 extern PGconn *admin_begin_connect(const Admin *a);
+
+/* query.c */
+extern void admin_connect(Admin *a);
 extern PGresult *admin_exec(Admin *a, const char *sql, int nparams,
 							const Oid *types, const char *const *params);
 extern void admin_begin(Admin *a);
 extern void admin_set(Admin *a, const char *name, const char *value);
 extern const char *admin_find_distrust(Admin *a, PGresult **res);
-extern int admin_message_length(const char *text);
 extern PGresult *admin_query(Admin *a, const char *hint, const char *sql,
 							 int nparams, const char *const *params);
 extern int admin_query_int(Admin *a, const char *hint, const char *sql,
 						   int nparams, const char *const *params);
 extern bool admin_has_function(Admin *a, const char *signature);
-extern void admin_print_padded(const char *text, int width);
-extern void admin_close_stdout(void);
+
+/* names.c */
+extern char *admin_make_array(int argc, char **argv);
+extern const char *admin_find_table(Admin *a, const char *word);
+extern char *admin_make_table_array(Admin *a, int argc, char **argv);
 
 /* json.c */
 extern void admin_write_json(FILE *out, const char *text);
@@ -111,9 +120,6 @@ extern void admin_doctor(Admin *a, int argc, char **argv);
 extern void admin_capture(Admin *a, int argc, char **argv);
 extern void admin_uncapture(Admin *a, int argc, char **argv);
 extern void admin_slot(Admin *a, int argc, char **argv);
-extern char *admin_make_array(int argc, char **argv);
-extern const char *admin_find_table(Admin *a, const char *word);
-extern char *admin_make_table_array(Admin *a, int argc, char **argv);
 
 /* copy.c */
 extern void admin_cancel(Admin *a, int argc, char **argv);

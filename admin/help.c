@@ -13,16 +13,25 @@
 
 #include "admin/options.h"
 
-/* Lines of options, below a command. */
-static void
-print_indented(const char *lines)
-{
-	while (lines && *lines)
-	{
-		int len = (int) strcspn(lines, "\n");
+/* The column that the help of an option begins in. */
+#define HELP_COLUMN 24
 
-		printf("    %.*s\n", len, lines);
-		lines += len + 1;
+static void
+print_options(const CommandOption *options, int indent)
+{
+	for (const CommandOption *o = options; o && o->name; o++)
+	{
+		const char *line = o->help;
+		int len = (int) strcspn(line, "\n");
+		int used = printf("%*s  --%s%s", indent, "", o->name, o->arg);
+
+		printf("%*s%.*s\n", indent + HELP_COLUMN - used, "", len, line);
+		while (line[len])
+		{
+			line += len + 1;
+			len = (int) strcspn(line, "\n");
+			printf("%*s%.*s\n", indent + HELP_COLUMN, "", len, line);
+		}
 	}
 }
 
@@ -35,11 +44,11 @@ print_help(void)
 		 "       pgqadm [OPTION ...] -d DBNAME COMMAND [ARG ...]\n"
 		 "\n"
 		 "commands:");
-	for (const Command *cmd = admin_commands; cmd->name; cmd++)
+	for (const Command *cmd = commands; cmd->name; cmd++)
 	{
 		printf("  %s%s%s\n      %s\n", cmd->name, cmd->args[0] ? " " : "",
 			   cmd->args, cmd->help);
-		print_indented(cmd->options);
+		print_options(cmd->options, 4);
 		printf("      pgqadm -d shop %s\n", cmd->example);
 	}
 	puts("\n"
@@ -73,7 +82,8 @@ print_help_about(const Command *cmd)
 		   cmd->name, cmd->args[0] ? " " : "", cmd->args, cmd->help,
 		   cmd->example);
 	if (cmd->options)
-		printf("\noptions:\n%s", cmd->options);
+		puts("\noptions:");
+	print_options(cmd->options, 0);
 }
 
 /*
@@ -86,7 +96,7 @@ help_print(int nwords, char **words)
 	const Command *cmd = NULL;
 
 	for (int i = 0; i < nwords && i < 2 && cmd == NULL; i++)
-		cmd = options_find_command(words[i]);
+		cmd = commands_find(words[i]);
 	if (cmd != NULL)
 		print_help_about(cmd);
 	else

@@ -78,16 +78,6 @@ is_ini_name(const char *word)
 	return len > 4 && strcmp(word + len - 4, ".ini") == 0;
 }
 
-/* The command of that name, or NULL. */
-const Command *
-options_find_command(const char *word)
-{
-	for (const Command *cmd = admin_commands; cmd->name; cmd++)
-		if (strcmp(cmd->name, word) == 0)
-			return cmd;
-	return NULL;
-}
-
 static double
 number_or_fail(const char *option, const char *text)
 {
@@ -131,7 +121,7 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 		{
 			const char *next = optind < argc ? argv[optind] : "-";
 			bool have_ini = w->nargs > 0 && (is_ini_name(w->args[0]) ||
-											 !options_find_command(w->args[0]));
+											 !commands_find(w->args[0]));
 
 			if (have_ini || next[0] == '-' || is_ini_name(next))
 				a->daemon = true;
@@ -231,15 +221,11 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 	}
 }
 
-/* Does the command's help name this option? */
 static bool
 knows_option(const Command *cmd, const char *name)
 {
-	size_t len = strlen(name);
-	const char *p = cmd->options;
-
-	for (; p && (p = strstr(p, "  --")) != NULL; p++)
-		if (strncmp(p + 4, name, len) == 0 && p[4 + len] == ' ')
+	for (const CommandOption *o = cmd->options; o && o->name; o++)
+		if (strcmp(o->name, name) == 0)
 			return true;
 	return false;
 }
@@ -255,7 +241,7 @@ check_options(const Admin *a, const Words *w, const Command *cmd)
 		if (o->val < OPT_REGISTER || !w->given[o->val] ||
 			knows_option(cmd, o->name))
 			continue;
-		for (const Command *c = admin_commands; c->name; c++)
+		for (const Command *c = commands; c->name; c++)
 			if (knows_option(c, o->name))
 				snprintf(hint + strlen(hint), sizeof(hint) - strlen(hint),
 						 " %s", c->name);
@@ -279,7 +265,8 @@ choose_database(Admin *a, const Words *w)
 		a->conninfo = admin_make_conninfo(w->dbname, w->host, w->port, w->user);
 		return;
 	}
-	if (!ini_load(a->config, "pgqadm", INI_PYTHON, pgqadm_ini_keys, &ini, &error))
+	if (!ini_load(a->config, "pgqadm", INI_PYTHON, pgqadm_ini_keys, &ini,
+				  &error))
 		admin_fail(strstr(error, ".ini:") || strstr(error, "section")
 					   ? "\"pgqadm --ini\" prints a sample with all keys."
 					   : NULL,
@@ -323,8 +310,7 @@ options_read(Admin *a, int argc, char **argv, char ***args, int *nargs)
 	by_options = w.dbname || w.host || w.port || w.user ||
 				 getenv("PGDATABASE") || getenv("PGSERVICE");
 	if (w.nargs > 0 && !w.dbname &&
-		(is_ini_name(w.args[0]) ||
-		 !(by_options || options_find_command(w.args[0]))))
+		(is_ini_name(w.args[0]) || !(by_options || commands_find(w.args[0]))))
 	{
 		a->config = w.args[0];
 		w.args++;
@@ -344,7 +330,7 @@ options_read(Admin *a, int argc, char **argv, char ***args, int *nargs)
 	}
 	if (w.nargs == 0)
 		admin_fail("Try \"pgqadm --help\".", "need command");
-	cmd = options_find_command(w.args[0]);
+	cmd = commands_find(w.args[0]);
 	if (cmd == NULL)
 		admin_fail("Try \"pgqadm --help\".", "unknown command: %s", w.args[0]);
 	w.args++;

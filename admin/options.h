@@ -12,6 +12,14 @@
 
 #include "admin/admin.h"
 
+/* An option of some commands; the last one of a list has no name. */
+typedef struct CommandOption
+{
+	const char *name; /* without the dashes */
+	const char *arg;  /* " S", or "" */
+	const char *help; /* lines */
+} CommandOption;
+
 typedef struct Command
 {
 	const char *name;
@@ -20,16 +28,15 @@ typedef struct Command
 	void (*run)(Admin *a, int argc, char **argv);
 	const char *args; /* for the usage line */
 	const char *help;
-	const char *example; /* what follows the database */
-	const char *options; /* lines of help; a command has those it names here,
-						  * besides the options of all */
+	const char *example;          /* what follows the database */
+	const CommandOption *options; /* besides those of all; NULL: none */
 } Command;
 
-/* admin.c; the last one has no name */
-extern const Command admin_commands[];
+/* commands.c; the last one has no name */
+extern const Command commands[];
+extern const Command *commands_find(const char *name);
 
 /* options.c */
-extern const Command *options_find_command(const char *word);
 extern const Command *options_read(Admin *a, int argc, char **argv,
 								   char ***args, int *nargs);
 

@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "common/buffer.h"
 #include "common/clock.h"
 
 #define BAR_WIDTH 20
@@ -44,30 +45,31 @@ progress_begin(Progress *p, const Admin *a, const char *what, const char *unit)
 }
 
 static void
-print_amount(FILE *out, const Progress *p, double amount)
+print_amount(PQExpBuffer out, const Progress *p, double amount)
 {
 	static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
 	int u = 0;
 
 	if (p->unit != NULL)
 	{
-		fprintf(out, "%.0f", amount);
+		appendPQExpBuffer(out, "%.0f", amount);
 		return;
 	}
 	for (; amount >= 10240 && u < 4; u++)
 		amount /= 1024;
-	fprintf(out, "%.0f %s", amount, units[u]);
+	appendPQExpBuffer(out, "%.0f %s", amount, units[u]);
 }
 
 static void
-print_time_left(FILE *out, double seconds)
+print_time_left(PQExpBuffer out, double seconds)
 {
 	long s = seconds > 359999 ? 359999 : (long) (seconds + 0.5);
 
 	if (s >= 3600)
-		fprintf(out, ", %ld:%02ld:%02ld left", s / 3600, s / 60 % 60, s % 60);
+		appendPQExpBuffer(out, ", %ld:%02ld:%02ld left", s / 3600, s / 60 % 60,
+						  s % 60);
 	else
-		fprintf(out, ", %ld:%02ld left", s / 60, s % 60);
+		appendPQExpBuffer(out, ", %ld:%02ld left", s / 60, s % 60);
 }
 
 /* The rate of the last seconds, in units a second; 0 while it is not known. */
@@ -93,47 +95,39 @@ keep_point(Progress *p, double now, double done)
 	p->npoints = n + 1;
 }
 
-/* The line as text; malloc'd. */
-static char *
-make_line(const Progress *p, double done, double total, double rate)
+static void
+make_line(PQExpBuffer out, const Progress *p, double done, double total,
+		  double rate)
 {
-	char *line = NULL;
-	size_t size;
-	FILE *out = open_memstream(&line, &size);
-
-	if (out == NULL)
-		admin_fail(NULL, "out of memory");
-	fprintf(out, "%s: ", p->what);
+	appendPQExpBuffer(out, "%s: ", p->what);
 	if (total > 0)
 	{
 		double share = done >= total ? 1 : done <= 0 ? 0 : done / total;
 
 		if (p->terminal)
 		{
-			putc('[', out);
+			appendPQExpBufferChar(out, '[');
 			for (int i = 0; i < BAR_WIDTH; i++)
-				putc(i < (int) (share * BAR_WIDTH) ? '#' : '.', out);
-			fputs("] ", out);
+				appendPQExpBufferChar(out, i < (int) (share * BAR_WIDTH) ? '#'
+																		 : '.');
+			appendPQExpBufferStr(out, "] ");
 		}
 		/* 100% is said of what is all done only */
-		fprintf(out, "%d%%, ", (int) (share * 100));
+		appendPQExpBuffer(out, "%d%%, ", (int) (share * 100));
 	}
 	print_amount(out, p, done);
 	if (total > 0)
 	{
-		fputs(" of ", out);
+		appendPQExpBufferStr(out, " of ");
 		print_amount(out, p, total);
 	}
 	if (p->unit)
-		fprintf(out, " %s", p->unit);
-	fputs(", ", out);
+		appendPQExpBuffer(out, " %s", p->unit);
+	appendPQExpBufferStr(out, ", ");
 	print_amount(out, p, rate > 0 ? rate : 0);
-	fputs("/s", out);
+	appendPQExpBufferStr(out, "/s");
 	if (rate > 0 && total > done)
 		print_time_left(out, (total - done) / rate);
-	if (fclose(out) != 0)
-		admin_fail(NULL, "out of memory");
-	return line;
 }
 
 /* Columns of the terminal. */
@@ -156,7 +150,7 @@ void
 progress_show(Progress *p, double done, double total)
 {
 	double now = clock_seconds();
-	char *line;
+	PQExpBufferData line;
 
 	if (p->silent)
 		return;
@@ -164,17 +158,18 @@ progress_show(Progress *p, double done, double total)
 	if (now - p->shown_at < p->period)
 		return;
 	p->shown_at = now;
-	line = make_line(p, done, total, find_rate(p, now, done));
+	initPQExpBuffer(&line);
+	make_line(&line, p, done, total, find_rate(p, now, done));
 	if (p->terminal)
 	{
 		/* a line that wraps could not be written over */
-		fprintf(stderr, "\r%.*s\033[K", find_width() - 1, line);
+		fprintf(stderr, "\r%.*s\033[K", find_width() - 1, line.data);
 		drawn = true;
 	}
 	else
-		fprintf(stderr, "%s\n", line);
+		fprintf(stderr, "%s\n", line.data);
 	fflush(stderr);
-	free(line);
+	termPQExpBuffer(&line);
 }
 
 /* The terminal's line makes room for other output. */

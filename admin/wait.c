@@ -39,6 +39,7 @@
  * transaction: it is the one that has the lock that is waited for and, like all that
  * write, one on its own id.
  */
+/* clang-format off */
 static const char blockers_sql[] =
 	"with waiter as (select a.pid, a.wait_event,"
 	" pg_catalog.pg_blocking_pids(a.pid) as pids"
@@ -87,6 +88,7 @@ static const char blockers_sql[] =
 	" 'change synchronous_standby_names.'"
 	" from waiter w where w.wait_event operator(pg_catalog.=) 'SyncRep'"
 	" order by 1 limit 5";
+/* clang-format on */
 
 /* What the thread and the program share; all but "cancel" under the mutex. */
 static struct
@@ -278,7 +280,7 @@ handle_stop(int signo)
 
 /* Changes a handler "from" to "to", and leaves another alone. */
 static void
-replace_handlers(void (*from)(int), void (*to)(int) )
+replace_handlers(void (*from)(int), void (*to)(int))
 {
 	for (int i = 0; i < N_STOP_SIGNALS; i++)
 	{
@@ -330,11 +332,12 @@ wait_for_pgqd(const Admin *a, double *since)
 	if (now - *since < WAIT_PATIENCE || a->quiet)
 		return;
 	*since = now;
-	res = admin_query(&look, NULL,
-					  "select a.pid from pg_catalog.pg_stat_activity a where "
-					  PGQD_SESSIONS " order by a.backend_start limit 1",
-					  0, NULL);
-	if (said == NULL)
+	res = PQexec(
+		a->conn,
+		"select a.pid from pg_catalog.pg_stat_activity a where " PGQD_SESSIONS
+		" order by a.backend_start limit 1");
+	/* what is wrong with the connection the caller finds, too */
+	if (said == NULL && PQresultStatus(res) == PGRES_TUPLES_OK)
 	{
 		if (PQntuples(res) == 0)
 			admin_warn("waiting for pgqd, which does not look after this "

@@ -78,7 +78,7 @@ libpgq_keep_page(PgqConsumer *c)
 	c->kept = calloc(c->page_rows + 16, sizeof(PGresult *));
 	if (c->kept == NULL)
 	{
-		libpgq_fail(c, PGQ_ERROR, "53200", "out of memory");
+		libpgq_fail(c, PGQ_ERROR, "53200", "out of memory", NULL);
 		return false;
 	}
 	while ((res = PQgetResult(c->conn)) != NULL)
@@ -143,7 +143,7 @@ no_batch(PgqConsumer *c)
 {
 	if (c->conn == NULL)
 		return c->status = PGQ_LOST;
-	return libpgq_fail(c, PGQ_ERROR, "55000", "no batch is open");
+	return libpgq_fail(c, PGQ_ERROR, "55000", "no batch is open", NULL);
 }
 
 static const char *
@@ -265,7 +265,7 @@ commit(PgqConsumer *c)
 	PQclear(res);
 	if (!committed)
 		libpgq_fail(c, PGQ_ERROR, "25P02",
-					"the batch's transaction was rolled back");
+					"the batch's transaction was rolled back", NULL);
 	return committed;
 }
 
@@ -311,14 +311,14 @@ pgq_get_bookmark(PgqConsumer *c, const char **bookmark)
 		return no_batch(c);
 	if (!libpgq_keep_page(c))
 		return give_up(c);
-	res = libpgq_query(c, "select pgq.get_bookmark($1::pg_catalog.text, "
+	res = libpgq_query(c,
+					   "select pgq.get_bookmark($1::pg_catalog.text, "
 					   "$2::pg_catalog.text)",
 					   2, names);
 	if (res == NULL)
 		return give_up(c);
 	free(c->bookmark);
-	c->bookmark =
-		PQgetisnull(res, 0, 0) ? NULL : strdup(PQgetvalue(res, 0, 0));
+	c->bookmark = PQgetisnull(res, 0, 0) ? NULL : strdup(PQgetvalue(res, 0, 0));
 	*bookmark = c->bookmark;
 	PQclear(res);
 	return libpgq_done(c, PGQ_OK);
@@ -336,7 +336,8 @@ pgq_set_bookmark(PgqConsumer *c, const char *bookmark)
 	snprintf(batch, sizeof(batch), "%lld", (long long) c->batch_id);
 	if (!libpgq_keep_page(c))
 		return give_up(c);
-	res = libpgq_query(c, "select pgq.set_bookmark($1::pg_catalog.int8, "
+	res = libpgq_query(c,
+					   "select pgq.set_bookmark($1::pg_catalog.int8, "
 					   "$2::pg_catalog.text)",
 					   2, params);
 	if (res == NULL)
@@ -383,7 +384,8 @@ pgq_finish(PgqConsumer *c)
 		libpgq_fail(c, PGQ_ERROR, "55000",
 					"the batch is no longer open: "
 					"another session of this consumer finished it, or its "
-					"position was moved");
+					"position was moved",
+					NULL);
 		pgq_abandon(c);
 		return PGQ_ERROR;
 	}

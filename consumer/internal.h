@@ -9,6 +9,7 @@
 #define LIBPGQ_INTERNAL_H
 
 #include <stdbool.h>
+#include <time.h>
 
 #include "consumer/libpgq.h"
 
@@ -25,17 +26,17 @@ struct PgqConsumer
 	char *consumer;
 	bool must_register; /* asked for, and not done yet */
 
-	PGconn *conn;     /* NULL while there is no connection */
-	bool pooled;      /* its session is a pooler's, ours for a
+	PGconn *conn;       /* NULL while there is no connection */
+	bool pooled;        /* its session is a pooler's, ours for a
 								 * transaction only */
-	bool listening;   /* LISTEN is on */
-	bool notified;    /* a notice came on this connection, so the
+	bool listening;     /* LISTEN is on */
+	bool notified;      /* a notice came on this connection, so the
 								 * server's daemon does send them */
 	bool was_connected; /* once, so that what is refused now may pass */
 	int64_t retry_at;   /* when to connect again, ms, monotonic */
 	int backoff_ms;     /* the longest pause after the next failure */
 	unsigned seed;      /* of the pauses' jitter */
-	int wake_pipe[2]; /* pgq_wake() writes, pgq_wait() polls */
+	int wake_pipe[2];   /* pgq_wake() writes, pgq_wait() polls */
 
 	int64_t batch_id; /* 0 = no batch is open */
 	bool detached;    /* the batch is open without a transaction, and stays so
@@ -51,7 +52,7 @@ struct PgqConsumer
 	int kept_next;
 	int kept_count;
 
-	char *bookmark;  /* pgq_get_bookmark() gave it */
+	char *bookmark; /* pgq_get_bookmark() gave it */
 
 	PgqResult status;
 	char *errmsg; /* NULL = no memory for it, or no error */
@@ -59,13 +60,25 @@ struct PgqConsumer
 	char sqlstate[6];
 };
 
+/* The first pause between tries to connect, in ms. */
+#define BACKOFF_MIN_MS 200
+
+/* Milliseconds by a clock that is never set. */
+static inline int64_t
+libpgq_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 /* Begins a transaction, and sets for it what its defaults may be wrong for. */
 extern PGQ_HIDDEN const char *libpgq_begin_sql(const PgqConsumer *c);
 
 /* As PQexecParams; a statement of its own in a pooler's session gets settings. */
 extern PGQ_HIDDEN PGresult *libpgq_exec(PgqConsumer *c, const char *sql,
-										int nparams,
-										const char *const *params);
+										int nparams, const char *const *params);
 
 /*
  * Gives a fresh session of our own its settings, or finds out that it is a
@@ -96,13 +109,19 @@ extern PGQ_HIDDEN bool libpgq_keep_page(PgqConsumer *c);
 /* Connects if there is no connection and the pause is over. */
 extern PGQ_HIDDEN PgqResult libpgq_connect(PgqConsumer *c);
 
-/* Notes a failure that libpgq found by itself; returns rc. */
+/* Notes a failure; sqlstate and hint may be NULL.  Returns rc. */
 extern PGQ_HIDDEN PgqResult libpgq_fail(PgqConsumer *c, PgqResult rc,
 										const char *sqlstate,
-										const char *message);
+										const char *message, const char *hint);
 
 /* Notes success and returns rc, PGQ_OK or PGQ_NONE. */
 extern PGQ_HIDDEN PgqResult libpgq_done(PgqConsumer *c, PgqResult rc);
+
+/*
+ * Sets the time of the next try to connect.  Many consumers lose a server at
+ * once, and must not come back at once.
+ */
+extern PGQ_HIDDEN void libpgq_set_retry_time(PgqConsumer *c);
 
 /* Closes the connection and sets the time of the next try. */
 extern PGQ_HIDDEN void libpgq_disconnect(PgqConsumer *c);

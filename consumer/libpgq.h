@@ -70,43 +70,42 @@ extern "C"
 {
 #endif
 
-	typedef struct PgqConsumer PgqConsumer;
+typedef struct PgqConsumer PgqConsumer;
 
-	/* What a call came to. */
-	typedef enum PgqResult
-	{
-		PGQ_OK,   /* done */
-		PGQ_NONE, /* nothing there: no batch, no more events, no
-								 * notice in time */
-		PGQ_LOST, /* no connection; an open batch comes again. It
-								 * is made anew by pgq_wait, pgq_next_batch */
-		PGQ_ERROR /* refused by the server or misused: see
-								 * pgq_error(). An open batch comes again */
-	} PgqResult;
+/* What a call came to. */
+typedef enum PgqResult
+{
+	PGQ_OK,   /* done */
+	PGQ_NONE, /* nothing there: no batch, no more events, no notice in time */
+	PGQ_LOST, /* no connection; an open batch comes again; pgq_wait() and
+			   * pgq_next_batch() connect anew */
+	PGQ_ERROR /* refused by the server or misused: see pgq_error(); an open
+			   * batch comes again */
+} PgqResult;
 
-	/*
+/*
  * One event, as pgq.get_batch_events gives it.  The strings belong to the
  * PgqConsumer and are good until the next call on it, except pgq_retry(),
  * pgq_connection() and the pgq_error() family.  NULL is SQL NULL.
  */
-	typedef struct PgqEvent
-	{
-		int64_t ev_id;
-		const char *ev_time; /* ISO 8601 as PostgreSQL writes it, with zone */
-		int64_t ev_txid;
-		int32_t ev_retry; /* times this event was retried, -1 for NULL */
-		const char *ev_type;
-		const char *ev_data;
-		const char *ev_extra1;
-		const char *ev_extra2;
-		const char *ev_extra3;
-		const char *ev_extra4;
-	} PgqEvent;
+typedef struct PgqEvent
+{
+	int64_t ev_id;
+	const char *ev_time; /* ISO 8601 as PostgreSQL writes it, with zone */
+	int64_t ev_txid;
+	int32_t ev_retry; /* times this event was retried, -1 for NULL */
+	const char *ev_type;
+	const char *ev_data;
+	const char *ev_extra1;
+	const char *ev_extra2;
+	const char *ev_extra3;
+	const char *ev_extra4;
+} PgqEvent;
 
 /* Flags of pgq_open(). */
 #define PGQ_REGISTER 0x01 /* register the consumer if it is not yet */
 
-	/*
+/*
  * Connects and makes the handle of one consumer on one queue.
  *
  * conninfo: libpq's connection string or URI, "" for libpq's environment and
@@ -124,18 +123,18 @@ extern "C"
  * With PGQ_REGISTER a consumer that is new starts at the queue's newest tick:
  * it gets the events that come from then on.
  */
-	extern PgqConsumer *pgq_open(const char *conninfo, const char *queue,
-								 const char *consumer, int flags);
+extern PgqConsumer *pgq_open(const char *conninfo, const char *queue,
+							 const char *consumer, int flags);
 
-	/*
+/*
  * Returns what pgq_open() came to: PGQ_OK; PGQ_LOST, no connection, which may
  * pass; PGQ_ERROR, refused until somebody mends it (wrong password, no such
  * database, bad connect string, no extension pgq, unknown queue, missing rights).
  * Later: the outcome of the last call that may fail.
  */
-	extern PgqResult pgq_status(const PgqConsumer *c);
+extern PgqResult pgq_status(const PgqConsumer *c);
 
-	/*
+/*
  * Waits until the queue was ticked, at most timeout_ms milliseconds (negative:
  * no limit of the caller's).  It may return PGQ_NONE sooner, so that the
  * caller looks for itself now and then: after 10 s where the server's daemon
@@ -146,15 +145,15 @@ extern "C"
  * PGQ_NONE, time is up, pgq_wake() was called, or a signal came; PGQ_LOST;
  * PGQ_ERROR, a batch is open.
  */
-	extern PgqResult pgq_wait(PgqConsumer *c, int timeout_ms);
+extern PgqResult pgq_wait(PgqConsumer *c, int timeout_ms);
 
-	/*
+/*
  * Ends the running pgq_wait(), or else the next one, at once.  The only call
  * that may be made from a signal handler or another thread.
  */
-	extern void pgq_wake(PgqConsumer *c);
+extern void pgq_wake(PgqConsumer *c);
 
-	/*
+/*
  * Opens the consumer's next batch and begins the transaction in which its
  * events are read.  A batch that was open and not finished is given again.
  * An open batch of this handle is abandoned first, as by pgq_abandon().
@@ -162,20 +161,20 @@ extern "C"
  * Returns PGQ_OK; PGQ_NONE, no tick since the last batch; PGQ_LOST; PGQ_ERROR,
  * for example a consumer that is not registered.
  */
-	extern PgqResult pgq_next_batch(PgqConsumer *c);
+extern PgqResult pgq_next_batch(PgqConsumer *c);
 
-	/* Returns the open batch's id, 0 without an open batch. */
-	extern int64_t pgq_batch_id(const PgqConsumer *c);
+/* Returns the open batch's id, 0 without an open batch. */
+extern int64_t pgq_batch_id(const PgqConsumer *c);
 
-	/*
+/*
  * Gives the next event of the open batch, in the order of ev_id, in *ev.
  * They are read one by one, so a large batch takes little memory.
  *
  * Returns PGQ_OK; PGQ_NONE, no more events; PGQ_LOST; PGQ_ERROR.
  */
-	extern PgqResult pgq_next_event(PgqConsumer *c, PgqEvent *ev);
+extern PgqResult pgq_next_event(PgqConsumer *c, PgqEvent *ev);
 
-	/*
+/*
  * Asks for an event of the open batch to come again in a later batch, seconds
  * (0 or more) from now at the earliest, with its ev_retry raised by one.
  * Takes effect when the batch is finished.
@@ -183,9 +182,9 @@ extern "C"
  * Returns PGQ_OK, also if the event is waiting for its retry already;
  * PGQ_LOST; PGQ_ERROR, for example an id that is not in the batch.
  */
-	extern PgqResult pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds);
+extern PgqResult pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds);
 
-	/*
+/*
  * Ends the transaction in which the batch is read, and keeps the batch open: for
  * work that takes long, so that no transaction is held meanwhile.  To be called
  * when the events have been read; pgq_next_event() gives no more.  Work done
@@ -199,9 +198,9 @@ extern "C"
  * Returns PGQ_OK, also if it was called before; PGQ_LOST and PGQ_ERROR, the
  * batch comes again.
  */
-	extern PgqResult pgq_detach(PgqConsumer *c);
+extern PgqResult pgq_detach(PgqConsumer *c);
 
-	/*
+/*
  * Finishes the open batch and commits: its events will not come again.
  * Events that were not read count as done too.  While pgq_connection() was
  * never asked for, the commit does not wait for the server's disk: the batch
@@ -211,15 +210,15 @@ extern "C"
  * committed: the batch comes again, or was not this session's any more
  * (SQLSTATE 55000; another session of the same consumer finished it).
  */
-	extern PgqResult pgq_finish(PgqConsumer *c);
+extern PgqResult pgq_finish(PgqConsumer *c);
 
-	/*
+/*
  * Gives the open batch up: rolls its transaction back, work done in it through
  * pgq_connection() too.  The batch comes again.  Harmless without one.
  */
-	extern void pgq_abandon(PgqConsumer *c);
+extern void pgq_abandon(PgqConsumer *c);
 
-	/*
+/*
  * Returns the connection, for work in the batch's transaction; NULL when there
  * is none.  It belongs to the handle and may be another one after PGQ_LOST.
  * Ask for it anew after each pgq_next_event(): the call makes the connection
@@ -228,51 +227,51 @@ extern "C"
  * settings client_encoding and datestyle alone, and read his results to the
  * end.  When a statement of his fails, only pgq_abandon() leads on.
  */
-	extern PGconn *pgq_connection(PgqConsumer *c);
+extern PGconn *pgq_connection(PgqConsumer *c);
 
-	/*
+/*
  * Returns the id of the server's process that serves the connection, 0 without
  * a connection and through a pooler: to find what it does in pg_stat_activity.
  */
-	extern int pgq_backend_pid(const PgqConsumer *c);
+extern int pgq_backend_pid(const PgqConsumer *c);
 
-	/*
+/*
  * Does the connection lead through a pooler, such as PgBouncer?  Then there is
  * no session to listen in, and new batches are looked for once a second.
  */
-	extern bool pgq_is_pooled(const PgqConsumer *c);
+extern bool pgq_is_pooled(const PgqConsumer *c);
 
-	/*
+/*
  * The last failure: its message (never NULL, "" if there was none), the
  * server's hint or NULL, and the SQLSTATE ("" if the server gave none, as for
  * a lost connection).  Good until the next call.
  */
-	extern const char *pgq_error(const PgqConsumer *c);
-	extern const char *pgq_hint(const PgqConsumer *c);
-	extern const char *pgq_sqlstate(const PgqConsumer *c);
+extern const char *pgq_error(const PgqConsumer *c);
+extern const char *pgq_hint(const PgqConsumer *c);
+extern const char *pgq_sqlstate(const PgqConsumer *c);
 
-	/*
+/*
  * Reads the consumer's bookmark, a text that it kept with pgq_set_bookmark(), in
  * the open batch's transaction.  *bookmark gets it, or NULL if there is none; it
  * belongs to the handle and is good until the next call of this function.
  *
  * Returns PGQ_OK; PGQ_LOST; PGQ_ERROR, for example a server without bookmarks.
  */
-	extern PgqResult pgq_get_bookmark(PgqConsumer *c, const char **bookmark);
+extern PgqResult pgq_get_bookmark(PgqConsumer *c, const char **bookmark);
 
-	/*
+/*
  * Keeps a text for the consumer in the open batch's transaction: it is there if
  * and only if the batch is finished.
  *
  * Returns PGQ_OK; PGQ_LOST; PGQ_ERROR.
  */
-	extern PgqResult pgq_set_bookmark(PgqConsumer *c, const char *bookmark);
+extern PgqResult pgq_set_bookmark(PgqConsumer *c, const char *bookmark);
 
-	/* The database's name, NULL without a connection.  Good until the next call. */
-	extern const char *pgq_database(const PgqConsumer *c);
+/* The database's name, NULL without a connection.  Good until the next call. */
+extern const char *pgq_database(const PgqConsumer *c);
 
-	/* Abandons an open batch, disconnects and frees.  NULL is allowed. */
-	extern void pgq_close(PgqConsumer *c);
+/* Abandons an open batch, disconnects and frees.  NULL is allowed. */
+extern void pgq_close(PgqConsumer *c);
 
 #ifdef __cplusplus
 }

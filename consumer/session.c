@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * session.c
- *		What libpgq sets in its session, or in each transaction of a pooler's.
+ *		The session: what is set in it, or in each transaction of a pooler's;
+ *		its statements, their outcomes, its loss.
  *
  * A pooler, such as PgBouncer, lends its session for a transaction: what is set
  * for longer would stay there for others.  It is known by the process id that it
@@ -10,8 +11,13 @@
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "consumer/internal.h"
+
+/* The longest pause between tries to connect, in ms. */
+#define BACKOFF_MAX_MS 15000
 
 /*
  * Settings that guard a transaction against defaults of the role, the database
@@ -40,6 +46,150 @@ static const char session_settings[] =
 	"('tcp_user_timeout', '120s'), ('tcp_keepalives_idle', '60'), "
 	"('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '6')) "
 	"v(name, value) where s.name operator(pg_catalog.=) v.name";
+
+/* ---- outcomes ---- */
+
+/* Copies text without its trailing newlines; NULL stays NULL. */
+static char *
+copy_message(const char *text)
+{
+	size_t len;
+
+	if (text == NULL)
+		return NULL;
+	len = strlen(text);
+	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
+		len--;
+	return strndup(text, len);
+}
+
+PgqResult
+libpgq_fail(PgqConsumer *c, PgqResult rc, const char *sqlstate,
+			const char *message, const char *hint)
+{
+	char *errmsg = copy_message(message);
+	char *errhint = copy_message(hint);
+
+	free(c->errmsg);
+	free(c->hint);
+	c->errmsg = errmsg;
+	c->hint = errhint;
+	snprintf(c->sqlstate, sizeof(c->sqlstate), "%s", sqlstate ? sqlstate : "");
+	c->status = rc;
+	return rc;
+}
+
+PgqResult
+libpgq_done(PgqConsumer *c, PgqResult rc)
+{
+	c->status = PGQ_OK;
+	return rc;
+}
+
+PgqResult
+pgq_status(const PgqConsumer *c)
+{
+	return c->status;
+}
+
+const char *
+pgq_error(const PgqConsumer *c)
+{
+	if (c->errmsg != NULL)
+		return c->errmsg;
+	return c->status == PGQ_OK ? "" : "out of memory";
+}
+
+const char *
+pgq_hint(const PgqConsumer *c)
+{
+	return c->hint;
+}
+
+const char *
+pgq_sqlstate(const PgqConsumer *c)
+{
+	return c->sqlstate;
+}
+
+/* ---- its loss ---- */
+
+void
+libpgq_forget_rows(PgqConsumer *c)
+{
+	PQclear(c->row);
+	c->row = NULL;
+	while (c->kept_next < c->kept_count)
+		PQclear(c->kept[c->kept_next++]);
+	free(c->kept);
+	c->kept = NULL;
+	c->kept_next = c->kept_count = 0;
+	c->in_page = false;
+}
+
+void
+libpgq_forget_batch(PgqConsumer *c)
+{
+	libpgq_forget_rows(c);
+	c->batch_id = 0;
+	c->detached = false;
+	c->finish_sent = false;
+}
+
+void
+libpgq_set_retry_time(PgqConsumer *c)
+{
+	c->retry_at = libpgq_now_ms() + c->backoff_ms / 2 +
+				  rand_r(&c->seed) % (c->backoff_ms / 2 + 1);
+	c->backoff_ms *= 2;
+	if (c->backoff_ms > BACKOFF_MAX_MS)
+		c->backoff_ms = BACKOFF_MAX_MS;
+}
+
+void
+libpgq_disconnect(PgqConsumer *c)
+{
+	if (c->detached)
+		libpgq_forget_rows(c);
+	else
+		libpgq_forget_batch(c);
+	if (c->conn == NULL)
+		return;
+	PQfinish(c->conn);
+	c->conn = NULL;
+	c->listening = false;
+	c->notified = false;
+	libpgq_set_retry_time(c);
+}
+
+PgqResult
+libpgq_note_failure(PgqConsumer *c, PGresult *res)
+{
+	const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+	if (PQstatus(c->conn) == CONNECTION_BAD)
+	{
+		libpgq_fail(c, PGQ_LOST, sqlstate, PQerrorMessage(c->conn), NULL);
+		libpgq_disconnect(c);
+	}
+	else
+	{
+		const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+		/* read only: a pooler has led us to a standby, and may do better */
+		bool lost = sqlstate != NULL && strcmp(sqlstate, "25006") == 0;
+
+		libpgq_fail(c, lost ? PGQ_LOST : PGQ_ERROR, sqlstate,
+					primary ? primary : PQerrorMessage(c->conn),
+					PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+		if (lost)
+			libpgq_disconnect(c);
+	}
+	PQclear(res);
+	return c->status;
+}
+
+/* ---- statements ---- */
 
 #define BEGIN "begin isolation level read committed read write;"
 
@@ -92,6 +242,19 @@ libpgq_exec(PgqConsumer *c, const char *sql, int nparams,
 	return end;
 }
 
+PGresult *
+libpgq_query(PgqConsumer *c, const char *sql, int nparams,
+			 const char *const *params)
+{
+	PGresult *res = libpgq_exec(c, sql, nparams, params);
+	ExecStatusType st = PQresultStatus(res);
+
+	if (st == PGRES_TUPLES_OK || st == PGRES_COMMAND_OK)
+		return res;
+	libpgq_note_failure(c, res);
+	return NULL;
+}
+
 PgqResult
 libpgq_set_up_session(PgqConsumer *c, bool *has_channel)
 {
@@ -99,11 +262,13 @@ libpgq_set_up_session(PgqConsumer *c, bool *has_channel)
 	char sql[768];
 	PGresult *res;
 
-	snprintf(sql, sizeof(sql),
-			 "%s" SETTINGS("set local ") "select "
-			 "pg_catalog.pg_backend_pid() operator(pg_catalog.=) %d, "
-			 "pg_catalog.to_regprocedure('pgq.tick_channel(pg_catalog.text)') is not null",
-			 is_17 ? SETTINGS_17("set local ") : "", PQbackendPID(c->conn));
+	snprintf(
+		sql, sizeof(sql),
+		"%s" SETTINGS(
+			"set local ") "select "
+						  "pg_catalog.pg_backend_pid() operator(pg_catalog.=) %d, "
+						  "pg_catalog.to_regprocedure('pgq.tick_channel(pg_catalog.text)') is not null",
+		is_17 ? SETTINGS_17("set local ") : "", PQbackendPID(c->conn));
 	res = PQexec(c->conn, sql);
 	if (PQresultStatus(res) != PGRES_TUPLES_OK)
 		return libpgq_note_failure(c, res);

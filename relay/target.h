@@ -101,6 +101,8 @@ struct Target
 extern const TargetClass *target_find(const char *address);
 extern bool target_knows_key(const TargetClass *class, const char *key);
 extern void target_print_all(void);
+
+/* target.c */
 extern void *target_make(size_t size, const RelayConfig *config);
 extern TargetResult target_fail(void *target, TargetResult result,
 								const char *fmt, ...)

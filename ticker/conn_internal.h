@@ -1,7 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * conn_internal.h
- *		A connection as conn.c and conn_start.c see it.
+ *		A connection as its own files see it.
+ *
+ * Calls go one way: conn.c -> conn_start.c -> conn_query.c.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -73,7 +75,8 @@ struct Conn
 	unsigned serial;
 };
 
-/* conn.c */
+/* conn_query.c */
+extern void conn_stop_io(Conn *conn);
 extern void conn_note_query(Conn *conn, bool ok, bool prepared,
 							ConnAnswer answer, void *arg);
 extern void conn_send_query(Conn *conn, const char *sql, int nparams,

@@ -90,8 +90,9 @@ finish_setup(Conn *conn, const PGresult *res, void *arg)
 void
 conn_start_session(Conn *conn)
 {
-	char *sql = session_make_setup(
-		conn->pg, conn->replication ? ENCODING_ROW WALSENDER_ROW : ENCODING_ROW);
+	char *sql = session_make_setup(conn->pg, conn->replication
+												 ? ENCODING_ROW WALSENDER_ROW
+												 : ENCODING_ROW);
 
 	conn->state = CONN_SETUP;
 	if (PQsetnonblocking(conn->pg, 1) != 0)

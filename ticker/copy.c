@@ -545,7 +545,7 @@ take_next(Conn *conn, const PGresult *res, void *arg)
 static void
 look(Copy *copy)
 {
-	if (copy->ingest->state != INGEST_RUNNING)
+	if (!ingest_is_running(copy->ingest))
 	{
 		copy_stop(copy);
 		return;

@@ -511,7 +511,7 @@ database_is_connected(const Database *db)
 bool
 database_is_ingesting(const Database *db)
 {
-	return db->ingest->state == INGEST_RUNNING;
+	return ingest_is_running(db->ingest);
 }
 
 /* What was done for it; the struct is the object's. */
@@ -542,7 +542,7 @@ database_get_watch(const Database *db)
 bool
 database_is_standing_by(const Database *db)
 {
-	return db->standby || db->ingest->standing_by;
+	return db->standby || ingest_is_standing_by(db->ingest);
 }
 
 /*

@@ -1,48 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * ingest.c
- *		Write what the slot sends into the queues: exactly once, in order.
- *
- * While running:
- *
- *		frames arrive:			gather them
- *		nothing is being written:
- *			take what has gathered, send it to pgq.ingest() as one transaction
- *			together with the position that it moves from and to
- *		it is committed:
- *			tell the ticker which queues were fed, take what has gathered, ...
- *		it failed, or nobody knows:
- *			close the stream and the connection, read the position, start again
- *
- * So a group is one transaction with one round trip, one is under way, and
- * groups grow by themselves when commits get slow.  A source transaction that
- * is too long for memory is written part by part as it arrives.
- *
- * pgq.ingest() moves the position from where we last saw it, in the same
- * transaction as the events: if it is elsewhere by now, somebody else has
- * been writing and the transaction fails.
- *
- * When the server may forget the WAL that was read is told in confirm.c.
+ *		One database's ingest, as the rest of pgqd sees it: what comes from the
+ *		stream is gathered, and what the timers do.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
  *-------------------------------------------------------------------------
  */
-#include "ticker/ingest.h"
+#include "ticker/ingest_internal.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/log.h"
-
-/* Seconds between moves of the position of a database without events. */
-#define IDLE_PERIOD 10.0
-
-/* The same where commits wait for it. */
-#define SYNCHRONOUS_PERIOD 1.0
 
 /*
  * Bytes of WAL that are nobody's work: our own ticks, checkpoints and
@@ -50,263 +21,6 @@
  * the move itself would be a reason to move again, for ever.
  */
 #define IDLE_WAL 16384
-
-/* Seconds between complaints about discarded events. */
-#define DISCARD_LOG_PERIOD 60.0
-
-/*
- * WAL shows a commit before other sessions see it.  Events must not be
- * readable before the rows that they tell of, so their transactions are
- * waited for before events are committed, not only before they are ticked:
- * a tick for other reasons may come at any time.  The wait is in the transaction
- * of the events, so that they don't come without it, whatever ends it.
- */
-static const char wait_sql[] =
-	"select pg_catalog.count(*) from pgq.tick('{}'::text[], $1::xid[])";
-
-static const char ingest_sql[] =
-	"select pgq.ingest($1, $2::pg_lsn, $3::pg_lsn, $4)";
-
-static const char begin_sql[] = "begin";
-static const char commit_sql[] = "commit";
-
-static const char wal_end_sql[] =
-	"select pg_catalog.pg_current_wal_insert_lsn()";
-
-static const char sync_sql[] =
-	"select coalesce(r.sync_state in ('sync', 'quorum'), false)"
-	" from pg_catalog.pg_stat_replication r where r.pid = $1";
-
-/* The group is written, or given up. */
-static void
-drop_group(Ingest *ingest)
-{
-	gather_free_group(ingest->group);
-	ingest->group = NULL;
-	ingest->stats->writing_since = 0;
-}
-
-/* Forget what came from the stream, and what is being written. */
-void
-ingest_drop_all(Ingest *ingest)
-{
-	gather_reset(&ingest->gather);
-	drop_group(ingest);
-	ingest->in_transaction = false;
-	ingest->waiting_since = 0;
-	names_clear(&ingest->queues);
-	ingest->events = 0;
-	confirm_reset(ingest->confirm);
-}
-
-static void
-count_discarded(Ingest *ingest, int64_t n)
-{
-	double now = clock_seconds();
-
-	if (n <= 0)
-		return;
-	ingest->stats->discarded += n;
-	ingest->discarded += n;
-	if (ingest->discard_logged_at > 0 &&
-		now - ingest->discard_logged_at < DISCARD_LOG_PERIOD)
-		return;
-	log_warning("[%s]: discarded %" PRId64 " events of queues that do not "
-				"exist",
-				ingest->dbname, ingest->discarded);
-	ingest->discarded = 0;
-	ingest->discard_logged_at = now;
-}
-
-/*
- * A statement of a group failed.  Whatever the reason, the way out is the
- * same: the slot has everything still, from the position on.
- */
-static void
-handle_failure(Ingest *ingest, const PGresult *res)
-{
-	const char *sqlstate = conn_sqlstate(res);
-	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-
-	if (text == NULL)
-		text = PQresultErrorMessage(res);
-	if (strcmp(sqlstate, "40001") == 0 || strcmp(sqlstate, "40P01") == 0 ||
-		strcmp(sqlstate, "55P03") == 0)
-		log_info("[%s]: ingest starts again: %s", ingest->dbname, text);
-	else
-		trouble_report(&ingest->trouble, ingest->dbname,
-					   "ingest failed, will be tried again: %s", text);
-	ingest_restart(ingest);
-}
-
-/* Statements whose result says nothing but that they worked. */
-static void
-take_nothing(Conn *conn, const PGresult *res, void *arg)
-{
-	if (conn_failed(res))
-		handle_failure(arg, res);
-}
-
-static void
-take_waited(Conn *conn, const PGresult *res, void *arg)
-{
-	Ingest *ingest = arg;
-
-	ingest->waiting_since = 0;
-	if (conn_failed(res))
-		handle_failure(ingest, res);
-	else
-		trouble_clear(&ingest->wait_trouble, ingest->dbname,
-					  "source transactions are visible again");
-}
-
-static void
-take_events(Conn *conn, const PGresult *res, void *arg)
-{
-	Ingest *ingest = arg;
-	Group *group = ingest->group;
-
-	if (conn_failed(res) || PQntuples(res) != 1)
-	{
-		handle_failure(ingest, res);
-		return;
-	}
-	ingest->events += strtoll(PQgetvalue(res, 0, 0), NULL, 10);
-	ingest->stats->bytes += group->frames.len;
-	names_merge(&ingest->queues, &group->queues);
-	if (group->kind == GROUP_PART)
-	{
-		drop_group(ingest);
-		ingest_pump(ingest);
-	}
-}
-
-/* The group is committed: its events can be read once there is a tick. */
-static void
-take_commit(Conn *conn, const PGresult *res, void *arg)
-{
-	Ingest *ingest = arg;
-	Group *group = ingest->group;
-
-	if (conn_failed(res) ||
-		strcmp(PQcmdStatus((PGresult *) res), "COMMIT") != 0)
-	{
-		handle_failure(ingest, res);
-		return;
-	}
-	ingest->position = group->end_lsn;
-	ingest->stats->groups++;
-	ingest->stats->events += ingest->events;
-	count_discarded(ingest, group->nevents - ingest->events);
-	ingest->events = 0;
-	if (ingest->queues.count > 0)
-		tick_feed(ingest->tick, &ingest->queues, &group->xids);
-	trouble_clear(&ingest->trouble, ingest->dbname, "ingest works again");
-	conn_reset_back_off(ingest->conn);
-}
-
-static void
-take_wal_end(Conn *conn, const PGresult *res, void *arg)
-{
-	Ingest *ingest = arg;
-
-	if (conn_failed(res) || PQntuples(res) != 1 ||
-		!stream_parse_lsn(PQgetvalue(res, 0, 0), &ingest->own_wal_end))
-	{
-		handle_failure(ingest, res);
-		return;
-	}
-	confirm_add(ingest->confirm, ingest->slot, ingest->position,
-				ingest->own_wal_end);
-	drop_group(ingest);
-	ingest_pump(ingest);
-}
-
-/* Send one pgq.ingest() call. */
-static void
-send_ingest(Ingest *ingest, const Group *group, uint64_t to)
-{
-	char from_text[32];
-	char to_text[32];
-	const char *values[4] = {ingest->slot, from_text, to_text,
-							 group->frames.len ? group->frames.data : ""};
-	const int lengths[4] = {0, 0, 0, (int) group->frames.len};
-	static const int formats[4] = {0, 0, 0, 1};
-
-	snprintf(from_text, sizeof(from_text), LSN_FORMAT,
-			 LSN_ARGS(ingest->position));
-	snprintf(to_text, sizeof(to_text), LSN_FORMAT, LSN_ARGS(to));
-	conn_send_often(ingest->conn, ingest_sql, 4, values, lengths, formats,
-					take_events, ingest);
-}
-
-/* Send all statements of a group; their answers come in the same order. */
-static void
-send_group(Ingest *ingest)
-{
-	Group *group = ingest->group;
-
-	if (!ingest->in_transaction)
-		conn_send_often(ingest->conn, begin_sql, 0, NULL, NULL, NULL,
-						take_nothing, ingest);
-	ingest->in_transaction = true;
-	if (group->kind == GROUP_PART)
-	{
-		send_ingest(ingest, group, ingest->position);
-		return;
-	}
-	if (group->xids.count > 0)
-	{
-		char *xids = xids_to_array(&group->xids);
-		const char *values[1] = {xids};
-
-		ingest->waiting_since = clock_seconds();
-		conn_send_often(ingest->conn, wait_sql, 1, values, NULL, NULL,
-						take_waited, ingest);
-		free(xids);
-	}
-	send_ingest(ingest, group, group->end_lsn);
-	conn_send_often(ingest->conn, commit_sql, 0, NULL, NULL, NULL, take_commit,
-					ingest);
-	ingest->in_transaction = false;
-	conn_send_often(ingest->conn, wal_end_sql, 0, NULL, NULL, NULL,
-					take_wal_end, ingest);
-}
-
-/*
- * Do what can be done now: write the next group if none is being written, and
- * read on or stop reading, as memory allows.
- */
-void
-ingest_pump(Ingest *ingest)
-{
-	size_t held;
-
-	while (ingest->state == INGEST_RUNNING && ingest->group == NULL)
-	{
-		Group *group = gather_take(&ingest->gather);
-
-		if (group == NULL)
-			break;
-		if (group->frames.len == 0 && group->end_lsn <= ingest->position)
-		{
-			gather_free_group(group);
-			continue;
-		}
-		ingest->group = group;
-		ingest->stats->writing_since = clock_seconds();
-		send_group(ingest);
-	}
-
-	if (ingest->state != INGEST_RUNNING && ingest->state != INGEST_CHECKING)
-		return;
-	held = ingest->gather.bytes +
-		   (ingest->group ? ingest->group->frames.len : 0);
-
-	/* a frame that is longer than the limit must come in nevertheless */
-	stream_pause(ingest->stream, held > ingest->config->ingest_memory &&
-									 (ingest->group || ingest->gather.first));
-}
 
 static bool
 take_data(const char *data, size_t len, void *arg)
@@ -357,53 +71,6 @@ note_touched(Names *queues, uint32_t xid, void *arg)
 		return;
 	xids_add(&xids, xid);
 	tick_feed(ingest->tick, queues, &xids);
-}
-
-/*
- * The server counts our walsender as a synchronous standby, or no longer:
- * every commit waits until the position is past it.  That is slow, but it must
- * not be for ever.
- */
-static void
-set_synchronous(Ingest *ingest, bool synchronous)
-{
-	struct timeval tv = conn_timeval(synchronous ? SYNCHRONOUS_PERIOD
-												 : IDLE_PERIOD);
-
-	if (ingest->synchronous == synchronous)
-		return;
-	ingest->synchronous = synchronous;
-	if (synchronous)
-		log_warning("[%s]: pgqd's own walsender counts as a synchronous "
-					"standby, so that commits wait for ingest: name the "
-					"standbys in synchronous_standby_names, do not use '*'",
-					ingest->dbname);
-	else
-		log_info("[%s]: pgqd's own walsender is no synchronous standby any "
-				 "more",
-				 ingest->dbname);
-	event_add(ingest->idle, &tv);
-}
-
-static void
-take_sync(Conn *conn, const PGresult *res, void *arg)
-{
-	if (!conn_failed(res) && PQntuples(res) == 1)
-		set_synchronous(arg, strcmp(PQgetvalue(res, 0, 0), "t") == 0);
-}
-
-/* Find out whether our walsender counts as a synchronous standby. */
-void
-ingest_ask_sync(Ingest *ingest)
-{
-	char pid[16];
-	const char *values[1] = {pid};
-
-	/* an error in the transaction would spoil it */
-	if (ingest->in_transaction)
-		return;
-	snprintf(pid, sizeof(pid), "%d", stream_get_pid(ingest->stream));
-	conn_send(ingest->conn, sync_sql, 1, values, NULL, NULL, take_sync, ingest);
 }
 
 /* Let the position follow the WAL, so that the server may forget it. */
@@ -495,6 +162,20 @@ bool
 ingest_is_off(const Ingest *ingest)
 {
 	return ingest->state == INGEST_OFF;
+}
+
+/* Does it read the stream and write? */
+bool
+ingest_is_running(const Ingest *ingest)
+{
+	return ingest->state == INGEST_RUNNING;
+}
+
+/* Does another session read the slot? */
+bool
+ingest_is_standing_by(const Ingest *ingest)
+{
+	return ingest->standing_by;
 }
 
 /* Is a group being written? */

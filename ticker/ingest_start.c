@@ -32,7 +32,7 @@
  *-------------------------------------------------------------------------
  */
 #include "common/clock.h"
-#include "ticker/ingest.h"
+#include "ticker/ingest_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,9 +46,6 @@
 
 /* Seconds until a problem is looked at again, if check_period is longer. */
 #define STILL_PERIOD 5.0
-
-/* A connection that lasted so long was a good one, in seconds. */
-#define GOOD_AGE 30.0
 
 #define POSITION_SQL                                                           \
 	"(select p.pos_lsn from pgq.position p"                                    \
@@ -100,6 +97,10 @@ enum
 	CHECK_WAL_END
 };
 
+static const char sync_sql[] =
+	"select coalesce(r.sync_state in ('sync', 'quorum'), false)"
+	" from pg_catalog.pg_stat_replication r where r.pid = $1";
+
 /*
  * Who holds the lock of pgq.ingest() while we have the stream is a session of
  * a pgqd that hangs or is gone: its transaction will fail, but not before the
@@ -118,65 +119,6 @@ static const char problem_sql[] =
 	"select pgq.ingest_problem($1, $2, $3::pg_lsn)";
 
 static void look(Ingest *ingest);
-
-/* Close stream and connection at once, and forget what is not committed. */
-static void
-close_all(Ingest *ingest)
-{
-	stream_close(ingest->stream);
-	conn_close(ingest->conn);
-	ingest_drop_all(ingest);
-}
-
-static void
-sleep_for(Ingest *ingest, double seconds)
-{
-	struct timeval tv = conn_timeval(seconds);
-
-	ingest->state = INGEST_PAUSED;
-	event_add(ingest->timer, &tv);
-}
-
-/* Close everything, and start again after so many seconds. */
-void
-ingest_pause(Ingest *ingest, double seconds)
-{
-	close_all(ingest);
-	sleep_for(ingest, seconds);
-}
-
-/*
- * Close everything and start again: soon, if it has been going well.
- *
- * The stream must not stay open without us: a walsender whose client never
- * confirms holds up the server's shutdown.
- */
-void
-ingest_restart(Ingest *ingest)
-{
-	if (ingest->state == INGEST_RUNNING && conn_age(ingest->conn) > GOOD_AGE)
-		conn_reset_back_off(ingest->conn);
-	ingest_pause(ingest, conn_back_off(ingest->conn));
-}
-
-/* It is not for us to read the slot: nothing is wrong with that. */
-static void
-forget_troubles(Ingest *ingest)
-{
-	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
-	trouble_clear(&ingest->wait_trouble, ingest->dbname, NULL);
-}
-
-/* Switch off at once. */
-void
-ingest_stop(Ingest *ingest)
-{
-	event_del(ingest->timer);
-	close_all(ingest);
-	ingest->state = INGEST_OFF;
-	ingest->standing_by = false;
-	forget_troubles(ingest);
-}
 
 /* Switch on, if it is off. */
 void
@@ -286,7 +228,7 @@ stand_still(Ingest *ingest, bool missing, const char *problem)
 static void
 termination_sent(Conn *conn, const PGresult *res, void *arg)
 {
-	sleep_for(arg, 0.1);
+	ingest_sleep(arg, 0.1);
 }
 
 /* Another session reads the slot: ours from before, or another pgqd's. */
@@ -313,8 +255,8 @@ stand_by(Ingest *ingest, const char *pid)
 				 "over",
 				 ingest->dbname, ingest->slot, pid);
 	ingest->standing_by = true;
-	forget_troubles(ingest);
-	sleep_for(ingest, pause < STAND_BY_PAUSE ? pause : STAND_BY_PAUSE);
+	ingest_forget_troubles(ingest);
+	ingest_sleep(ingest, pause < STAND_BY_PAUSE ? pause : STAND_BY_PAUSE);
 }
 
 static void
@@ -423,6 +365,53 @@ record_timeline(Ingest *ingest)
 	ingest->timeline = stream_get_timeline(ingest->stream);
 	conn_send(ingest->conn, "select pgq.ingest_timeline($1, $2::int4)", 2,
 			  values, NULL, NULL, timeline_recorded, ingest);
+}
+
+/*
+ * The server counts our walsender as a synchronous standby, or no longer:
+ * every commit waits until the position is past it.  That is slow, but it must
+ * not be for ever.
+ */
+static void
+set_synchronous(Ingest *ingest, bool synchronous)
+{
+	struct timeval tv = conn_timeval(synchronous ? SYNCHRONOUS_PERIOD
+												 : IDLE_PERIOD);
+
+	if (ingest->synchronous == synchronous)
+		return;
+	ingest->synchronous = synchronous;
+	if (synchronous)
+		log_warning("[%s]: pgqd's own walsender counts as a synchronous "
+					"standby, so that commits wait for ingest: name the "
+					"standbys in synchronous_standby_names, do not use '*'",
+					ingest->dbname);
+	else
+		log_info("[%s]: pgqd's own walsender is no synchronous standby any "
+				 "more",
+				 ingest->dbname);
+	event_add(ingest->idle, &tv);
+}
+
+static void
+take_sync(Conn *conn, const PGresult *res, void *arg)
+{
+	if (!conn_failed(res) && PQntuples(res) == 1)
+		set_synchronous(arg, strcmp(PQgetvalue(res, 0, 0), "t") == 0);
+}
+
+/* Find out whether our walsender counts as a synchronous standby. */
+void
+ingest_ask_sync(Ingest *ingest)
+{
+	char pid[16];
+	const char *values[1] = {pid};
+
+	/* an error in the transaction would spoil it */
+	if (ingest->in_transaction)
+		return;
+	snprintf(pid, sizeof(pid), "%d", stream_get_pid(ingest->stream));
+	conn_send(ingest->conn, sync_sql, 1, values, NULL, NULL, take_sync, ingest);
 }
 
 static void

@@ -1,124 +1,17 @@
 /*-------------------------------------------------------------------------
  *
- * talk.c
- *		pgqadm: the commands' way to the user and to the server.
+ * query.c
+ *		pgqadm: the commands' statements.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
  *-------------------------------------------------------------------------
  */
-#include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "admin/admin.h"
-#include "admin/progress.h"
 #include "admin/wait.h"
-#include "common/advice.h"
-#include "common/session.h"
 #include "common/trust.h"
-
-/* ---- the user ---- */
-
-/*
- * Ends the program with exit status 1 and one message.  hint NULL: the one
- * that advice.c has, if any.
- */
-void
-admin_fail(const char *hint, const char *fmt, ...)
-{
-	va_list args;
-	char *text;
-
-	fflush(stdout);
-	progress_clear();
-	fputs("pgqadm: ", stderr);
-	va_start(args, fmt);
-	if (vasprintf(&text, fmt, args) < 0)
-		text = strdup(fmt);
-	va_end(args);
-	if (hint == NULL)
-		hint = advice_find(text);
-	fprintf(stderr, "%s\n", text);
-	if (hint != NULL)
-		fprintf(stderr, "hint: %s\n", hint);
-	exit(1);
-}
-
-/* A message that -q does not silence. */
-void
-admin_warn(const char *fmt, ...)
-{
-	va_list args;
-
-	progress_clear();
-	fputs("pgqadm: ", stderr);
-	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
-	va_end(args);
-	fputc('\n', stderr);
-}
-
-/* What was done; silent under -q. */
-void
-admin_say(const Admin *a, const char *fmt, ...)
-{
-	va_list args;
-
-	if (a->quiet)
-		return;
-	progress_clear();
-	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
-	va_end(args);
-	fputc('\n', stderr);
-}
-
-/* Prints text and blanks up to width characters of UTF-8. */
-void
-admin_print_padded(const char *text, int width)
-{
-	int len = 0;
-
-	for (const char *p = text; *p; p++)
-		if (((unsigned char) *p & 0xC0) != 0x80)
-			len++;
-	fputs(text, stdout);
-	if (len < width)
-		printf("%*s", width - len, "");
-}
-
-/* Fails if what was printed did not all arrive, say on a full disk. */
-void
-admin_close_stdout(void)
-{
-	if (fflush(stdout) != 0 || ferror(stdout))
-		admin_fail(NULL, "could not write output: %s", strerror(errno));
-}
-
-/* ---- the server ---- */
-
-static void
-drop_notice(void *arg, const PGresult *res)
-{
-	const Admin *a = arg;
-	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-
-	if (a->verbose && text)
-		fprintf(stderr, "notice: %s\n", text);
-}
-
-/* Bytes of a message of libpq without the newline that ends it. */
-int
-admin_message_length(const char *text)
-{
-	size_t len = strlen(text);
-
-	while (len > 0 && text[len - 1] == '\n')
-		len--;
-	return (int) len;
-}
 
 static bool
 is_good(const PGresult *res)
@@ -126,78 +19,6 @@ is_good(const PGresult *res)
 	ExecStatusType status = PQresultStatus(res);
 
 	return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
-}
-
-static PGconn *
-open_connection(const Admin *a,
-				PGconn *(*open)(const char *const *, const char *const *, int) )
-{
-	const char *keys[] = {"fallback_application_name",
-						  "dbname",
-						  "client_encoding",
-						  NULL,
-						  NULL};
-	const char *vals[] = {"pgqadm", a->conninfo, "UTF8", NULL, NULL};
-	char *options = NULL;
-	PGconn *conn;
-
-	if (!a->pooled)
-	{
-		options = session_make_options(keys, vals, "");
-		keys[3] = "options";
-		vals[3] = options;
-	}
-	conn = open(keys, vals, 1);
-	free(options);
-	return conn;
-}
-
-/*
- * A connection that PQconnectPoll() goes on with, to what admin_connect() was
- * connected to; the caller's to finish.
- */
-PGconn *
-admin_begin_connect(const Admin *a)
-{
-	return open_connection(a, PQconnectStartParams);
-}
-
-/* Make the session ours, or find out that it is a pooler's. */
-static void
-set_up(Admin *a, PGconn *conn)
-{
-	char *sql = session_make_setup(conn, "");
-	PGresult *res = PQexec(conn, sql);
-
-	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 0)
-		a->pooled = true;
-	PQclear(res);
-	free(sql);
-}
-
-/*
- * A connection, which may have failed; the caller's to finish.  Afterwards it
- * is known whether it leads through a pooler.
- */
-PGconn *
-admin_try_connect(Admin *a)
-{
-	PGconn *conn = open_connection(a, PQconnectdbParams);
-
-	if (PQstatus(conn) != CONNECTION_OK && session_is_refused(conn))
-	{
-		a->pooled = true;
-		PQfinish(conn);
-		conn = open_connection(a, PQconnectdbParams);
-	}
-	if (PQstatus(conn) != CONNECTION_OK)
-		return conn;
-	PQsetNoticeReceiver(conn, drop_notice, a);
-	if (!a->pooled)
-		set_up(a, conn);
-	if (a->begin == NULL)
-		a->begin = session_make_begin(conn);
-	return conn;
 }
 
 /*
