@@ -13,34 +13,23 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/stratnum.h"
 #include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
 #include "catalog/objectaddress.h"
-#include "catalog/pg_class.h"
-#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "event/compat.h"
 #include "capture/capture.h"
 #include "capture/copy.h"
 #include "capture/slot.h"
+#include "queue/queue.h"
 
 PG_FUNCTION_INFO_V1(pgq_capture_table);
 PG_FUNCTION_INFO_V1(pgq_uncapture_table);
-
-/* Columns of pgq.queue */
-#define QUEUE_NAME 2
 
 static void
 refuse_null(FunctionCallInfo fcinfo, const char *function)
@@ -112,48 +101,11 @@ require_slot(void)
 						 "pgq_admin with REPLICATION.")));
 }
 
-/*
- * Lock a queue's row as a foreign key would, so that the queue is not dropped
- * before our mark is committed and seen.  Returns false if there is none.
- */
-static bool
-lock_queue(const char *queue)
-{
-	Relation rel = table_open(slot_table_oid("queue"), RowShareLock);
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple tup;
-	TM_Result result = TM_Deleted;
-	TM_FailureData failure;
-
-	ScanKeyInit(&key, QUEUE_NAME, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(queue));
-	key.sk_collation =
-		TupleDescAttr(RelationGetDescr(rel), QUEUE_NAME - 1)->attcollation;
-	scan = systable_beginscan(rel, slot_table_oid("queue_name_uq"), true,
-							  snapshot, 1, &key);
-	tup = systable_getnext(scan);
-	if (HeapTupleIsValid(tup))
-		result = table_tuple_lock(rel, &tup->t_self, snapshot, slot,
-								  GetCurrentCommandId(false), LockTupleKeyShare,
-								  LockWaitBlock,
-								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
-	systable_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, NoLock);
-	if (result != TM_Ok && result != TM_Deleted)
-		elog(ERROR, "could not lock queue \"%s\": result %d", queue, result);
-	return result == TM_Ok;
-}
-
-/* Lock a queue's row as lock_queue() does; raise an error if there is none. */
+/* Lock a queue's row as queue_lock() does; raise an error if there is none. */
 void
 capture_require_queue(const char *queue)
 {
-	if (!lock_queue(queue))
+	if (!queue_lock(queue))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("queue \"%s\" does not exist", queue),
@@ -281,7 +233,7 @@ pgq_uncapture_table(PG_FUNCTION_ARGS)
 
 	capture_require_rights(relid);
 	capture_refuse_written(relid, false);
-	(void) lock_queue(queue);
+	(void) queue_lock(queue);
 	capture_lock_tree(relid, ShareRowExclusiveLock);
 	capture_require_rights(relid);
 	had_copy = copy_cancel(queue, relid, true);

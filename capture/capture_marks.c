@@ -3,66 +3,55 @@
  * capture_marks.c
  *		Read and write the marks in pgq.capture.
  *
- * Written directly, not through SQL: callers run with the invoker's rights,
- * and nobody has grants on the table.
- *
  * Copyright (c) 2026, the PgQ 4 authors
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/stratnum.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "catalog/indexing.h"
-#include "catalog/namespace.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "capture/capture.h"
-#include "capture/slot.h"
+#include "queue/own.h"
 
 PG_FUNCTION_INFO_V1(pgq__invalidate_capture);
 
-/* Columns of pgq.capture */
-#define CAPTURE_RELID 1
-#define CAPTURE_QUEUE 2
-#define CAPTURE_ARGS 3
-#define CAPTURE_COPY 4
-#define CAPTURE_NATTS 4
-
-static Relation
-open_capture(LOCKMODE lockmode)
+/* Open the marks of a table, for one queue or, if queue is NULL, for all. */
+static void
+open_marks(OwnScan *scan, Oid relid, const char *queue, LOCKMODE lockmode)
 {
-	return table_open(slot_table_oid("capture"), lockmode);
+	own_open(scan, OWN_CAPTURE, lockmode);
+	own_match(scan, CAPTURE_RELID, ObjectIdGetDatum(relid));
+	if (queue)
+		own_match_text(scan, CAPTURE_QUEUE, queue);
+	own_begin(scan, OWN_CAPTURE_PKEY, NULL);
 }
 
+/* The marks that a scan finds, and its end. */
 static List *
-add_mark(List *marks, Relation rel, HeapTuple tup)
+read_marks(OwnScan *scan)
 {
-	CaptureRow *mark;
-	Datum values[CAPTURE_NATTS];
-	bool nulls[CAPTURE_NATTS];
+	List *marks = NIL;
 
-	heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
-	/* only a superuser could have done that; the decoder tells of it */
-	if (nulls[CAPTURE_RELID - 1] || nulls[CAPTURE_QUEUE - 1] ||
-		nulls[CAPTURE_ARGS - 1])
-		return marks;
-	mark = palloc(sizeof(CaptureRow));
-	mark->relid = DatumGetObjectId(values[CAPTURE_RELID - 1]);
-	mark->queue = TextDatumGetCString(values[CAPTURE_QUEUE - 1]);
-	mark->args = DatumGetArrayTypePCopy(values[CAPTURE_ARGS - 1]);
-	return lappend(marks, mark);
+	while (own_next(scan))
+	{
+		CaptureRow *mark;
+
+		/* only a superuser could have done that; the decoder tells of it */
+		if (scan->nulls[CAPTURE_RELID] || scan->nulls[CAPTURE_QUEUE] ||
+			scan->nulls[CAPTURE_ARGS])
+			continue;
+		mark = palloc(sizeof(CaptureRow));
+		mark->relid = DatumGetObjectId(scan->values[CAPTURE_RELID]);
+		mark->queue = TextDatumGetCString(scan->values[CAPTURE_QUEUE]);
+		mark->args = DatumGetArrayTypePCopy(scan->values[CAPTURE_ARGS]);
+		marks = lappend(marks, mark);
+	}
+	own_close(scan);
+	return marks;
 }
 
 /*
@@ -72,45 +61,13 @@ add_mark(List *marks, Relation rel, HeapTuple tup)
 List *
 capture_marks_read(void)
 {
-	List *marks = NIL;
-	Oid schema = get_namespace_oid("pgq", true);
-	Oid relid = InvalidOid;
-	Relation rel;
-	SysScanDesc scan;
-	HeapTuple tup;
+	OwnScan scan;
 
-	if (OidIsValid(schema))
-		relid = get_relname_relid("capture", schema);
-	if (!OidIsValid(relid))
+	if (!own_exists(OWN_CAPTURE))
 		return NIL;
-
-	rel = table_open(relid, AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tup = systable_getnext(scan)))
-		marks = add_mark(marks, rel, tup);
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return marks;
-}
-
-/* Marks of a table, for one queue or, if queue is NULL, for all. */
-static SysScanDesc
-begin_scan(Relation rel, Oid relid, const char *queue)
-{
-	ScanKeyData keys[2];
-
-	ScanKeyInit(&keys[0], CAPTURE_RELID, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relid));
-	if (queue)
-	{
-		ScanKeyInit(&keys[1], CAPTURE_QUEUE, BTEqualStrategyNumber, F_TEXTEQ,
-					CStringGetTextDatum(queue));
-		keys[1].sk_collation = TupleDescAttr(RelationGetDescr(rel),
-											 CAPTURE_QUEUE - 1)
-								   ->attcollation;
-	}
-	return systable_beginscan(rel, slot_table_oid("capture_pkey"), true, NULL,
-							  queue ? 2 : 1, keys);
+	own_open(&scan, OWN_CAPTURE, AccessShareLock);
+	own_begin(&scan, OWN_NO_INDEX, NULL);
+	return read_marks(&scan);
 }
 
 /*
@@ -119,25 +76,12 @@ begin_scan(Relation rel, Oid relid, const char *queue)
 List *
 capture_marks_of(Oid relid)
 {
-	Oid schema = get_namespace_oid("pgq", true);
-	Oid capture = InvalidOid;
-	List *marks = NIL;
-	Relation rel;
-	SysScanDesc scan;
-	HeapTuple tup;
+	OwnScan scan;
 
-	if (OidIsValid(schema))
-		capture = get_relname_relid("capture", schema);
-	if (!OidIsValid(capture))
+	if (!own_exists(OWN_CAPTURE))
 		return NIL;
-
-	rel = table_open(capture, AccessShareLock);
-	scan = begin_scan(rel, relid, NULL);
-	while (HeapTupleIsValid(tup = systable_getnext(scan)))
-		marks = add_mark(marks, rel, tup);
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return marks;
+	open_marks(&scan, relid, NULL, AccessShareLock);
+	return read_marks(&scan);
 }
 
 /*
@@ -162,27 +106,16 @@ capture_mark_find(Oid relid, const char *queue)
 bool
 capture_mark_write(Oid relid, const char *queue, ArrayType *args)
 {
-	Relation rel = open_capture(RowExclusiveLock);
-	SysScanDesc scan = begin_scan(rel, relid, queue);
-	HeapTuple old = systable_getnext(scan);
-	bool is_new = !HeapTupleIsValid(old);
-	HeapTuple tup;
-	Datum values[CAPTURE_NATTS];
-	bool nulls[CAPTURE_NATTS] = {false, false, false, true};
+	OwnScan scan;
+	bool is_new;
 
-	if (!is_new)
-		values[CAPTURE_COPY - 1] = heap_getattr(
-			old, CAPTURE_COPY, RelationGetDescr(rel), &nulls[CAPTURE_COPY - 1]);
-	values[CAPTURE_RELID - 1] = ObjectIdGetDatum(relid);
-	values[CAPTURE_QUEUE - 1] = CStringGetTextDatum(queue);
-	values[CAPTURE_ARGS - 1] = PointerGetDatum(args);
-	tup = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	if (is_new)
-		CatalogTupleInsert(rel, tup);
-	else
-		CatalogTupleUpdate(rel, &old->t_self, tup);
-	systable_endscan(scan);
-	table_close(rel, NoLock);
+	open_marks(&scan, relid, queue, RowExclusiveLock);
+	(void) own_next(&scan);
+	own_put(&scan, CAPTURE_RELID, ObjectIdGetDatum(relid));
+	own_put_text(&scan, CAPTURE_QUEUE, queue);
+	own_put(&scan, CAPTURE_ARGS, PointerGetDatum(args));
+	is_new = own_write(&scan);
+	own_close(&scan);
 
 	capture_invalidate();
 	CacheInvalidateRelcacheByRelid(relid);
@@ -196,27 +129,17 @@ capture_mark_write(Oid relid, const char *queue, ArrayType *args)
 void
 capture_mark_end_copy(Oid relid, const char *queue, int64 copy)
 {
-	Relation rel = open_capture(RowExclusiveLock);
-	SysScanDesc scan = begin_scan(rel, relid, queue);
-	HeapTuple old = systable_getnext(scan);
-	Datum values[CAPTURE_NATTS];
-	bool nulls[CAPTURE_NATTS];
+	OwnScan scan;
 
-	if (HeapTupleIsValid(old))
+	open_marks(&scan, relid, queue, RowExclusiveLock);
+	if (own_next(&scan) && !scan.nulls[CAPTURE_COPY] &&
+		DatumGetInt64(scan.values[CAPTURE_COPY]) == copy)
 	{
-		heap_deform_tuple(old, RelationGetDescr(rel), values, nulls);
-		if (!nulls[CAPTURE_COPY - 1] &&
-			DatumGetInt64(values[CAPTURE_COPY - 1]) == copy)
-		{
-			nulls[CAPTURE_COPY - 1] = true;
-			CatalogTupleUpdate(
-				rel, &old->t_self,
-				heap_form_tuple(RelationGetDescr(rel), values, nulls));
-			capture_invalidate();
-		}
+		scan.nulls[CAPTURE_COPY] = true;
+		(void) own_write(&scan);
+		capture_invalidate();
 	}
-	systable_endscan(scan);
-	table_close(rel, NoLock);
+	own_close(&scan);
 }
 
 /*
@@ -226,18 +149,15 @@ capture_mark_end_copy(Oid relid, const char *queue, int64 copy)
 int
 capture_mark_delete(Oid relid, const char *queue)
 {
-	Relation rel = open_capture(RowExclusiveLock);
-	SysScanDesc scan = begin_scan(rel, relid, queue);
-	HeapTuple tup;
+	OwnScan scan;
 	int n = 0;
 
-	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+	open_marks(&scan, relid, queue, RowExclusiveLock);
+	while (own_next(&scan))
 	{
-		TM_FailureData failure;
-		TM_Result result;
+		TM_Result result = own_delete(&scan);
 
 		/* a drop_queue may delete the same mark: no reason to fail */
-		result = TABLE_TUPLE_DELETE(rel, &tup->t_self, &failure);
 		if (result == TM_Ok)
 			n++;
 		else if (result != TM_Deleted)
@@ -246,11 +166,9 @@ capture_mark_delete(Oid relid, const char *queue)
 					 errmsg("mark of table %u was changed concurrently",
 							relid)));
 	}
-	systable_endscan(scan);
-	table_close(rel, NoLock);
+	own_close(&scan);
 	if (n > 0)
 	{
-		CommandCounterIncrement();
 		capture_invalidate();
 		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 			CacheInvalidateRelcacheByRelid(relid);
@@ -265,7 +183,7 @@ capture_mark_delete(Oid relid, const char *queue)
 void
 capture_invalidate(void)
 {
-	CacheInvalidateRelcacheByRelid(slot_table_oid("capture"));
+	CacheInvalidateRelcacheByRelid(own_oid(OWN_CAPTURE));
 }
 
 /*

@@ -18,7 +18,6 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/catalog.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
@@ -34,18 +33,12 @@
 
 #include "event/compat.h"
 #include "capture/capture.h"
-#include "capture/slot.h"
+#include "queue/own.h"
 #include "queue/table.h"
 
 PG_FUNCTION_INFO_V1(pgq__capture_schema_set);
 PG_FUNCTION_INFO_V1(pgq__capture_schema_unset);
 PG_FUNCTION_INFO_V1(pgq__capture_schema_tables);
-
-/* Columns of pgq.capture_schema */
-#define RULE_SCHEMA 1
-#define RULE_QUEUE 2
-#define RULE_ARGS 3
-#define RULE_NATTS 3
 
 /*
  * Raise an error unless the current user owns the schema and may capture.  Returns
@@ -68,12 +61,12 @@ require_schema_rights(Name schema)
 }
 
 /*
- * Open the rules to change one of a schema.  The schema is locked: that waits for
+ * Open the rules to change one of a schema for a queue.  The schema is locked: that waits for
  * those who make tables in it now, and makes those wait who come later.  Each sees
  * the rule, or is seen by the caller; other schemas are not touched.
  */
-static Relation
-open_rules(Name schema)
+static void
+open_rule(OwnScan *scan, Name schema, text *queue)
 {
 	Oid oid = require_schema_rights(schema);
 
@@ -85,27 +78,19 @@ open_rules(Name schema)
 				 errmsg("schema \"%s\" was made anew meanwhile",
 						NameStr(*schema)),
 				 errhint("Try again.")));
-	return table_open(slot_table_oid("capture_schema"), RowExclusiveLock);
+	own_open(scan, OWN_CAPTURE_SCHEMA, RowExclusiveLock);
+	own_match(scan, RULE_SCHEMA, NameGetDatum(schema));
+	own_match(scan, RULE_QUEUE, PointerGetDatum(queue));
+	own_begin(scan, OWN_CAPTURE_SCHEMA_PKEY, NULL);
 }
 
-/* Rules of a schema, for one queue or, if queue is NULL, for all. */
-static SysScanDesc
-begin_scan(Relation rel, const char *schema, text *queue)
+/* Open all rules of a schema. */
+static void
+open_rules(OwnScan *scan, Name schema, LOCKMODE lockmode)
 {
-	ScanKeyData keys[2];
-	NameData name;
-
-	namestrcpy(&name, schema);
-
-	ScanKeyInit(&keys[0], RULE_SCHEMA, BTEqualStrategyNumber, F_NAMEEQ,
-				NameGetDatum(&name));
-	ScanKeyInit(&keys[1], RULE_QUEUE, BTEqualStrategyNumber, F_TEXTEQ,
-				PointerGetDatum(queue));
-	for (int i = 0; i < 2; i++)
-		keys[i].sk_collation =
-			TupleDescAttr(RelationGetDescr(rel), i)->attcollation;
-	return systable_beginscan(rel, slot_table_oid("capture_schema_pkey"), true,
-							  NULL, queue ? 2 : 1, keys);
+	own_open(scan, OWN_CAPTURE_SCHEMA, lockmode);
+	own_match(scan, RULE_SCHEMA, NameGetDatum(schema));
+	own_begin(scan, OWN_CAPTURE_SCHEMA_PKEY, NULL);
 }
 
 /*
@@ -119,13 +104,8 @@ pgq__capture_schema_set(PG_FUNCTION_ARGS)
 	text *queue = PG_GETARG_TEXT_PP(0);
 	Name schema = PG_GETARG_NAME(1);
 	ArrayType *args = PG_GETARG_ARRAYTYPE_P(2);
-	Relation rel;
-	SysScanDesc scan;
-	HeapTuple old;
-	HeapTuple tup;
+	OwnScan scan;
 	bool is_new;
-	Datum values[RULE_NATTS];
-	bool nulls[RULE_NATTS] = {false, false, false};
 
 	PreventCommandIfReadOnly("pgq.capture_schema()");
 	(void) require_schema_rights(schema);
@@ -133,20 +113,13 @@ pgq__capture_schema_set(PG_FUNCTION_ARGS)
 	capture_require_size(text_to_cstring(queue), args);
 	capture_require_queue(text_to_cstring(queue));
 
-	rel = open_rules(schema);
-	scan = begin_scan(rel, NameStr(*schema), queue);
-	old = systable_getnext(scan);
-	is_new = !HeapTupleIsValid(old);
-	values[RULE_SCHEMA - 1] = NameGetDatum(schema);
-	values[RULE_QUEUE - 1] = PointerGetDatum(queue);
-	values[RULE_ARGS - 1] = PointerGetDatum(args);
-	tup = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	if (is_new)
-		CatalogTupleInsert(rel, tup);
-	else
-		CatalogTupleUpdate(rel, &old->t_self, tup);
-	systable_endscan(scan);
-	table_close(rel, NoLock);
+	open_rule(&scan, schema, queue);
+	(void) own_next(&scan);
+	own_put(&scan, RULE_SCHEMA, NameGetDatum(schema));
+	own_put(&scan, RULE_QUEUE, PointerGetDatum(queue));
+	own_put(&scan, RULE_ARGS, PointerGetDatum(args));
+	is_new = own_write(&scan);
+	own_close(&scan);
 	PG_RETURN_INT32(is_new ? 1 : 0);
 }
 
@@ -160,21 +133,14 @@ pgq__capture_schema_unset(PG_FUNCTION_ARGS)
 {
 	text *queue = PG_GETARG_TEXT_PP(0);
 	Name schema = PG_GETARG_NAME(1);
-	Relation rel;
-	SysScanDesc scan;
-	HeapTuple tup;
+	OwnScan scan;
 	int n = 0;
 
 	PreventCommandIfReadOnly("pgq.uncapture_schema()");
-	rel = open_rules(schema);
-	scan = begin_scan(rel, NameStr(*schema), queue);
-	if (HeapTupleIsValid(tup = systable_getnext(scan)))
-	{
-		CatalogTupleDelete(rel, &tup->t_self);
+	open_rule(&scan, schema, queue);
+	if (own_next(&scan) && own_delete(&scan) == TM_Ok)
 		n = 1;
-	}
-	systable_endscan(scan);
-	table_close(rel, NoLock);
+	own_close(&scan);
 	PG_RETURN_INT32(n);
 }
 
@@ -263,9 +229,8 @@ capture_schema_arrived(Oid relid, CaptureArrival arrival)
 	Form_pg_class class;
 	ArrivedTable table = {relid, InvalidOid, NULL, arrival};
 	Oid schema = InvalidOid;
-	Relation rel;
-	SysScanDesc scan;
-	HeapTuple tup;
+	NameData schema_name;
+	OwnScan scan;
 
 	if (!HeapTupleIsValid(class_tup))
 		return;
@@ -278,58 +243,43 @@ capture_schema_arrived(Oid relid, CaptureArrival arrival)
 		return;
 
 	table.name = capture_table_name(relid);
-	rel = table_open(slot_table_oid("capture_schema"), AccessShareLock);
-	scan = begin_scan(rel, get_namespace_name(schema), NULL);
-	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+	namestrcpy(&schema_name, get_namespace_name(schema));
+	open_rules(&scan, &schema_name, AccessShareLock);
+	while (own_next(&scan))
 	{
-		Datum values[RULE_NATTS];
-		bool nulls[RULE_NATTS];
-		char *queue;
+		char *queue = TextDatumGetCString(scan.values[RULE_QUEUE]);
 
-		heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
-		queue = TextDatumGetCString(values[RULE_QUEUE - 1]);
 		if (capture_mark_find(relid, queue) == NULL)
 			apply_rule(&table, queue,
-					   DatumGetArrayTypePCopy(values[RULE_ARGS - 1]));
+					   DatumGetArrayTypePCopy(scan.values[RULE_ARGS]));
 	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	own_close(&scan);
 }
 
 /* Give the rules of a schema another name of it, or delete them for NULL. */
 static void
 change_rules(const char *schema, const char *now)
 {
-	Relation rel = table_open(slot_table_oid("capture_schema"),
-							  AccessShareLock);
-	Relation writer = NULL;
-	SysScanDesc scan = begin_scan(rel, schema, NULL);
-	HeapTuple tup;
-	NameData name;
+	NameData before;
+	NameData after;
+	OwnScan scan;
 
-	while (HeapTupleIsValid(tup = systable_getnext(scan)))
+	namestrcpy(&before, schema);
+	if (now != NULL)
+		namestrcpy(&after, now);
+	open_rules(&scan, &before, AccessShareLock);
+	while (own_next(&scan))
 	{
-		Datum values[RULE_NATTS];
-		bool nulls[RULE_NATTS];
-
-		if (writer == NULL)
-			writer = table_open(RelationGetRelid(rel), RowExclusiveLock);
+		LockRelationOid(RelationGetRelid(scan.rel), RowExclusiveLock);
 		if (now == NULL)
 		{
-			CatalogTupleDelete(rel, &tup->t_self);
+			(void) own_delete(&scan);
 			continue;
 		}
-		heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
-		namestrcpy(&name, now);
-		values[RULE_SCHEMA - 1] = NameGetDatum(&name);
-		CatalogTupleUpdate(rel, &tup->t_self,
-						   heap_form_tuple(RelationGetDescr(rel), values,
-										   nulls));
+		own_put(&scan, RULE_SCHEMA, NameGetDatum(&after));
+		(void) own_write(&scan);
 	}
-	systable_endscan(scan);
-	if (writer != NULL)
-		table_close(writer, NoLock);
-	table_close(rel, AccessShareLock);
+	own_close(&scan);
 }
 
 /*

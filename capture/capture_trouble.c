@@ -13,50 +13,27 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "capture/capture.h"
+#include "queue/own.h"
 #include "queue/row_batch.h"
-#include "capture/slot.h"
 
-/* Columns of pgq.capture_trouble */
-#define TROUBLE_QUEUE 1
-#define TROUBLE_TABLE 2
-#define TROUBLE_KIND 3
-#define TROUBLE_COUNT 4
-#define TROUBLE_LAST 5
-#define TROUBLE_REASON 6
-#define TROUBLE_NATTS 6
-
-/* Rows of a queue and a table, of one kind or, if kind is NULL, of all. */
-static SysScanDesc
-begin_scan(Relation rel, Datum queue, Datum table, const char *kind)
+/*
+ * Open the rows of a queue and a table, of one kind or, if kind is NULL, of
+ * all.
+ */
+static void
+open_troubles(OwnScan *scan, Datum queue, Datum table, const char *kind)
 {
-	ScanKeyData keys[3];
-
-	ScanKeyInit(&keys[0], TROUBLE_QUEUE, BTEqualStrategyNumber, F_TEXTEQ,
-				queue);
-	ScanKeyInit(&keys[1], TROUBLE_TABLE, BTEqualStrategyNumber, F_TEXTEQ,
-				table);
+	own_open(scan, OWN_CAPTURE_TROUBLE, RowExclusiveLock);
+	own_match(scan, TROUBLE_QUEUE, queue);
+	own_match(scan, TROUBLE_TABLE, table);
 	if (kind)
-		ScanKeyInit(&keys[2], TROUBLE_KIND, BTEqualStrategyNumber, F_TEXTEQ,
-					CStringGetTextDatum(kind));
-	for (int i = 0; i < 3; i++)
-		keys[i].sk_collation =
-			TupleDescAttr(RelationGetDescr(rel), i)->attcollation;
-	return systable_beginscan(rel, slot_table_oid("capture_trouble_pkey"), true,
-							  NULL, kind ? 3 : 2, keys);
+		own_match_text(scan, TROUBLE_KIND, kind);
+	own_begin(scan, OWN_CAPTURE_TROUBLE_PKEY, NULL);
 }
 
 /*
@@ -66,45 +43,25 @@ begin_scan(Relation rel, Datum queue, Datum table, const char *kind)
 void
 capture_trouble_add(const FrameWarning *warning)
 {
-	Relation rel = table_open(slot_table_oid("capture_trouble"),
-							  RowExclusiveLock);
 	char kind[2] = {warning->kind, '\0'};
-	Datum values[TROUBLE_NATTS];
-	bool nulls[TROUBLE_NATTS] = {false};
+	Datum queue = row_batch_text(&warning->queue);
+	Datum table = row_batch_text(&warning->table);
 	int64 count = warning->count;
-	SysScanDesc scan;
-	HeapTuple old;
+	OwnScan scan;
 
-	values[TROUBLE_QUEUE - 1] = row_batch_text(&warning->queue);
-	values[TROUBLE_TABLE - 1] = row_batch_text(&warning->table);
-	scan = begin_scan(rel, values[TROUBLE_QUEUE - 1], values[TROUBLE_TABLE - 1],
-					  kind);
-	old = systable_getnext(scan);
-	if (HeapTupleIsValid(old))
-	{
-		bool isnull;
-
-		count += DatumGetInt64(
-			heap_getattr(old, TROUBLE_COUNT, RelationGetDescr(rel), &isnull));
-	}
-	values[TROUBLE_KIND - 1] = CStringGetTextDatum(kind);
-	values[TROUBLE_COUNT - 1] = Int64GetDatum(count);
-	values[TROUBLE_LAST - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	nulls[TROUBLE_REASON - 1] = warning->reason.len < 0;
+	open_troubles(&scan, queue, table, kind);
+	if (own_next(&scan))
+		count += DatumGetInt64(scan.values[TROUBLE_COUNT]);
+	own_put(&scan, TROUBLE_QUEUE, queue);
+	own_put(&scan, TROUBLE_TABLE, table);
+	own_put_text(&scan, TROUBLE_KIND, kind);
+	own_put(&scan, TROUBLE_COUNT, Int64GetDatum(count));
+	own_put(&scan, TROUBLE_LAST, TimestampTzGetDatum(GetCurrentTimestamp()));
+	scan.nulls[TROUBLE_REASON] = warning->reason.len < 0;
 	if (warning->reason.len >= 0)
-		values[TROUBLE_REASON - 1] = row_batch_text(&warning->reason);
-	if (HeapTupleIsValid(old))
-		CatalogTupleUpdate(
-			rel, &old->t_self,
-			heap_form_tuple(RelationGetDescr(rel), values, nulls));
-	else
-		CatalogTupleInsert(
-			rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-
-	/* the next frame of the same call has to see it */
-	CommandCounterIncrement();
+		own_put(&scan, TROUBLE_REASON, row_batch_text(&warning->reason));
+	(void) own_write(&scan);
+	own_close(&scan);
 }
 
 /*
@@ -113,22 +70,15 @@ capture_trouble_add(const FrameWarning *warning)
 void
 capture_trouble_clear(Oid relid, const char *queue)
 {
-	Relation rel = table_open(slot_table_oid("capture_trouble"),
-							  RowExclusiveLock);
 	char *table = psprintf("%s.%s",
 						   get_namespace_name(get_rel_namespace(relid)),
 						   get_rel_name(relid));
-	SysScanDesc scan = begin_scan(rel, CStringGetTextDatum(queue),
-								  CStringGetTextDatum(table), NULL);
-	HeapTuple tup;
+	OwnScan scan;
 
-	while (HeapTupleIsValid(tup = systable_getnext(scan)))
-	{
-		TM_FailureData failure;
-
-		/* what ingest counts at this moment is new, and stays */
-		(void) TABLE_TUPLE_DELETE(rel, &tup->t_self, &failure);
-	}
-	systable_endscan(scan);
-	table_close(rel, NoLock);
+	open_troubles(&scan, CStringGetTextDatum(queue), CStringGetTextDatum(table),
+				  NULL);
+	/* what ingest counts at this moment is new, and stays */
+	while (own_next(&scan))
+		(void) own_delete(&scan);
+	own_close(&scan);
 }

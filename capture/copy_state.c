@@ -9,64 +9,34 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "capture/copy.h"
-#include "queue/queue.h"
+#include "queue/own.h"
 #include "queue/table.h"
 
-/* Columns of pgq.copy: see sql/tables_4.sql. */
-enum
+/* Open the row of a copy. */
+static void
+open_copy(OwnScan *scan, int64 id, Snapshot snapshot)
 {
-	COPY_ID = 1,
-	COPY_QUEUE,
-	COPY_RELID,
-	COPY_ARGS,
-	COPY_STATE,
-	COPY_TRUNCATE,
-	COPY_DISCARD,
-	COPY_REQUESTED,
-	COPY_STARTED,
-	COPY_FINISHED,
-	COPY_TRIED,
-	COPY_ROWS,
-	COPY_BYTES,
-	COPY_BLOCKS,
-	COPY_BLOCKS_DONE,
-	COPY_ERROR,
-	COPY_NCOLUMNS = COPY_ERROR
-};
-
-static SysScanDesc
-begin_scan(Relation rel, int64 id, Snapshot snapshot)
-{
-	ScanKeyData key;
-
-	table_key_int8(&key, COPY_ID, BTEqualStrategyNumber, F_INT8EQ, id);
-	return systable_beginscan(rel, queue_relation(QUEUE_COPY_PKEY), true,
-							  snapshot, 1, &key);
+	own_open(scan, OWN_COPY, AccessShareLock);
+	own_match(scan, COPY_ID, Int64GetDatum(id));
+	own_begin(scan, OWN_COPY_PKEY, snapshot);
 }
 
 static CopyRow *
-make_row(Relation rel, HeapTuple tup)
+make_row(const OwnScan *scan)
 {
-	Datum values[COPY_NCOLUMNS];
-	bool nulls[COPY_NCOLUMNS];
 	CopyRow *row = palloc(sizeof(CopyRow));
 
-	heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
-	row->id = DatumGetInt64(values[COPY_ID - 1]);
-	row->queue = TextDatumGetCString(values[COPY_QUEUE - 1]);
-	row->relid = DatumGetObjectId(values[COPY_RELID - 1]);
-	row->args = DatumGetArrayTypePCopy(values[COPY_ARGS - 1]);
-	row->state = TextDatumGetCString(values[COPY_STATE - 1]);
-	row->truncate = DatumGetBool(values[COPY_TRUNCATE - 1]);
+	row->id = DatumGetInt64(scan->values[COPY_ID]);
+	row->queue = TextDatumGetCString(scan->values[COPY_QUEUE]);
+	row->relid = DatumGetObjectId(scan->values[COPY_RELID]);
+	row->args = DatumGetArrayTypePCopy(scan->values[COPY_ARGS]);
+	row->state = TextDatumGetCString(scan->values[COPY_STATE]);
+	row->truncate = DatumGetBool(scan->values[COPY_TRUNCATE]);
 	return row;
 }
 
@@ -74,16 +44,12 @@ make_row(Relation rel, HeapTuple tup)
 CopyRow *
 copy_read_row(int64 id)
 {
-	Relation rel = table_open(queue_relation(QUEUE_COPY_TABLE),
-							  AccessShareLock);
-	Snapshot snapshot = table_fresh_snapshot();
-	SysScanDesc scan = begin_scan(rel, id, snapshot);
-	HeapTuple tup = systable_getnext(scan);
-	CopyRow *row = HeapTupleIsValid(tup) ? make_row(rel, tup) : NULL;
+	OwnScan scan;
+	CopyRow *row;
 
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, AccessShareLock);
+	open_copy(&scan, id, NULL);
+	row = own_next(&scan) ? make_row(&scan) : NULL;
+	own_close(&scan);
 	return row;
 }
 
@@ -94,30 +60,21 @@ copy_read_row(int64 id)
 List *
 copy_read_superseded(const CopyRow *copy)
 {
-	Relation rel = table_open(queue_relation(QUEUE_COPY_TABLE),
-							  AccessShareLock);
-	Relation index = index_open(queue_relation(QUEUE_COPY_PKEY),
-								AccessShareLock);
-	Snapshot snapshot = table_fresh_snapshot();
-	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0,
-												  NULL);
+	OwnScan scan;
 	List *rows = NIL;
-	HeapTuple tup;
 
-	while (HeapTupleIsValid(
-		tup = systable_getnext_ordered(scan, ForwardScanDirection)))
+	own_open(&scan, OWN_COPY, AccessShareLock);
+	own_begin_ordered(&scan, OWN_COPY_PKEY, ForwardScanDirection, NULL);
+	while (own_next(&scan))
 	{
-		CopyRow *row = make_row(rel, tup);
+		CopyRow *row = make_row(&scan);
 
 		if (strcmp(row->state, "superseded") == 0 &&
 			row->relid == copy->relid && row->id < copy->id &&
 			strcmp(row->queue, copy->queue) == 0)
 			rows = lappend(rows, row);
 	}
-	systable_endscan_ordered(scan);
-	UnregisterSnapshot(snapshot);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
+	own_close(&scan);
 	return rows;
 }
 
@@ -125,17 +82,14 @@ copy_read_superseded(const CopyRow *copy)
 CopyFate
 copy_read_fate(int64 id, Snapshot snapshot)
 {
-	Relation rel = table_open(queue_relation(QUEUE_COPY_TABLE),
-							  AccessShareLock);
-	SysScanDesc scan = begin_scan(rel, id, snapshot);
-	HeapTuple tup = systable_getnext(scan);
+	OwnScan scan;
 	CopyFate fate = COPY_GONE;
 
-	if (HeapTupleIsValid(tup))
-		fate = strcmp(make_row(rel, tup)->state, "done") == 0 ? COPY_DONE
-															  : COPY_HOLDS;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	open_copy(&scan, id, snapshot);
+	if (own_next(&scan))
+		fate = strcmp(make_row(&scan)->state, "done") == 0 ? COPY_DONE
+														   : COPY_HOLDS;
+	own_close(&scan);
 	return fate;
 }
 
@@ -144,14 +98,14 @@ static void
 lock_row(TableWriter *w, int64 id)
 {
 	Snapshot snapshot = table_fresh_snapshot();
-	SysScanDesc scan = begin_scan(w->rel, id, snapshot);
-	HeapTuple tup = systable_getnext(scan);
+	OwnScan scan;
 
-	if (!HeapTupleIsValid(tup) || !table_lock_row(w, &tup->t_self, snapshot))
+	open_copy(&scan, id, snapshot);
+	if (!own_next(&scan) || !table_lock_row(w, &scan.tup->t_self, snapshot))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("copy " INT64_FORMAT " was given up", id)));
-	systable_endscan(scan);
+	own_close(&scan);
 	UnregisterSnapshot(snapshot);
 }
 
@@ -164,22 +118,19 @@ void
 copy_write_done(int64 id, const CopyCounts *counts)
 {
 	TableWriter w;
-	Datum *values;
-	bool *nulls;
 
-	table_open_writer(&w, queue_relation(QUEUE_COPY_TABLE), RowExclusiveLock);
+	table_open_writer(&w, own_oid(OWN_COPY), RowExclusiveLock);
 	lock_row(&w, id);
-	values = w.slot->tts_values;
-	nulls = w.slot->tts_isnull;
-	values[COPY_STATE - 1] = CStringGetTextDatum("done");
-	values[COPY_FINISHED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	nulls[COPY_FINISHED - 1] = false;
-	nulls[COPY_ERROR - 1] = true;
+	own_set(&w, OWN_COPY, COPY_STATE, CStringGetTextDatum("done"), false);
+	own_set(&w, OWN_COPY, COPY_FINISHED,
+			TimestampTzGetDatum(GetCurrentTimestamp()), false);
+	own_set(&w, OWN_COPY, COPY_ERROR, (Datum) 0, true);
 	if (counts)
 	{
-		values[COPY_ROWS - 1] = Int64GetDatum(counts->rows);
-		values[COPY_BYTES - 1] = Int64GetDatum(counts->bytes);
-		values[COPY_BLOCKS_DONE - 1] = Int64GetDatum(counts->blocks);
+		own_set(&w, OWN_COPY, COPY_ROWS, Int64GetDatum(counts->rows), false);
+		own_set(&w, OWN_COPY, COPY_BYTES, Int64GetDatum(counts->bytes), false);
+		own_set(&w, OWN_COPY, COPY_BLOCKS_DONE, Int64GetDatum(counts->blocks),
+				false);
 	}
 	table_update_row(&w);
 	table_close_writer(&w);

@@ -31,6 +31,7 @@
 #include "event/message.h"
 #include "capture/slot.h"
 #include "queue/target.h"
+#include "queue/own.h"
 
 PG_FUNCTION_INFO_V1(pgq_emit_event);
 PG_FUNCTION_INFO_V1(pgq_emit_events);
@@ -59,7 +60,7 @@ get_ready(void)
 				 errdetail("Without a slot the event would get nowhere."),
 				 errhint("Call pgq.start_capture() first, or use "
 						 "pgq.insert_event().")));
-	rel = table_open(queue_relation(QUEUE_SECRET_TABLE), AccessShareLock);
+	rel = table_open(own_oid(OWN_SECRET), AccessShareLock);
 	found = event_secret_read(rel, secret);
 	table_close(rel, AccessShareLock);
 	if (!found)

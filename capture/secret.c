@@ -23,7 +23,7 @@
 #include "utils/rel.h"
 
 #include "event/message.h"
-#include "queue/queue.h"
+#include "queue/own.h"
 
 PG_FUNCTION_INFO_V1(pgq_new_secret);
 
@@ -46,7 +46,7 @@ delete_secret(Relation rel)
 Datum
 pgq_new_secret(PG_FUNCTION_ARGS)
 {
-	Relation rel = table_open(queue_relation(QUEUE_SECRET_TABLE),
+	Relation rel = table_open(own_oid(OWN_SECRET),
 							  ShareRowExclusiveLock);
 	bytea *secret = palloc(VARHDRSZ + EVENT_SECRET_LEN);
 	Datum value = PointerGetDatum(secret);

@@ -38,6 +38,7 @@
 
 #include "event/compat.h"
 #include "capture/slot.h"
+#include "queue/own.h"
 
 PG_FUNCTION_INFO_V1(pgq_start_capture);
 PG_FUNCTION_INFO_V1(pgq_stop_capture);
@@ -345,7 +346,7 @@ pgq_start_capture(PG_FUNCTION_ARGS)
 	row = slot_read_row(NULL);
 	if (row == NULL)
 	{
-		LockRelationOid(slot_table_oid("slot"), ShareRowExclusiveLock);
+		LockRelationOid(own_oid(OWN_SLOT), ShareRowExclusiveLock);
 		row = slot_read_row(NULL);
 	}
 	slot = slot_name_argument(fcinfo, row);
@@ -403,7 +404,7 @@ pgq_stop_capture(PG_FUNCTION_ARGS)
 
 	PreventCommandDuringRecovery("pgq.stop_capture()");
 	PreventCommandIfReadOnly("pgq.stop_capture()");
-	LockRelationOid(slot_table_oid("slot"), ShareRowExclusiveLock);
+	LockRelationOid(own_oid(OWN_SLOT), ShareRowExclusiveLock);
 	slot = slot_name_argument(fcinfo, slot_read_row(NULL));
 
 	exists = find_server_slot(slot, &found) && found.ours;
@@ -473,7 +474,7 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("pgq.resync_capture()");
 	slot_require_logical_wal();
 	require_plugin_allowed();
-	LockRelationOid(slot_table_oid("slot"), ShareRowExclusiveLock);
+	LockRelationOid(own_oid(OWN_SLOT), ShareRowExclusiveLock);
 	row = slot_read_row(NULL);
 	exists = row && find_server_slot(row->name, &found);
 	check_broken(row, exists, &found);

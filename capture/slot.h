@@ -12,7 +12,6 @@
 #define PGQ_SLOT_H
 
 #include "access/xlogdefs.h"
-#include "utils/relcache.h"
 #include "utils/snapshot.h"
 
 #define SLOT_PLUGIN "pgq"
@@ -26,7 +25,6 @@ typedef struct SlotRow
 	XLogRecPtr problem_lsn; /* from where changes are missing, if any are */
 } SlotRow;
 
-extern Oid slot_table_oid(const char *name);
 extern SlotRow *slot_read_row(Snapshot snapshot);
 extern bool slot_read_position(const char *slot, Snapshot snapshot,
 							   XLogRecPtr *lsn, int64 *events);

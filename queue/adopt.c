@@ -28,6 +28,7 @@
 #include "event/compat.h"
 #include "queue/table.h"
 #include "queue/tick.h"
+#include "queue/own.h"
 
 PG_FUNCTION_INFO_V1(pgq_origin);
 
@@ -41,7 +42,7 @@ local_origin(void)
 	uint64 key[2];
 
 	key[0] = GetSystemIdentifier();
-	key[1] = queue_relation(QUEUE_TABLE);
+	key[1] = own_oid(OWN_QUEUE);
 	return (int64) hash_bytes_extended((unsigned char *) key, sizeof(key), 0);
 }
 

@@ -15,20 +15,19 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "event/compat.h"
 #include "queue/batch.h"
+#include "queue/own.h"
+#include "queue/subscription.h"
 #include "queue/table.h"
 
 PG_FUNCTION_INFO_V1(pgq_find_tick_helper);
@@ -37,38 +36,6 @@ PG_FUNCTION_INFO_V1(pgq_next_batch);
 PG_FUNCTION_INFO_V1(pgq_finish_batch);
 PG_FUNCTION_INFO_V1(pgq_get_batch_info);
 
-/* columns of pgq.subscription */
-#define SUB_ID 1
-#define SUB_QUEUE 2
-#define SUB_CONSUMER 3
-#define SUB_LAST_TICK 4
-#define SUB_ACTIVE 5
-#define SUB_BATCH 6
-#define SUB_NEXT_TICK 7
-#define SUB_LOST_TIME 8
-#define SUB_LOST_TICK 9
-#define SUB_NCOLUMNS 9
-
-/* The consumer is too far behind to go on: see size.sql. */
-#define ERRCODE_CONSUMER_LOST MAKE_SQLSTATE('P', 'Q', '0', '0', '1')
-
-/* columns of pgq.consumer */
-#define CO_ID 1
-#define CO_NAME 2
-
-typedef struct Subscription
-{
-	int32 id;
-	int32 queue;
-	int32 consumer;
-	int64 last_tick; /* -1: NULL, as in the next two */
-	int64 batch;
-	int64 next_tick;
-	TimestampTz lost_time; /* 0: it has its position */
-	int64 lost_tick;
-	ItemPointerData tid;
-} Subscription;
-
 /* What a caller asks of the batch he gets; NULL pointers: nothing. */
 typedef struct BatchWish
 {
@@ -76,195 +43,6 @@ typedef struct BatchWish
 	int64 *min_count;
 	Interval *min_interval;
 } BatchWish;
-
-static int64
-int8_or_minus(Datum value, bool isnull)
-{
-	return isnull ? -1 : DatumGetInt64(value);
-}
-
-static void
-read_subscription(Relation rel, HeapTuple tup, Subscription *sub)
-{
-	Datum values[SUB_NCOLUMNS];
-	bool nulls[SUB_NCOLUMNS];
-
-	heap_deform_tuple(tup, RelationGetDescr(rel), values, nulls);
-	sub->id = DatumGetInt32(values[SUB_ID - 1]);
-	sub->queue = DatumGetInt32(values[SUB_QUEUE - 1]);
-	sub->consumer = DatumGetInt32(values[SUB_CONSUMER - 1]);
-	sub->last_tick = int8_or_minus(values[SUB_LAST_TICK - 1],
-								   nulls[SUB_LAST_TICK - 1]);
-	sub->batch = int8_or_minus(values[SUB_BATCH - 1], nulls[SUB_BATCH - 1]);
-	sub->next_tick = int8_or_minus(values[SUB_NEXT_TICK - 1],
-								   nulls[SUB_NEXT_TICK - 1]);
-	sub->lost_time = nulls[SUB_LOST_TIME - 1]
-						 ? 0
-						 : DatumGetTimestampTz(values[SUB_LOST_TIME - 1]);
-	sub->lost_tick = int8_or_minus(values[SUB_LOST_TICK - 1],
-								   nulls[SUB_LOST_TICK - 1]);
-	sub->tid = tup->t_self;
-}
-
-/*
- * The one subscription that the keys find; false if there is none.
- *
- * Walks the index from its end: each batch leaves old versions of the row, and
- * while a snapshot is held open they can't be removed.  The newest is the last.
- */
-static bool
-find_subscription(QueueRelation index, int nkeys, ScanKey keys,
-				  Snapshot snapshot, Subscription *sub)
-{
-	Relation rel = table_open(queue_relation(QUEUE_SUBSCRIPTION_TABLE),
-							  AccessShareLock);
-	Relation idx = index_open(queue_relation(index), AccessShareLock);
-	SysScanDesc scan;
-	HeapTuple tup;
-
-	scan = systable_beginscan_ordered(rel, idx, snapshot, nkeys, keys);
-	tup = systable_getnext_ordered(scan, BackwardScanDirection);
-	if (HeapTupleIsValid(tup))
-		read_subscription(rel, tup, sub);
-	systable_endscan_ordered(scan);
-	index_close(idx, AccessShareLock);
-	table_close(rel, AccessShareLock);
-	return HeapTupleIsValid(tup);
-}
-
-/*
- * Put the subscription to the queue before *sub into *sub, by falling ids of
- * consumers; for the first, sub->consumer must be PG_INT32_MAX.  Each is one
- * step down the index, for the reason said at find_subscription().
- */
-static bool
-find_next_subscription(int32 queue_id, Snapshot snapshot, Subscription *sub)
-{
-	ScanKeyData keys[2];
-
-	table_key_int4(&keys[0], SUB_QUEUE, queue_id);
-	ScanKeyInit(&keys[1], SUB_CONSUMER, BTLessStrategyNumber, F_INT4LT,
-				Int32GetDatum(sub->consumer));
-	return find_subscription(QUEUE_SUBSCRIPTION_PKEY, 2, keys, snapshot, sub);
-}
-
-static bool
-find_open_batch(int64 id, Snapshot snapshot, Subscription *sub)
-{
-	ScanKeyData key;
-
-	table_key_int8(&key, SUB_BATCH, BTEqualStrategyNumber, F_INT8EQ, id);
-	return find_subscription(QUEUE_SUBSCRIPTION_BATCH_INDEX, 1, &key, snapshot,
-							 sub);
-}
-
-/* The id of a consumer, or 0. */
-static int32
-find_consumer(text *name, Snapshot snapshot)
-{
-	Relation rel = table_open(queue_relation(QUEUE_CONSUMER_TABLE),
-							  AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tup;
-	int32 id = 0;
-	bool isnull;
-
-	table_key_text(&key, CO_NAME, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-	scan = systable_beginscan(rel, queue_relation(QUEUE_CONSUMER_NAME_INDEX),
-							  true, snapshot, 1, &key);
-	tup = systable_getnext(scan);
-	if (HeapTupleIsValid(tup))
-		id = DatumGetInt32(
-			heap_getattr(tup, CO_ID, RelationGetDescr(rel), &isnull));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return id;
-}
-
-/* A consumer's name as a text datum, palloc'd; false if it is gone. */
-static bool
-find_consumer_name(int32 id, Snapshot snapshot, Datum *name)
-{
-	Relation rel = table_open(queue_relation(QUEUE_CONSUMER_TABLE),
-							  AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tup;
-	bool isnull;
-
-	table_key_int4(&key, CO_ID, id);
-	scan = systable_beginscan(rel, queue_relation(QUEUE_CONSUMER_PKEY), true,
-							  snapshot, 1, &key);
-	tup = systable_getnext(scan);
-	if (HeapTupleIsValid(tup))
-		*name = PointerGetDatum(PG_DETOAST_DATUM_COPY(
-			heap_getattr(tup, CO_NAME, RelationGetDescr(rel), &isnull)));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return HeapTupleIsValid(tup);
-}
-
-/*
- * Find the subscription of the named consumer to the named queue; raises
- * 42704 if there is none.
- */
-static void
-find_subscriber(const NullableDatum *names, Snapshot snapshot, Queue *queue,
-				Subscription *sub)
-{
-	if (!names[0].isnull && !names[1].isnull)
-	{
-		text *queue_name = DatumGetTextPP(names[0].value);
-		int32 consumer = find_consumer(DatumGetTextPP(names[1].value),
-									   snapshot);
-		ScanKeyData keys[2];
-
-		if (consumer != 0 &&
-			queue_find(VARDATA_ANY(queue_name), VARSIZE_ANY_EXHDR(queue_name),
-					   snapshot, queue))
-		{
-			table_key_int4(&keys[0], SUB_QUEUE, queue->id);
-			table_key_int4(&keys[1], SUB_CONSUMER, consumer);
-			if (find_subscription(QUEUE_SUBSCRIPTION_PKEY, 2, keys, snapshot,
-								  sub))
-				return;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("Not subscriber to queue: %s/%s",
-					names[0].isnull ? "NULL" :
-					TextDatumGetCString(names[0].value),
-					names[1].isnull ? "NULL" :
-					TextDatumGetCString(names[1].value)),
-			 errhint("Call pgq.register_consumer() first.")));
-}
-
-/* Raise PQ001 if the subscription has lost its position. */
-static void
-check_not_lost(const Subscription *sub, Snapshot snapshot)
-{
-	Queue queue;
-	Datum name;
-
-	if (sub->lost_time == 0)
-		return;
-	if (!queue_find_id(sub->queue, snapshot, &queue) ||
-		!find_consumer_name(sub->consumer, snapshot, &name))
-		elog(ERROR, "consumer is gone");
-	ereport(ERROR,
-			(errcode(ERRCODE_CONSUMER_LOST),
-			 errmsg("consumer \"%s\" has lost its position on queue \"%s\"",
-					TextDatumGetCString(name), queue.name),
-			 errdetail("The queue was over its max_size at %s. The consumer "
-					   "stood at tick " INT64_FORMAT "; events from there on "
-					   "were not kept for it.",
-					   timestamptz_to_str(sub->lost_time), sub->lost_tick),
-			 errhint("Register it again: pgq.register_consumer() goes on with "
-					 "what comes from now on, pgq.register_consumer_at() from "
-					 "a tick that pgq.tick still has.")));
-}
 
 /*
  * Read the tick where a subscription stands.  "consumer" is the name as the
@@ -298,9 +76,9 @@ batch_find(int64 id, Snapshot snapshot, Batch *batch)
 {
 	Subscription sub;
 
-	if (!find_open_batch(id, snapshot, &sub))
+	if (!subscription_find_batch(id, snapshot, &sub))
 		return false;
-	check_not_lost(&sub, snapshot);
+	subscription_require_position(&sub, snapshot);
 	batch->id = id;
 	batch->sub_id = sub.id;
 	batch->consumer = sub.consumer;
@@ -308,26 +86,6 @@ batch_find(int64 id, Snapshot snapshot, Batch *batch)
 		   queue_find_id(sub.queue, snapshot, &batch->queue) &&
 		   tick_find_id(sub.queue, sub.last_tick, snapshot, &batch->from) &&
 		   tick_find_id(sub.queue, sub.next_tick, snapshot, &batch->to);
-}
-
-/*
- * Does a consumer of the queue wait at the tick for events to come?  Sets
- * *consumers to whether the queue has any.
- */
-bool
-batch_is_awaited(int32 queue_id, int64 tick_id, Snapshot snapshot,
-				 bool *consumers)
-{
-	Subscription sub = {.consumer = PG_INT32_MAX};
-	bool awaited = false;
-
-	*consumers = false;
-	while (!awaited && find_next_subscription(queue_id, snapshot, &sub))
-	{
-		*consumers = true;
-		awaited = sub.batch < 0 && sub.last_tick == tick_id;
-	}
-	return awaited;
 }
 
 /* How far tick "next" is behind "prev", measured by one of the wishes. */
@@ -437,15 +195,12 @@ find_next_tick(int32 queue_id, const Tick *prev, const BatchWish *wish,
 static int64
 open_batch(TableWriter *w, const Tick *next)
 {
-	Datum *values = w->slot->tts_values;
-	bool *nulls = w->slot->tts_isnull;
-	int64 id = nextval_internal(queue_relation(QUEUE_BATCH_SEQUENCE), false);
+	int64 id = nextval_internal(own_oid(OWN_BATCH_SEQUENCE), false);
 
-	values[SUB_BATCH - 1] = Int64GetDatum(id);
-	values[SUB_NEXT_TICK - 1] = Int64GetDatum(next->id);
-	values[SUB_ACTIVE - 1] = TimestampTzGetDatum(
-		GetCurrentTransactionStartTimestamp());
-	nulls[SUB_BATCH - 1] = nulls[SUB_NEXT_TICK - 1] = false;
+	own_set(w, OWN_SUBSCRIPTION, SUBSCRIPTION_BATCH, Int64GetDatum(id), false);
+	own_set(w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK, Int64GetDatum(next->id), false);
+	own_set(w, OWN_SUBSCRIPTION, SUBSCRIPTION_ACTIVE,
+		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
 	table_update_row(w);
 	ForceSyncCommit();
 	return id;
@@ -475,8 +230,8 @@ next_batch(const NullableDatum *names, const BatchWish *wish, int64 *id,
 		Subscription sub;
 
 		CHECK_FOR_INTERRUPTS();
-		find_subscriber(names, snapshot, &queue, &sub);
-		check_not_lost(&sub, snapshot);
+		subscription_find(names, snapshot, &queue, &sub);
+		subscription_require_position(&sub, snapshot);
 		find_last_tick(&queue, &sub, names[1].value, snapshot, prev);
 		if (sub.batch >= 0)
 		{
@@ -503,7 +258,7 @@ next_batch(const NullableDatum *names, const BatchWish *wish, int64 *id,
 			if (!locked)
 			{
 				PreventCommandIfReadOnly("pgq.next_batch()");
-				table_open_writer(&w, queue_relation(QUEUE_SUBSCRIPTION_TABLE),
+				table_open_writer(&w, own_oid(OWN_SUBSCRIPTION),
 								  RowExclusiveLock);
 				locked = true;
 			}
@@ -629,37 +384,16 @@ pgq_find_tick_helper(PG_FUNCTION_ARGS)
 	return make_record(fcinfo, values, nulls);
 }
 
-/*
- * Does a subscription belong to one of several cooperating consumers?  These
- * share the sub_id of the main consumer, whose name, with a dot, theirs begin
- * with.
- */
+/* Is batch "id" open in the row that is locked in "w", and not lost? */
 static bool
-is_subconsumer(const Subscription *sub, Snapshot snapshot)
+is_open(TableWriter *w, int64 id)
 {
-	Datum datum;
-	char *name;
-	char *dot;
-	bool found = false;
+	bool no_batch;
+	bool not_lost;
+	Datum batch = own_get(w, OWN_SUBSCRIPTION, SUBSCRIPTION_BATCH, &no_batch);
 
-	if (!find_consumer_name(sub->consumer, snapshot, &datum))
-		return false;
-	name = TextDatumGetCString(datum);
-	for (dot = strchr(name, '.'); dot && !found; dot = strchr(dot + 1, '.'))
-	{
-		text *main_name = cstring_to_text_with_len(name, dot - name);
-		int32 consumer = find_consumer(main_name, snapshot);
-		Subscription other;
-		ScanKeyData keys[2];
-
-		table_key_int4(&keys[0], SUB_QUEUE, sub->queue);
-		table_key_int4(&keys[1], SUB_CONSUMER, consumer);
-		found = consumer != 0 &&
-				find_subscription(QUEUE_SUBSCRIPTION_PKEY, 2, keys, snapshot,
-								  &other) &&
-				other.id == sub->id;
-	}
-	return found;
+	(void) own_get(w, OWN_SUBSCRIPTION, SUBSCRIPTION_LOST_TIME, &not_lost);
+	return !no_batch && DatumGetInt64(batch) == id && not_lost;
 }
 
 /*
@@ -672,35 +406,33 @@ static bool
 finish_batch(int64 id)
 {
 	TableWriter w;
-	Datum *values;
-	bool *nulls;
 	bool found;
 	bool done = false;
 
-	table_open_writer(&w, queue_relation(QUEUE_SUBSCRIPTION_TABLE),
-					  RowExclusiveLock);
-	values = w.slot->tts_values;
-	nulls = w.slot->tts_isnull;
+	table_open_writer(&w, own_oid(OWN_SUBSCRIPTION), RowExclusiveLock);
 	do
 	{
 		Snapshot snapshot = table_transaction_snapshot();
 		Subscription sub;
 
-		found = find_open_batch(id, snapshot, &sub);
+		CHECK_FOR_INTERRUPTS();
+		found = subscription_find_batch(id, snapshot, &sub);
 		if (found)
-			check_not_lost(&sub, snapshot);
+			subscription_require_position(&sub, snapshot);
 		/* Another session may have been quicker: then look again. */
 		if (found && table_lock_row(&w, &sub.tid, snapshot) &&
-			!nulls[SUB_BATCH - 1] &&
-			DatumGetInt64(values[SUB_BATCH - 1]) == id &&
-			nulls[SUB_LOST_TIME - 1])
+			is_open(&w, id))
 		{
-			values[SUB_LAST_TICK - 1] = values[SUB_NEXT_TICK - 1];
-			nulls[SUB_LAST_TICK - 1] = nulls[SUB_NEXT_TICK - 1] ||
-									   is_subconsumer(&sub, snapshot);
-			nulls[SUB_NEXT_TICK - 1] = nulls[SUB_BATCH - 1] = true;
-			values[SUB_ACTIVE - 1] = TimestampTzGetDatum(
-				GetCurrentTransactionStartTimestamp());
+			bool isnull;
+			Datum tick = own_get(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK, &isnull);
+
+			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_LAST_TICK, tick,
+				isnull || subscription_is_shared(&sub, snapshot));
+			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK, (Datum) 0, true);
+			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_BATCH, (Datum) 0, true);
+			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_ACTIVE,
+				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()),
+				false);
 			table_update_row(&w);
 			done = true;
 		}
@@ -737,12 +469,15 @@ pgq_get_batch_info(PG_FUNCTION_ARGS)
 	Datum values[9] = {0};
 	bool nulls[9];
 	Batch batch;
+	char *consumer = NULL;
 
 	memset(nulls, true, sizeof(nulls));
-	if (!PG_ARGISNULL(0) && batch_find(PG_GETARG_INT64(0), snapshot, &batch) &&
-		find_consumer_name(batch.consumer, snapshot, &values[1]))
+	if (!PG_ARGISNULL(0) && batch_find(PG_GETARG_INT64(0), snapshot, &batch))
+		consumer = subscription_consumer_name(batch.consumer, snapshot);
+	if (consumer)
 	{
 		values[0] = CStringGetTextDatum(batch.queue.name);
+		values[1] = CStringGetTextDatum(consumer);
 		values[2] = TimestampTzGetDatum(batch.from.time);
 		values[3] = TimestampTzGetDatum(batch.to.time);
 		values[4] = Int64GetDatum(batch.from.id);

@@ -44,7 +44,7 @@ typedef struct BatchEvent
 {
 	Relation rel;
 	ItemPointer tid;
-	const Datum *values; /* the table's columns, see EventColumn */
+	const Datum *values; /* the table's columns, see EventTableColumn */
 	const bool *nulls;
 } BatchEvent;
 
@@ -55,8 +55,6 @@ typedef void (*BatchVisitor)(const BatchEvent *event, void *arg);
 
 /* batch.c */
 extern bool batch_find(int64 id, Snapshot snapshot, Batch *batch);
-extern bool batch_is_awaited(int32 queue_id, int64 tick_id, Snapshot snapshot,
-							 bool *consumers);
 
 /* batch_read.c */
 extern void batch_plan_span(const TickSnapshot *from, const TickSnapshot *to,

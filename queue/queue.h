@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue.h
- *		The extension's own relations and the rows of pgq.queue.
+ *		The rows of pgq.queue.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -14,32 +14,6 @@
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/snapshot.h"
-
-/* Relations of schema pgq that the C code works on. */
-typedef enum QueueRelation
-{
-	QUEUE_TABLE,
-	QUEUE_PKEY,
-	QUEUE_NAME_INDEX,
-	QUEUE_TICK_TABLE,
-	QUEUE_TICK_PKEY,
-	QUEUE_CONSUMER_TABLE,
-	QUEUE_CONSUMER_PKEY,
-	QUEUE_CONSUMER_NAME_INDEX,
-	QUEUE_SUBSCRIPTION_TABLE,
-	QUEUE_SUBSCRIPTION_PKEY,
-	QUEUE_SUBSCRIPTION_BATCH_INDEX,
-	QUEUE_BATCH_SEQUENCE,
-	QUEUE_POSITION_TABLE,
-	QUEUE_SECRET_TABLE,
-	QUEUE_COPY_TABLE,
-	QUEUE_COPY_PKEY,
-	QUEUE_HELD_TABLE,
-	QUEUE_HELD_INDEX,
-	QUEUE_HELD_SEQUENCE
-} QueueRelation;
-
-#define QUEUE_NRELATIONS (QUEUE_HELD_SEQUENCE + 1)
 
 /* One version of a row of pgq.queue, without the prefix queue_ of columns. */
 typedef struct Queue
@@ -68,11 +42,10 @@ typedef struct Queue
 	TransactionId xmin;
 } Queue;
 
-extern Oid queue_relation(QueueRelation which);
-
 extern bool queue_find(const char *name, int len, Snapshot snapshot,
 					   Queue *queue);
 extern bool queue_find_id(int32 id, Snapshot snapshot, Queue *queue);
+extern bool queue_lock(const char *name);
 extern List *queue_list(Snapshot snapshot);
 extern void queue_sort(List *queues);
 extern bool queue_is_current(const Queue *queue);

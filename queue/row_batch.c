@@ -22,14 +22,12 @@
 #include "utils/timestamp.h"
 
 #include "event/compat.h"
+#include "queue/own.h"
 #include "queue/row_batch.h"
 
 /* A table's rows are written when there are so many of them, or so many bytes. */
 #define MAX_ROWS 1000
 #define MAX_BYTES 65536
-
-/* Column of pgq.held_event behind those of an event table. */
-#define HELD_COPY EVENT_NCOLUMNS
 
 /* The transaction that is tagged, and the session's origin before it. */
 static bool tagged = false;
@@ -128,8 +126,8 @@ row_batch_open_held(int64 copy)
 	RowBatch *batch = make_batch();
 
 	batch->copy = copy;
-	batch->sequence = queue_relation(QUEUE_HELD_SEQUENCE);
-	table_open_writer(&batch->writer, queue_relation(QUEUE_HELD_TABLE),
+	batch->sequence = own_oid(OWN_HELD_SEQUENCE);
+	table_open_writer(&batch->writer, own_oid(OWN_HELD_EVENT),
 					  RowExclusiveLock);
 	return batch;
 }

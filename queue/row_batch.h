@@ -17,6 +17,9 @@
 #include "queue/table.h"
 #include "queue/target.h"
 
+/* pgq.held_event has the columns of an event table, and the copy behind them. */
+#define HELD_COPY EVENT_NCOLUMNS
+
 /* What has been gathered for one table. */
 typedef struct RowBatch
 {

@@ -15,7 +15,6 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_collation.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -45,18 +44,6 @@ Snapshot
 table_transaction_snapshot(void)
 {
 	return RegisterSnapshot(GetTransactionSnapshot());
-}
-
-/*
- * Make "key" say: text column "attno" = the "len" bytes at "value".  The key
- * holds a copy in the current memory context.
- */
-void
-table_key_text(ScanKey key, AttrNumber attno, const char *value, int len)
-{
-	ScanKeyEntryInitialize(
-		key, 0, attno, BTEqualStrategyNumber, InvalidOid, DEFAULT_COLLATION_OID,
-		F_TEXTEQ, PointerGetDatum(cstring_to_text_with_len(value, len)));
 }
 
 /* Make "key" say: int4 column "attno" = value. */

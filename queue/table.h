@@ -2,7 +2,7 @@
  *
  * table.h
  *		Direct access to tables: scan keys, fresh snapshots, writing with all
- *		indexes, sequences, and set-returning results.
+ *		indexes, and set-returning results.
  *
  * The functions of the queue work below SQL: no plans, no search_path and no
  * rights of the caller are in their way.
@@ -45,8 +45,6 @@ typedef struct TableResult
 extern Snapshot table_fresh_snapshot(void);
 extern Snapshot table_transaction_snapshot(void);
 
-extern void table_key_text(ScanKey key, AttrNumber attno, const char *value,
-						   int len);
 extern void table_key_int4(ScanKey key, AttrNumber attno, int32 value);
 extern void table_key_int8(ScanKey key, AttrNumber attno,
 						   StrategyNumber strategy, RegProcedure proc,

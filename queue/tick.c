@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "event/compat.h"
+#include "queue/own.h"
 #include "queue/sequence.h"
 #include "queue/table.h"
 #include "queue/tick.h"
@@ -61,8 +62,8 @@ static void
 open_reader(TickReader *reader, Snapshot snapshot, int nkeys)
 {
 	reader->snapshot = snapshot;
-	reader->rel = table_open(queue_relation(QUEUE_TICK_TABLE), AccessShareLock);
-	reader->index = index_open(queue_relation(QUEUE_TICK_PKEY),
+	reader->rel = table_open(own_oid(OWN_TICK), AccessShareLock);
+	reader->index = index_open(own_oid(OWN_TICK_PKEY),
 							   AccessShareLock);
 	reader->scan = INDEX_BEGINSCAN(reader->rel, reader->index, snapshot, nkeys);
 	reader->slot = table_slot_create(reader->rel, NULL);
@@ -151,7 +152,7 @@ tick_find_next(int32 queue_id, int64 id, Snapshot snapshot, Tick *tick)
 void
 tick_lock_queue(int32 queue_id)
 {
-	LockDatabaseObject(queue_relation(QUEUE_TABLE), queue_id, 0,
+	LockDatabaseObject(own_oid(OWN_QUEUE), queue_id, 0,
 					   ShareUpdateExclusiveLock);
 }
 
@@ -161,7 +162,7 @@ tick_try_lock_queue(int32 queue_id)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, queue_relation(QUEUE_TABLE), queue_id,
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, own_oid(OWN_QUEUE), queue_id,
 					   0);
 	if (LockAcquire(&tag, ShareUpdateExclusiveLock, false, true) ==
 		LOCKACQUIRE_NOT_AVAIL)
@@ -192,7 +193,7 @@ tick_try_lock(TickState *state)
 void
 tick_unlock_queue(int32 queue_id)
 {
-	UnlockDatabaseObject(queue_relation(QUEUE_TABLE), queue_id, 0,
+	UnlockDatabaseObject(own_oid(OWN_QUEUE), queue_id, 0,
 						 ShareUpdateExclusiveLock);
 }
 
@@ -471,7 +472,7 @@ tick_insert_row(TickState *state, int64 id, TimestampTz time, int64 event_seq)
 
 	if (!lock_sequence(state))
 		return false;
-	table_open_writer(&w, queue_relation(QUEUE_TICK_TABLE), RowExclusiveLock);
+	table_open_writer(&w, own_oid(OWN_TICK), RowExclusiveLock);
 	put_row(&w, &state->queue, id, time, snapshot_take(), event_seq);
 	table_close_writer(&w);
 
@@ -492,7 +493,7 @@ tick_insert(TickState **states, int n, int64 *ids)
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	TableWriter w;
 
-	table_open_writer(&w, queue_relation(QUEUE_TICK_TABLE), RowExclusiveLock);
+	table_open_writer(&w, own_oid(OWN_TICK), RowExclusiveLock);
 	for (int i = 0; i < n; i++)
 	{
 		TickState *state = states[i];

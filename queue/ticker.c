@@ -31,6 +31,7 @@
 #include "event/compat.h"
 #include "queue/batch.h"
 #include "queue/sequence.h"
+#include "queue/subscription.h"
 #include "queue/table.h"
 #include "queue/tick.h"
 
@@ -156,7 +157,7 @@ judge(const TickState *state, TickReason reason)
 	if (reason == REASON_DUE)
 		return TICK_IDLE;
 	snapshot = table_fresh_snapshot();
-	awaited = batch_is_awaited(state->queue.id, state->newest.id, snapshot,
+	awaited = subscription_waits(state->queue.id, state->newest.id, snapshot,
 							   &consumers);
 	UnregisterSnapshot(snapshot);
 	if (!consumers || !batch_has_events(&state->queue, state->newest.snapshot))
