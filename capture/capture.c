@@ -2,9 +2,9 @@
  *
  * capture.c
  *		pgq.capture_table and pgq.uncapture_table: set and remove the mark of
- *		a table.
+ *		a table.  And what a copy does to it.
  *
- * Both run with the invoker's rights.  Who may: the table's owner, if a member
+ * They run with the invoker's rights.  Who may: the table's owner, if a member
  * of pgq_writer or pgq_admin.
  *
  * Copyright (c) 2026, the PgQ 4 authors
@@ -30,6 +30,8 @@
 
 PG_FUNCTION_INFO_V1(pgq_capture_table);
 PG_FUNCTION_INFO_V1(pgq_uncapture_table);
+PG_FUNCTION_INFO_V1(pgq_cancel_copy);
+PG_FUNCTION_INFO_V1(pgq__mark_copy);
 
 static void
 refuse_null(FunctionCallInfo fcinfo, const char *function)
@@ -106,11 +108,7 @@ void
 capture_require_queue(const char *queue)
 {
 	if (!queue_lock(queue))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("queue \"%s\" does not exist", queue),
-				 errhint("Create it with pgq.create_queue(); "
-						 "pgq.get_queue_info() lists the queues.")));
+		queue_refuse_unknown(queue);
 }
 
 /* Raise an error if a mark with these arguments would not fit into its page. */
@@ -198,7 +196,7 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	else
 	{
 		copy_require_none(queue, relid);
-		is_new = capture_mark_write(relid, queue, array);
+		is_new = capture_mark_write(relid, queue, array, 0);
 	}
 	capture_trouble_clear(relid, queue);
 	PG_RETURN_INT32(is_new ? 1 : 0);
@@ -238,4 +236,42 @@ pgq_uncapture_table(PG_FUNCTION_ARGS)
 	capture_require_rights(relid);
 	had_copy = copy_cancel(queue, relid, true);
 	PG_RETURN_INT32(capture_mark_delete(relid, queue) > 0 || had_copy ? 1 : 0);
+}
+
+/*
+ * pgq.cancel_copy(i_queue text, i_table regclass) returns int
+ *
+ * Runs with the invoker's rights, who must own the table.
+ */
+Datum
+pgq_cancel_copy(PG_FUNCTION_ARGS)
+{
+	char *queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid relid = PG_GETARG_OID(1);
+
+	PreventCommandDuringRecovery("pgq.cancel_copy()");
+	PreventCommandIfReadOnly("pgq.cancel_copy()");
+	capture_require_rights(relid);
+	PG_RETURN_INT32(copy_cancel(queue, relid, false) ? 1 : 0);
+}
+
+/*
+ * pgq._mark_copy(i_queue text, i_table regclass, i_args text[], i_copy int8)
+ * returns void
+ *
+ * A copy begins: lock its table against writers, check that it still can be
+ * captured, and set its mark.
+ */
+Datum
+pgq__mark_copy(PG_FUNCTION_ARGS)
+{
+	char *queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid relid = PG_GETARG_OID(1);
+	ArrayType *args = PG_GETARG_ARRAYTYPE_P(2);
+
+	capture_require_queue(queue);
+	capture_lock_tree(relid, ShareRowExclusiveLock);
+	capture_require_fit(relid, event_args_parse(args));
+	(void) capture_mark_write(relid, queue, args, PG_GETARG_INT64(3));
+	PG_RETURN_VOID();
 }

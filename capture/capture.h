@@ -113,7 +113,8 @@ extern void capture_lock_schema(Oid schema);
 extern List *capture_marks_read(void);
 extern List *capture_marks_of(Oid relid);
 extern CaptureRow *capture_mark_find(Oid relid, const char *queue);
-extern bool capture_mark_write(Oid relid, const char *queue, ArrayType *args);
+extern bool capture_mark_write(Oid relid, const char *queue, ArrayType *args,
+							   int64 copy);
 extern int capture_mark_delete(Oid relid, const char *queue);
 extern void capture_mark_end_copy(Oid relid, const char *queue, int64 copy);
 extern void capture_invalidate(void);

@@ -218,7 +218,7 @@ capture_change_rename(CaptureRow *mark, const char *renamed, const char *now)
 	if (VARSIZE(args) + strlen(mark->queue) > CAPTURE_MARK_MAX_SIZE)
 		capture_change_refuse(mark, CAPTURE_WAY_ARGUMENTS,
 							  "With this name its arguments are too long.");
-	(void) capture_mark_write(mark->relid, mark->queue, args);
+	(void) capture_mark_write(mark->relid, mark->queue, args, 0);
 	CommandCounterIncrement();
 	mark->args = args;
 }

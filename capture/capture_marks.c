@@ -99,12 +99,12 @@ capture_mark_find(Oid relid, const char *queue)
 }
 
 /*
- * Write a mark, or replace its arguments: a copy that is under way stays.  The
- * caller holds locks on the table and on the queue's row, so nobody else changes
+ * Write a mark, or replace its arguments, and name the copy that begins; with 0
+ * the one that is under way stays, if any is.  The caller holds locks on the table and on the queue's row, so nobody else changes
  * this mark.  Returns true if it is new.
  */
 bool
-capture_mark_write(Oid relid, const char *queue, ArrayType *args)
+capture_mark_write(Oid relid, const char *queue, ArrayType *args, int64 copy)
 {
 	OwnScan scan;
 	bool is_new;
@@ -114,6 +114,8 @@ capture_mark_write(Oid relid, const char *queue, ArrayType *args)
 	own_put(&scan, CAPTURE_RELID, ObjectIdGetDatum(relid));
 	own_put_text(&scan, CAPTURE_QUEUE, queue);
 	own_put(&scan, CAPTURE_ARGS, PointerGetDatum(args));
+	if (copy != 0)
+		own_put(&scan, CAPTURE_COPY, Int64GetDatum(copy));
 	is_new = own_write(&scan);
 	own_close(&scan);
 

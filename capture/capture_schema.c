@@ -212,7 +212,7 @@ apply_rule(const ArrivedTable *table, const char *queue, ArrayType *array)
 					 : errhint("Give the table a primary key when it is made, or "
 							   "make it elsewhere.")));
 	table_close(rel, NoLock);
-	(void) capture_mark_write(table->relid, queue, array);
+	(void) capture_mark_write(table->relid, queue, array, 0);
 }
 
 /*

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * copy.c
- *		Ask for the copy of a captured table, give it up, and lock the table
- *		when it begins.
+ *		Ask for the copy of a captured table, and give it up.
  *
  * Users have no rights on pgq.copy.  Once C has checked theirs, functions of
  * sql/copy.sql that nobody may call do the writing, with their owner's rights.
@@ -15,15 +14,10 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "utils/builtins.h"
 
-#include "capture/capture.h"
 #include "capture/copy.h"
-
-PG_FUNCTION_INFO_V1(pgq_cancel_copy);
-PG_FUNCTION_INFO_V1(pgq__lock_capture);
 
 /* A function pgq.NAME(text, regclass [, third]). */
 static Oid
@@ -69,38 +63,4 @@ copy_cancel(const char *queue, Oid relid, bool capture_ends)
 			   find_function("_cancel_copy", BOOLOID),
 			   CStringGetTextDatum(queue), ObjectIdGetDatum(relid),
 			   BoolGetDatum(capture_ends))) > 0;
-}
-
-/*
- * pgq.cancel_copy(i_queue text, i_table regclass) returns int
- *
- * Runs with the invoker's rights, who must own the table.
- */
-Datum
-pgq_cancel_copy(PG_FUNCTION_ARGS)
-{
-	char *queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Oid relid = PG_GETARG_OID(1);
-
-	PreventCommandDuringRecovery("pgq.cancel_copy()");
-	PreventCommandIfReadOnly("pgq.cancel_copy()");
-	capture_require_rights(relid);
-	PG_RETURN_INT32(copy_cancel(queue, relid, false) ? 1 : 0);
-}
-
-/*
- * pgq._lock_capture(i_queue text, i_table regclass, i_args text[]) returns void
- *
- * Lock a table against writers to set its mark, and check that it still can be
- * captured.
- */
-Datum
-pgq__lock_capture(PG_FUNCTION_ARGS)
-{
-	Oid relid = PG_GETARG_OID(1);
-
-	capture_require_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	capture_lock_tree(relid, ShareRowExclusiveLock);
-	capture_require_fit(relid, event_args_parse(PG_GETARG_ARRAYTYPE_P(2)));
-	PG_RETURN_VOID();
 }

@@ -3,9 +3,10 @@
  * copy.h
  *		Copies of captured tables: what the files of the copy share.
  *
- * copy.c takes what users call, copy_rows.c reads the rows of the table and
- * publishes them, copy_held.c moves held changes, copy_state.c reads and writes pgq.copy and tells pgq.ingest()
- * what to do with changes.  How it all goes is said in copy_rows.c.
+ * copy.c asks for copies and gives them up, copy_rows.c reads the rows of the
+ * table and publishes them, copy_held.c moves held changes, copy_state.c reads
+ * and writes pgq.copy and tells pgq.ingest() what to do with changes.  How it all
+ * goes is said in copy_rows.c.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *

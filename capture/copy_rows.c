@@ -251,9 +251,7 @@ find_target(const CopyRow *row)
 	Target *target = target_find(row->queue, strlen(row->queue));
 
 	if (target == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("queue \"%s\" does not exist", row->queue)));
+		queue_refuse_unknown(row->queue);
 	return target;
 }
 

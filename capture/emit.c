@@ -83,12 +83,7 @@ find_target(text *name)
 	get_ready();
 	target = target_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 	if (target == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("No such queue"),
-				 errdetail("There is no queue \"%s\".", text_to_cstring(name)),
-				 errhint("Create it with pgq.create_queue(); "
-						 "pgq.get_queue_info() lists the queues.")));
+		queue_refuse_unknown(text_to_cstring(name));
 	target_require_enabled(target);
 	return target;
 }

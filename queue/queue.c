@@ -101,6 +101,17 @@ queue_find_id(int32 id, Snapshot snapshot, Queue *queue)
 					queue);
 }
 
+/* Raise 42704: there is no queue with that name. */
+void
+queue_refuse_unknown(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("queue \"%s\" does not exist", name),
+			 errhint("Create it with pgq.create_queue(); "
+					 "pgq.get_queue_info() lists the queues.")));
+}
+
 /*
  * Lock a queue's row as a foreign key would, so that the queue is not dropped
  * before what names it is committed and seen.  Returns false if there is none.

@@ -15,6 +15,8 @@
 #include "storage/itemptr.h"
 #include "utils/snapshot.h"
 
+#include "event/compat.h"
+
 /* One version of a row of pgq.queue, without the prefix queue_ of columns. */
 typedef struct Queue
 {
@@ -45,6 +47,7 @@ typedef struct Queue
 extern bool queue_find(const char *name, int len, Snapshot snapshot,
 					   Queue *queue);
 extern bool queue_find_id(int32 id, Snapshot snapshot, Queue *queue);
+pg_noreturn extern void queue_refuse_unknown(const char *name);
 extern bool queue_lock(const char *name);
 extern List *queue_list(Snapshot snapshot);
 extern void queue_sort(List *queues);

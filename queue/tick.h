@@ -11,6 +11,7 @@
 #define PGQ_TICK_H
 
 #include "datatype/timestamp.h"
+#include "utils/array.h"
 #include "utils/relcache.h"
 
 #include "queue/queue.h"
@@ -69,6 +70,10 @@ extern bool tick_is_due(const TickState *state);
 extern void tick_insert(TickState **states, int n, int64 *ids);
 extern bool tick_insert_row(TickState *state, int64 id, TimestampTz time,
 							int64 event_seq);
+
+/* tick_wait.c */
+extern bool tick_wait_for(ArrayType *xids, bool patiently);
+extern void tick_sleep(long pause);
 
 /* adopt.c */
 extern bool tick_queue_is_ours(const Queue *queue);

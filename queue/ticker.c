@@ -16,13 +16,7 @@
 #include "commands/sequence.h"
 #include "common/int.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
-#include "replication/slot.h"
-#include "replication/walsender.h"
-#include "replication/walsender_private.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
-#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -43,15 +37,12 @@ PG_FUNCTION_INFO_V1(pgq_tick_due);
 PG_FUNCTION_INFO_V1(pgq_tick);
 PG_FUNCTION_INFO_V1(pgq_tick_channel);
 
-/* How long pgq.tick() waits for the transactions that it is told of, in us. */
-#define MAX_WAIT 1000000
-
 /*
- * How long pgq.tick() looks for a consumer that comes to wait, and how often,
- * in microseconds.  Most finish their batch in that time, and to be asked again
- * would take longer than the look.
+ * How often pgq.tick() looks for a consumer that comes to wait, and how long it
+ * pauses between, in microseconds.  Most finish their batch in that time, and
+ * to be asked again would take longer than the looks.
  */
-#define LOOK_TIME 2000
+#define LOOKS 9
 #define LOOK_PAUSE 200
 
 /* How it went with one queue. */
@@ -402,91 +393,6 @@ pgq_tick_due(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static int64
-microseconds_since(instr_time start)
-{
-	instr_time now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, start);
-	return (int64) INSTR_TIME_GET_MICROSEC(now);
-}
-
-/*
- * Do commits wait, or might they soon, for a walsender that reads a logical
- * slot, such as pgqd's?  What the walsenders say counts, not our settings,
- * which stay as they are while a statement runs.
- */
-static bool
-commits_wait_for_slot(void)
-{
-	bool found = false;
-
-	for (int i = 0; i < max_wal_senders && !found; i++)
-	{
-		WalSnd *walsnd = &WalSndCtl->walsnds[i];
-		pid_t pid;
-		int priority;
-
-		SpinLockAcquire(&walsnd->mutex);
-		pid = walsnd->pid;
-		priority = walsnd->sync_standby_priority;
-		SpinLockRelease(&walsnd->mutex);
-		if (pid == 0 || priority == 0)
-			continue;
-
-		LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
-		for (int j = 0; j < max_replication_slots && !found; j++)
-		{
-			ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[j];
-
-			found = slot->in_use && SlotIsLogical(slot) &&
-					SLOT_ACTIVE_PID(slot) == pid;
-		}
-		LWLockRelease(ReplicationSlotControlLock);
-	}
-	return found;
-}
-
-/*
- * Wait until none of the transactions runs any more: the WAL shows a commit
- * before other sessions see it.  Returns false when that takes too long.
- *
- * With "patiently" it never does, as a commit may wait for a standby that is
- * away, unless it might wait for ourselves.
- */
-static bool
-wait_for_transactions(ArrayType *xids, bool patiently)
-{
-	Datum *values;
-	bool *nulls;
-	int n;
-	long pause = 50; /* microseconds */
-	instr_time start;
-
-	deconstruct_array(xids, XIDOID, sizeof(TransactionId), true, TYPALIGN_INT,
-					  &values, &nulls, &n);
-	INSTR_TIME_SET_CURRENT(start);
-	for (int i = 0; i < n; i++)
-	{
-		while (!nulls[i] &&
-			   TransactionIdIsNormal(DatumGetTransactionId(values[i])) &&
-			   TransactionIdIsInProgress(DatumGetTransactionId(values[i])))
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (microseconds_since(start) >= MAX_WAIT)
-			{
-				if (!patiently || commits_wait_for_slot())
-					return false;
-				INSTR_TIME_SET_CURRENT(start);
-			}
-			pg_usleep(pause);
-			pause = Min(pause * 2, 2000);
-		}
-	}
-	return true;
-}
-
 /*
  * The named queues in the order of their ids, each once; those that are unknown
  * or not ours to tick are left out.
@@ -566,7 +472,6 @@ pgq_tick(PG_FUNCTION_ARGS)
 	ArrayType *names;
 	List *candidates = NIL;
 	List *queues;
-	instr_time start;
 	ListCell *lc;
 
 	PreventCommandIfReadOnly("pgq.tick()");
@@ -577,15 +482,12 @@ pgq_tick(PG_FUNCTION_ARGS)
 	names = PG_GETARG_ARRAYTYPE_P(0);
 	queues = adopt_queues(find_named_queues(names));
 	if (PG_ARGISNULL(1) ||
-		wait_for_transactions(PG_GETARG_ARRAYTYPE_P(1), ARR_NDIM(names) == 0))
+		tick_wait_for(PG_GETARG_ARRAYTYPE_P(1), ARR_NDIM(names) == 0))
 	{
-		INSTR_TIME_SET_CURRENT(start);
 		queues = look_at_fed(queues, &candidates);
-		while (queues != NIL && candidates == NIL &&
-			   microseconds_since(start) < LOOK_TIME)
+		for (int i = 1; i < LOOKS && queues != NIL && candidates == NIL; i++)
 		{
-			CHECK_FOR_INTERRUPTS();
-			pg_usleep(LOOK_PAUSE);
+			tick_sleep(LOOK_PAUSE);
 			queues = look_at_fed(queues, &candidates);
 		}
 	}
@@ -694,10 +596,6 @@ pgq_tick_channel(PG_FUNCTION_ARGS)
 	Queue queue;
 
 	if (!find_by_name(name, &queue))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("no such queue"),
-				 errdetail("There is no queue \"%s\".",
-						   text_to_cstring(name))));
+		queue_refuse_unknown(text_to_cstring(name));
 	PG_RETURN_TEXT_P(cstring_to_text(channel_name(queue.id)));
 }

@@ -1,5 +1,5 @@
 -- copy.sql: copies of captured tables, so that the rows that are there come
--- before their changes. queue/copy_rows.c says how it all goes.
+-- before their changes. capture/copy_rows.c says how it all goes.
 
 -- Called by capture_table, with the rights checked. Arguments are kept without
 -- the word copy.
@@ -109,10 +109,11 @@ COMMENT ON FUNCTION pgq.cancel_copy(text, regclass) IS
 	'Gives up copying a table into a queue, whose capture goes on without; returns 1, or 0 if it was not being copied.';
 
 
-CREATE FUNCTION pgq._lock_capture(i_queue text, i_table regclass, i_args text[])
-RETURNS void AS 'MODULE_PATHNAME', 'pgq__lock_capture' LANGUAGE C STRICT;
-COMMENT ON FUNCTION pgq._lock_capture(text, regclass, text[]) IS
-	'Locks a table against writers and checks that it can be captured; a part of _start_copy.';
+CREATE FUNCTION pgq._mark_copy(
+	i_queue text, i_table regclass, i_args text[], i_copy int8)
+RETURNS void AS 'MODULE_PATHNAME', 'pgq__mark_copy' LANGUAGE C STRICT;
+COMMENT ON FUNCTION pgq._mark_copy(text, regclass, text[], int8) IS
+	'Locks a table against writers, checks that it can be captured and sets its mark; a part of _start_copy.';
 
 
 -- What pgqd calls.
@@ -161,7 +162,6 @@ BEGIN
 	-- The mark follows renamed columns.
 	SELECT m.cap_args INTO args FROM pgq.capture m WHERE m.cap_copy = i_copy;
 	args := coalesce(args, c.copy_args);
-	PERFORM pgq._lock_capture(c.copy_queue, c.copy_relid, args);
 
 	-- What an earlier try held is in this one's snapshot.
 	IF c.copy_started IS NULL OR c.copy_discard THEN
@@ -175,13 +175,7 @@ BEGIN
 			c.copy_discard, c.copy_requested, clock_timestamp(), now())
 	RETURNING p.copy_id INTO new_id;
 
-	UPDATE pgq.capture m SET cap_args = args, cap_copy = new_id
-	WHERE m.cap_queue = c.copy_queue AND m.cap_relid = c.copy_relid;
-	IF NOT FOUND THEN
-		INSERT INTO pgq.capture (cap_relid, cap_queue, cap_args, cap_copy)
-		VALUES (c.copy_relid, c.copy_queue, args, new_id);
-	END IF;
-	PERFORM pgq._invalidate_capture();
+	PERFORM pgq._mark_copy(c.copy_queue, c.copy_relid, args, new_id);
 	copy_id := new_id;
 	queue_name := c.copy_queue;
 	table_oid := c.copy_relid;

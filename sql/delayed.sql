@@ -37,9 +37,9 @@ BEGIN
 	-- As a foreign key would: keeps drop_queue away.
 	SELECT * INTO q FROM pgq.queue WHERE queue_name = i_queue FOR KEY SHARE;
 	IF NOT FOUND THEN
-		RAISE EXCEPTION 'No such queue'
+		RAISE EXCEPTION 'queue "%" does not exist', i_queue
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no queue "%s".', i_queue);
+				HINT = 'Create it with pgq.create_queue(); pgq.get_queue_info() lists the queues.';
 	END IF;
 	IF i_time IS NULL OR i_time = 'infinity' THEN
 		RAISE EXCEPTION 'time of a delayed event must not be %',
