@@ -53,6 +53,16 @@ take(Cursor *c, char expected)
 	return true;
 }
 
+/* Bytes that the urlenc format never has as they are. */
+static bool
+has_control_bytes(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char) text[i] < ' ')
+			return true;
+	return false;
+}
+
 /* What is up to one of "stops", or the end. */
 static Span
 take_until(Cursor *c, const char *stops)
@@ -128,7 +138,10 @@ is_urlenc_of(Span encoded, Span name)
 	return n == name.len;
 }
 
-/* "name" as it is in the data, where json has it as in the type. */
+/*
+ * "name" as it is in the data, where json has it as in the type.  A value is of
+ * one column only: with EVENT_KEY_ROOM there is no room for it to come twice.
+ */
 static void
 set_value(Key *key, bool json, Span name, Span value)
 {
@@ -136,7 +149,10 @@ set_value(Key *key, bool json, Span name, Span value)
 		if (json ? key->name[i].len == name.len &&
 					   memcmp(key->name[i].start, name.start, name.len) == 0
 				 : is_urlenc_of(name, key->name[i]))
+		{
 			key->value[i] = value;
+			return;
+		}
 }
 
 /* ---- json: {"op":"INSERT","table":["s","t"],"pkey":["a","b"]} ---- */
@@ -263,6 +279,9 @@ read_urlenc_values(const char *data, size_t len, Key *key)
 {
 	Cursor c = {data, data + len};
 
+	/* they would become longer than there is room */
+	if (has_control_bytes(data, len))
+		return false;
 	do
 	{
 		Span name = take_until(&c, "=&");

@@ -13,8 +13,11 @@
 
 #include <stddef.h>
 
-/* Bytes that a key of such type and data may take, at most. */
-#define EVENT_KEY_ROOM(type_len, data_len) (4 * (type_len) + 2 * (data_len) + 8)
+/*
+ * Bytes that a key of such type and data may take, at most: a column's name has a
+ * byte of the type or more, and no byte of the data becomes more than two.
+ */
+#define EVENT_KEY_ROOM(type_len, data_len) (5 * (type_len) + 2 * (data_len) + 8)
 
 /*
  * Write the key of an event to "out", which has EVENT_KEY_ROOM bytes, not ended

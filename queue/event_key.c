@@ -43,7 +43,8 @@ pgq_event_key(PG_FUNCTION_ARGS)
 	len = event_key(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type),
 					VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data),
 					VARDATA(result));
-	if (len < 0)
+	/* none that is longer than a text may be */
+	if (len < 0 || len > (long) (MaxAllocSize - VARHDRSZ))
 		PG_RETURN_NULL();
 	SET_VARSIZE(result, VARHDRSZ + len);
 	PG_RETURN_TEXT_P(result);

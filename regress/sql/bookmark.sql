@@ -76,5 +76,9 @@ FROM (VALUES ('I:id', 'id=1'), ('I:id', 'id'), ('I:id', 'id='), ('I:id', ''), ('
 	('{"op":"INSERT","table":["s","t"],"pkey":["id"', '{"id":1}'),
 	('{', '{'), (NULL, 'id=1'), ('I:id', NULL)) v (t, d);
 SELECT pgq.event_key('I:id', 'id=' || repeat('x', 1000000), NULL) = repeat('x', 1000000);
+-- nor does any become a key that is longer than there is room for
+SELECT pgq.event_key(t, d, NULL) IS NULL AS has_none
+FROM (VALUES ('{"op":"INSERT","table":["s","t"],"pkey":["a"' || repeat(',"a"', 62) || ']}', '{"a":"' || repeat('x', 1000000) || '"}'),
+	('I:a,b', 'b=1&a=' || repeat(E'\x01', 1000000)), ('I:a,a', 'a=' || repeat('x', 1000000)), ('I:' || repeat(',', 63), '')) v (t, d);
 SELECT pgq.drop_queue('bm', true);
 DROP SCHEMA bm CASCADE;
