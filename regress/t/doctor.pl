@@ -243,13 +243,18 @@ green('pgqd is back', 'pgqd', qr/./);
 
 # an older version, by its number alone: upgrade_keeps_everything has the real one
 
+my $mark = length $pgqd->text;
 sql($node, $db,
 	q{update pg_extension set extversion = '3.5' where extname = 'pgq'});
 is(found('older extension', 'extension', qr/is version 3\.5/, 'warning')->{sql},
 	'ALTER EXTENSION pgq UPDATE;', 'with the statement');
+wait_for('pgqd to see it',
+	sub { substr($pgqd->text, $mark) =~ /pgq version ok: 3\.5/ });
 sql($node, $db,
 	q{update pg_extension set extversion = '4.0' where extname = 'pgq'});
 green('older extension', 'extension', qr/./);
+wait_for('pgqd to begin anew',
+	sub { substr($pgqd->text, $mark) =~ /ok: 3\.5.*ingest reads slot/s });
 
 # roles
 
