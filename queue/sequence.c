@@ -77,9 +77,10 @@ remember_place(Oid seqid, Relation rel, Buffer buffer)
 
 /* The last_value on a sequence's page, one tuple, which is let go. */
 static int64
-read_page(Buffer buffer)
+read_page(Buffer buffer, bool *called)
 {
 	HeapTupleHeader tup;
+	Form_pg_sequence_data data;
 	Page page;
 	int64 value;
 
@@ -87,7 +88,9 @@ read_page(Buffer buffer)
 	page = BufferGetPage(buffer);
 	tup = (HeapTupleHeader) PageGetItem(page,
 										PageGetItemId(page, FirstOffsetNumber));
-	value = ((Form_pg_sequence_data) ((char *) tup + tup->t_hoff))->last_value;
+	data = (Form_pg_sequence_data) ((char *) tup + tup->t_hoff);
+	value = data->last_value;
+	*called = data->is_called;
 	UnlockReleaseBuffer(buffer);
 	return value;
 }
@@ -103,6 +106,15 @@ read_page(Buffer buffer)
 bool
 sequence_read(Oid seqid, int64 *value)
 {
+	bool called;
+
+	return sequence_read_called(seqid, value, &called);
+}
+
+/* As sequence_read(); called: was that value given, or is it the next one? */
+bool
+sequence_read_called(Oid seqid, int64 *value, bool *called)
+{
 	Place *place = NULL;
 	Relation rel;
 	Buffer buffer;
@@ -116,7 +128,7 @@ sequence_read(Oid seqid, int64 *value)
 	if (place != NULL &&
 		ReadRecentBuffer(place->locator, MAIN_FORKNUM, 0, place->buffer))
 	{
-		*value = read_page(place->buffer);
+		*value = read_page(place->buffer, called);
 		return true;
 	}
 
@@ -130,7 +142,7 @@ sequence_read(Oid seqid, int64 *value)
 						RelationGetRelationName(rel))));
 	buffer = ReadBuffer(rel, 0);
 	remember_place(seqid, rel, buffer);
-	*value = read_page(buffer);
+	*value = read_page(buffer, called);
 	relation_close(rel, AccessShareLock);
 	return true;
 }

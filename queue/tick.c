@@ -217,28 +217,50 @@ tick_end_read(TickReader *reader)
 }
 
 /*
- * Read the event sequence; false if there is none, or, where the reader does
- * not wait, if it is locked: then *locked is set.
+ * Read one sequence; false if it is gone, or, where the reader does not wait, if
+ * it is locked: then *locked is set.
+ */
+static bool
+read_one(const TickReader *reader, Oid sequence, int64 *value, bool *called,
+		 bool *locked)
+{
+	bool found;
+
+	if (!OidIsValid(sequence))
+		return false;
+	if (!reader->skip_locked)
+		return sequence_read_called(sequence, value, called);
+
+	*locked = !ConditionalLockRelationOid(sequence, AccessShareLock);
+	if (*locked)
+		return false;
+	found = sequence_read_called(sequence, value, called);
+	UnlockRelationOid(sequence, AccessShareLock);
+	return found;
+}
+
+/*
+ * Read the sequences; false if there is none of events, or, where the reader does
+ * not wait, if one is locked: then *locked is set.
  */
 static bool
 read_sequence(const TickReader *reader, TickState *state, bool *locked)
 {
-	bool found;
+	bool called;
 
 	*locked = false;
 	if (!OidIsValid(state->sequence))
 		state->sequence = table_find_name(state->queue.event_seq);
-	if (!OidIsValid(state->sequence))
+	if (!read_one(reader, state->sequence, &state->event_seq, &called, locked))
 		return false;
-	if (!reader->skip_locked)
-		return sequence_read(state->sequence, &state->event_seq);
 
-	*locked = !ConditionalLockRelationOid(state->sequence, AccessShareLock);
-	if (*locked)
-		return false;
-	found = sequence_read(state->sequence, &state->event_seq);
-	UnlockRelationOid(state->sequence, AccessShareLock);
-	return found;
+	/* without a sequence of ticks, none was asked for */
+	if (!OidIsValid(state->tick_sequence))
+		state->tick_sequence = table_find_name(state->queue.tick_seq);
+	if (!read_one(reader, state->tick_sequence, &state->tick_seq,
+				  &state->tick_called, locked))
+		state->tick_seq = 0;
+	return !*locked;
 }
 
 /*
@@ -389,6 +411,20 @@ span(const Interval *i)
 }
 
 /*
+ * Did pgq.force_tick() ask for a tick since the newest one?
+ *
+ * It leaves a mark in the sequence of the ticks: the next id stands there as one
+ * that is not given yet, as nothing else leaves it.  Ids of events, which PgQ
+ * uses up for that, would be counted as events.
+ */
+bool
+tick_is_forced(const TickState *state)
+{
+	return state->nticks > 0 && !state->tick_called &&
+		   state->tick_seq > state->newest.id;
+}
+
+/*
  * When is it time for the queue to tick, by its settings, if no more events
  * come?  An idle queue ticks at ever longer intervals, up to its idle period.
  */
@@ -399,7 +435,7 @@ tick_due_time(const TickState *state)
 	int64 new_events;
 	double due;
 
-	if (state->nticks == 0)
+	if (state->nticks == 0 || tick_is_forced(state))
 		return DT_NOBEGIN;
 
 	new_events = state->event_seq - state->newest.event_seq;
@@ -509,7 +545,8 @@ tick_insert(TickState **states, int n, int64 *ids)
 		} while (state->nticks > 0 && ids[i] <= state->newest.id);
 		put_row(&w, &state->queue, ids[i], now, snapshot, state->event_seq);
 		state->before = state->newest;
-		state->newest.id = ids[i];
+		state->newest.id = state->tick_seq = ids[i];
+		state->tick_called = true;
 		state->newest.time = now;
 		state->newest.snapshot = snapshot;
 		state->newest.event_seq = state->event_seq;

@@ -32,6 +32,8 @@ typedef struct TickState
 	Oid sequence;      /* of events; InvalidOid: not looked up yet */
 	Oid tick_sequence; /* the same */
 	int64 event_seq;   /* last_value of the first, now */
+	int64 tick_seq;    /* of the second; 0: there is none */
+	bool tick_called;  /* is that one given? */
 	int nticks;        /* 0, 1 or 2: how many of these are there */
 	Tick newest;       /* without a snapshot: as remembered */
 	Tick before;
@@ -67,6 +69,7 @@ extern bool tick_read_again(TickReader *reader, TickState *state);
 extern bool tick_check_state(const TickState *state, int elevel);
 extern TimestampTz tick_due_time(const TickState *state);
 extern bool tick_is_due(const TickState *state);
+extern bool tick_is_forced(const TickState *state);
 extern void tick_insert(TickState **states, int n, int64 *ids);
 extern bool tick_insert_row(TickState *state, int64 id, TimestampTz time,
 							int64 event_seq);

@@ -123,7 +123,10 @@ tick_recall(const Queue *queue, TickState *state)
 		!ItemPointerEquals(&memory->tid,
 						   unconstify(ItemPointerData *, &queue->tid)) ||
 		!is_certain(memory) ||
-		!sequence_read(memory->sequence, &state->event_seq))
+		!OidIsValid(memory->tick_sequence) ||
+		!sequence_read(memory->sequence, &state->event_seq) ||
+		!sequence_read_called(memory->tick_sequence, &state->tick_seq,
+							  &state->tick_called))
 	{
 		hash_search(memories, &queue->id, HASH_REMOVE, NULL);
 		return false;

@@ -14,7 +14,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
-#include "common/int.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/array.h"
@@ -553,8 +552,7 @@ pgq_ticker_external(PG_FUNCTION_ARGS)
 /*
  * pgq.force_tick(i_queue_name): let the next ticker run tick
  *
- * Does so by event ids that are never used, and only if those since the newest
- * tick are not enough already: callers repeat this until the tick is there.
+ * Callers repeat this until the tick is there.
  */
 Datum
 pgq_force_tick(PG_FUNCTION_ARGS)
@@ -566,25 +564,23 @@ pgq_force_tick(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || !find_by_name(PG_GETARG_TEXT_PP(0), &state.queue))
 		PG_RETURN_NULL();
 	state.sequence = InvalidOid;
+	state.tick_sequence = InvalidOid;
 	tick_begin_read(&reader, false);
 	found = tick_read_state(&reader, &state);
 	tick_end_read(&reader);
-	if (!found)
+	if (!found || state.nticks == 0)
 		PG_RETURN_NULL();
 
+	/* The sequence may be behind the ticks after a restore by hand. */
 	if (!state.queue.external_ticker && !state.queue.ticker_paused &&
-		!(state.nticks > 0 && state.event_seq > state.newest.event_seq &&
-		  state.event_seq - state.newest.event_seq >=
-			  state.queue.ticker_max_count))
+		!tick_is_forced(&state))
 	{
-		int64 more = 1000 + 2 * (int64) Max(state.queue.ticker_max_count, 0);
-		int64 value = nextval_internal(state.sequence, false);
+		Oid seq = queue_sequence(&state.queue, state.queue.tick_seq, NULL);
+		int64 next = Max(state.tick_seq, state.newest.id) + 1;
 
-		if (!pg_add_s64_overflow(value, more, &value))
-			raise_sequence(state.sequence, value);
+		DirectFunctionCall3(setval3_oid, ObjectIdGetDatum(seq),
+							Int64GetDatum(next), BoolGetDatum(false));
 	}
-	if (state.nticks == 0)
-		PG_RETURN_NULL();
 	PG_RETURN_INT64(state.newest.id);
 }
 

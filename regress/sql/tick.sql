@@ -106,7 +106,7 @@ SELECT pgq.force_tick('tick'), pgq.seq_getval(:'event_seq');
 SELECT pgq.set_queue_config('tick', 'external_ticker', 'false');
 SELECT pgq.ticker('tick', 701, '2020-01-01', 1);
 
--- force_tick: only as many ids as it takes, however often it is called
+-- force_tick: no ids of events, however often it is called
 BEGIN;
 DELETE FROM pgq.tick WHERE tick_queue = :id;
 SELECT pgq.force_tick('tick');
@@ -220,3 +220,17 @@ SELECT pgq.ticker();
 ROLLBACK;
 
 SELECT pgq.drop_queue('tick', true);
+
+-- what was forced is no event
+SELECT pgq.create_queue('tick counts'), pgq.register_consumer('tick counts', 'c');
+SELECT count(pgq.insert_event('tick counts', 't', 'd')) FROM generate_series(1, 11);
+SELECT pgq.force_tick('tick counts'), pgq.force_tick('tick counts');
+SELECT ev_new FROM pgq.get_queue_info('tick counts');
+SELECT pgq.ticker('tick counts') > 1, pgq.ticker('tick counts');
+-- all but the first, which PgQ does not count
+SELECT ev_new, ev_per_sec * (SELECT extract(epoch FROM max(tick_time) - min(tick_time))
+	FROM pgq.tick JOIN pgq.queue ON queue_id = tick_queue
+	WHERE queue_name = 'tick counts') BETWEEN 9.9 AND 10.1 AS rate
+FROM pgq.get_queue_info('tick counts');
+SELECT pending_events FROM pgq.get_consumer_info('tick counts', 'c');
+SELECT pgq.unregister_consumer('tick counts', 'c'), pgq.drop_queue('tick counts');
