@@ -256,7 +256,7 @@ const DoctorCheck doctor_checks[] = {
 	 " from pgq.get_capture_info() c where c.state = 'broken'"
 	 " and c.replica_identity = 'nothing'",
 	 "table {1}, captured for queue \"{2}\", has no replica identity: updates"
-	 " and deletes can't be captured",
+	 " and deletes cannot be captured",
 	 "Give it one:", "ALTER TABLE {1} REPLICA IDENTITY {3};"},
 	{"captures", NEED_CAPTURE, DOCTOR_PROBLEM,
 	 "select distinct c.queue_name, quote_literal(c.queue_name)"

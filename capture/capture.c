@@ -14,13 +14,11 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "catalog/objectaddress.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 
 #include "event/compat.h"
 #include "capture/capture.h"

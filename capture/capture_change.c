@@ -29,7 +29,6 @@
 #include "parser/parser.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -179,7 +178,7 @@ check_marked(Relation rel, const EventArgs *args, List *leaves, bool itself)
 }
 
 /*
- * Refuse what a marked table can't be captured with any more.
+ * Refuse what a marked table cannot be captured with any more.
  *
  * leaves: tables of its tree that the transaction has locked.  itself: whether the
  * marked table is among those that changed, and so is locked.  retyped: its columns
@@ -261,7 +260,7 @@ require_definitions(char *commands)
 		if (GetCommandLogLevel((Node *) lfirst(lc)) != LOGSTMT_DDL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("pgq.alter_captured() can't run %s",
+					 errmsg("pgq.alter_captured() cannot run %s",
 							CreateCommandName(
 								lfirst_node(RawStmt, lc)->stmt)),
 					 errhint("Give it the commands that change the table, such "
@@ -315,7 +314,7 @@ pgq_alter_captured(PG_FUNCTION_ARGS)
 	if (deferring)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("pgq.alter_captured() can't be called within itself")));
+				 errmsg("pgq.alter_captured() cannot be called within itself")));
 	require_definitions(commands);
 
 	deferred = NIL;

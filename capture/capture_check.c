@@ -168,28 +168,28 @@ capture_check_kind(Oid relid)
 					   "Capture the tables behind it, or produce events with "
 					   "pgq.insert_event().",
 					   "Only tables have changes in the WAL.",
-					   "%s \"%s\" can't be captured", kind_name(form.relkind),
+					   "%s \"%s\" cannot be captured", kind_name(form.relkind),
 					   name);
 	if (IsSystemClass(relid, &form) || relid < FirstNormalObjectId)
 		return problem(ERRCODE_WRONG_OBJECT_TYPE, "Capture your own tables.",
 					   "Changes of system catalogs are not sent to output "
 					   "plugins.",
-					   "system catalog \"%s\" can't be captured", name);
+					   "system catalog \"%s\" cannot be captured", name);
 	if (form.relnamespace == get_namespace_oid("pgq", true))
 		return problem(ERRCODE_WRONG_OBJECT_TYPE,
 					   "Capture the tables that your application writes; "
 					   "consumers read the queue's own tables.",
 					   "Events of events would never end.",
-					   "table \"%s\" of PgQ itself can't be captured", name);
+					   "table \"%s\" of PgQ itself cannot be captured", name);
 	if (form.relpersistence == RELPERSISTENCE_TEMP)
 		return problem(ERRCODE_WRONG_OBJECT_TYPE, "Capture a permanent table.",
 					   "Changes of temporary tables are not in the WAL.",
-					   "temporary table \"%s\" can't be captured", name);
+					   "temporary table \"%s\" cannot be captured", name);
 	if (form.relpersistence == RELPERSISTENCE_UNLOGGED)
 		return problem(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					   psprintf("Run \"ALTER TABLE %s SET LOGGED\".", name),
 					   "Changes of unlogged tables are not in the WAL.",
-					   "unlogged table \"%s\" can't be captured", name);
+					   "unlogged table \"%s\" cannot be captured", name);
 	return NULL;
 }
 
@@ -290,7 +290,7 @@ check_columns_stored(Relation rel, const char *arg, List *names)
 									"no value of it.",
 									arg),
 						   "virtual generated column \"%s\" of table \"%s\" "
-						   "can't be captured",
+						   "cannot be captured",
 						   (char *) lfirst(lc),
 						   capture_table_name(RelationGetRelid(rel)));
 	}

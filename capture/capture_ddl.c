@@ -49,7 +49,6 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "event/compat.h"
 #include "capture/capture.h"

@@ -72,7 +72,7 @@ find_problem(void *arg)
 /*
  * pgq._capture_problem(i_table regclass, i_args text[]) returns text
  *
- * Why the table can't be captured with these arguments as it is now, or NULL.
+ * Why the table cannot be captured with these arguments as it is now, or NULL.
  */
 Datum
 pgq__capture_problem(PG_FUNCTION_ARGS)
@@ -184,7 +184,7 @@ find_warnings(void *arg)
 										columns));
 	if (!args->has_pkey && event_relation_primary_key(rel) == NIL)
 		warnings = add_warning(warnings,
-							   "The table has no primary key: events don't "
+							   "The table has no primary key: events do not "
 							   "name a key.");
 	if (rel->rd_rel->relkind == RELKIND_RELATION &&
 		has_subclass(call->relid) &&

@@ -52,7 +52,7 @@ require_schema_rights(Name schema)
 	if (oid == get_namespace_oid("pgq", true) || IsCatalogNamespace(oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("schema \"%s\" can't be captured", NameStr(*schema)),
+				 errmsg("schema \"%s\" cannot be captured", NameStr(*schema)),
 				 errhint("Capture schemas with tables of your own.")));
 	if (!IS_SCHEMA_OWNER(oid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_SCHEMA, NameStr(*schema));
@@ -178,8 +178,8 @@ apply_rule(const ArrivedTable *table, const char *queue, ArrayType *array)
 	if (table->arrival == CAPTURE_TABLE_FILLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("table %s of a captured schema can't be made and filled "
-						"at once",
+				 errmsg("table %s of a captured schema cannot be made and "
+						"filled at once",
 						table->name),
 				 errdetail("Its first rows would be missing in the queue."),
 				 errhint("Use CREATE TABLE, then INSERT ... SELECT.")));
@@ -204,7 +204,7 @@ apply_rule(const ArrivedTable *table, const char *queue, ArrayType *array)
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s of a captured schema can't be captured",
+				 errmsg("table %s of a captured schema cannot be captured",
 						table->name),
 				 errdetail("%s", problem->message),
 				 table->arrival == CAPTURE_TABLE_MOVED
@@ -217,8 +217,8 @@ apply_rule(const ArrivedTable *table, const char *queue, ArrayType *array)
 
 /*
  * Set the marks of a table that was made in a captured schema, or moved there;
- * nothing for other tables.  Raises an error if it can't be captured, its owner
- * may not, or this transaction has written it.
+ * nothing for other tables.  Raises an error if it cannot be captured, its
+ * owner may not, or this transaction has written it.
  *
  * Who brings a table into a schema has a lock on that: no rule is changing.
  */

@@ -24,8 +24,6 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -41,7 +39,7 @@ refuse(const Trigger *trigger, const char *why)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("trigger \"%s\" can't be replaced by a capture",
+			 errmsg("trigger \"%s\" cannot be replaced by a capture",
 					trigger->tgname),
 			 errdetail("%s", why),
 			 errhint("Keep the trigger, or capture the table by "

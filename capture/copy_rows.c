@@ -46,7 +46,6 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -101,8 +100,8 @@ typedef struct CopyRun
 	MemoryContext row_context;
 
 	CopyCounts counts;
-	int64 failures;
-	int64 too_large;
+	int64 failed_rows;
+	int64 large_events;
 	int64 broken_rows;
 	char *reason; /* of the last one, in this struct's context */
 } CopyRun;
@@ -178,7 +177,7 @@ find_parts(const char *queue)
 			if (rel->rd_rel->relam != HEAP_TABLE_AM_OID)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("table \"%s\" can't be copied",
+						 errmsg("table \"%s\" cannot be copied",
 								capture_table_name(lfirst_oid(lc))),
 						 errdetail("Its access method is not heap.")));
 			part->relid = lfirst_oid(lc);
@@ -324,13 +323,14 @@ copy_row(const CopyPart *part, TupleTableSlot *slot, RowBatch *batch)
 		run->values.values[i] = from < 0 ? (Datum) 0 : slot->tts_values[from];
 		run->values.isnull[i] = from < 0 ? true : slot->tts_isnull[from];
 	}
-	plan->failures = plan->too_large = plan->broken_rows = 0;
+	plan->failed_row = false;
+	plan->large_events = plan->broken_rows = 0;
 	n = event_build(plan, &run->scratch, EVENT_OP_INSERT, NULL, &run->values,
 					events);
 	MemoryContextSwitchTo(old);
 	for (int i = 0; i < n; i++)
 	{
-		finish_event(&events[i], plan->too_large + plan->broken_rows > 0);
+		finish_event(&events[i], plan->large_events + plan->broken_rows > 0);
 		row_batch_add(batch, &events[i]);
 		run->counts.bytes += frame_event_size(&events[i]);
 	}
@@ -342,8 +342,8 @@ copy_row(const CopyPart *part, TupleTableSlot *slot, RowBatch *batch)
 	}
 	MemoryContextReset(run->row_context);
 	run->counts.rows++;
-	run->failures += plan->failures > 0;
-	run->too_large += plan->too_large;
+	run->failed_rows += plan->failed_row;
+	run->large_events += plan->large_events;
 	run->broken_rows += plan->broken_rows;
 }
 
@@ -487,9 +487,9 @@ note_trouble(char kind, int64 count, const char *reason)
 static void
 note_troubles(void)
 {
-	note_trouble(FRAME_WARN_FAILED, run->failures, NULL);
-	note_trouble(FRAME_WARN_TOO_LARGE, run->too_large, NULL);
-	note_trouble(FRAME_WARN_ROW, run->broken_rows, run->reason);
+	note_trouble(FRAME_WARN_FAILED_ROW, run->failed_rows, NULL);
+	note_trouble(FRAME_WARN_LARGE_EVENT, run->large_events, NULL);
+	note_trouble(FRAME_WARN_BROKEN_ROW, run->broken_rows, run->reason);
 }
 
 static void

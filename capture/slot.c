@@ -375,7 +375,7 @@ pgq_start_capture(PG_FUNCTION_ARGS)
 		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 			ereport(ERROR,
 					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-					 errmsg("a slot can't be made in a transaction that has "
+					 errmsg("a slot cannot be made in a transaction that has "
 							"written"),
 					 errhint("Call pgq.start_capture() in a transaction of its "
 							 "own.")));
@@ -484,7 +484,7 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("a slot can't be made in a transaction that has "
+				 errmsg("a slot cannot be made in a transaction that has "
 						"written"),
 				 errhint("Call pgq.resync_capture() in a transaction of its "
 						 "own.")));

@@ -9,7 +9,6 @@
  */
 #include "decoder/decoder.h"
 
-#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "catalog/partition.h"
@@ -202,8 +201,8 @@ decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		note_warning(state, mark, FRAME_WARN_BROKEN, 1, mark->broken);
 		return;
 	}
-	plan->failures = 0;
-	plan->too_large = 0;
+	plan->failed_row = false;
+	plan->large_events = 0;
 	plan->broken_rows = 0;
 	n = event_build(plan, &state->scratch, op,
 					map_row(mark, oldrow, &state->rows[ROW_MAPPED_OLD]),
@@ -211,9 +210,10 @@ decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 					events);
 	for (int i = 0; i < n; i++)
 		boundary_send_event(ctx, txn, mark->queue, mark->copy, &events[i]);
-	note_warning(state, mark, FRAME_WARN_FAILED, plan->failures > 0, NULL);
-	note_warning(state, mark, FRAME_WARN_TOO_LARGE, plan->too_large, NULL);
-	note_warning(state, mark, FRAME_WARN_ROW, plan->broken_rows, plan->reason);
+	note_warning(state, mark, FRAME_WARN_FAILED_ROW, plan->failed_row, NULL);
+	note_warning(state, mark, FRAME_WARN_LARGE_EVENT, plan->large_events, NULL);
+	note_warning(state, mark, FRAME_WARN_BROKEN_ROW, plan->broken_rows,
+				 plan->reason);
 }
 
 /*

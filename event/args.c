@@ -196,10 +196,10 @@ parse_capture_arg(EventArgs *args, const char *arg)
 		args->columns = split_words(value, true, false);
 	else if (strcmp(arg, "SKIP") == 0)
 		refuse_unsupported(arg, "A capture sees a change after its commit and "
-								"can't suppress it. Use a trigger for that.");
+								"cannot suppress it. Use a trigger for that.");
 	else if (strcmp(arg, "deny") == 0)
 		refuse_unsupported(arg, "A capture sees a change after its commit and "
-								"can't refuse it. Use a trigger for that.");
+								"cannot refuse it. Use a trigger for that.");
 	else if (strcmp(arg, "copy") == 0)
 		args->copy = true;
 	else

@@ -25,7 +25,7 @@ refuse(const char *from, const char *to, const char *arg, const char *why)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("column \"%s\" of a captured table can't be renamed to "
+			 errmsg("column \"%s\" of a captured table cannot be renamed to "
 					"\"%s\"",
 					from, to),
 			 errdetail("Capture argument \"%s\" names it. %s", arg, why),

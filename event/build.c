@@ -159,7 +159,7 @@ put_expressions(EventPlan *plan, const EventRow *row, Event *event)
 		if (!plan->expr[i])
 			continue;
 		event->field[i] = event_expr_text(plan->expr[i], row, &failed);
-		plan->failures += failed;
+		plan->failed_row |= failed;
 	}
 }
 
@@ -170,7 +170,7 @@ is_wanted(EventPlan *plan, const EventRow *row)
 	bool failed;
 	bool wanted = event_expr_condition(plan->when, row, &failed);
 
-	plan->failures += failed;
+	plan->failed_row |= failed;
 	return wanted;
 }
 
@@ -461,7 +461,7 @@ event_build(EventPlan *plan, EventScratch *scratch, EventOp op,
 		fits = fits && frame_event_size(&events[i]) <= FRAME_MAX_EVENT;
 	if (unlikely(error || !fits))
 	{
-		plan->too_large++;
+		plan->large_events++;
 		build_key_only(&call, "too large");
 	}
 	return call.n;

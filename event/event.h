@@ -107,11 +107,11 @@ typedef struct EventPlan
 	EventExpr *expr[EVENT_FIELDS];
 	bool has_expr; /* any of expr */
 
-	/* counted by event_build(), set to 0 by whoever reads them */
-	int64 failures;  /* expressions that failed */
-	int64 too_large; /* events that came without their data */
-	int64 broken_rows; /* ... since it could not be written */
-	char *reason;      /* of the last one; as long as the call's memory */
+	/* counted by event_build(), set back by whoever reads them */
+	bool failed_row;    /* an expression failed on the row */
+	int64 large_events; /* events that came without their data */
+	int64 broken_rows;  /* ... since it could not be written */
+	char *reason;       /* of the last one; as long as the call's memory */
 } EventPlan;
 
 /* Buffers that the fields of built events point into. */

@@ -65,7 +65,7 @@ check_names(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	if (IsA(node, SubLink))
-		expr_refuse(source, "Subqueries can't run while decoding.", NULL);
+		expr_refuse(source, "Subqueries cannot run while decoding.", NULL);
 	if (IsA(node, TypeName))
 	{
 		Oid type = LookupTypeNameOid(NULL, (TypeName *) node, true);
@@ -236,7 +236,7 @@ check_node(Node *node, void *context)
 						NULL);
 			break;
 		case T_SubLink:
-			expr_refuse(source, "Subqueries can't run while decoding.", NULL);
+			expr_refuse(source, "Subqueries cannot run while decoding.", NULL);
 			break;
 		case T_SQLValueFunction:
 			expr_refuse(source, "Its value depends on the session.", NULL);

@@ -332,9 +332,10 @@ frame_read_warning(FrameReader *r, FrameWarning *warning)
 	if (r->ptr == r->body_end)
 		malformed(r, "truncated warning");
 	warning->kind = *r->ptr++;
-	if (warning->kind != FRAME_WARN_FAILED &&
-		warning->kind != FRAME_WARN_TOO_LARGE &&
-		warning->kind != FRAME_WARN_ROW && warning->kind != FRAME_WARN_BROKEN)
+	if (warning->kind != FRAME_WARN_FAILED_ROW &&
+		warning->kind != FRAME_WARN_LARGE_EVENT &&
+		warning->kind != FRAME_WARN_BROKEN_ROW &&
+		warning->kind != FRAME_WARN_BROKEN)
 		malformed(r, "unknown kind of warning");
 	warning->count = get_int64(r, r->body_end);
 	if (warning->count < 0)

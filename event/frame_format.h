@@ -93,9 +93,9 @@
 #define FRAME_WARNING 'W'
 
 /* kinds of W frames */
-#define FRAME_WARN_FAILED 'F'
-#define FRAME_WARN_TOO_LARGE 'L'
-#define FRAME_WARN_ROW 'R'
+#define FRAME_WARN_FAILED_ROW 'F'
+#define FRAME_WARN_LARGE_EVENT 'L'
+#define FRAME_WARN_BROKEN_ROW 'R'
 #define FRAME_WARN_BROKEN 'B'
 
 /* tag and body length */

@@ -19,7 +19,6 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lwlock.h"
-#include "utils/memutils.h"
 #include "utils/resowner.h"
 
 #include "event/guard.h"

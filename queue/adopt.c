@@ -120,7 +120,7 @@ tick_adopt_queue(Queue *queue)
 	{
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("queue \"%s\" can't be ticked now", queue->name),
+				 errmsg("queue \"%s\" cannot be ticked now", queue->name),
 				 errdetail("It seems to come from another server, and others "
 						   "are at work on it."),
 				 errhint("The next ticker run tries it again.")));

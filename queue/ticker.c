@@ -107,7 +107,7 @@ max_ticks(void)
 }
 
 /*
- * Leave out of a list those queues that can't be made ours now.  To make one
+ * Leave out of a list those queues that cannot be made ours now.  To make one
  * ours takes some more locks than to tick it, so those that would be too many
  * have to wait for the next call.
  */

@@ -184,7 +184,7 @@ EXCEPTION
 		RETURN 0;
 	WHEN OTHERS THEN
 		-- Other queues are behind this one.
-		RAISE WARNING 'queue "%" can''t get transaction ids of this server: %',
+		RAISE WARNING 'queue "%" cannot get transaction ids of this server: %',
 			q.queue_name, SQLERRM;
 		RETURN 0;
 END;

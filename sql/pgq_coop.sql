@@ -76,7 +76,7 @@ BEGIN
 	ELSIF sub.sub_id <> main.sub_id THEN
 		RAISE EXCEPTION 'consumer "%" is registered on its own', full_name
 			USING ERRCODE = 'object_not_in_prerequisite_state',
-				DETAIL = format('It can''t be a sub-consumer of "%s" too.',
+				DETAIL = format('It cannot be a sub-consumer of "%s" too.',
 								i_consumer_name),
 				HINT = 'Take another name for the sub-consumer, or unregister that consumer.';
 	END IF;

@@ -198,7 +198,7 @@ BEGIN
 	THEN
 		RAISE EXCEPTION 'Invalid NULL value'
 			USING ERRCODE = 'null_value_not_allowed',
-				DETAIL = format('Parameter "%s" can''t be NULL.',
+				DETAIL = format('Parameter "%s" cannot be NULL.',
 								x_param_name),
 				HINT = 'Give the value as text.';
 	END IF;

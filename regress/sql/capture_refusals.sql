@@ -1,4 +1,4 @@
--- What can't be captured is refused at once, with the reason and the way out.
+-- What cannot be captured is refused at once, with the reason and the way out.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgq;
 CREATE SCHEMA cap;

@@ -46,7 +46,7 @@ LEFT JOIN pg_settings s ON s.name = 'output_plugin_libraries';
 SELECT count(set_config(name, reset_val, false)) >= 0
 FROM pg_settings WHERE name = 'output_plugin_libraries';
 
--- a slot can't be made by a transaction that wrote, nor with any name
+-- a slot cannot be made by a transaction that wrote, nor with any name
 SELECT cap.try($$select pgq.start_capture('Bad Name')$$);
 BEGIN;
 SELECT pg_current_xact_id() IS NOT NULL;

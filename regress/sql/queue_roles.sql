@@ -76,7 +76,7 @@ SELECT count(*) FROM pgq.event_table;
 SELECT count(*) >= 0 AS ok FROM pgq.slot;
 SELECT count(*) >= 0 AS ok FROM pgq.position;
 \set VERBOSITY terse
--- a queue's relations can't be made somebody else's
+-- a queue's relations cannot be made somebody else's
 UPDATE pgq.queue SET queue_tick_seq = 'public.seq' WHERE queue_name = 'queue_roles';
 UPDATE pgq.queue SET queue_event_seq = 'pgq.batch_id_seq' WHERE queue_name = 'queue_roles';
 UPDATE pgq.queue SET queue_data_pfx = 'pgq.capture' WHERE queue_name = 'queue_roles';

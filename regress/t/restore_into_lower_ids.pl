@@ -178,7 +178,7 @@ foreach my $case (
 	{
 		$writer->query("select pgq.insert_event('q', 't', 'new 3')");
 		my (undef, undef, $err) = $new->psql($db, "select pgq.ticker('q')");
-		like($err, qr/WARNING:  queue "q" can't be ticked now/,
+		like($err, qr/WARNING:  queue "q" cannot be ticked now/,
 			'nobody is waited for for long');
 		my ($rc, $n, $warning) = $new->psql($db, 'select pgq.ticker()');
 		is($rc, 0, 'and other queues tick');
@@ -216,7 +216,7 @@ foreach my $case (
 	$got = rest($new, $db);
 	like(join(' ', @{ $got->{$_} }), qr/^\d+ last$/, "$_ goes on") foreach sort keys %$got;
 	$new->psql($db, "select pgq.ticker('idle')", stderr => \my $said);
-	like($said, qr/WARNING:  queue "idle" can't be ticked now/, 'ids are made') if $db eq 'gap as it is';
+	like($said, qr/WARNING:  queue "idle" cannot be ticked now/, 'ids are made') if $db eq 'gap as it is';
 	sql($new, $db, 'select pgq.ticker()');
 	is( sql($new, $db,
 			'select count(*) from pgq.queue where queue_origin is distinct from pgq._origin()'),
