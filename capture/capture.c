@@ -93,7 +93,7 @@ static void
 require_slot(void)
 {
 	slot_require_logical_wal();
-	if (slot_read_row(NULL) == NULL)
+	if (slot_read_row() == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no capture slot in this database"),

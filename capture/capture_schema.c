@@ -60,6 +60,17 @@ require_schema_rights(Name schema)
 	return oid;
 }
 
+/* Open the rules of a schema, for one queue or, if queue is NULL, for all. */
+static void
+open_rules(OwnScan *scan, Name schema, text *queue, LOCKMODE lockmode)
+{
+	own_open(scan, OWN_CAPTURE_SCHEMA, lockmode);
+	own_match(scan, RULE_SCHEMA, NameGetDatum(schema));
+	if (queue)
+		own_match(scan, RULE_QUEUE, PointerGetDatum(queue));
+	own_begin(scan, OWN_CAPTURE_SCHEMA_PKEY, NULL);
+}
+
 /*
  * Open the rules to change one of a schema for a queue.  The schema is locked: that waits for
  * those who make tables in it now, and makes those wait who come later.  Each sees
@@ -78,19 +89,7 @@ open_rule(OwnScan *scan, Name schema, text *queue)
 				 errmsg("schema \"%s\" was made anew meanwhile",
 						NameStr(*schema)),
 				 errhint("Try again.")));
-	own_open(scan, OWN_CAPTURE_SCHEMA, RowExclusiveLock);
-	own_match(scan, RULE_SCHEMA, NameGetDatum(schema));
-	own_match(scan, RULE_QUEUE, PointerGetDatum(queue));
-	own_begin(scan, OWN_CAPTURE_SCHEMA_PKEY, NULL);
-}
-
-/* Open all rules of a schema. */
-static void
-open_rules(OwnScan *scan, Name schema, LOCKMODE lockmode)
-{
-	own_open(scan, OWN_CAPTURE_SCHEMA, lockmode);
-	own_match(scan, RULE_SCHEMA, NameGetDatum(schema));
-	own_begin(scan, OWN_CAPTURE_SCHEMA_PKEY, NULL);
+	open_rules(scan, schema, queue, RowExclusiveLock);
 }
 
 /*
@@ -244,7 +243,7 @@ capture_schema_arrived(Oid relid, CaptureArrival arrival)
 
 	table.name = capture_table_name(relid);
 	namestrcpy(&schema_name, get_namespace_name(schema));
-	open_rules(&scan, &schema_name, AccessShareLock);
+	open_rules(&scan, &schema_name, NULL, AccessShareLock);
 	while (own_next(&scan))
 	{
 		char *queue = TextDatumGetCString(scan.values[RULE_QUEUE]);
@@ -267,7 +266,7 @@ change_rules(const char *schema, const char *now)
 	namestrcpy(&before, schema);
 	if (now != NULL)
 		namestrcpy(&after, now);
-	open_rules(&scan, &before, AccessShareLock);
+	open_rules(&scan, &before, NULL, AccessShareLock);
 	while (own_next(&scan))
 	{
 		LockRelationOid(RelationGetRelid(scan.rel), RowExclusiveLock);

@@ -3,10 +3,9 @@
  * copy.h
  *		Copies of captured tables: what the files of the copy share.
  *
- * copy.c asks for copies and gives them up, copy_rows.c reads the rows of the
- * table and publishes them, copy_held.c moves held changes, copy_state.c reads
- * and writes pgq.copy and tells pgq.ingest() what to do with changes.  How it all
- * goes is said in copy_rows.c.
+ * copy_state.c has the rows of pgq.copy, copy_rows.c reads those of the table and
+ * publishes them, copy_held.c moves held changes.  How it all goes is said in
+ * copy_rows.c.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -49,13 +48,11 @@ typedef struct CopyCounts
 	int64 blocks; /* of the table */
 } CopyCounts;
 
-/* copy.c */
+/* copy_state.c */
 extern bool copy_request(const char *queue, Oid relid, ArrayType *args);
 extern void copy_require_none(const char *queue, Oid relid);
 extern bool copy_cancel(const char *queue, Oid relid, bool capture_ends);
-
-/* copy_state.c */
-extern CopyFate copy_read_fate(int64 id, Snapshot snapshot);
+extern CopyFate copy_read_fate(int64 id);
 extern CopyRow *copy_read_row(int64 id);
 extern List *copy_read_superseded(const CopyRow *copy);
 extern void copy_write_done(int64 id, const CopyCounts *counts);

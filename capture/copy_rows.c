@@ -41,7 +41,6 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -436,7 +435,6 @@ require_run(const char *function)
 Datum
 pgq__copy_rows(PG_FUNCTION_ARGS)
 {
-	TupleDesc tupdesc;
 	Datum values[4];
 	bool nulls[4] = {false, false, false, false};
 	RowBatch *batch;
@@ -444,9 +442,6 @@ pgq__copy_rows(PG_FUNCTION_ARGS)
 	int level;
 
 	require_run("pgq._copy_rows()");
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "unexpected result type of pgq._copy_rows()");
-
 	(void) row_batch_tag_transaction("pgq._copy_rows()");
 	level = settings_pin();
 	is_first = run->row == NULL;
@@ -463,7 +458,7 @@ pgq__copy_rows(PG_FUNCTION_ARGS)
 	values[1] = Int64GetDatum(run->counts.bytes);
 	values[2] = Int64GetDatum(run->counts.blocks);
 	values[3] = BoolGetDatum(is_done());
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
+	PG_RETURN_DATUM(table_make_record(fcinfo, values, nulls));
 }
 
 static void
@@ -495,10 +490,8 @@ note_troubles(void)
 static void
 lock_position(void)
 {
-	Snapshot snapshot = table_fresh_snapshot();
-	SlotRow *slot = slot_read_row(snapshot);
+	SlotRow *slot = slot_read_row();
 
-	UnregisterSnapshot(snapshot);
 	if (slot != NULL)
 		slot_lock_position(slot->name);
 }

@@ -21,7 +21,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
-#include "utils/snapmgr.h"
 
 #include "event/frame.h"
 #include "capture/capture.h"
@@ -56,22 +55,19 @@ static StringInfo ingest_rest;
 static int64
 check_position(const char *slot, XLogRecPtr from)
 {
-	Snapshot snapshot;
 	SlotRow *row;
 	XLogRecPtr lsn;
 	int64 events;
 
 	slot_lock_position(slot);
-	snapshot = table_fresh_snapshot();
-	row = slot_read_row(snapshot);
+	row = slot_read_row();
 	if (row == NULL || strcmp(row->name, slot) != 0 ||
-		!slot_read_position(slot, snapshot, &lsn, &events))
+		!slot_read_position(slot, &lsn, &events))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("slot \"%s\" does not feed queues of this database",
 						slot),
 				 errhint("Call pgq.start_capture() first.")));
-	UnregisterSnapshot(snapshot);
 
 	if (lsn != from)
 		ereport(ERROR,
@@ -139,7 +135,6 @@ find_fate(List **fates, int64 copy)
 {
 	ListCell *lc;
 	KnownFate *known;
-	Snapshot snapshot;
 
 	foreach(lc, *fates)
 	{
@@ -150,9 +145,7 @@ find_fate(List **fates, int64 copy)
 	known = palloc(sizeof(KnownFate));
 	known->copy = copy;
 	/* who ends a copy has the lock on the position, which we have now */
-	snapshot = table_fresh_snapshot();
-	known->fate = copy_read_fate(copy, snapshot);
-	UnregisterSnapshot(snapshot);
+	known->fate = copy_read_fate(copy);
 	*fates = lappend(*fates, known);
 	return known->fate;
 }

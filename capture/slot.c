@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
@@ -23,7 +22,6 @@
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "replication/slot.h"
 #include "storage/lmgr.h"
@@ -39,6 +37,7 @@
 #include "event/compat.h"
 #include "capture/slot.h"
 #include "queue/own.h"
+#include "queue/table.h"
 
 PG_FUNCTION_INFO_V1(pgq_start_capture);
 PG_FUNCTION_INFO_V1(pgq_stop_capture);
@@ -216,6 +215,17 @@ find_server_slot(const char *slot, ServerSlot *found)
 	return exists;
 }
 
+static void
+require_nothing_written(const char *function)
+{
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("a slot cannot be made in a transaction that has "
+						"written"),
+				 errhint("Call %s in a transaction of its own.", function)));
+}
+
 /*
  * Make a slot.  Returns the LSN from which it sends changes.
  *
@@ -343,11 +353,11 @@ pgq_start_capture(PG_FUNCTION_ARGS)
 	 * Only one at a time, if there is something to do; nobody else but
 	 * ingest_problem writes there.
 	 */
-	row = slot_read_row(NULL);
+	row = slot_read_row();
 	if (row == NULL)
 	{
 		LockRelationOid(own_oid(OWN_SLOT), ShareRowExclusiveLock);
-		row = slot_read_row(NULL);
+		row = slot_read_row();
 	}
 	slot = slot_name_argument(fcinfo, row);
 	if (row != NULL)
@@ -372,13 +382,7 @@ pgq_start_capture(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
-			ereport(ERROR,
-					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-					 errmsg("a slot cannot be made in a transaction that has "
-							"written"),
-					 errhint("Call pgq.start_capture() in a transaction of its "
-							 "own.")));
+		require_nothing_written("pgq.start_capture()");
 		lsn = create_server_slot(slot);
 	}
 
@@ -405,7 +409,7 @@ pgq_stop_capture(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("pgq.stop_capture()");
 	PreventCommandIfReadOnly("pgq.stop_capture()");
 	LockRelationOid(own_oid(OWN_SLOT), ShareRowExclusiveLock);
-	slot = slot_name_argument(fcinfo, slot_read_row(NULL));
+	slot = slot_name_argument(fcinfo, slot_read_row());
 
 	exists = find_server_slot(slot, &found) && found.ours;
 	if (exists && found.active_pid != 0)
@@ -466,7 +470,6 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	XLogRecPtr from = InvalidXLogRecPtr;
 	XLogRecPtr to;
 	int64 events;
-	TupleDesc desc;
 	Datum values[3];
 	bool nulls[3] = {false, false, false};
 
@@ -475,19 +478,13 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	slot_require_logical_wal();
 	require_plugin_allowed();
 	LockRelationOid(own_oid(OWN_SLOT), ShareRowExclusiveLock);
-	row = slot_read_row(NULL);
+	row = slot_read_row();
 	exists = row && find_server_slot(row->name, &found);
 	check_broken(row, exists, &found);
 	slot = slot_name_argument(fcinfo, row);
-	slot_read_position(row->name, NULL, &from, &events);
+	slot_read_position(row->name, &from, &events);
 
-	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("a slot cannot be made in a transaction that has "
-						"written"),
-				 errhint("Call pgq.resync_capture() in a transaction of its "
-						 "own.")));
+	require_nothing_written("pgq.resync_capture()");
 	if (exists && found.ours)
 	{
 		/* raises if it is being read just now */
@@ -501,12 +498,9 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	slot_delete_rows(row->name);
 	slot_write_rows(slot, to);
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	values[0] = CStringGetTextDatum(slot);
 	values[1] = LSNGetDatum(from);
 	nulls[1] = from == InvalidXLogRecPtr;
 	values[2] = LSNGetDatum(to);
-	PG_RETURN_DATUM(HeapTupleGetDatum(
-		heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	PG_RETURN_DATUM(table_make_record(fcinfo, values, nulls));
 }

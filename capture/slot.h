@@ -12,7 +12,6 @@
 #define PGQ_SLOT_H
 
 #include "access/xlogdefs.h"
-#include "utils/snapshot.h"
 
 #define SLOT_PLUGIN "pgq"
 
@@ -25,9 +24,9 @@ typedef struct SlotRow
 	XLogRecPtr problem_lsn; /* from where changes are missing, if any are */
 } SlotRow;
 
-extern SlotRow *slot_read_row(Snapshot snapshot);
-extern bool slot_read_position(const char *slot, Snapshot snapshot,
-							   XLogRecPtr *lsn, int64 *events);
+extern SlotRow *slot_read_row(void);
+extern bool slot_read_position(const char *slot, XLogRecPtr *lsn,
+							   int64 *events);
 extern void slot_lock_position(const char *slot);
 extern void slot_add_position(const char *slot, XLogRecPtr lsn, int64 events);
 extern void slot_write_rows(const char *slot, XLogRecPtr lsn);

@@ -20,18 +20,15 @@
 #include "capture/slot.h"
 #include "queue/own.h"
 
-/*
- * The row of pgq.slot, palloc'd, or NULL if capture was not started.
- * snapshot: NULL for what is committed now.
- */
+/* The row of pgq.slot, palloc'd, or NULL if capture was not started. */
 SlotRow *
-slot_read_row(Snapshot snapshot)
+slot_read_row(void)
 {
 	OwnScan scan;
 	SlotRow *row = NULL;
 
 	own_open(&scan, OWN_SLOT, AccessShareLock);
-	own_begin(&scan, OWN_NO_INDEX, snapshot);
+	own_begin(&scan, OWN_NO_INDEX, NULL);
 	if (own_next(&scan))
 	{
 		row = palloc0(sizeof(SlotRow));
@@ -49,19 +46,17 @@ slot_read_row(Snapshot snapshot)
 /*
  * The newest position of a slot, and its total of events (events may be NULL).
  * Reads the index backwards, so that old rows that can't be vacuumed yet
- * cost nothing.  snapshot: NULL for what is committed now.  Returns false if
- * there is none.
+ * cost nothing.  Returns false if there is none.
  */
 bool
-slot_read_position(const char *slot, Snapshot snapshot, XLogRecPtr *lsn,
-				   int64 *events)
+slot_read_position(const char *slot, XLogRecPtr *lsn, int64 *events)
 {
 	OwnScan scan;
 	bool found;
 
 	own_open(&scan, OWN_POSITION, AccessShareLock);
 	own_match_text(&scan, POSITION_SLOT, slot);
-	own_begin_ordered(&scan, OWN_POSITION_PKEY, BackwardScanDirection, snapshot);
+	own_begin_ordered(&scan, OWN_POSITION_PKEY, BackwardScanDirection, NULL);
 	found = own_next(&scan);
 	if (found)
 	{

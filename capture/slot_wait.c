@@ -21,7 +21,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -42,8 +41,7 @@ PG_FUNCTION_INFO_V1(pgq_wait_ingest);
 static XLogRecPtr
 read_position(void)
 {
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SlotRow *row = slot_read_row(snapshot);
+	SlotRow *row = slot_read_row();
 	XLogRecPtr lsn = InvalidXLogRecPtr;
 
 	if (row == NULL)
@@ -57,8 +55,7 @@ read_position(void)
 				 errmsg("ingest of slot \"%s\" stands still", row->name),
 				 errdetail("%s", row->problem),
 				 errhint("See pgq.get_slot_info().")));
-	slot_read_position(row->name, snapshot, &lsn, NULL);
-	UnregisterSnapshot(snapshot);
+	slot_read_position(row->name, &lsn, NULL);
 	return lsn;
 }
 

@@ -60,17 +60,6 @@ tick_queue_is_ours(const Queue *queue)
 	return queue->origin == local_origin();
 }
 
-/* Read the queue's row again; false if it is gone. */
-static bool
-read_again(Queue *queue)
-{
-	Snapshot snapshot = table_fresh_snapshot();
-	bool found = queue_find_id(queue->id, snapshot, queue);
-
-	UnregisterSnapshot(snapshot);
-	return found;
-}
-
 /* What came of it; as pgq._adopt_queue() returns it. */
 typedef enum Adoption
 {
@@ -108,7 +97,7 @@ tick_adopt_queue(Queue *queue)
 
 	if (tick_queue_is_ours(queue))
 		return true;
-	if (!tick_try_lock_queue(queue->id) || !read_again(queue))
+	if (!tick_try_lock_queue(queue->id) || !queue_find_id(queue->id, NULL, queue))
 		return false;
 	if (tick_queue_is_ours(queue))
 		return true;
@@ -127,6 +116,6 @@ tick_adopt_queue(Queue *queue)
 		tick_unlock_queue(queue->id);
 		return false;
 	}
-	return read_again(queue) &&
+	return queue_find_id(queue->id, NULL, queue) &&
 		   (result == ADOPT_OURS || queue->external_ticker);
 }

@@ -14,10 +14,8 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -272,17 +270,6 @@ next_batch(const NullableDatum *names, const BatchWish *wish, int64 *id,
 	return found;
 }
 
-static Datum
-make_record(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
-{
-	TupleDesc tupdesc;
-
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	tupdesc = BlessTupleDesc(tupdesc);
-	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
-}
-
 static Interval *
 interval_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -328,7 +315,7 @@ pgq_next_batch_custom(PG_FUNCTION_ARGS)
 	}
 	else
 		memset(nulls, true, sizeof(nulls));
-	return make_record(fcinfo, values, nulls);
+	return table_make_record(fcinfo, values, nulls);
 }
 
 /* pgq.next_batch(i_queue_name, i_consumer_name) */
@@ -381,7 +368,7 @@ pgq_find_tick_helper(PG_FUNCTION_ARGS)
 			memset(nulls, false, sizeof(nulls));
 		}
 	}
-	return make_record(fcinfo, values, nulls);
+	return table_make_record(fcinfo, values, nulls);
 }
 
 /* Is batch "id" open in the row that is locked in "w", and not lost? */
@@ -489,5 +476,5 @@ pgq_get_batch_info(PG_FUNCTION_ARGS)
 		memset(nulls, false, sizeof(nulls));
 	}
 	UnregisterSnapshot(snapshot);
-	return make_record(fcinfo, values, nulls);
+	return table_make_record(fcinfo, values, nulls);
 }

@@ -79,7 +79,8 @@ find_row(QueueColumn column, Datum key, OwnRelation index, Snapshot snapshot,
 }
 
 /*
- * Look up the queue whose name is the "len" bytes at "name" by "snapshot".
+ * Look up the queue whose name is the "len" bytes at "name" by "snapshot", or as
+ * it is at this moment for NULL.
  *
  * Returns false if there is none.  Strings of *queue are allocated in the
  * current memory context.

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -273,4 +274,16 @@ table_begin_result(FunctionCallInfo fcinfo, TableResult *result)
 	rsinfo->returnMode = SFRM_Materialize;
 	rsinfo->setResult = result->store;
 	rsinfo->setDesc = result->tupdesc;
+}
+
+/* The result of a function that returns a row, made of its columns. */
+Datum
+table_make_record(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	TupleDesc tupdesc;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	tupdesc = BlessTupleDesc(tupdesc);
+	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
 }

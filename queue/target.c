@@ -25,7 +25,6 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "event/compat.h"
 #include "queue/event_table.h"
@@ -92,13 +91,11 @@ load_target(const TargetKey *key, Queue *queue, Oid *table)
 	for (;;)
 	{
 		MemoryContext old = MemoryContextSwitchTo(targets_context);
-		Snapshot snapshot = table_fresh_snapshot();
 		bool dropped = false;
 		bool found;
 
 		CHECK_FOR_INTERRUPTS();
-		found = queue_find(key->name, key->name_len, snapshot, queue);
-		UnregisterSnapshot(snapshot);
+		found = queue_find(key->name, key->name_len, NULL, queue);
 		MemoryContextSwitchTo(old);
 		if (!found)
 			return false;

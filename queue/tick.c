@@ -281,10 +281,8 @@ tick_read_state(TickReader *reader, TickState *state)
 	while (!queue_is_current(&state->queue) ||
 		   !read_sequence(reader, state, &locked))
 	{
-		Snapshot snapshot = table_fresh_snapshot();
-		bool found = queue_find_id(id, snapshot, &state->queue);
+		bool found = queue_find_id(id, NULL, &state->queue);
 
-		UnregisterSnapshot(snapshot);
 		if (!found || locked)
 			return false;
 		state->sequence = InvalidOid;

@@ -62,12 +62,7 @@ typedef enum TickReason
 static bool
 find_by_name(text *name, Queue *queue)
 {
-	Snapshot snapshot = table_fresh_snapshot();
-	bool found = queue_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name),
-							snapshot, queue);
-
-	UnregisterSnapshot(snapshot);
-	return found;
+	return queue_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), NULL, queue);
 }
 
 static char *
@@ -399,7 +394,6 @@ pgq_tick_due(PG_FUNCTION_ARGS)
 static List *
 find_named_queues(ArrayType *names)
 {
-	Snapshot snapshot = table_fresh_snapshot();
 	List *queues = NIL;
 	Datum *values;
 	bool *nulls;
@@ -412,17 +406,11 @@ find_named_queues(ArrayType *names)
 	for (int i = 0; i < n; i++)
 	{
 		Queue *queue = palloc(sizeof(Queue));
-		text *name;
 
-		if (nulls[i])
-			continue;
-		name = DatumGetTextPP(values[i]);
-		if (queue_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), snapshot,
-					   queue) &&
+		if (!nulls[i] && find_by_name(DatumGetTextPP(values[i]), queue) &&
 			!queue->external_ticker && !queue->ticker_paused)
 			queues = lappend(queues, queue);
 	}
-	UnregisterSnapshot(snapshot);
 	queue_sort(queues);
 	foreach(lc, queues)
 	{
