@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 
+#include "common/memory.h"
 #include "admin/admin.h"
 #include "admin/options.h"
 
@@ -17,12 +18,10 @@ main(int argc, char **argv)
 {
 	Admin admin = {0};
 	const Command *cmd;
-	char **words = calloc(argc + 1, sizeof(char *));
+	char **words = memory_make((argc + 1) * sizeof(char *));
 	char **args = words;
 	int nargs;
 
-	if (words == NULL)
-		admin_fail(NULL, "out of memory");
 	cmd = options_read(&admin, argc, argv, &args, &nargs);
 	cmd->run(&admin, nargs, args);
 	admin_close_stdout();

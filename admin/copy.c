@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/memory.h"
 #include "admin/admin.h"
 #include "admin/progress.h"
 #include "admin/wait.h"
@@ -75,7 +76,7 @@ warn_problem(const PGresult *res, int row, char **said)
 	if (*said && strcmp(*said, problem) == 0)
 		return;
 	free(*said);
-	*said = strdup(problem);
+	*said = text_copy(problem);
 	if (problem[0])
 		admin_warn("table %s waits: %s", PQgetvalue(res, row, LOOK_TABLE),
 				   problem);
@@ -87,11 +88,9 @@ admin_read_time(Admin *a)
 {
 	PGresult *res = admin_query(
 		a, NULL, "select pg_catalog.clock_timestamp()::text", 0, NULL);
-	char *time = strdup(PQgetvalue(res, 0, 0));
+	char *time = text_copy(PQgetvalue(res, 0, 0));
 
 	PQclear(res);
-	if (time == NULL)
-		admin_fail(NULL, "out of memory");
 	return time;
 }
 
@@ -210,7 +209,7 @@ list_tables(Admin *a, int argc, char **argv)
 					  "select pg_catalog.array_agg(t::regclass::oid)::text "
 					  "from pg_catalog.unnest($1::text[]) t",
 					  1, &param);
-	list = strdup(PQgetvalue(res, 0, 0));
+	list = text_copy(PQgetvalue(res, 0, 0));
 	PQclear(res);
 	free(array);
 	return list;

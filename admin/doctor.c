@@ -19,6 +19,7 @@
 #include "admin/admin.h"
 #include "admin/doctor.h"
 #include "common/advice.h"
+#include "common/memory.h"
 
 static const char *const level_names[] = {"ok", "warning", "problem"};
 
@@ -93,26 +94,20 @@ applies(const Visit *v, const DoctorCheck *check)
 static char *
 fill_in(const char *text, const PGresult *res, int row)
 {
-	char *result = NULL;
-	size_t size;
-	FILE *out = open_memstream(&result, &size);
+	PQExpBuffer out = text_begin();
 
-	if (out == NULL)
-		admin_fail(NULL, "out of memory");
 	for (; *text; text++)
 	{
 		if (text[0] == '{' && text[1] > '0' && text[1] <= '9' && text[2] == '}')
 		{
 			if (res && text[1] - '1' < PQnfields(res))
-				fputs(PQgetvalue(res, row, text[1] - '1'), out);
+				appendPQExpBufferStr(out, PQgetvalue(res, row, text[1] - '1'));
 			text += 2;
 		}
 		else
-			putc(*text, out);
+			appendPQExpBufferChar(out, *text);
 	}
-	if (fclose(out) != 0)
-		admin_fail(NULL, "out of memory");
-	return result;
+	return text_end(out);
 }
 
 static void
@@ -163,9 +158,8 @@ report_failure(Visit *v, const DoctorCheck *check, const PGresult *res)
 
 	if (text == NULL)
 		text = PQerrorMessage(v->admin->conn);
-	if (asprintf(&problem, "could not be checked: %.*s",
-				 admin_message_length(text), text) < 0)
-		admin_fail(NULL, "out of memory");
+	problem = text_format("could not be checked: %.*s",
+						  admin_message_length(text), text);
 	print_finding(v, check->name, denied ? DOCTOR_WARNING : DOCTOR_PROBLEM,
 				  problem,
 				  denied ? "Run doctor as a superuser, or give this role "

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/memory.h"
 #include "admin/admin.h"
 #include "admin/progress.h"
 
@@ -64,16 +65,6 @@ typedef struct Outcome
 	bool done; /* its table's transaction holds */
 } Outcome;
 
-static char *
-copy(const char *text)
-{
-	char *result = text ? strdup(text) : NULL;
-
-	if (text != NULL && result == NULL)
-		admin_fail(NULL, "out of memory");
-	return result;
-}
-
 static void
 run(Admin *a, const char *sql)
 {
@@ -90,9 +81,9 @@ note_problem(Admin *a, Outcome *o, const PGresult *res)
 		admin_fail("What was said to be captured before is; run it again.",
 				   "%.*s", admin_message_length(PQerrorMessage(a->conn)),
 				   PQerrorMessage(a->conn));
-	o->problem = copy(primary);
-	o->detail = copy(PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL));
-	o->hint = copy(PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+	o->problem = text_copy(primary);
+	o->detail = text_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL));
+	o->hint = text_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
 }
 
 /* Replace one trigger, within the transaction of its table. */
@@ -130,7 +121,7 @@ read_arguments(Admin *a, const char *relid, Outcome *o)
 		"on n.oid = c.relnamespace where c.oid = $2::pg_catalog.text"
 		"::pg_catalog.oid)",
 		2, params);
-	o->arguments = copy(PQntuples(res) > 0 ? PQgetvalue(res, 0, 0) : "[]");
+	o->arguments = text_copy(PQntuples(res) > 0 ? PQgetvalue(res, 0, 0) : "[]");
 	PQclear(res);
 }
 
@@ -293,9 +284,7 @@ admin_migrate(Admin *a, int argc, char **argv)
 	}
 	found = find(a, argc, argv);
 	n = PQntuples(found);
-	outcomes = calloc(n + 1, sizeof(Outcome));
-	if (outcomes == NULL)
-		admin_fail(NULL, "out of memory");
+	outcomes = memory_make((n + 1) * sizeof(Outcome));
 	done = migrate(a, found, outcomes);
 	if (a->json)
 		print_json(a, outcomes, n, done);

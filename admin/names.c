@@ -10,34 +10,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/memory.h"
 #include "admin/admin.h"
 
 /* The words as text of a PostgreSQL array; malloc'd. */
 char *
 admin_make_array(int argc, char **argv)
 {
-	char *result = NULL;
-	size_t size;
-	FILE *out = open_memstream(&result, &size);
+	PQExpBuffer out = text_begin();
 
-	if (out == NULL)
-		admin_fail(NULL, "out of memory");
-	fputc('{', out);
+	appendPQExpBufferChar(out, '{');
 	for (int i = 0; i < argc; i++)
 	{
-		fputs(i > 0 ? ",\"" : "\"", out);
+		appendPQExpBufferStr(out, i > 0 ? ",\"" : "\"");
 		for (const char *p = argv[i]; *p; p++)
 		{
 			if (*p == '"' || *p == '\\')
-				fputc('\\', out);
-			fputc(*p, out);
+				appendPQExpBufferChar(out, '\\');
+			appendPQExpBufferChar(out, *p);
 		}
-		fputc('"', out);
+		appendPQExpBufferChar(out, '"');
 	}
-	fputc('}', out);
-	if (fclose(out) != 0)
-		admin_fail(NULL, "out of memory");
-	return result;
+	appendPQExpBufferChar(out, '}');
+	return text_end(out);
 }
 
 /*
@@ -70,10 +65,8 @@ admin_find_table(Admin *a, const char *word)
 				   PQgetvalue(res, 0, 0), PQgetvalue(res, 1, 0),
 				   PQntuples(res) > 2 ? ", ..." : "");
 	if (PQntuples(res) == 1)
-		found = strdup(PQgetvalue(res, 0, 0));
+		found = text_copy(PQgetvalue(res, 0, 0));
 	PQclear(res);
-	if (found == NULL)
-		admin_fail(NULL, "out of memory");
 	return found;
 }
 
@@ -81,11 +74,9 @@ admin_find_table(Admin *a, const char *word)
 char *
 admin_make_table_array(Admin *a, int argc, char **argv)
 {
-	const char **names = calloc(argc, sizeof(char *));
+	const char **names = memory_make(argc * sizeof(char *));
 	char *array;
 
-	if (names == NULL)
-		admin_fail(NULL, "out of memory");
 	for (int i = 0; i < argc; i++)
 		names[i] = admin_find_table(a, argv[i]);
 	array = admin_make_array(argc, (char **) names);

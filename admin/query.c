@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 
+#include "common/memory.h"
 #include "admin/admin.h"
 #include "admin/wait.h"
 #include "common/trust.h"
@@ -174,9 +175,8 @@ admin_set(Admin *a, const char *name, const char *value)
 	char *sql;
 
 	admin_connect(a);
-	if (asprintf(&sql, a->pooled ? "%s;set local %s=%s" : "%.0sset %s=%s",
-				 a->begin, name, value) < 0)
-		admin_fail(NULL, "out of memory");
+	sql = text_format(a->pooled ? "%s;set local %s=%s" : "%.0sset %s=%s",
+					  a->begin, name, value);
 	if (a->pooled)
 	{
 		free(a->begin);

@@ -15,6 +15,7 @@
 #include "admin/admin.h"
 #include "admin/progress.h"
 #include "common/advice.h"
+#include "common/memory.h"
 
 /*
  * Ends the program with exit status 1 and one message.  hint NULL: the one
@@ -31,7 +32,7 @@ admin_fail(const char *hint, const char *fmt, ...)
 	fputs("pgqadm: ", stderr);
 	va_start(args, fmt);
 	if (vasprintf(&text, fmt, args) < 0)
-		text = strdup(fmt);
+		text = text_copy(fmt);
 	va_end(args);
 	if (hint == NULL)
 		hint = advice_find(text);

@@ -16,22 +16,23 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
+#include "common/memory.h"
 #include "common/wal_level.h"
 
 /* ---- the connect string ---- */
 
 /* Appends  key='value'  with the quoting that libpq wants. */
 static void
-add_pair(FILE *out, const char *key, const char *value)
+add_pair(PQExpBuffer out, const char *key, const char *value)
 {
-	fprintf(out, "%s='", key);
+	appendPQExpBuffer(out, "%s='", key);
 	for (; *value; value++)
 	{
 		if (*value == '\'' || *value == '\\')
-			fputc('\\', out);
-		fputc(*value, out);
+			appendPQExpBufferChar(out, '\\');
+		appendPQExpBufferChar(out, *value);
 	}
-	fputs("' ", out);
+	appendPQExpBufferStr(out, "' ");
 }
 
 static bool
@@ -50,12 +51,8 @@ char *
 admin_make_conninfo(const char *db, const char *host, const char *port,
 					const char *user)
 {
-	char *result = NULL;
-	size_t size;
-	FILE *out = open_memstream(&result, &size);
+	PQExpBuffer out = text_begin();
 
-	if (out == NULL)
-		admin_fail(NULL, "out of memory");
 	if (db != NULL && is_conninfo(db))
 	{
 		char *error = NULL;
@@ -79,9 +76,7 @@ admin_make_conninfo(const char *db, const char *host, const char *port,
 		add_pair(out, "port", port);
 	if (user != NULL)
 		add_pair(out, "user", user);
-	if (fclose(out) != 0)
-		admin_fail(NULL, "out of memory");
-	return result;
+	return text_end(out);
 }
 
 /* ---- install ---- */
@@ -234,15 +229,13 @@ make_config(Admin *a)
 {
 	static char name[64];
 	int fd = memfd_create("pgqd.ini", 0);
-	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
+	PQExpBuffer out = text_begin();
 	PQconninfoOption *opts = PQconninfo(a->conn);
 
-	if (out == NULL || opts == NULL)
-		admin_fail(NULL, "could not make an ini file: %s", strerror(errno));
-	fputs("[pgqd]\nbase_connstr = ", out);
+	appendPQExpBufferStr(out, "[pgqd]\nbase_connstr = ");
 	if (PQpass(a->conn)[0] && setenv("PGPASSWORD", PQpass(a->conn), 1) < 0)
 		admin_fail(NULL, "out of memory");
-	for (PQconninfoOption *o = opts; o->keyword; o++)
+	for (PQconninfoOption *o = opts; o && o->keyword; o++)
 		if (o->val != NULL && o->val[0] != '\0' &&
 			strcmp(o->keyword, "dbname") != 0 &&
 			strcmp(o->keyword, "password") != 0 &&
@@ -250,11 +243,13 @@ make_config(Admin *a)
 			strcmp(o->keyword, "fallback_application_name") != 0 &&
 			strcmp(o->keyword, "replication") != 0)
 			add_pair(out, o->keyword, o->val);
-	fprintf(out, "\ndatabase_list = %s\ninitial_database = %s\nsyslog = 0\n",
-			PQdb(a->conn), PQdb(a->conn));
-	if (fflush(out) != 0)
+	appendPQExpBuffer(
+		out, "\ndatabase_list = %s\ninitial_database = %s\nsyslog = 0\n",
+		PQdb(a->conn), PQdb(a->conn));
+	if (fd < 0 || write(fd, out->data, out->len) != (ssize_t) out->len)
 		admin_fail(NULL, "could not make an ini file: %s", strerror(errno));
 	PQconninfoFree(opts);
+	free(text_end(out));
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	return name;
 }

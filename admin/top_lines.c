@@ -16,6 +16,8 @@
 #include <string.h>
 #include <wchar.h>
 
+#include "common/memory.h"
+
 /* Widths at 80 columns; what a wider line has more goes to name and curve. */
 #define NAME_WIDTH 24
 #define MAX_NAME_WIDTH 64
@@ -99,7 +101,7 @@ show_seconds(Cell cell, double s)
  * becomes "?".
  */
 static void
-put_text(FILE *out, const char *text, int width)
+put_text(PQExpBuffer out, const char *text, int width)
 {
 	mbstate_t state = {0};
 	int left = width;
@@ -122,23 +124,23 @@ put_text(FILE *out, const char *text, int width)
 		}
 		if (columns > left - (text[len] != '\0'))
 		{
-			fprintf(out, "%.*s", left, "~");
+			appendPQExpBuffer(out, "%.*s", left, "~");
 			left -= left > 0;
 			break;
 		}
 		if (c == '?')
-			putc('?', out);
+			appendPQExpBufferChar(out, '?');
 		else
-			fwrite(text, 1, len, out);
+			appendBinaryPQExpBuffer(out, text, len);
 		text += len;
 		left -= columns;
 	}
-	fprintf(out, "%*s", left, "");
+	appendPQExpBuffer(out, "%*s", left, "");
 }
 
 /* The last "width" values as bars; the highest is as high as it gets. */
 static void
-put_curve(FILE *out, const TopRow *row, int width)
+put_curve(PQExpBuffer out, const TopRow *row, int width)
 {
 	int begin = row->ncurve > width ? row->ncurve - width : 0;
 	double most = 0;
@@ -151,9 +153,9 @@ put_curve(FILE *out, const TopRow *row, int width)
 		int height = most > 0 ? (int) (row->curve[i] / most * 7 + 0.5) : 0;
 
 		if (is_utf8())
-			fprintf(out, "\342\226%c", '\201' + height);
+			appendPQExpBuffer(out, "\342\226%c", '\201' + height);
 		else
-			putc("_.:-=+*#"[height], out);
+			appendPQExpBufferChar(out, "_.:-=+*#"[height]);
 	}
 }
 
@@ -163,35 +165,26 @@ typedef struct LineMaker
 	int width;
 	int name_width;
 	int curve_width;
-	FILE *out;
-	char *text;
-	size_t size;
+	PQExpBuffer out;
 } LineMaker;
 
-static FILE *
+static PQExpBuffer
 begin_line(LineMaker *m)
 {
-	m->out = open_memstream(&m->text, &m->size);
-	if (m->out == NULL)
-		admin_fail(NULL, "out of memory");
-	return m->out;
+	return m->out = text_begin();
 }
 
 static void
 end_line(LineMaker *m, TopStyle style)
 {
-	TopLine *lines = realloc(m->lines->lines,
-							 (m->lines->n + 1) * sizeof(TopLine));
+	TopLine *lines = memory_resize(m->lines->lines,
+								   (m->lines->n + 1) * sizeof(TopLine));
+	char *text = text_end(m->out);
 
-	if (lines == NULL || fclose(m->out) != 0)
-		admin_fail(NULL, "out of memory");
-	for (char *end = m->text + strlen(m->text); end > m->text;)
-		if (*--end != ' ')
-			break;
-		else
-			*end = '\0';
+	for (char *end = text + strlen(text); end > text && *--end == ' ';)
+		*end = '\0';
 	m->lines->lines = lines;
-	lines[m->lines->n].text = m->text;
+	lines[m->lines->n].text = text;
 	lines[m->lines->n++].style = style;
 }
 
@@ -219,9 +212,7 @@ add_sentence(LineMaker *m, const char *text)
 			if (len == 0)
 				len = strlen(text); /* it is cut */
 		}
-		part = strndup(text, len);
-		if (part == NULL)
-			admin_fail(NULL, "out of memory");
+		part = text_copy_part(text, len);
 		add_line(m, TOP_BAD, part);
 		free(part);
 		text += len;
@@ -255,22 +246,22 @@ compare_rows(const void *left, const void *right)
 static void
 add_row(LineMaker *m, const TopRow *row)
 {
-	FILE *out = begin_line(m);
+	PQExpBuffer out = begin_line(m);
 	Cell cells[4];
 	char *name;
 
-	if (asprintf(&name, "%s%s%s", row->queue, row->queue[0] ? "/" : "",
-				 row->name) < 0)
-		admin_fail(NULL, "out of memory");
+	name = text_format("%s%s%s", row->queue, row->queue[0] ? "/" : "",
+					   row->name);
 	put_text(out, name, m->name_width);
 	free(name);
-	fprintf(out, NUMBERS_FORMAT, show_seconds(cells[0], row->lag_seconds),
-			row->kind == TOP_SLOT ? "" : show_count(cells[1], row->lag_events),
-			show_bytes(cells[2], row->kind == TOP_QUEUE || row->kind == TOP_COPY
-									 ? row->bytes
-									 : row->lag_bytes),
-			show_count(cells[3], row->rate), row->state);
-	putc(' ', out);
+	appendPQExpBuffer(
+		out, NUMBERS_FORMAT, show_seconds(cells[0], row->lag_seconds),
+		row->kind == TOP_SLOT ? "" : show_count(cells[1], row->lag_events),
+		show_bytes(cells[2], row->kind == TOP_QUEUE || row->kind == TOP_COPY
+								 ? row->bytes
+								 : row->lag_bytes),
+		show_count(cells[3], row->rate), row->state);
+	appendPQExpBufferChar(out, ' ');
 	put_curve(out, row, m->curve_width);
 	end_line(m, row->problem[0] || strcmp(row->state, "paused") == 0
 					? TOP_BAD
@@ -282,12 +273,10 @@ static void
 add_section(LineMaker *m, const Top *top, TopKind kind)
 {
 	const char *const *h = headings[kind];
-	const TopRow **rows = calloc(top->nrows + 1, sizeof(TopRow *));
-	FILE *out;
+	const TopRow **rows = memory_make((top->nrows + 1) * sizeof(TopRow *));
+	PQExpBuffer out;
 	int n = 0;
 
-	if (rows == NULL)
-		admin_fail(NULL, "out of memory");
 	for (int i = 0; i < top->nrows; i++)
 		if (top->rows[i].kind == kind)
 			rows[n++] = &top->rows[i];
@@ -301,7 +290,8 @@ add_section(LineMaker *m, const Top *top, TopKind kind)
 	add_line(m, TOP_PLAIN, "");
 	out = begin_line(m);
 	put_text(out, h[0], m->name_width);
-	fprintf(out, NUMBERS_FORMAT " %s", h[1], h[2], h[3], h[4], h[5], h[6]);
+	appendPQExpBuffer(out, NUMBERS_FORMAT " %s", h[1], h[2], h[3], h[4], h[5],
+					  h[6]);
 	end_line(m, TOP_HEAD);
 	for (int i = 0; i < n; i++)
 		add_row(m, rows[i]);
@@ -334,7 +324,7 @@ top_make_lines(const Top *top, TopSort sort, int width, TopLines *lines)
 	LineMaker m = {.lines = lines, .width = width};
 	int more = width > 80 ? width - 80 : 0;
 	Cell cells[2];
-	FILE *out;
+	PQExpBuffer out;
 
 	m.name_width = NAME_WIDTH + more / 2;
 	if (m.name_width > MAX_NAME_WIDTH)
@@ -349,19 +339,18 @@ top_make_lines(const Top *top, TopSort sort, int width, TopLines *lines)
 
 	out = begin_line(&m);
 	put_text(out, top->title, width > 9 ? width - 9 : 0);
-	fprintf(out, " %s", top->time);
+	appendPQExpBuffer(out, " %s", top->time);
 	end_line(&m, TOP_HEAD);
 	out = begin_line(&m);
-	fprintf(out, "Events a second: in %s, out %s",
-			show_count(cells[0], sum_rates(top, TOP_QUEUE)),
-			show_count(cells[1], sum_rates(top, TOP_CONSUMER)));
+	appendPQExpBuffer(out, "Events a second: in %s, out %s",
+					  show_count(cells[0], sum_rates(top, TOP_QUEUE)),
+					  show_count(cells[1], sum_rates(top, TOP_CONSUMER)));
 	end_line(&m, TOP_PLAIN);
 	if (top->trouble)
 	{
 		char *text;
 
-		if (asprintf(&text, "Trying again: %s", top->trouble) < 0)
-			admin_fail(NULL, "out of memory");
+		text = text_format("Trying again: %s", top->trouble);
 		add_sentence(&m, text);
 		free(text);
 	}

@@ -24,6 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/memory.h"
+
 /* Seconds to bear a server that says nothing, and between two attempts. */
 #define PATIENCE 15.0
 #define RETRY_PERIOD 2.0
@@ -108,23 +110,13 @@ static const char copies_sql[] =
 static const TopKind kinds_4[] = {TOP_SLOT, TOP_COPY, TOP_QUEUE, TOP_CONSUMER};
 static const TopKind kinds_3[] = {TOP_QUEUE, TOP_CONSUMER};
 
-static char *
-copy_text(const char *text, int len)
-{
-	char *copy = strndup(text, len);
-
-	if (copy == NULL)
-		admin_fail(NULL, "out of memory");
-	return copy;
-}
-
 static void
 set_text(char **place, const char *text)
 {
 	if (*place && strcmp(*place, text) == 0)
 		return;
 	free(*place);
-	*place = copy_text(text, strlen(text));
+	*place = text_copy(text);
 }
 
 /* ---- rows ---- */
@@ -150,14 +142,12 @@ find_row(Top *top, int at, TopKind kind, const char *name, const char *queue)
 		i++;
 	if (i == top->nrows)
 	{
-		TopRow *rows = realloc(top->rows, (i + 1) * sizeof(TopRow));
+		TopRow *rows = memory_resize(top->rows, (i + 1) * sizeof(TopRow));
 
-		if (rows == NULL)
-			admin_fail(NULL, "out of memory");
 		top->rows = rows;
 		top->nrows++;
-		row.name = copy_text(name, strlen(name));
-		row.queue = copy_text(queue, strlen(queue));
+		row.name = text_copy(name);
+		row.queue = text_copy(queue);
 	}
 	else
 		row = top->rows[i];
@@ -250,7 +240,7 @@ go_down(Top *top, const char *why)
 	Admin *a = top->admin;
 
 	free(top->trouble);
-	top->trouble = copy_text(why, admin_message_length(why));
+	top->trouble = text_copy_part(why, admin_message_length(why));
 	/* one line of it is enough */
 	top->trouble[strcspn(top->trouble, "\n")] = '\0';
 	if (a->conn)
@@ -267,9 +257,8 @@ send_sql(Top *top, int next_link, const char *sql)
 	char *text;
 	int sent;
 
-	if (asprintf(&text, "%s;set local statement_timeout=10000;%s;commit",
-				 top->admin->begin, sql) < 0)
-		admin_fail(NULL, "out of memory");
+	text = text_format("%s;set local statement_timeout=10000;%s;commit",
+				 top->admin->begin, sql);
 	sent = PQsendQuery(top->admin->conn, text);
 	free(text);
 	if (!sent)
@@ -287,11 +276,9 @@ send_sample(Top *top)
 {
 	char *sql;
 
-	if (asprintf(
-			&sql, "%s%s%s%s%s",
+	sql = text_format("%s%s%s%s%s",
 			top->can_capture ? time_sql : time_3_sql, top->can_capture ? slots_sql : "",
-			top->can_capture ? copies_sql : "", queues_sql, consumers_sql) < 0)
-		admin_fail(NULL, "out of memory");
+			top->can_capture ? copies_sql : "", queues_sql, consumers_sql);
 	send_sql(top, LINK_READING, sql);
 	free(sql);
 }

@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 
 /* Milliseconds between two looks. */
 #define LOOK_PERIOD 1000
@@ -113,21 +114,15 @@ tell_blockers(Admin *a, int pid, char **said, unsigned serial)
 {
 	char text[16];
 	const char *params[1] = {text};
-	char *names = NULL;
-	size_t size;
-	FILE *out;
+	char *names;
+	PQExpBuffer out = text_begin();
 	PGresult *res;
 
 	snprintf(text, sizeof(text), "%d", pid);
 	res = PQexecParams(a->conn, blockers_sql, 1, NULL, params, NULL, NULL, 0);
-	out = open_memstream(&names, &size);
-	for (int row = 0; out != NULL && row < PQntuples(res); row++)
-		fprintf(out, "%s\n", PQgetvalue(res, row, 0));
-	if (out == NULL || fclose(out) != 0)
-	{
-		PQclear(res);
-		return;
-	}
+	for (int row = 0; row < PQntuples(res); row++)
+		appendPQExpBuffer(out, "%s\n", PQgetvalue(res, row, 0));
+	names = text_end(out);
 
 	pthread_mutex_lock(&watch.mutex);
 	if ((serial == 0 || watch.serial == serial) &&
@@ -345,7 +340,7 @@ wait_for_pgqd(const Admin *a, double *since)
 					   "more.");
 		else
 			admin_warn("waiting for pgqd (process %s)", PQgetvalue(res, 0, 0));
-		said = strdup("");
+		said = text_copy("");
 	}
 	PQclear(res);
 	/* in a pooler's session the names in the query might be others' */

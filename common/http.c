@@ -24,19 +24,11 @@
 
 #include "common/utf8.h"
 
-static char *
-copy_text(const char *text)
-{
-	char *copy = strdup(text);
-
-	if (copy == NULL)
-		abort();
-	return copy;
-}
-
 #ifdef HAVE_MICROHTTPD
 
 #include <microhttpd.h>
+
+#include "common/memory.h"
 
 /* A monitor or two and a few people; nobody may tie us up. */
 #define MOST_CONNECTIONS 32
@@ -119,13 +111,13 @@ handle_request(void *arg, struct MHD_Connection *connection, const char *url,
 	}
 	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
 		return send_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, type,
-						 copy_text("There is GET and HEAD only.\n"));
+						 text_copy("There is GET and HEAD only.\n"));
 	host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
 									   MHD_HTTP_HEADER_HOST);
 	text = http->handler(url, host, &type, &status, http->arg);
 	if (text == NULL)
 		return send_text(connection, 404, type,
-						 copy_text("There is /, /health, /ready, /live and "
+						 text_copy("There is /, /health, /ready, /live and "
 								   "/metrics.\n"));
 	replace_bad_bytes(text);
 	return send_text(connection, status, type, text);
@@ -165,7 +157,7 @@ open_socket(const char *listen_at, char **error)
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 							 .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
 	struct addrinfo *found;
-	char *host = copy_text(listen_at);
+	char *host = text_copy(listen_at);
 	char *colon = strrchr(host, ':');
 	const char *port = colon ? colon + 1 : host;
 	const char *name = colon ? host : "127.0.0.1";
@@ -186,7 +178,7 @@ open_socket(const char *listen_at, char **error)
 	free(host);
 	if (rc != 0)
 	{
-		*error = copy_text(gai_strerror(rc));
+		*error = text_copy(gai_strerror(rc));
 		return -1;
 	}
 	fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
@@ -196,7 +188,7 @@ open_socket(const char *listen_at, char **error)
 	if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) < 0 ||
 		listen(fd, MOST_CONNECTIONS) < 0)
 	{
-		*error = copy_text(strerror(errno));
+		*error = text_copy(strerror(errno));
 		if (fd >= 0)
 			evutil_closesocket(fd);
 		fd = -1;
@@ -219,9 +211,7 @@ http_create(struct event_base *base, const char *listen, HttpHandler handler,
 
 	if (fd < 0)
 		return NULL;
-	http = calloc(1, sizeof(Http));
-	if (http == NULL)
-		abort();
+	http = memory_make(sizeof(Http));
 	http->handler = handler;
 	http->arg = arg;
 	http->server = MHD_start_daemon(
@@ -240,7 +230,7 @@ http_create(struct event_base *base, const char *listen, HttpHandler handler,
 		else
 			evutil_closesocket(fd);
 		free(http);
-		*error = copy_text("libmicrohttpd could not start");
+		*error = text_copy("libmicrohttpd could not start");
 		return NULL;
 	}
 	http->ready = event_new(base, info->epoll_fd, EV_READ | EV_PERSIST,
@@ -270,7 +260,7 @@ Http *
 http_create(struct event_base *base, const char *listen, HttpHandler handler,
 			void *arg, char **error)
 {
-	*error = copy_text("pgqd was built without libmicrohttpd");
+	*error = text_copy("pgqd was built without libmicrohttpd");
 	return NULL;
 }
 

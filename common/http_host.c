@@ -19,6 +19,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "common/memory.h"
+
 static bool
 is_address(const char *name)
 {
@@ -50,13 +52,11 @@ is_our_name(const char *name, char *const *names)
 bool
 http_is_known_host(const char *host, char *const *names)
 {
-	char *copy = strdup(host);
+	char *copy = text_copy(host);
 	char *name = copy;
 	char *end;
 	bool known;
 
-	if (copy == NULL)
-		abort();
 	/* [address] of IPv6 has colons of its own */
 	if (*name == '[')
 		end = strchr(++name, ']');

@@ -21,6 +21,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "common/memory.h"
+
 /* Longest time, some 30 years: what a timer takes, and no typing error. */
 #define MAX_SECONDS 1e9
 
@@ -45,33 +47,10 @@ typedef struct IniReader
 	const char *prefix; /* of sections to be listed, NULL: none */
 	char **names;
 	int nnames;
-	int last_key;       /* whose value may go on, -1: none */
+	int last_key; /* whose value may go on, -1: none */
 	int includes;
 	char *error; /* first error, malloc'd */
 } IniReader;
-
-static char *
-format_text(const char *fmt, ...)
-{
-	va_list args;
-	char *text;
-
-	va_start(args, fmt);
-	if (vasprintf(&text, fmt, args) < 0)
-		abort();
-	va_end(args);
-	return text;
-}
-
-static char *
-copy_text(const char *text)
-{
-	char *copy = strdup(text);
-
-	if (copy == NULL)
-		abort();
-	return copy;
-}
 
 /* The text without blanks at either end; it is cut in place. */
 static char *
@@ -102,7 +81,7 @@ set_error(IniReader *r, const char *fmt, ...)
 	if (vasprintf(&text, fmt, args) < 0)
 		abort();
 	va_end(args);
-	r->error = format_text("%s:%d: %s", r->file, r->lineno, text);
+	r->error = text_format("%s:%d: %s", r->file, r->lineno, text);
 	free(text);
 }
 
@@ -152,8 +131,8 @@ read_pair(IniReader *r, char *line)
 	}
 	free(r->raw[key]);
 	free(r->where[key]);
-	r->raw[key] = copy_text(strip(equals + 1));
-	r->where[key] = format_text("%s:%d", r->file, r->lineno);
+	r->raw[key] = text_copy(strip(equals + 1));
+	r->where[key] = text_format("%s:%d", r->file, r->lineno);
 	r->last_key = key;
 }
 
@@ -166,10 +145,8 @@ note_name(IniReader *r, const char *name)
 	for (int i = 0; i < r->nnames; i++)
 		if (strcmp(r->names[i], name) == 0)
 			return;
-	r->names = realloc(r->names, (r->nnames + 2) * sizeof(char *));
-	if (r->names == NULL)
-		abort();
-	r->names[r->nnames++] = copy_text(name);
+	r->names = memory_resize(r->names, (r->nnames + 2) * sizeof(char *));
+	r->names[r->nnames++] = text_copy(name);
 	r->names[r->nnames] = NULL;
 }
 
@@ -207,7 +184,7 @@ read_line(IniReader *r, char *text)
 		r->last_key >= 0)
 	{
 		char **raw = &r->raw[r->last_key];
-		char *whole = format_text("%s %s", *raw, strip(line));
+		char *whole = text_format("%s %s", *raw, strip(line));
 
 		free(*raw);
 		*raw = whole;
@@ -249,7 +226,7 @@ read_file(IniReader *r, const char *file)
 		read_line(r, line + (mark ? 3 : 0));
 	}
 	if ((fp == NULL || ferror(fp)) && !r->error)
-		r->error = format_text("could not %s config file \"%s\": %s",
+		r->error = text_format("could not %s config file \"%s\": %s",
 							   fp ? "read" : "open", file, strerror(errno));
 	if (fp)
 		fclose(fp);
@@ -265,7 +242,7 @@ read_file(IniReader *r, const char *file)
 static char *
 interpolate(IniReader *r, const char *text, int depth)
 {
-	char *out = copy_text("");
+	char *out = text_copy("");
 
 	for (;;)
 	{
@@ -278,7 +255,7 @@ interpolate(IniReader *r, const char *text, int depth)
 
 		if (close == NULL)
 		{
-			longer = format_text("%s%s", out, text);
+			longer = text_format("%s%s", out, text);
 			free(out);
 			return longer;
 		}
@@ -287,7 +264,7 @@ interpolate(IniReader *r, const char *text, int depth)
 		if (key < 0 || depth > 8)
 		{
 			if (!r->error)
-				r->error = format_text(
+				r->error = text_format(
 					"%s: %.*s in section [%s] %s", r->file,
 					(int) (close + 2 - open), open, r->section,
 					key < 0 ? "names no key of it" : "refers to itself");
@@ -300,7 +277,7 @@ interpolate(IniReader *r, const char *text, int depth)
 			free(out);
 			return NULL;
 		}
-		longer = format_text("%s%.*s%s", out, (int) (open - text), text, inner);
+		longer = text_format("%s%.*s%s", out, (int) (open - text), text, inner);
 		free(inner);
 		free(out);
 		out = longer;
@@ -318,17 +295,15 @@ expand_home(const char *text)
 	struct passwd *pw;
 
 	if (text[0] != '~')
-		return copy_text(text);
+		return text_copy(text);
 	len = strcspn(text + 1, "/");
-	user = strndup(text + 1, len);
-	if (user == NULL)
-		abort();
+	user = text_copy_part(text + 1, len);
 	home = len == 0 ? getenv("HOME") : NULL;
 	pw = home ? NULL : len ? getpwnam(user) : getpwuid(getuid());
 	free(user);
 	if (pw)
 		home = pw->pw_dir;
-	return home ? format_text("%s%s", home, text + 1 + len) : copy_text(text);
+	return home ? text_format("%s%s", home, text + 1 + len) : text_copy(text);
 }
 
 /*
@@ -365,12 +340,10 @@ parse_bytes(const char *text, size_t *value)
 				 {"MB", 1048576.0},
 				 {"GB", 1073741824.0}};
 	size_t len = strspn(text, "0123456789.");
-	char *digits = strndup(text, len);
+	char *digits = text_copy_part(text, len);
 	double number;
 	bool ok;
 
-	if (digits == NULL)
-		abort();
 	ok = ini_parse_number(digits, &number);
 	free(digits);
 	text += len + strspn(text + len, " ");
@@ -413,7 +386,7 @@ store_value(const IniKey *key, const char *text, void *config)
 	switch (key->type)
 	{
 		case INI_STRING:
-			*(char **) member = *text ? copy_text(text) : NULL;
+			*(char **) member = *text ? text_copy(text) : NULL;
 			return NULL;
 		case INI_FILE:
 			*(char **) member = *text ? expand_home(text) : NULL;
@@ -453,12 +426,12 @@ store_all(IniReader *r, void *config)
 		if (text == NULL || key->type == INI_IGNORED)
 			continue;
 		value = r->syntax == INI_PYTHON ? interpolate(r, text, 0)
-										: copy_text(text);
+										: text_copy(text);
 		if (value == NULL)
 			return false;
 		wanted = store_value(key, value, config);
 		if (wanted)
-			r->error = format_text("%s: value \"%s\" of key \"%s\" must be %s",
+			r->error = text_format("%s: value \"%s\" of key \"%s\" must be %s",
 								   r->where[i], value, key->name, wanted);
 		free(value);
 	}
@@ -474,10 +447,8 @@ begin_keys(IniReader *r, void *config)
 	for (; r->keys[n].name; n++)
 		if (r->keys[n].type == INI_STRING || r->keys[n].type == INI_FILE)
 			*(char **) ((char *) config + r->keys[n].offset) = NULL;
-	r->raw = calloc(n + 1, sizeof(char *));
-	r->where = calloc(n + 1, sizeof(char *));
-	if (r->raw == NULL || r->where == NULL)
-		abort();
+	r->raw = memory_make((n + 1) * sizeof(char *));
+	r->where = memory_make((n + 1) * sizeof(char *));
 }
 
 /* Store what was read if nothing went wrong, and free the reader. */
@@ -521,7 +492,7 @@ ini_load(const char *file, const char *section, IniSyntax syntax,
 	begin_keys(&r, config);
 	read_file(&r, file);
 	if (!r.section_seen && !r.error)
-		r.error = format_text("%s: nothing in section [%s]", file, section);
+		r.error = text_format("%s: nothing in section [%s]", file, section);
 	return end_keys(&r, config, error);
 }
 
@@ -540,12 +511,12 @@ ini_load_environment(const char *prefix, const IniKey *keys, void *config,
 	{
 		const char *value;
 
-		r.where[i] = format_text("%s_%s", prefix, keys[i].name);
+		r.where[i] = text_format("%s_%s", prefix, keys[i].name);
 		for (char *p = r.where[i]; *p; p++)
 			*p = (char) toupper((unsigned char) *p);
 		value = getenv(r.where[i]);
 		if (value)
-			r.raw[i] = copy_text(value);
+			r.raw[i] = text_copy(value);
 	}
 	return end_keys(&r, config, error);
 }
@@ -564,9 +535,7 @@ ini_list_sections(const char *file, const char *prefix, char ***names,
 	IniReader r = {
 		.file = file, .section = "", .prefix = prefix, .last_key = -1};
 
-	r.names = calloc(1, sizeof(char *));
-	if (r.names == NULL)
-		abort();
+	r.names = memory_make(sizeof(char *));
 	read_file(&r, file);
 	*error = r.error;
 	*names = r.names;
@@ -654,11 +623,9 @@ ini_print_sample(FILE *out, const char *section, const IniKey *keys,
 char **
 ini_split_names(const char *list)
 {
-	char **names = calloc(strlen(list) / 2 + 2, sizeof(char *));
+	char **names = memory_make((strlen(list) / 2 + 2) * sizeof(char *));
 	int n = 0;
 
-	if (names == NULL)
-		abort();
 	for (;;)
 	{
 		size_t len;
@@ -670,7 +637,7 @@ ini_split_names(const char *list)
 		len = used = strcspn(list, ",");
 		while (strchr(" \t\n", list[used - 1]) != NULL)
 			used--;
-		names[n] = strndup(list, used);
+		names[n] = text_copy_part(list, used);
 		if (names[n++] == NULL)
 			abort();
 		list += len;

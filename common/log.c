@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/memory.h"
+
 static const struct
 {
 	const char *name;
@@ -81,7 +83,7 @@ log_set_file(const char *path)
 		if (fp == NULL)
 			return false;
 		setvbuf(fp, NULL, _IOLBF, 0);
-		copy = strdup(path);
+		copy = text_copy(path);
 	}
 	if (file)
 		fclose(file);
@@ -109,7 +111,7 @@ log_set_syslog(bool on, const char *ident, const char *facility)
 	for (size_t i = 0; i < sizeof(facilities) / sizeof(facilities[0]); i++)
 		if (facility && strcasecmp(facility, facilities[i].name) == 0)
 			number = facilities[i].facility;
-	syslog_ident = strdup(ident ? ident : "pgqd");
+	syslog_ident = text_copy(ident ? ident : "pgqd");
 	openlog(syslog_ident, LOG_PID, number);
 }
 
@@ -117,7 +119,7 @@ log_set_syslog(bool on, const char *ident, const char *facility)
 void
 log_reopen(void)
 {
-	char *path = file_path ? strdup(file_path) : NULL;
+	char *path = file_path ? text_copy(file_path) : NULL;
 
 	if (path && !log_set_file(path))
 		log_write(LEVEL_ERROR, "could not reopen log file \"%s\": %s", path,

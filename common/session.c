@@ -23,6 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/memory.h"
+
 #define MAX_KEYS 24
 
 /* transaction_timeout came with this version */
@@ -75,23 +77,6 @@ static const char direct_options[] =
 static const char begin_sql[] =
 	"begin isolation level read committed not deferrable";
 
-static FILE *
-open_text(char **text, size_t *size)
-{
-	FILE *out = open_memstream(text, size);
-
-	if (out == NULL)
-		abort();
-	return out;
-}
-
-static void
-close_text(FILE *out)
-{
-	if (fclose(out) != 0)
-		abort();
-}
-
 /*
  * The options that the user's connection would have, malloc'd; NULL: none.
  *
@@ -121,7 +106,7 @@ read_options(const char *const *keys, const char *const *values)
 	opts = PQconninfo(conn);
 	for (PQconninfoOption *o = opts; o && o->keyword; o++)
 		if (strcmp(o->keyword, "options") == 0 && o->val)
-			found = strdup(o->val);
+			found = text_copy(o->val);
 	PQconninfoFree(opts);
 	PQfinish(conn);
 	return found;
@@ -140,17 +125,15 @@ session_make_options(const char *const *keys, const char *const *values,
 					 const char *more)
 {
 	char *own = read_options(keys, values);
-	char *text;
-	size_t size;
-	FILE *out = open_text(&text, &size);
+	PQExpBuffer out = text_begin();
 
-	fputs(own ? own : "", out);
+	appendPQExpBufferStr(out, own ? own : "");
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-		fprintf(out, " -c %s=%s", settings[i].name, settings[i].value);
-	fprintf(out, "%s%s", direct_options, more);
-	close_text(out);
+		appendPQExpBuffer(out, " -c %s=%s", settings[i].name,
+						  settings[i].value);
+	appendPQExpBuffer(out, "%s%s", direct_options, more);
 	free(own);
-	return text;
+	return text_end(out);
 }
 
 /*
@@ -169,22 +152,21 @@ session_make_setup(const PGconn *conn, const char *more)
 {
 	char *sql;
 
-	if (asprintf(&sql,
-				 "%s"
-				 "select pg_catalog.set_config(s.name, v.value, false)"
-				 " from pg_catalog.pg_settings s,"
-				 " (values ('transaction_timeout', '0'),"
-				 " ('client_connection_check_interval',"
-				 " case when pg_catalog.version()"
-				 " operator(pg_catalog.~) 'linux|bsd|darwin' then '1s'"
-				 " else '0' end)%s) v (name, value)"
-				 " where s.name operator(pg_catalog.=) v.name"
-				 " and pg_catalog.pg_backend_pid() operator(pg_catalog.=) %d",
-				 PQserverVersion(conn) >= VERSION_TRANSACTION_TIMEOUT
-					 ? "set local transaction_timeout = 0;"
-					 : "",
-				 more, PQbackendPID(conn)) < 0)
-		abort();
+	sql = text_format(
+		"%s"
+		"select pg_catalog.set_config(s.name, v.value, false)"
+		" from pg_catalog.pg_settings s,"
+		" (values ('transaction_timeout', '0'),"
+		" ('client_connection_check_interval',"
+		" case when pg_catalog.version()"
+		" operator(pg_catalog.~) 'linux|bsd|darwin' then '1s'"
+		" else '0' end)%s) v (name, value)"
+		" where s.name operator(pg_catalog.=) v.name"
+		" and pg_catalog.pg_backend_pid() operator(pg_catalog.=) %d",
+		PQserverVersion(conn) >= VERSION_TRANSACTION_TIMEOUT
+			? "set local transaction_timeout = 0;"
+			: "",
+		more, PQbackendPID(conn));
 	return sql;
 }
 
@@ -195,21 +177,19 @@ session_make_setup(const PGconn *conn, const char *more)
 char *
 session_make_begin(const PGconn *conn)
 {
-	char *text;
-	size_t size;
-	FILE *out = open_text(&text, &size);
+	PQExpBuffer out = text_begin();
 	const char *standby = PQparameterStatus(conn, "in_hot_standby");
 
-	fputs(begin_sql, out);
+	appendPQExpBufferStr(out, begin_sql);
 	/* a standby refuses to be asked for what it can not do */
 	if (standby == NULL || strcmp(standby, "on") != 0)
-		fputs(" read write", out);
+		appendPQExpBufferStr(out, " read write");
 	if (PQserverVersion(conn) >= VERSION_TRANSACTION_TIMEOUT)
-		fputs(";set local transaction_timeout=0", out);
+		appendPQExpBufferStr(out, ";set local transaction_timeout=0");
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-		fprintf(out, ";set local %s=%s", settings[i].name, settings[i].value);
-	close_text(out);
-	return text;
+		appendPQExpBuffer(out, ";set local %s=%s", settings[i].name,
+						  settings[i].value);
+	return text_end(out);
 }
 
 /* Has connecting failed because a pooler does not take options? */

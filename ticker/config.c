@@ -17,6 +17,7 @@
 #include <libpq-fe.h>
 
 #include "common/ini.h"
+#include "common/memory.h"
 
 /* The server takes 1 GB in one statement. */
 #define MIN_INGEST_BYTES ((size_t) 64 * 1024)
@@ -159,8 +160,8 @@ config_load(Config *config, const char *file, char **error)
 	}
 	config->confirm_names = ini_split_names(
 		config->confirm_after ? config->confirm_after : "");
-	config->http_host_list = ini_split_names(config->http_hosts ? config->http_hosts
-															: "");
+	config->http_host_list = ini_split_names(
+		config->http_hosts ? config->http_hosts : "");
 	zero = find_zero_period(config);
 	in_range = config->ingest_max_bytes >= MIN_INGEST_BYTES &&
 			   config->ingest_max_bytes <= MAX_INGEST_BYTES;
@@ -177,9 +178,8 @@ config_load(Config *config, const char *file, char **error)
 							 : !in_range ? "64kB to 512MB"
 										 : "ingest_max_bytes or more";
 
-		if (asprintf(error, "%s: key \"%s\" must be %s",
-					 file ? file : "environment", key, wanted) < 0)
-			abort();
+		*error = text_format("%s: key \"%s\" must be %s",
+							 file ? file : "environment", key, wanted);
 		config_free(config);
 		return false;
 	}

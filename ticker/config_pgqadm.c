@@ -18,23 +18,14 @@
 #include <libpq-fe.h>
 
 #include "common/ini.h"
+#include "common/memory.h"
 #include "common/pgqadm_ini.h"
-
-static char *
-copy_text(const char *text)
-{
-	char *copy = strdup(text);
-
-	if (copy == NULL)
-		abort();
-	return copy;
-}
 
 static void
 set_text(char **member, const char *text)
 {
 	free(*member);
-	*member = text ? copy_text(text) : NULL;
+	*member = text ? text_copy(text) : NULL;
 }
 
 /* The database that a connect string names, malloc'd; NULL: none. */
@@ -46,7 +37,7 @@ find_dbname(const char *conninfo)
 
 	for (PQconninfoOption *o = opts; o && o->keyword && !dbname; o++)
 		if (strcmp(o->keyword, "dbname") == 0 && o->val && *o->val)
-			dbname = copy_text(o->val);
+			dbname = text_copy(o->val);
 	PQconninfoFree(opts);
 	return dbname;
 }
@@ -71,11 +62,10 @@ config_read_pgqadm(Config *config, const char *file, char **error)
 	dbname = ini.db ? find_dbname(ini.db) : NULL;
 	if (dbname == NULL)
 	{
-		if (asprintf(error,
-					 "%s: key \"db\" must be a libpq connect string with "
-					 "dbname",
-					 file) < 0)
-			abort();
+		*error = text_format(
+			"%s: key \"db\" must be a libpq connect string with "
+			"dbname",
+			file);
 		ini_free(pgqadm_ini_keys, &ini);
 		return false;
 	}
@@ -83,9 +73,7 @@ config_read_pgqadm(Config *config, const char *file, char **error)
 	set_text(&config->base_connstr, ini.db);
 	set_text(&config->initial_database, dbname);
 	set_text(&config->database_list, dbname);
-	config->databases = calloc(2, sizeof(char *));
-	if (config->databases == NULL)
-		abort();
+	config->databases = memory_make(2 * sizeof(char *));
 	config->databases[0] = dbname;
 
 	set_text(&config->database_owners, ini.database_owners);

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 #include "ticker/names.h"
 #include "ticker/trouble.h"
 
@@ -135,16 +136,14 @@ Confirm *
 confirm_create(struct event_base *base, const Config *config,
 			   const char *dbname, Conn *conn, Stream *stream)
 {
-	Confirm *confirm = calloc(1, sizeof(Confirm));
+	Confirm *confirm = memory_make(sizeof(Confirm));
 
-	if (confirm == NULL)
-		abort();
 	confirm->config = config;
-	confirm->dbname = strdup(dbname);
+	confirm->dbname = text_copy(dbname);
 	confirm->conn = conn;
 	confirm->stream = stream;
 	confirm->timer = event_new(base, -1, 0, handle_timer, confirm);
-	if (confirm->dbname == NULL || confirm->timer == NULL)
+	if (confirm->timer == NULL)
 		abort();
 	return confirm;
 }
@@ -188,9 +187,7 @@ confirm_add(Confirm *confirm, const char *slot, uint64_t position,
 	Pending *last = confirm->pending + confirm->npending - 1;
 
 	if (confirm->slot == NULL)
-		confirm->slot = strdup(slot);
-	if (confirm->slot == NULL)
-		abort();
+		confirm->slot = text_copy(slot);
 	if (confirm->npending == 0 ||
 		(confirm->npending < MAX_PENDING && now - last->since >= SPACING))
 	{

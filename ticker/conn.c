@@ -25,6 +25,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "ticker/conn_internal.h"
 #include "ticker/dial.h"
 
@@ -64,20 +65,18 @@ conn_create(struct event_base *base, const Config *config, const char *dbname,
 			const char *job, bool replication, const ConnHooks *hooks,
 			void *arg)
 {
-	Conn *conn = calloc(1, sizeof(Conn));
+	Conn *conn = memory_make(sizeof(Conn));
 
-	if (conn == NULL)
-		abort();
 	conn->base = base;
 	conn->config = config;
-	conn->dbname = strdup(dbname);
-	conn->job = strdup(job);
+	conn->dbname = text_copy(dbname);
+	conn->job = text_copy(job);
 	conn->replication = replication;
 	conn->hooks = hooks;
 	conn->arg = arg;
 	conn->io_fd = -1;
 	conn->timer = event_new(base, -1, 0, handle_timer, conn);
-	if (conn->dbname == NULL || conn->job == NULL || conn->timer == NULL)
+	if (conn->timer == NULL)
 		abort();
 	return conn;
 }
@@ -122,7 +121,7 @@ receive_notice(void *arg, const PGresult *res)
 		(strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
 	{
 		free(conn->fatal);
-		conn->fatal = strdup(text);
+		conn->fatal = text_copy(text);
 	}
 }
 
@@ -163,7 +162,7 @@ conn_open(Conn *conn)
 	if (conn->dial == NULL)
 	{
 		/* the caller does not expect lost() yet */
-		conn->start_error = strdup(strerror(errno));
+		conn->start_error = text_copy(strerror(errno));
 		tv = conn_timeval(0);
 	}
 	else

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "common/log.h"
+#include "common/memory.h"
 #include "ticker/conn_internal.h"
 
 void
@@ -86,10 +87,8 @@ conn_close(Conn *conn)
 void
 conn_fail(Conn *conn, const char *why)
 {
-	char *copy = strdup(conn->fatal ? conn->fatal : why);
+	char *copy = text_copy(conn->fatal ? conn->fatal : why);
 
-	if (copy == NULL)
-		abort();
 	conn_close(conn);
 	conn->hooks->lost(conn, copy, conn->arg);
 	free(copy);
@@ -158,13 +157,11 @@ conn_note_query(Conn *conn, bool ok, bool prepared, ConnAnswer answer,
 		if (PQstatus(conn->pg) != CONNECTION_BAD)
 		{
 			free(conn->fatal);
-			conn->fatal = strdup(PQerrorMessage(conn->pg));
+			conn->fatal = text_copy(PQerrorMessage(conn->pg));
 			shutdown(PQsocket(conn->pg), SHUT_RDWR);
 		}
 	}
-	query = calloc(1, sizeof(Query));
-	if (query == NULL)
-		abort();
+	query = memory_make(sizeof(Query));
 	query->answer = answer;
 	query->arg = arg;
 	query->prepared = prepared;

@@ -44,6 +44,7 @@
 #include "common/clock.h"
 #include "ticker/conn.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "ticker/trouble.h"
 
 /* Seconds between two looks whether the copy is still wanted. */
@@ -140,9 +141,7 @@ static void
 set_text(char **where, const char *text)
 {
 	free(*where);
-	*where = text ? strdup(text) : NULL;
-	if (text && *where == NULL)
-		abort();
+	*where = text ? text_copy(text) : NULL;
 }
 
 static void
@@ -596,11 +595,9 @@ Copy *
 copy_create(struct event_base *base, const Config *config, const char *dbname,
 			const Ingest *ingest, Tick *tick, Stats *stats)
 {
-	Copy *copy = calloc(1, sizeof(Copy));
+	Copy *copy = memory_make(sizeof(Copy));
 
-	if (copy == NULL)
-		abort();
-	copy->dbname = strdup(dbname);
+	copy->dbname = text_copy(dbname);
 	copy->ingest = ingest;
 	copy->stats = stats;
 	copy->tick = tick;
@@ -610,7 +607,7 @@ copy_create(struct event_base *base, const Config *config, const char *dbname,
 	conn_require_trust(copy->control, true);
 	conn_require_trust(copy->work, true);
 	copy->timer = event_new(base, -1, 0, begin, copy);
-	if (copy->dbname == NULL || copy->timer == NULL)
+	if (copy->timer == NULL)
 		abort();
 	return copy;
 }

@@ -48,6 +48,7 @@
 #include "ticker/database.h"
 #include "common/http.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "common/process.h"
 #include "ticker/report.h"
 #include "common/service.h"
@@ -100,10 +101,8 @@ add_database(Daemon *d, const char *name)
 	for (int i = 0; i < d->ndatabases; i++)
 		if (strcmp(database_get_name(d->databases[i]), name) == 0)
 			return;
-	d->databases = realloc(d->databases,
-						   (d->ndatabases + 1) * sizeof(Database *));
-	if (d->databases == NULL)
-		abort();
+	d->databases = memory_resize(d->databases,
+								 (d->ndatabases + 1) * sizeof(Database *));
 	log_debug("[%s]: begins", name);
 	d->databases[d->ndatabases++] = database_create(d->base, d->config, name);
 }
@@ -185,9 +184,7 @@ take_databases(Conn *conn, const PGresult *res, void *arg)
 	arm(d->check, d->config->check_period);
 	trouble_clear(&d->trouble, d->config->initial_database,
 				  "connection works again");
-	names = calloc(n + 1, sizeof(char *));
-	if (names == NULL)
-		abort();
+	names = memory_make((n + 1) * sizeof(char *));
 	for (int i = 0; i < n; i++)
 		names[i] = PQgetvalue(res, i, 0);
 	set_databases(d, names, n);
@@ -294,10 +291,10 @@ find_list_fault(const Daemon *d)
 	if (wait)
 		return wait;
 	if (d->trouble.text)
-		return strdup(d->trouble.text);
+		return text_copy(d->trouble.text);
 	if (d->listing_since > 0 &&
 		clock_seconds() - d->listing_since > LIST_PATIENCE)
-		return strdup("the server does not answer");
+		return text_copy("the server does not answer");
 	return NULL;
 }
 
@@ -315,8 +312,9 @@ answer_http(const char *path, const char *host, const char **type, int *status,
 	if (host && !http_is_known_host(host, d->config->http_host_list))
 	{
 		*status = 421;
-		body = strdup("This is not known as a name of pgqd; key http_hosts of "
-					  "its ini file can list it.\n");
+		body = text_copy(
+			"This is not known as a name of pgqd; key http_hosts of "
+			"its ini file can list it.\n");
 	}
 	else if (strcmp(path, "/metrics") == 0)
 	{
@@ -328,7 +326,7 @@ answer_http(const char *path, const char *host, const char **type, int *status,
 	else if (strcmp(path, "/ready") == 0)
 		body = report_readiness(&report, status);
 	else if (strcmp(path, "/live") == 0)
-		body = strdup("ok\n");
+		body = text_copy("ok\n");
 	else if (strcmp(path, "/") == 0)
 	{
 		*type = "text/html; charset=utf-8";

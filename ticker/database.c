@@ -34,6 +34,7 @@
 #include "ticker/copy.h"
 #include "ticker/ingest.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "ticker/maint.h"
 #include "ticker/tick.h"
 #include "ticker/trouble.h"
@@ -195,7 +196,7 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 	{
 		log_info("[%s]: pgq version ok: %s", db->name, version);
 		free(db->version);
-		db->version = strdup(version);
+		db->version = text_copy(version);
 		if (db->ticking && db->major < 4)
 			ingest_stop(db->ingest);
 	}
@@ -374,13 +375,11 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 Database *
 database_create(struct event_base *base, const Config *config, const char *name)
 {
-	Database *db = calloc(1, sizeof(Database));
+	Database *db = memory_make(sizeof(Database));
 
-	if (db == NULL)
-		abort();
 	db->base = base;
 	db->config = config;
-	db->name = strdup(name);
+	db->name = text_copy(name);
 	db->conn = conn_create(base, config, name, "tick", false, &hooks, db);
 	db->tick = tick_create(base, config, name, db->conn, &db->stats);
 	db->maint = maint_create(base, config, name, MAINT_OPERATIONS, &db->stats);
@@ -392,7 +391,7 @@ database_create(struct event_base *base, const Config *config, const char *name)
 	db->watch = watch_create(base, config, name, &db->stats);
 	db->period = event_new(base, -1, 0, handle_period, db);
 	db->check = event_new(base, -1, 0, handle_check, db);
-	if (db->name == NULL || db->period == NULL || db->check == NULL)
+	if (db->period == NULL || db->check == NULL)
 		abort();
 	conn_open(db->conn);
 	return db;

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 #include "common/session.h"
 
 /* Seconds until an attempt to connect to a host is given up by default. */
@@ -161,8 +162,9 @@ poll_until_done(Dial *dial)
 			give_up_at += patience;
 			continue;
 		}
-		if (poll(&p, 1, left * 1000 < LOOK_PERIOD ? (int) (left * 1000) + 1
-												  : LOOK_PERIOD) == 0)
+		if (poll(&p, 1,
+				 left * 1000 < LOOK_PERIOD ? (int) (left * 1000) + 1
+										   : LOOK_PERIOD) == 0)
 			continue;
 		begin_call(dial);
 		wants = PQconnectPoll(pg);
@@ -219,10 +221,8 @@ add_param(Dial *dial, int *n, const char *keyword, const char *value)
 {
 	if (*n == MAX_PARAMS)
 		abort();
-	dial->keywords[*n] = strdup(keyword);
-	dial->values[*n] = strdup(value);
-	if (dial->keywords[*n] == NULL || dial->values[*n] == NULL)
-		abort();
+	dial->keywords[*n] = text_copy(keyword);
+	dial->values[*n] = text_copy(value);
 	++*n;
 }
 
@@ -237,14 +237,12 @@ Dial *
 dial_start(const char *base, const char *dbname, const char *job,
 		   bool replication)
 {
-	Dial *dial = calloc(1, sizeof(Dial));
+	Dial *dial = memory_make(sizeof(Dial));
 	char name[64];
 	char *options;
 	int n = 0;
 	int rc;
 
-	if (dial == NULL)
-		abort();
 	/*
 	 * The first four give way to the same keys in base.  Keepalives are not
 	 * sent while there is unanswered data: then the last one counts.
@@ -302,9 +300,7 @@ find_hosts(const Dial *dial)
 	for (PQconninfoOption *o = opts; o && o->keyword; o++)
 		if (strcmp(o->keyword, "host") == 0 && o->val)
 			hosts = o->val;
-	copy = strdup(hosts ? hosts : "");
-	if (copy == NULL)
-		abort();
+	copy = text_copy(hosts ? hosts : "");
 	PQconninfoFree(opts);
 	return copy;
 }
@@ -320,11 +316,10 @@ dial_find_wait(const Dial *dial)
 	if (since == 0 || read_clock() - since < LOOKUP_PATIENCE * 1000)
 		return NULL;
 	hosts = find_hosts(dial);
-	if (asprintf(&text,
-				 "the address of host \"%s\" is being looked up: does the name "
-				 "server answer?",
-				 hosts) < 0)
-		abort();
+	text = text_format(
+		"the address of host \"%s\" is being looked up: does the name "
+		"server answer?",
+		hosts);
 	free(hosts);
 	return text;
 }
@@ -344,10 +339,10 @@ dial_finish(Dial *dial, char **error)
 		pg = dial->pg;
 		dial->pg = NULL;
 	}
-	else if (asprintf(error, "%s%s",
-					  dial->timed_out ? "timeout while connecting: " : "",
-					  PQerrorMessage(dial->pg)) < 0)
-		abort();
+	else
+		*error = text_format(
+			"%s%s", dial->timed_out ? "timeout while connecting: " : "",
+			PQerrorMessage(dial->pg));
 	release(dial);
 	return pg;
 }

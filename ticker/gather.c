@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/memory.h"
 #include "event/frame_format.h"
 #include "ticker/frames.h"
 
@@ -36,9 +37,7 @@ bytes_append(Bytes *b, const char *data, size_t len)
 
 		while (room - b->len < len)
 			room *= 2;
-		b->data = realloc(b->data, room);
-		if (b->data == NULL)
-			abort();
+		b->data = memory_resize(b->data, room);
 		b->room = room;
 	}
 	if (len > 0)
@@ -50,7 +49,7 @@ bytes_append(Bytes *b, const char *data, size_t len)
 static void
 bytes_fit(Bytes *b)
 {
-	char *data = realloc(b->data, b->len);
+	char *data = memory_resize(b->data, b->len);
 
 	if (data == NULL)
 		return;
@@ -95,10 +94,8 @@ gather_free_group(Group *group)
 static Group *
 new_group(Gather *g, GroupKind kind)
 {
-	Group *group = calloc(1, sizeof(Group));
+	Group *group = memory_make(sizeof(Group));
 
-	if (group == NULL)
-		abort();
 	group->kind = kind;
 	if (g->last)
 		g->last->next = group;

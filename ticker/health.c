@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/report.h"
 
@@ -28,26 +29,26 @@
 /* Where the faults of one database go. */
 typedef struct Faults
 {
-	FILE *out;
+	PQExpBuffer out;
 	const char *name; /* of the database */
 	int count;
 } Faults;
 
 /* One line, whatever is in names: [database]: lead, text. */
 static void
-write_line(FILE *out, const char *name, const char *lead, const char *fmt,
+write_line(PQExpBuffer out, const char *name, const char *lead, const char *fmt,
 		   va_list args)
 {
 	char *text;
 	char *line;
 
-	if (vasprintf(&text, fmt, args) < 0 ||
-		asprintf(&line, "[%s]: %s%s", name, lead, text) < 0)
+	if (vasprintf(&text, fmt, args) < 0)
 		abort();
+	line = text_format("[%s]: %s%s", name, lead, text);
 	for (char *p = line; *p; p++)
 		if (*p == '\n' || *p == '\r')
 			*p = ' ';
-	fprintf(out, "%s\n", line);
+	appendPQExpBuffer(out, "%s\n", line);
 	free(line);
 	free(text);
 }
@@ -66,11 +67,11 @@ add_fault(Faults *faults, const char *fmt, ...)
 	faults->count++;
 }
 
-static void add_warning(FILE *out, const char *name, const char *fmt, ...)
+static void add_warning(PQExpBuffer out, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 static void
-add_warning(FILE *out, const char *name, const char *fmt, ...)
+add_warning(PQExpBuffer out, const char *name, const char *fmt, ...)
 {
 	va_list args;
 
@@ -124,7 +125,7 @@ check_capture(Faults *faults, const PGresult *captures, int row)
  * their number.
  */
 int
-report_faults(FILE *out, const Config *config, const Database *db)
+report_faults(PQExpBuffer out, const Config *config, const Database *db)
 {
 	Faults faults = {out, database_get_name(db), 0};
 	const Stats *stats = database_get_stats(db);
@@ -184,7 +185,7 @@ get_number(const PGresult *res, int row, const char *column)
  * with an expression that fails.
  */
 static void
-warn_of_sample(FILE *out, const char *name, const Sample *sample)
+warn_of_sample(PQExpBuffer out, const char *name, const Sample *sample)
 {
 	const PGresult *res = sample->queues;
 
@@ -209,7 +210,8 @@ warn_of_sample(FILE *out, const char *name, const Sample *sample)
 	{
 		double behind = get_number(res, row, "behind");
 
-		if (behind > 3 * get_number(res, row, "rotation_period") + CONSUMER_SLACK)
+		if (behind >
+			3 * get_number(res, row, "rotation_period") + CONSUMER_SLACK)
 			add_warning(out, name,
 						"consumer \"%s\" of queue \"%s\" is %.0f minutes "
 						"behind: the queue can't forget its events",
@@ -232,7 +234,7 @@ warn_of_sample(FILE *out, const char *name, const Sample *sample)
 
 /* Write a line for all that is no fault but wants to be seen to. */
 void
-report_warnings(FILE *out, const Database *db)
+report_warnings(PQExpBuffer out, const Database *db)
 {
 	const char *line = database_get_warnings(db);
 	const char *troubles[DATABASE_TROUBLES];
@@ -253,7 +255,7 @@ report_warnings(FILE *out, const Database *db)
 
 /* A line for each fault and warning; returns the number of faults. */
 static int
-write_faults(FILE *out, const Report *report)
+write_faults(PQExpBuffer out, const Report *report)
 {
 	int faults = 0;
 
@@ -264,61 +266,52 @@ write_faults(FILE *out, const Report *report)
 		faults += report_faults(out, report->config, db);
 		report_warnings(out, db);
 		if (database_is_standing_by(db))
-			fprintf(out, "[%s]: stands by\n", database_get_name(db));
+			appendPQExpBuffer(out, "[%s]: stands by\n", database_get_name(db));
 	}
 	if (report->list_fault)
 	{
 		faults++;
-		fprintf(out, "databases can not be listed: %.*s\n",
-				(int) strcspn(report->list_fault, "\n"), report->list_fault);
+		appendPQExpBuffer(out, "databases can not be listed: %.*s\n",
+						  (int) strcspn(report->list_fault, "\n"),
+						  report->list_fault);
 	}
 	else if (report->n == 0)
 	{
 		faults++;
-		fputs("no database is known yet\n", out);
+		appendPQExpBufferStr(out, "no database is known yet\n");
 	}
 	return faults;
 }
 
 /* The end of both reports. */
 static char *
-finish_report(FILE *out, char *const *text, bool good, int *status)
+finish_report(PQExpBuffer out, bool good, int *status)
 {
 	if (good)
-		fprintf(out, "ok\n");
+		appendPQExpBuffer(out, "ok\n");
 	else
 		*status = 503;
-	if (fclose(out) != 0)
-		abort();
-	return *text;
+	return text_end(out);
 }
 
 /* See report.h. */
 char *
 report_health(const Report *report, int *status)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	PQExpBuffer out = text_begin();
 
-	if (out == NULL)
-		abort();
-	return finish_report(out, &text, write_faults(out, report) == 0, status);
+	return finish_report(out, write_faults(out, report) == 0, status);
 }
 
 /* See report.h. */
 char *
 report_readiness(const Report *report, int *status)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	PQExpBuffer out = text_begin();
 	bool ready;
 
-	if (out == NULL)
-		abort();
 	ready = write_faults(out, report) == 0;
 	for (int i = 0; i < report->n; i++)
 		ready = ready && !database_is_standing_by(report->databases[i]);
-	return finish_report(out, &text, ready, status);
+	return finish_report(out, ready, status);
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 
 /*
  * Bytes of WAL that are nobody's work: our own ticks, checkpoints and
@@ -112,13 +113,11 @@ Ingest *
 ingest_create(struct event_base *base, const Config *config, const char *dbname,
 			  Tick *tick, Stats *stats)
 {
-	Ingest *ingest = calloc(1, sizeof(Ingest));
+	Ingest *ingest = memory_make(sizeof(Ingest));
 	struct timeval tv = conn_timeval(IDLE_PERIOD);
 
-	if (ingest == NULL)
-		abort();
 	ingest->config = config;
-	ingest->dbname = strdup(dbname);
+	ingest->dbname = text_copy(dbname);
 	ingest->stats = stats;
 	ingest->tick = tick;
 	ingest->gather.touched = note_touched;
@@ -131,7 +130,7 @@ ingest_create(struct event_base *base, const Config *config, const char *dbname,
 									 ingest->stream);
 	ingest->timer = event_new(base, -1, 0, ingest_end_pause, ingest);
 	ingest->idle = event_new(base, -1, EV_PERSIST, handle_idle, ingest);
-	if (ingest->dbname == NULL || ingest->timer == NULL || ingest->idle == NULL)
+	if (ingest->timer == NULL || ingest->idle == NULL)
 		abort();
 	event_add(ingest->idle, &tv);
 	return ingest;

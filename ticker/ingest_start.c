@@ -39,6 +39,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/memory.h"
 #include "common/wal_level.h"
 
 /* Longest pause between looks whether another's stream has ended, seconds. */
@@ -279,11 +280,12 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 		return;
 	}
 	free(ingest->slot);
-	ingest->slot = strdup(PQgetvalue(res, 0, LOOK_SLOT));
+	ingest->slot = text_copy(PQgetvalue(res, 0, LOOK_SLOT));
 	free(ingest->recorded_problem);
 	ingest->recorded_problem = PQgetisnull(res, 0, LOOK_PROBLEM)
 								   ? NULL
-								   : strdup(PQgetvalue(res, 0, LOOK_PROBLEM));
+								   : text_copy(
+										 PQgetvalue(res, 0, LOOK_PROBLEM));
 	ingest->may_replicate = strcmp(PQgetvalue(res, 0, LOOK_MAY_REPLICATE),
 								   "t") == 0;
 	ingest->position = 0;
@@ -444,11 +446,10 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 	}
 	if (confirmed > position)
 	{
-		if (asprintf(&problem,
-					 "the replication slot is confirmed up to " LSN_FORMAT
-					 ", past the position " LSN_FORMAT,
-					 LSN_ARGS(confirmed), LSN_ARGS(position)) < 0)
-			abort();
+		problem = text_format(
+			"the replication slot is confirmed up to " LSN_FORMAT
+			", past the position " LSN_FORMAT,
+			LSN_ARGS(confirmed), LSN_ARGS(position));
 		stand_still(ingest, true, problem);
 		free(problem);
 		return;
@@ -558,9 +559,8 @@ ingest_handle_end(StreamEnd end, const char *sqlstate, const char *why,
 	len = strlen(why);
 	while (len > 0 && why[len - 1] == '\n')
 		len--;
-	if (asprintf(&text, "%.*s%s", (int) len, why,
-				 refusal_hint(ingest, sqlstate, why)) < 0)
-		abort();
+	text = text_format("%.*s%s", (int) len, why,
+					   refusal_hint(ingest, sqlstate, why));
 	stand_still(ingest, false, text);
 	free(text);
 }

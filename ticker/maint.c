@@ -21,6 +21,7 @@
 
 #include "ticker/conn.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "common/trust.h"
 #include "ticker/trouble.h"
 
@@ -190,9 +191,8 @@ static void
 take_limits(Conn *conn, const PGresult *res, void *arg)
 {
 	Maint *maint = arg;
-	char *text = NULL;
-	size_t size;
-	FILE *out;
+	PQExpBuffer out;
+	char *text;
 
 	if (conn_failed(res))
 	{
@@ -201,9 +201,7 @@ take_limits(Conn *conn, const PGresult *res, void *arg)
 		end_cycle(maint, true);
 		return;
 	}
-	out = open_memstream(&text, &size);
-	if (out == NULL)
-		abort();
+	out = text_begin();
 	for (int row = 0; row < PQntuples(res); row++)
 	{
 		char *warning = PQgetvalue(res, row, 0);
@@ -214,10 +212,9 @@ take_limits(Conn *conn, const PGresult *res, void *arg)
 				*p = ' ';
 		if (!is_known(maint, warning))
 			log_warning("[%s]: %s", maint->dbname, warning);
-		fprintf(out, "%s\n", warning);
+		appendPQExpBuffer(out, "%s\n", warning);
 	}
-	if (fclose(out) != 0)
-		abort();
+	text = text_end(out);
 	if (PQntuples(res) == 0 && maint->warnings)
 		log_info("[%s]: limits are kept again", maint->dbname);
 	free(maint->warnings);
@@ -348,18 +345,14 @@ take_list(Conn *conn, const PGresult *res, void *arg)
 	}
 	trouble_clear(&maint->trouble, maint->dbname, NULL);
 
-	maint->ops = calloc(PQntuples(res) + 1, sizeof(Operation));
-	if (maint->ops == NULL)
-		abort();
+	maint->ops = memory_make((PQntuples(res) + 1) * sizeof(Operation));
 	for (int row = 0; row < PQntuples(res); row++)
 	{
 		Operation *op = &maint->ops[maint->nops++];
 
-		op->func = strdup(PQgetvalue(res, row, 0));
+		op->func = text_copy(PQgetvalue(res, row, 0));
 		if (!PQgetisnull(res, row, 1))
-			op->arg = strdup(PQgetvalue(res, row, 1));
-		if (op->func == NULL)
-			abort();
+			op->arg = text_copy(PQgetvalue(res, row, 1));
 	}
 	run_next(maint);
 }
@@ -457,12 +450,10 @@ Maint *
 maint_create(struct event_base *base, const Config *config, const char *dbname,
 			 MaintKind kind, Stats *stats)
 {
-	Maint *maint = calloc(1, sizeof(Maint));
+	Maint *maint = memory_make(sizeof(Maint));
 
-	if (maint == NULL)
-		abort();
 	maint->config = config;
-	maint->dbname = strdup(dbname);
+	maint->dbname = text_copy(dbname);
 	maint->kind = kind;
 	maint->stats = stats;
 	maint->conn = conn_create(base, config, dbname,
@@ -470,7 +461,7 @@ maint_create(struct event_base *base, const Config *config, const char *dbname,
 							  &hooks, maint);
 	conn_require_trust(maint->conn, true);
 	maint->timer = event_new(base, -1, 0, begin_cycle, maint);
-	if (maint->dbname == NULL || maint->timer == NULL)
+	if (maint->timer == NULL)
 		abort();
 	return maint;
 }

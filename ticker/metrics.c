@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/report.h"
 
@@ -112,39 +113,42 @@ static const char *const slot_labels[] = {"slot", NULL};
 static const char *const capture_labels[] = {"queue", "table", NULL};
 
 static void
-print_head(FILE *out, const char *name, const char *type, const char *help)
+print_head(PQExpBuffer out, const char *name, const char *type,
+		   const char *help)
 {
-	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+	appendPQExpBuffer(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name,
+					  type);
 }
 
 /* label="value", with the value escaped as the format wants it. */
 static void
-print_label(FILE *out, const char *lead, const char *label, const char *value)
+print_label(PQExpBuffer out, const char *lead, const char *label,
+			const char *value)
 {
-	fprintf(out, "%s%s=\"", lead, label);
+	appendPQExpBuffer(out, "%s%s=\"", lead, label);
 	for (; *value; value++)
 	{
 		if (*value == '\\' || *value == '"')
-			putc('\\', out);
+			appendPQExpBufferChar(out, '\\');
 		if (*value == '\n')
-			fputs("\\n", out);
+			appendPQExpBufferStr(out, "\\n");
 		else
-			putc(*value, out);
+			appendPQExpBufferChar(out, *value);
 	}
-	putc('"', out);
+	appendPQExpBufferChar(out, '"');
 }
 
 /* name{database="..."; the caller goes on with more labels, or "} value" */
 static void
-begin_line(FILE *out, const char *name, const Database *db)
+begin_line(PQExpBuffer out, const char *name, const Database *db)
 {
-	fputs(name, out);
+	appendPQExpBufferStr(out, name);
 	print_label(out, "{", "database", database_get_name(db));
 }
 
 /* The highest value in a column of a result, for all its rows. */
 static void
-print_highest(FILE *out, const char *name, const Database *db,
+print_highest(PQExpBuffer out, const char *name, const Database *db,
 			  const PGresult *res, int col)
 {
 	int highest = -1;
@@ -157,19 +161,19 @@ print_highest(FILE *out, const char *name, const Database *db,
 	if (highest < 0)
 		return;
 	begin_line(out, name, db);
-	fprintf(out, "} %s\n", PQgetvalue(res, highest, col));
+	appendPQExpBuffer(out, "} %s\n", PQgetvalue(res, highest, col));
 }
 
 static void
-print_gauge(FILE *out, const Gauge *gauge, const Database *db, bool each)
+print_gauge(PQExpBuffer out, const Gauge *gauge, const Database *db, bool each)
 {
 	const Sample *sample = database_get_sample(db);
-	const PGresult *const results[] = {[FROM_QUEUES] = sample->queues,
-									   [FROM_CONSUMERS] = sample->consumers,
-									   [FROM_SLOTS] = watch_get_slots(
-										   database_get_watch(db)),
-									   [FROM_SIZES] = sample->sizes,
-									   [FROM_CAPTURES] = sample->captures};
+	const PGresult *const results[] = {
+		[FROM_QUEUES] = sample->queues,
+		[FROM_CONSUMERS] = sample->consumers,
+		[FROM_SLOTS] = watch_get_slots(database_get_watch(db)),
+		[FROM_SIZES] = sample->sizes,
+		[FROM_CAPTURES] = sample->captures};
 	const char *const *const label_lists[] = {
 		[FROM_QUEUES] = queue_labels,
 		[FROM_CONSUMERS] = consumer_labels,
@@ -192,29 +196,30 @@ print_gauge(FILE *out, const Gauge *gauge, const Database *db, bool each)
 		begin_line(out, gauge->name, db);
 		for (int i = 0; labels[i]; i++)
 			print_label(out, ",", labels[i], PQgetvalue(res, row, i));
-		fprintf(out, "} %s\n", PQgetvalue(res, row, col));
+		appendPQExpBuffer(out, "} %s\n", PQgetvalue(res, row, col));
 	}
 }
 
 static void
-print_daemon(FILE *out, const Report *report)
+print_daemon(PQExpBuffer out, const Report *report)
 {
 	Database *const *dbs = report->databases;
 	int n = report->n;
 
 	print_head(out, "pgqd_info", "gauge", "Version of pgqd.");
-	fprintf(out, "pgqd_info{version=\"%s\"} 1\n", PGQD_VERSION);
+	appendPQExpBuffer(out, "pgqd_info{version=\"%s\"} 1\n", PGQD_VERSION);
 
 	print_head(out, "pgqd_database_list_fails", "gauge",
 			   "Can databases not be listed?");
-	fprintf(out, "pgqd_database_list_fails %d\n", report->list_fault != NULL);
+	appendPQExpBuffer(out, "pgqd_database_list_fails %d\n",
+					  report->list_fault != NULL);
 
 	print_head(out, "pgqd_database_up", "gauge",
 			   "Is pgqd connected, and the extension there?");
 	for (int i = 0; i < n; i++)
 	{
 		begin_line(out, "pgqd_database_up", dbs[i]);
-		fprintf(out, "} %d\n", database_is_connected(dbs[i]));
+		appendPQExpBuffer(out, "} %d\n", database_is_connected(dbs[i]));
 	}
 
 	print_head(out, "pgqd_database_state", "gauge",
@@ -223,7 +228,7 @@ print_daemon(FILE *out, const Report *report)
 	{
 		begin_line(out, "pgqd_database_state", dbs[i]);
 		print_label(out, ",", "state", database_get_state(dbs[i]));
-		fputs("} 1\n", out);
+		appendPQExpBufferStr(out, "} 1\n");
 	}
 
 	print_head(out, "pgqd_database_troubles", "gauge",
@@ -233,7 +238,7 @@ print_daemon(FILE *out, const Report *report)
 		const char *texts[DATABASE_TROUBLES];
 
 		begin_line(out, "pgqd_database_troubles", dbs[i]);
-		fprintf(out, "} %d\n", database_get_troubles(dbs[i], texts));
+		appendPQExpBuffer(out, "} %d\n", database_get_troubles(dbs[i], texts));
 	}
 
 	print_head(out, "pgqd_database_warning", "gauge",
@@ -241,13 +246,14 @@ print_daemon(FILE *out, const Report *report)
 	for (int i = 0; i < n; i++)
 	{
 		begin_line(out, "pgqd_database_warning", dbs[i]);
-		fprintf(out, "} %d\n", database_get_warnings(dbs[i]) != NULL ||
-						   database_get_wal_holder(dbs[i]) != NULL);
+		appendPQExpBuffer(out, "} %d\n",
+						  database_get_warnings(dbs[i]) != NULL ||
+							  database_get_wal_holder(dbs[i]) != NULL);
 	}
 }
 
 static void
-print_ages(FILE *out, Database *const *dbs, int n)
+print_ages(PQExpBuffer out, Database *const *dbs, int n)
 {
 	double now = clock_seconds();
 
@@ -257,8 +263,8 @@ print_ages(FILE *out, Database *const *dbs, int n)
 		if (database_get_stats(dbs[i])->ticked_at > 0)
 		{
 			begin_line(out, "pgqd_ticker_age_seconds", dbs[i]);
-			fprintf(out, "} %.3f\n",
-					now - database_get_stats(dbs[i])->ticked_at);
+			appendPQExpBuffer(out, "} %.3f\n",
+							  now - database_get_stats(dbs[i])->ticked_at);
 		}
 
 	print_head(out, "pgqd_stream_age_seconds", "gauge",
@@ -267,8 +273,8 @@ print_ages(FILE *out, Database *const *dbs, int n)
 		if (database_is_ingesting(dbs[i]))
 		{
 			begin_line(out, "pgqd_stream_age_seconds", dbs[i]);
-			fprintf(out, "} %.3f\n",
-					now - database_get_stats(dbs[i])->heard_at);
+			appendPQExpBuffer(out, "} %.3f\n",
+							  now - database_get_stats(dbs[i])->heard_at);
 		}
 
 	print_head(out, "pgqd_sample_age_seconds", "gauge",
@@ -277,13 +283,14 @@ print_ages(FILE *out, Database *const *dbs, int n)
 		if (database_get_sample(dbs[i])->at > 0)
 		{
 			begin_line(out, "pgqd_sample_age_seconds", dbs[i]);
-			fprintf(out, "} %.3f\n", now - database_get_sample(dbs[i])->at);
+			appendPQExpBuffer(out, "} %.3f\n",
+							  now - database_get_sample(dbs[i])->at);
 		}
 }
 
 /* What keeps events from moving. */
 static void
-print_problems(FILE *out, Database *const *dbs, int n)
+print_problems(PQExpBuffer out, Database *const *dbs, int n)
 {
 	print_head(out, "pgq_problem_seconds", "gauge",
 			   "How long events have not moved, by the cause.");
@@ -298,8 +305,8 @@ print_problems(FILE *out, Database *const *dbs, int n)
 			print_label(out, ",", "kind", PQgetvalue(res, row, PROBLEM_KIND));
 			print_label(out, ",", "object",
 						PQgetvalue(res, row, PROBLEM_OBJECT));
-			fprintf(out, "} %.3f\n",
-					strtod(PQgetvalue(res, row, PROBLEM_AGE), NULL));
+			appendPQExpBuffer(out, "} %.3f\n",
+							  strtod(PQgetvalue(res, row, PROBLEM_AGE), NULL));
 		}
 	}
 }
@@ -310,12 +317,8 @@ report_metrics(const Report *report)
 {
 	Database *const *dbs = report->databases;
 	int n = report->n;
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	PQExpBuffer out = text_begin();
 
-	if (out == NULL)
-		abort();
 	print_daemon(out, report);
 	for (size_t c = 0; c < sizeof(counters) / sizeof(Counter); c++)
 	{
@@ -325,8 +328,8 @@ report_metrics(const Report *report)
 			const char *stats = (const char *) database_get_stats(dbs[i]);
 
 			begin_line(out, counters[c].name, dbs[i]);
-			fprintf(out, "} %" PRIu64 "\n",
-					*(const uint64_t *) (stats + counters[c].offset));
+			appendPQExpBuffer(out, "} %" PRIu64 "\n",
+							  *(const uint64_t *) (stats + counters[c].offset));
 		}
 	}
 	print_ages(out, dbs, n);
@@ -338,7 +341,5 @@ report_metrics(const Report *report)
 			print_gauge(out, &gauges[g], dbs[i],
 						report->config->metrics_per_queue);
 	}
-	if (fclose(out) != 0)
-		abort();
-	return text;
+	return text_end(out);
 }

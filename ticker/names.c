@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/memory.h"
+
 /* FNV-1a */
 static uint32_t
 hash_name(const char *name, size_t len)
@@ -50,9 +52,7 @@ grow_slots(Names *set)
 {
 	free(set->slots);
 	set->nslots = set->nslots ? set->nslots * 2 : 16;
-	set->slots = calloc(set->nslots, sizeof(uint32_t));
-	if (set->slots == NULL)
-		abort();
+	set->slots = memory_make((set->nslots) * sizeof(uint32_t));
 	for (size_t i = 0; i < set->count; i++)
 		*find_slot(set, set->names[i], strlen(set->names[i])) = i + 1;
 }
@@ -71,13 +71,9 @@ names_add(Names *set, const char *name, size_t len)
 	if (set->count == set->room)
 	{
 		set->room = set->room ? set->room * 2 : 8;
-		set->names = realloc(set->names, set->room * sizeof(char *));
-		if (set->names == NULL)
-			abort();
+		set->names = memory_resize(set->names, set->room * sizeof(char *));
 	}
-	set->names[set->count] = strndup(name, len);
-	if (set->names[set->count] == NULL)
-		abort();
+	set->names[set->count] = text_copy_part(name, len);
 	*slot = ++set->count;
 	return true;
 }
@@ -127,9 +123,7 @@ names_to_array(const Names *set)
 
 	for (size_t i = 0; i < set->count; i++)
 		room += 2 * strlen(set->names[i]) + 3;
-	to = array = malloc(room);
-	if (array == NULL)
-		abort();
+	to = array = memory_resize(NULL, room);
 	*to++ = '{';
 	for (size_t i = 0; i < set->count; i++)
 	{
@@ -156,9 +150,7 @@ xids_add(Xids *list, uint32_t xid)
 	if (list->count == list->room)
 	{
 		list->room = list->room ? list->room * 2 : 16;
-		list->xids = realloc(list->xids, list->room * sizeof(uint32_t));
-		if (list->xids == NULL)
-			abort();
+		list->xids = memory_resize(list->xids, list->room * sizeof(uint32_t));
 	}
 	list->xids[list->count++] = xid;
 }
@@ -192,11 +184,9 @@ xids_clear(Xids *list)
 char *
 xids_to_array(const Xids *list)
 {
-	char *array = malloc(list->count * 11 + 3);
+	char *array = memory_resize(NULL, list->count * 11 + 3);
 	char *to = array;
 
-	if (array == NULL)
-		abort();
 	*to++ = '{';
 	for (size_t i = 0; i < list->count; i++)
 		to += sprintf(to, "%s%u", i > 0 ? "," : "", list->xids[i]);

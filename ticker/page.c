@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/report.h"
 
@@ -72,20 +73,20 @@ static const char head[] =
 
 /* Text as HTML; NULL is nothing. */
 static void
-print_text(FILE *out, const char *text)
+print_text(PQExpBuffer out, const char *text)
 {
 	for (; text && *text; text++)
 	{
 		if (*text == '<')
-			fputs("&lt;", out);
+			appendPQExpBufferStr(out, "&lt;");
 		else if (*text == '>')
-			fputs("&gt;", out);
+			appendPQExpBufferStr(out, "&gt;");
 		else if (*text == '&')
-			fputs("&amp;", out);
+			appendPQExpBufferStr(out, "&amp;");
 		else if (*text == '"')
-			fputs("&quot;", out);
+			appendPQExpBufferStr(out, "&quot;");
 		else
-			putc(*text, out);
+			appendPQExpBufferChar(out, *text);
 	}
 }
 
@@ -128,53 +129,54 @@ static const Column slot_columns[] = {
 
 /* Thin spaces between the thousands; a fraction only of small numbers. */
 static void
-print_number(FILE *out, double number)
+print_number(PQExpBuffer out, double number)
 {
 	char text[64];
 	int len;
 
 	if (number < 100 && number != (long long) number)
 	{
-		fprintf(out, "%.1f", number);
+		appendPQExpBuffer(out, "%.1f", number);
 		return;
 	}
 	len = snprintf(text, sizeof(text), "%.0f", number);
 	for (int i = 0; i < len; i++)
 	{
 		if (i > 0 && text[i - 1] != '-' && (len - i) % 3 == 0)
-			fputs("&#8239;", out);
-		putc(text[i], out);
+			appendPQExpBufferStr(out, "&#8239;");
+		appendPQExpBufferChar(out, text[i]);
 	}
 }
 
 static void
-print_seconds(FILE *out, double s)
+print_seconds(PQExpBuffer out, double s)
 {
 	if (s < 120)
-		fprintf(out, s < 10 ? "%.1f s" : "%.0f s", s);
+		appendPQExpBuffer(out, s < 10 ? "%.1f s" : "%.0f s", s);
 	else if (s < 7200)
-		fprintf(out, "%.0f min", s / 60);
+		appendPQExpBuffer(out, "%.0f min", s / 60);
 	else
-		fprintf(out, "%.1f h", s / 3600);
+		appendPQExpBuffer(out, "%.1f h", s / 3600);
 }
 
 static void
-print_bytes(FILE *out, double bytes)
+print_bytes(PQExpBuffer out, double bytes)
 {
 	static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
 	int u = 0;
 
 	for (; bytes >= 10240 && u < 4; u++)
 		bytes /= 1024;
-	fprintf(out, "%.0f %s", bytes, units[u]);
+	appendPQExpBuffer(out, "%.0f %s", bytes, units[u]);
 }
 
 static void
-print_cell(FILE *out, const Column *column, const char *value)
+print_cell(PQExpBuffer out, const Column *column, const char *value)
 {
 	double number = strtod(value, NULL);
 
-	fputs(column->kind == AS_TEXT ? "<td class=\"t\">" : "<td>", out);
+	appendPQExpBufferStr(out,
+						 column->kind == AS_TEXT ? "<td class=\"t\">" : "<td>");
 	if (column->kind == AS_TEXT || *value == '\0')
 		print_text(out, value);
 	else if (column->kind == AS_SECONDS)
@@ -183,7 +185,7 @@ print_cell(FILE *out, const Column *column, const char *value)
 		print_bytes(out, number);
 	else
 		print_number(out, number);
-	fputs("</td>", out);
+	appendPQExpBufferStr(out, "</td>");
 }
 
 /*
@@ -205,20 +207,20 @@ find_value(const PGresult *res, int row, const PGresult *more, const char *name)
 #define SHOWN_IDLE 20
 
 static void
-print_rows(FILE *out, const PGresult *res, const PGresult *more,
+print_rows(PQExpBuffer out, const PGresult *res, const PGresult *more,
 		   const Column *columns, int from, int to)
 {
-	fputs("<div class=\"scroll\"><table><tr>", out);
+	appendPQExpBufferStr(out, "<div class=\"scroll\"><table><tr>");
 	for (const Column *c = columns; c->heading; c++)
-		fprintf(out, "<th%s>%s</th>", c->kind == AS_TEXT ? " class=\"t\"" : "",
-				c->heading);
+		appendPQExpBuffer(out, "<th%s>%s</th>",
+						  c->kind == AS_TEXT ? " class=\"t\"" : "", c->heading);
 	for (int row = from; row < to; row++)
 	{
-		fputs("</tr>\n<tr>", out);
+		appendPQExpBufferStr(out, "</tr>\n<tr>");
 		for (const Column *c = columns; c->heading; c++)
 			print_cell(out, c, find_value(res, row, more, c->name));
 	}
-	fputs("</tr></table></div>\n", out);
+	appendPQExpBufferStr(out, "</tr></table></div>\n");
 }
 
 /*
@@ -226,7 +228,7 @@ print_rows(FILE *out, const PGresult *res, const PGresult *more,
  * are shown unless they are asked for.
  */
 static void
-print_table(FILE *out, const PGresult *res, const PGresult *more,
+print_table(PQExpBuffer out, const PGresult *res, const PGresult *more,
 			const Column *columns, const char *busy)
 {
 	int n = res ? PQntuples(res) : 0;
@@ -240,10 +242,11 @@ print_table(FILE *out, const PGresult *res, const PGresult *more,
 	print_rows(out, res, more, columns, 0, shown);
 	if (shown == n)
 		return;
-	fprintf(out, "<details><summary class=\"dim\">%d more, idle</summary>\n",
-			n - shown);
+	appendPQExpBuffer(
+		out, "<details><summary class=\"dim\">%d more, idle</summary>\n",
+		n - shown);
 	print_rows(out, res, more, columns, shown, n);
-	fputs("</details>\n", out);
+	appendPQExpBufferStr(out, "</details>\n");
 }
 
 /* The value of one curve at point i. */
@@ -272,7 +275,7 @@ value_rate(const Sample *sample, int i)
 }
 
 static void
-print_value(FILE *out, double value, int kind)
+print_value(PQExpBuffer out, double value, int kind)
 {
 	if (kind == AS_BYTES)
 		print_bytes(out, value);
@@ -284,7 +287,7 @@ print_value(FILE *out, double value, int kind)
 
 /* One curve over time, scaled to its highest value. */
 static void
-print_curve(FILE *out, const Sample *sample, const char *caption,
+print_curve(PQExpBuffer out, const Sample *sample, const char *caption,
 			CurveValue value, int kind)
 {
 	double most = 0;
@@ -294,131 +297,128 @@ print_curve(FILE *out, const Sample *sample, const char *caption,
 	for (int i = 0; i < sample->npoints; i++)
 		if (value(sample, i) > most)
 			most = value(sample, i);
-	fprintf(out, "<figure><figcaption>%s <b>", caption);
+	appendPQExpBuffer(out, "<figure><figcaption>%s <b>", caption);
 	print_value(out, value(sample, sample->npoints - 1), kind);
-	fprintf(out,
-			"</b></figcaption><svg viewBox=\"0 0 %d %d\" "
-			"preserveAspectRatio=\"none\" role=\"img\" aria-label=\"%s\">",
-			CURVE_WIDTH, CURVE_HEIGHT, caption);
+	appendPQExpBuffer(
+		out,
+		"</b></figcaption><svg viewBox=\"0 0 %d %d\" "
+		"preserveAspectRatio=\"none\" role=\"img\" aria-label=\"%s\">",
+		CURVE_WIDTH, CURVE_HEIGHT, caption);
 	for (int area = 1; area >= 0; area--)
 	{
-		fputs(area ? "<polygon points=\"" : "<polyline points=\"", out);
+		appendPQExpBufferStr(out, area ? "<polygon points=\""
+									   : "<polyline points=\"");
 		if (area)
-			fprintf(out, "0,%d ", CURVE_HEIGHT);
+			appendPQExpBuffer(out, "0,%d ", CURVE_HEIGHT);
 		for (int i = 0; i < sample->npoints; i++)
-			fprintf(out, "%.1f,%.1f ",
-					(sample->points[i].at - begin) / length * CURVE_WIDTH,
-					CURVE_HEIGHT - 1 -
-						(most > 0 ? value(sample, i) / most : 0) *
-							(CURVE_HEIGHT - 3));
+			appendPQExpBuffer(out, "%.1f,%.1f ",
+							  (sample->points[i].at - begin) / length *
+								  CURVE_WIDTH,
+							  CURVE_HEIGHT - 1 -
+								  (most > 0 ? value(sample, i) / most : 0) *
+									  (CURVE_HEIGHT - 3));
 		if (area)
-			fprintf(out, "%d,%d", CURVE_WIDTH, CURVE_HEIGHT);
-		fputs("\"/>", out);
+			appendPQExpBuffer(out, "%d,%d", CURVE_WIDTH, CURVE_HEIGHT);
+		appendPQExpBufferStr(out, "\"/>");
 	}
-	fputs("</svg><div class=\"dim\">at most ", out);
+	appendPQExpBufferStr(out, "</svg><div class=\"dim\">at most ");
 	print_value(out, most, kind);
-	fputs(" in the last ", out);
+	appendPQExpBufferStr(out, " in the last ");
 	print_seconds(out, length);
-	fputs("</div></figure>\n", out);
+	appendPQExpBufferStr(out, "</div></figure>\n");
 }
 
 /* ---- what is wrong ---- */
 
 /* Each line as a paragraph of this class. */
 static void
-print_paragraphs(FILE *out, const char *class, char *lines)
+print_paragraphs(PQExpBuffer out, const char *class, char *lines)
 {
 	for (char *line = strtok(lines, "\n"); line; line = strtok(NULL, "\n"))
 	{
-		fprintf(out, "<p class=\"%s\">", class);
+		appendPQExpBuffer(out, "<p class=\"%s\">", class);
 		print_text(out, line);
-		fputs("</p>\n", out);
+		appendPQExpBufferStr(out, "</p>\n");
 	}
 }
 
 static void
-print_faults(FILE *out, const Config *config, const Database *db)
+print_faults(PQExpBuffer out, const Config *config, const Database *db)
 {
-	char *texts[2] = {NULL, NULL};
-	size_t size;
-	FILE *lines[2];
+	PQExpBuffer lines[2] = {text_begin(), text_begin()};
 
-	for (int i = 0; i < 2; i++)
-		if ((lines[i] = open_memstream(&texts[i], &size)) == NULL)
-			abort();
 	report_faults(lines[0], config, db);
 	report_warnings(lines[1], db);
 	for (int i = 0; i < 2; i++)
 	{
-		if (fclose(lines[i]) != 0)
-			abort();
-		print_paragraphs(out, i == 0 ? "fault" : "warning", texts[i]);
-		free(texts[i]);
+		char *text = text_end(lines[i]);
+
+		print_paragraphs(out, i == 0 ? "fault" : "warning", text);
+		free(text);
 	}
 }
 
 /* ---- the page ---- */
 
 static void
-print_database(FILE *out, const Config *config, const Database *db)
+print_database(PQExpBuffer out, const Config *config, const Database *db)
 {
 	const Sample *sample = database_get_sample(db);
 
-	fputs("<section>\n<header><h2>", out);
+	appendPQExpBufferStr(out, "<section>\n<header><h2>");
 	print_text(out, database_get_name(db));
-	fputs("</h2><span class=\"dim\">", out);
+	appendPQExpBufferStr(out, "</h2><span class=\"dim\">");
 	print_text(out, database_get_state(db));
 	if (sample->at > 0)
 	{
-		fputs(", ", out);
+		appendPQExpBufferStr(out, ", ");
 		print_seconds(out, clock_seconds() - sample->at);
-		fputs(" ago", out);
+		appendPQExpBufferStr(out, " ago");
 	}
-	fputs("</span></header>\n", out);
+	appendPQExpBufferStr(out, "</span></header>\n");
 	print_faults(out, config, db);
 	if (sample->npoints > 1)
 	{
-		fputs("<div class=\"curves\">\n", out);
+		appendPQExpBufferStr(out, "<div class=\"curves\">\n");
 		print_curve(out, sample, "Captured events a second", value_rate,
 					AS_NUMBER);
 		print_curve(out, sample, "Slot behind", value_slot_lag, AS_BYTES);
 		print_curve(out, sample, "Consumer farthest behind", value_consumer_lag,
 					AS_SECONDS);
-		fputs("</div>\n", out);
+		appendPQExpBufferStr(out, "</div>\n");
 	}
-	print_table(out, sample->queues, sample->sizes, queue_columns, "new_events");
+	print_table(out, sample->queues, sample->sizes, queue_columns,
+				"new_events");
 	print_table(out, sample->consumers, NULL, consumer_columns,
 				"pending_events");
-	print_table(out, watch_get_slots(database_get_watch(db)), NULL, slot_columns,
-				NULL);
-	fputs("</section>\n", out);
+	print_table(out, watch_get_slots(database_get_watch(db)), NULL,
+				slot_columns, NULL);
+	appendPQExpBufferStr(out, "</section>\n");
 }
 
 /* See report.h. */
 char *
 report_page(const Report *report)
 {
-	char *text = NULL;
-	size_t size;
 	int status = 200;
 	int without = 0;
-	FILE *out = open_memstream(&text, &size);
+	PQExpBuffer out = text_begin();
 
-	if (out == NULL)
-		abort();
 	free(report_health(report, &status));
-	fprintf(out, head, status == 200 ? "pgqd" : "pgqd: trouble");
-	fprintf(out,
-			"<header><h1>pgqd %s</h1><span class=\"pill %s\">%s</span>"
-			"<nav><a href=\"/health\">health</a><a href=\"/metrics\">metrics"
-			"</a></nav></header>\n",
-			PGQD_VERSION, status == 200 ? "good" : "bad",
-			status == 200 ? "healthy" : "trouble");
+	appendPQExpBuffer(out, head, status == 200 ? "pgqd" : "pgqd: trouble");
+	appendPQExpBuffer(
+		out,
+		"<header><h1>pgqd %s</h1><span class=\"pill %s\">%s</span>"
+		"<nav><a href=\"/health\">health</a><a href=\"/metrics\">metrics"
+		"</a></nav></header>\n",
+		PGQD_VERSION, status == 200 ? "good" : "bad",
+		status == 200 ? "healthy" : "trouble");
 	if (report->list_fault)
 	{
-		fputs("<p class=\"fault\">databases can not be listed: ", out);
+		appendPQExpBufferStr(
+			out, "<p class=\"fault\">databases can not be listed: ");
 		print_text(out, report->list_fault);
-		fputs("</p>\n", out);
+		appendPQExpBufferStr(out, "</p>\n");
 	}
 	for (int i = 0; i < report->n; i++)
 	{
@@ -429,11 +429,10 @@ report_page(const Report *report)
 		else
 			without++;
 	}
-	fprintf(out,
-			"<footer>Databases without PgQ: %d. This page looks again every "
-			"10 s.</footer>\n</body></html>\n",
-			without);
-	if (fclose(out) != 0)
-		abort();
-	return text;
+	appendPQExpBuffer(
+		out,
+		"<footer>Databases without PgQ: %d. This page looks again every "
+		"10 s.</footer>\n</body></html>\n",
+		without);
+	return text_end(out);
 }

@@ -13,8 +13,7 @@
 #ifndef PGQD_REPORT_H
 #define PGQD_REPORT_H
 
-#include <stdio.h>
-
+#include "common/buffer.h"
 #include "ticker/config.h"
 #include "ticker/database.h"
 
@@ -35,8 +34,9 @@ extern char *report_health(const Report *report, int *status);
 
 /* the same, and 503 while it stands by for another */
 extern char *report_readiness(const Report *report, int *status);
-extern int report_faults(FILE *out, const Config *config, const Database *db);
-extern void report_warnings(FILE *out, const Database *db);
+extern int report_faults(PQExpBuffer out, const Config *config,
+						 const Database *db);
+extern void report_warnings(PQExpBuffer out, const Database *db);
 
 /* page.c: a page for people */
 extern char *report_page(const Report *report);

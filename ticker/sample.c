@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/trouble.h"
 
@@ -284,21 +285,19 @@ Sample *
 sample_create(struct event_base *base, const Config *config, const char *dbname,
 			  const Stats *stats)
 {
-	Sample *sample = calloc(1, sizeof(Sample));
-	SampleWork *work = calloc(1, sizeof(SampleWork));
+	Sample *sample = memory_make(sizeof(Sample));
+	SampleWork *work = memory_make(sizeof(SampleWork));
 
-	if (sample == NULL || work == NULL)
-		abort();
 	sample->work = work;
 	work->config = config;
-	work->dbname = strdup(dbname);
+	work->dbname = text_copy(dbname);
 	work->stats = stats;
 	work->conn = conn_create(base, config, dbname, "sample", false, &hooks,
 							 sample);
 	conn_require_trust(work->conn, true);
 	work->timer = event_new(base, -1, 0, handle_timer, sample);
 	work->expiry = event_new(base, -1, 0, handle_expiry, sample);
-	if (work->dbname == NULL || work->timer == NULL || work->expiry == NULL)
+	if (work->timer == NULL || work->expiry == NULL)
 		abort();
 	return sample;
 }

@@ -34,6 +34,7 @@
 #include "ticker/conn.h"
 #include "ticker/frames.h"
 #include "common/log.h"
+#include "common/memory.h"
 
 /* Seconds between looks whether there is something to tell the server. */
 #define FEEDBACK_PERIOD 1.0
@@ -99,10 +100,8 @@ Stream *
 stream_create(struct event_base *base, const Config *config, const char *dbname,
 			  const StreamHooks *hooks, void *arg)
 {
-	Stream *stream = calloc(1, sizeof(Stream));
+	Stream *stream = memory_make(sizeof(Stream));
 
-	if (stream == NULL)
-		abort();
 	stream->hooks = hooks;
 	stream->arg = arg;
 	stream->conn = conn_create(base, config, dbname, "stream", true,
@@ -139,10 +138,8 @@ stream_open(Stream *stream, const char *slot, uint64_t position,
 	stream_close(stream);
 	free(stream->slot);
 	free(stream->sysid);
-	stream->slot = strdup(slot);
-	stream->sysid = strdup(sysid);
-	if (stream->slot == NULL || stream->sysid == NULL)
-		abort();
+	stream->slot = text_copy(slot);
+	stream->sysid = text_copy(sysid);
 	stream->position = position;
 	stream->timeline = timeline;
 	stream->server_timeline = 0;
@@ -164,10 +161,8 @@ stream_close(Stream *stream)
 static void
 end_stream(Stream *stream, StreamEnd end, const char *sqlstate, const char *why)
 {
-	char *copy = strdup(why); /* it may belong to the connection */
+	char *copy = text_copy(why); /* it may belong to the connection */
 
-	if (copy == NULL)
-		abort();
 	stream_close(stream);
 	stream->hooks->ended(end, sqlstate, copy, stream->arg);
 	free(copy);
@@ -194,11 +189,10 @@ replication_started(Conn *conn, const PGresult *res, void *arg)
 		const char *main = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
 		snprintf(sqlstate, sizeof(sqlstate), "%s", conn_sqlstate(res));
-		if (asprintf(&text, "%s%s%s%s%s",
-					 main ? main : PQresultErrorMessage(res),
-					 detail ? " - " : "", detail ? detail : "",
-					 hint ? " - " : "", hint ? hint : "") < 0)
-			abort();
+		text = text_format("%s%s%s%s%s",
+						   main ? main : PQresultErrorMessage(res),
+						   detail ? " - " : "", detail ? detail : "",
+						   hint ? " - " : "", hint ? hint : "");
 		end_stream(stream, STREAM_REFUSED, sqlstate, text);
 		free(text);
 		return;

@@ -24,6 +24,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "ticker/trouble.h"
 
 /* Longest pause before waiting queues are asked about again, in seconds. */
@@ -106,16 +107,14 @@ Tick *
 tick_create(struct event_base *base, const Config *config, const char *dbname,
 			Conn *conn, Stats *stats)
 {
-	Tick *tick = calloc(1, sizeof(Tick));
+	Tick *tick = memory_make(sizeof(Tick));
 
-	if (tick == NULL)
-		abort();
 	tick->config = config;
-	tick->dbname = strdup(dbname);
+	tick->dbname = text_copy(dbname);
 	tick->conn = conn;
 	tick->stats = stats;
 	tick->again = event_new(base, -1, 0, handle_again, tick);
-	if (tick->dbname == NULL || tick->again == NULL)
+	if (tick->again == NULL)
 		abort();
 	return tick;
 }
@@ -168,9 +167,7 @@ notify_ticks(Tick *tick, const PGresult *res)
 
 	for (int row = 0; row < PQntuples(res); row++)
 		room += PQgetlength(res, row, 1) + 1;
-	to = ids = malloc(room);
-	if (ids == NULL)
-		abort();
+	to = ids = memory_resize(NULL, room);
 	to = stpcpy(to, "{");
 	for (int row = 0; row < PQntuples(res); row++)
 	{

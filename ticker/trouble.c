@@ -18,6 +18,7 @@
 #include "common/clock.h"
 #include "ticker/conn.h"
 #include "common/log.h"
+#include "common/memory.h"
 
 /* Seconds after which the same text is logged again. */
 #define REPEAT_PERIOD 600.0
@@ -32,8 +33,7 @@ add_advice(char *text)
 	/* some say it themselves */
 	if (advice == NULL || strstr(text, "ALTER ROLE"))
 		return text;
-	if (asprintf(&both, "%s - %s", text, advice) < 0)
-		abort();
+	both = text_format("%s - %s", text, advice);
 	free(text);
 	return both;
 }

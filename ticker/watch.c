@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/trouble.h"
 
@@ -88,18 +89,15 @@ look_later(Watch *watch)
 static void
 log_found(Watch *watch)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	PQExpBuffer out = text_begin();
 	const PGresult *res = watch_get_problems(watch);
+	char *text;
 	int n = 0;
 
-	if (out == NULL)
-		abort();
 	for (int row = 0; res && row < PQntuples(res); row++)
-		fprintf(out, "%s%s", n++ ? "; " : "", PQgetvalue(res, row, PROBLEM_TEXT));
-	if (fclose(out) != 0)
-		abort();
+		appendPQExpBuffer(out, "%s%s", n++ ? "; " : "",
+						  PQgetvalue(res, row, PROBLEM_TEXT));
+	text = text_end(out);
 	if (n > 0)
 		trouble_report(&watch->found, watch->dbname, "%s", text);
 	else
@@ -213,17 +211,15 @@ Watch *
 watch_create(struct event_base *base, const Config *config, const char *dbname,
 			 const Stats *stats)
 {
-	Watch *watch = calloc(1, sizeof(Watch));
+	Watch *watch = memory_make(sizeof(Watch));
 
-	if (watch == NULL)
-		abort();
 	watch->config = config;
-	watch->dbname = strdup(dbname);
+	watch->dbname = text_copy(dbname);
 	watch->stats = stats;
 	watch->conn = conn_create(base, config, dbname, "watch", false, &hooks,
 							  watch);
 	watch->timer = event_new(base, -1, 0, handle_timer, watch);
-	if (watch->dbname == NULL || watch->timer == NULL)
+	if (watch->timer == NULL)
 		abort();
 	return watch;
 }

@@ -1,0 +1,79 @@
+/*-------------------------------------------------------------------------
+ *
+ * memory.c
+ *		Memory and texts of the programs, which end when there is none left.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "common/memory.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *
+check(void *memory)
+{
+	if (memory == NULL)
+	{
+		fprintf(stderr, "%s: out of memory\n", program_invocation_short_name);
+		abort();
+	}
+	return memory;
+}
+
+void *
+memory_make(size_t size)
+{
+	return check(calloc(1, size > 0 ? size : 1));
+}
+
+void *
+memory_resize(void *memory, size_t size)
+{
+	return check(realloc(memory, size > 0 ? size : 1));
+}
+
+char *
+text_copy(const char *text)
+{
+	return text ? check(strdup(text)) : NULL;
+}
+
+char *
+text_copy_part(const char *text, size_t len)
+{
+	return check(strndup(text, len));
+}
+
+char *
+text_format(const char *fmt, ...)
+{
+	va_list args;
+	char *text = NULL;
+
+	va_start(args, fmt);
+	if (vasprintf(&text, fmt, args) < 0)
+		text = NULL;
+	va_end(args);
+	return check(text);
+}
+
+PQExpBuffer
+text_begin(void)
+{
+	return check(createPQExpBuffer());
+}
+
+char *
+text_end(PQExpBuffer buffer)
+{
+	char *text = check(PQExpBufferBroken(buffer) ? NULL : buffer->data);
+
+	free(buffer);
+	return text;
+}
