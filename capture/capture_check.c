@@ -193,21 +193,6 @@ capture_check_kind(Oid relid)
 	return NULL;
 }
 
-static int
-find_column(Relation rel, const char *name)
-{
-	TupleDesc desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return att->attnum;
-	}
-	return InvalidAttrNumber;
-}
-
 /* The words of pkey= as column names; "pkey=" alone means no key. */
 static List *
 pkey_columns(const EventArgs *args)
@@ -261,7 +246,7 @@ check_columns_exist(Relation rel, const char *arg, List *names)
 
 	foreach(lc, names)
 	{
-		if (find_column(rel, lfirst(lc)) == InvalidAttrNumber)
+		if (event_relation_find_column(RelationGetDescr(rel), lfirst(lc)) == InvalidAttrNumber)
 			return problem(ERRCODE_UNDEFINED_COLUMN,
 						   "Write names as they are in the table, without "
 						   "quotes, separated by commas.",
@@ -280,7 +265,7 @@ check_columns_stored(Relation rel, const char *arg, List *names)
 
 	foreach(lc, names)
 	{
-		int attnum = find_column(rel, lfirst(lc));
+		int attnum = event_relation_find_column(RelationGetDescr(rel), lfirst(lc));
 
 		if (event_relation_is_virtual(
 				TupleDescAttr(RelationGetDescr(rel), attnum - 1)))
@@ -302,7 +287,7 @@ static bool
 is_in_identity(Relation leaf, const char *column)
 {
 	Oid index = RelationGetReplicaIndex(leaf);
-	int attnum = find_column(leaf, column);
+	int attnum = event_relation_find_column(RelationGetDescr(leaf), column);
 	HeapTuple tup;
 	Form_pg_index form;
 	bool found = false;

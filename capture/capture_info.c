@@ -87,17 +87,6 @@ pgq__capture_problem(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(call.problem->message));
 }
 
-static bool
-has_name(List *names, const char *name)
-{
-	ListCell *lc;
-
-	foreach(lc, names)
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	return false;
-}
-
 /* Whether a value may be left out of an event. */
 static bool
 is_toastable(Form_pg_attribute att)
@@ -120,8 +109,8 @@ list_columns(Relation rel, const EventArgs *args,
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		char *name = NameStr(att->attname);
 
-		if (att->attisdropped || !is_so(att) || has_name(args->ignore, name) ||
-			(args->columns != NIL && !has_name(args->columns, name)))
+		if (att->attisdropped || !is_so(att) || event_args_has_name(args->ignore, name) ||
+			(args->columns != NIL && !event_args_has_name(args->columns, name)))
 			continue;
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", name);
 	}

@@ -285,3 +285,15 @@ event_args_parse_trigger(int nargs, char **words, EventFormat format)
 		parse_trigger_arg(args, words[i]);
 	return args;
 }
+
+/* Whether a list of strings has a name. */
+bool
+event_args_has_name(List *names, const char *name)
+{
+	ListCell *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}

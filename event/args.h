@@ -67,6 +67,7 @@ typedef struct EventArgs
 } EventArgs;
 
 extern EventArgs *event_args_parse(ArrayType *array);
+extern bool event_args_has_name(List *names, const char *name);
 extern EventArgs *event_args_parse_trigger(int nargs, char **words,
 										   EventFormat format);
 extern const char *event_args_expression_name(int field);

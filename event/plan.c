@@ -22,17 +22,6 @@
 #include "event/event.h"
 #include "event/relation.h"
 
-static bool
-list_has_name(List *names, const char *name)
-{
-	ListCell *lc;
-
-	foreach(lc, names)
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	return false;
-}
-
 /* The text and no more: plans live long, and there may be many. */
 static EventField
 field_of(StringInfo buf)
@@ -125,9 +114,9 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 	getTypeOutputInfo(att->atttypid, &output, &isvarlena);
 	fmgr_info(output, &col->output);
 	col->magic = magic_field(col->name, args->is_trigger);
-	col->ignored = col->magic >= 0 || list_has_name(args->ignore, col->name) ||
+	col->ignored = col->magic >= 0 || event_args_has_name(args->ignore, col->name) ||
 				   (args->columns != NIL &&
-					!list_has_name(args->columns, col->name));
+					!event_args_has_name(args->columns, col->name));
 	col->generated = att->attgenerated != '\0';
 	col->fixed = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
 	col->comparable = is_comparable(att->atttypid);

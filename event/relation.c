@@ -73,16 +73,7 @@ event_relation_key(Relation rel, const EventArgs *args)
 	foreach(lc, args->pkey)
 	{
 		char *name = event_args_column_name(lfirst(lc));
-		int attnum = 0;
-
-		for (int i = 0; i < desc->natts; i++)
-		{
-			Form_pg_attribute att = TupleDescAttr(desc, i);
-
-			if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-				attnum = att->attnum;
-		}
-		key = lappend_int(key, attnum);
+		key = lappend_int(key, event_relation_find_column(desc, name));
 	}
 	return key;
 }
@@ -95,6 +86,20 @@ bool
 event_relation_is_virtual(Form_pg_attribute att)
 {
 	return att->attgenerated != '\0' && att->attgenerated != 's';
+}
+
+/* The number of a column by its name; InvalidAttrNumber if there is none. */
+AttrNumber
+event_relation_find_column(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return att->attnum;
+	}
+	return InvalidAttrNumber;
 }
 
 /*
@@ -110,15 +115,11 @@ event_relation_map_columns(TupleDesc marked, TupleDesc changed)
 	{
 		Form_pg_attribute att = TupleDescAttr(marked, i);
 
-		map[i] = -1;
-		for (int j = 0; j < changed->natts && !att->attisdropped; j++)
-		{
-			Form_pg_attribute other = TupleDescAttr(changed, j);
-
-			if (!other->attisdropped &&
-				strcmp(NameStr(att->attname), NameStr(other->attname)) == 0)
-				map[i] = j;
-		}
+		if (att->attisdropped)
+			map[i] = -1;
+		else
+			map[i] = event_relation_find_column(changed,
+												NameStr(att->attname)) - 1;
 	}
 	return map;
 }

@@ -19,6 +19,7 @@
 
 extern List *event_relation_primary_key(Relation rel);
 extern List *event_relation_key(Relation rel, const EventArgs *args);
+extern AttrNumber event_relation_find_column(TupleDesc desc, const char *name);
 extern bool event_relation_is_virtual(Form_pg_attribute att);
 extern int *event_relation_map_columns(TupleDesc marked, TupleDesc changed);
 

@@ -140,10 +140,10 @@ scan_ids(Relation rel, Oid index, Snapshot snapshot, uint64 low, uint64 high)
 {
 	ScanKeyData keys[2];
 
-	table_key_int8(&keys[0], EV_TXID + 1, BTGreaterEqualStrategyNumber,
-				   F_INT8GE, (int64) low);
-	table_key_int8(&keys[1], EV_TXID + 1, BTLessStrategyNumber, F_INT8LT,
-				   (int64) high);
+	ScanKeyInit(&keys[0], EV_TXID + 1, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum((int64) low));
+	ScanKeyInit(&keys[1], EV_TXID + 1, BTLessStrategyNumber, F_INT8LT,
+				Int64GetDatum((int64) high));
 	return systable_beginscan(rel, index, OidIsValid(index), snapshot, 2, keys);
 }
 

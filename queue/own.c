@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 
 #include "event/compat.h"
+#include "event/relation.h"
 #include "queue/own.h"
 
 static const char *const relation_names[OWN_NRELATIONS] = {
@@ -156,22 +157,17 @@ find_columns(OwnRelation table, TupleDesc tupdesc)
 
 	for (int c = 0; c < OWN_MAX_COLUMNS && names[c] != NULL; c++)
 	{
-		int i = 0;
+		AttrNumber attno = event_relation_find_column(tupdesc, names[c]);
 
-		while (i < tupdesc->natts &&
-			   (TupleDescAttr(tupdesc, i)->attisdropped ||
-				namestrcmp(&TupleDescAttr(tupdesc, i)->attname, names[c]) != 0))
-			i++;
-		if (i == tupdesc->natts && table == OWN_QUEUE && c >= QUEUE_ORIGIN)
-			i = -1;
-		else if (i == tupdesc->natts)
+		if (attno == InvalidAttrNumber &&
+			!(table == OWN_QUEUE && c >= QUEUE_ORIGIN))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of pgq.%s does not exist", names[c],
 							relation_names[table]),
 					 errhint("Update the extension with ALTER EXTENSION pgq "
 							 "UPDATE.")));
-		known[table].columns[c] = i + 1;
+		known[table].columns[c] = attno;
 	}
 	known[table].columns_known = true;
 }

@@ -29,28 +29,28 @@
 #define MAX_ROWS 1000
 #define MAX_BYTES 65536
 
-/* The transaction that is tagged, and the session's origin before it. */
-static bool tagged = false;
+/* The function that has tagged this transaction, and the origin before. */
+static const char *tagged_by = NULL;
 static ReplOriginId old_origin;
 
 /* Transaction callback: take the tag off again. */
 static void
 end_tag(XactEvent event, void *arg)
 {
-	if (!tagged)
+	if (!tagged_by)
 		return;
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 			SESSION_ORIGIN = old_origin;
-			tagged = false;
+			tagged_by = NULL;
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot PREPARE a transaction that has called "
-							"pgq.ingest()")));
+					 errmsg("cannot PREPARE a transaction that has called %s",
+							tagged_by)));
 			break;
 		default:
 			break;
@@ -62,8 +62,8 @@ end_tag(XactEvent event, void *arg)
  * does not decode what it writes, and give it its id.
  *
  * What it wrote before would be tagged too and be lost to the slot, so it must
- * not have written anything.  function is for the message.  Returns false if
- * it was tagged before.
+ * not have written anything.  function is for messages, and constant.  Returns
+ * false if it was tagged before.
  */
 bool
 row_batch_tag_transaction(const char *function)
@@ -71,13 +71,13 @@ row_batch_tag_transaction(const char *function)
 	static bool registered = false;
 
 	if (GetCurrentTransactionNestLevel() > 1 ||
-		(!tagged && FullTransactionIdIsValid(GetTopFullTransactionIdIfAny())))
+		(!tagged_by && FullTransactionIdIsValid(GetTopFullTransactionIdIfAny())))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("%s must not be called in a subtransaction or in a "
 						"transaction that has written already",
 						function)));
-	if (tagged)
+	if (tagged_by)
 		return false;
 	if (!registered)
 	{
@@ -85,7 +85,7 @@ row_batch_tag_transaction(const char *function)
 		registered = true;
 	}
 	old_origin = SESSION_ORIGIN;
-	tagged = true;
+	tagged_by = function;
 	SESSION_ORIGIN = DoNotReplicateId;
 	(void) GetTopFullTransactionId();
 	return true;

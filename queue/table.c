@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -18,7 +17,6 @@
 #include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -45,22 +43,6 @@ Snapshot
 table_transaction_snapshot(void)
 {
 	return RegisterSnapshot(GetTransactionSnapshot());
-}
-
-/* Make "key" say: int4 column "attno" = value. */
-void
-table_key_int4(ScanKey key, AttrNumber attno, int32 value)
-{
-	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(value));
-}
-
-/* Make "key" compare int8 column "attno" with value; "proc" fits "strategy". */
-void
-table_key_int8(ScanKey key, AttrNumber attno, StrategyNumber strategy,
-			   RegProcedure proc, int64 value)
-{
-	ScanKeyInit(key, attno, strategy, proc, Int64GetDatum(value));
 }
 
 /*

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * table.h
- *		Direct access to tables: scan keys, fresh snapshots, writing with all
- *		indexes, and set-returning results.
+ *		Direct access to tables: fresh snapshots, writing with all indexes, and
+ *		results of functions.
  *
  * The functions of the queue work below SQL: no plans, no search_path and no
  * rights of the caller are in their way.
@@ -15,7 +15,6 @@
 #define PGQ_TABLE_H
 
 #include "access/genam.h"
-#include "access/skey.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -44,11 +43,6 @@ typedef struct TableResult
 
 extern Snapshot table_fresh_snapshot(void);
 extern Snapshot table_transaction_snapshot(void);
-
-extern void table_key_int4(ScanKey key, AttrNumber attno, int32 value);
-extern void table_key_int8(ScanKey key, AttrNumber attno,
-						   StrategyNumber strategy, RegProcedure proc,
-						   int64 value);
 
 extern void table_open_writer(TableWriter *w, Oid relid, LOCKMODE lockmode);
 extern void table_insert_row(TableWriter *w);

@@ -47,6 +47,13 @@
 #define TICK_NCOLUMNS 5
 
 static void
+key_queue(ScanKey key, int32 queue_id)
+{
+	ScanKeyInit(key, TICK_QUEUE, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(queue_id));
+}
+
+static void
 read_tick(TupleTableSlot *slot, Tick *tick)
 {
 	Datum *values = slot->tts_values;
@@ -119,7 +126,7 @@ tick_find_newest(int32 queue_id, Snapshot snapshot, Tick *ticks, int max)
 {
 	ScanKeyData key;
 
-	table_key_int4(&key, TICK_QUEUE, queue_id);
+	key_queue(&key, queue_id);
 	return read_ticks_once(1, &key, BackwardScanDirection, snapshot, ticks,
 						   max);
 }
@@ -130,8 +137,9 @@ tick_find_id(int32 queue_id, int64 id, Snapshot snapshot, Tick *tick)
 {
 	ScanKeyData keys[2];
 
-	table_key_int4(&keys[0], TICK_QUEUE, queue_id);
-	table_key_int8(&keys[1], TICK_ID, BTEqualStrategyNumber, F_INT8EQ, id);
+	key_queue(&keys[0], queue_id);
+	ScanKeyInit(&keys[1], TICK_ID, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(id));
 	return read_ticks_once(2, keys, ForwardScanDirection, snapshot, tick, 1) ==
 		   1;
 }
@@ -142,8 +150,9 @@ tick_find_next(int32 queue_id, int64 id, Snapshot snapshot, Tick *tick)
 {
 	ScanKeyData keys[2];
 
-	table_key_int4(&keys[0], TICK_QUEUE, queue_id);
-	table_key_int8(&keys[1], TICK_ID, BTGreaterStrategyNumber, F_INT8GT, id);
+	key_queue(&keys[0], queue_id);
+	ScanKeyInit(&keys[1], TICK_ID, BTGreaterStrategyNumber, F_INT8GT,
+				Int64GetDatum(id));
 	return read_ticks_once(2, keys, ForwardScanDirection, snapshot, tick, 1) ==
 		   1;
 }
@@ -299,7 +308,7 @@ tick_read_state(TickReader *reader, TickState *state)
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
-	table_key_int4(&key, TICK_QUEUE, id);
+	key_queue(&key, id);
 	state->nticks = read_ticks(reader, 1, &key, BackwardScanDirection, ticks,
 							   2);
 	if (state->nticks > 0)
