@@ -165,7 +165,10 @@ reload(evutil_socket_t fd, short what, void *arg)
 		config_free(d->config);
 		*d->config = fresh;
 		open_http(d);
+		/* threads begin with the signals held back that their maker holds back */
+		process_hold_signals(true);
 		start_relays(d);
+		process_hold_signals(false);
 		plan_stats(d);
 		log_info("ini file read again");
 	}

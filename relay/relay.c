@@ -5,7 +5,8 @@
  *
  *		open the consumer, open the target
  *		for each batch:
- *			read the bookmark, ask the target where it is
+ *			read the bookmark, ask the target where it is (before the first batch
+ *			keep that as a bookmark)
  *			send the events that it has not, in order
  *			flush; keep the new bookmark and finish the batch, in one transaction
  *		the engine is away:	give the batch up, pause, open the target anew
@@ -209,12 +210,43 @@ note_database(Relay *r, PgqConsumer *c)
 	char error[512];
 	const char *hint = pgq_hint(c);
 
+	/* it was run_alone(), which said why */
+	if (pgq_status(c) == PGQ_OK)
+		return;
 	snprintf(error, sizeof(error), "%s%s%s", pgq_error(c), hint ? " - " : "",
 			 hint ? hint : "");
 	set_state(r, RELAY_NO_DATABASE, error);
 	/* refused: no reason to ask again at once */
 	if (pgq_status(c) == PGQ_ERROR)
 		back_off(r);
+}
+
+/*
+ * Run a statement in a transaction of its own, beside that of the batch.  False:
+ * it failed, which is the relay's state now.
+ */
+static bool
+run_alone(Relay *r, const char *sql, int nparams, const char *const *params)
+{
+	static const char *const keys[] = {"connect_timeout",
+									   "target_session_attrs", "dbname", NULL};
+	const char *const values[] = {"10", "primary", r->config->db, NULL};
+	PGconn *conn = PQconnectdbParams(keys, values, 1);
+	PGresult *res = PQexecParams(conn, sql, nparams, NULL, params, NULL, NULL,
+								 0);
+	bool ok = PQresultStatus(res) == PGRES_TUPLES_OK;
+
+	if (!ok)
+	{
+		char error[512];
+
+		snprintf(error, sizeof(error), "%s", PQerrorMessage(conn));
+		error[strcspn(error, "\n")] = '\0';
+		set_state(r, RELAY_NO_DATABASE, error);
+	}
+	PQclear(res);
+	PQfinish(conn);
+	return ok;
 }
 
 /*
@@ -229,24 +261,14 @@ bury(Relay *r, const RelayMessage *message)
 	char batch[32];
 	char event[32];
 	const char *params[3] = {batch, event, reason};
-	PGconn *conn = PQconnectdb(r->config->db);
-	PGresult *res;
-	bool ok;
 
 	snprintf(reason, sizeof(reason), "%s", r->target->error);
 	snprintf(batch, sizeof(batch), "%" PRId64, message->batch);
 	snprintf(event, sizeof(event), "%" PRId64, message->ev_id);
-	res = PQexecParams(conn,
-					   "select pgq.event_dead($1::pg_catalog.int8,"
-					   " $2::pg_catalog.int8, $3::pg_catalog.text)",
-					   3, NULL, params, NULL, NULL, 0);
-	ok = PQresultStatus(res) == PGRES_TUPLES_OK;
-	if (!ok)
-		log_warning("[%s]: event %" PRId64 " could not be made dead: %s",
-					r->config->name, message->ev_id, PQerrorMessage(conn));
-	PQclear(res);
-	PQfinish(conn);
-	if (!ok)
+	if (!run_alone(r,
+				   "select pgq.event_dead($1::pg_catalog.int8,"
+				   " $2::pg_catalog.int8, $3::pg_catalog.text)",
+				   3, params))
 		return false;
 	log_warning("[%s]: event %" PRId64 " is dead: %s", r->config->name,
 				message->ev_id, reason);
@@ -254,6 +276,30 @@ bury(Relay *r, const RelayMessage *message)
 	r->status.dead++;
 	pthread_mutex_unlock(&r->lock);
 	return true;
+}
+
+/*
+ * Before the first event ever: keep where the engine is.  Else nobody could tell
+ * what of the first batch was sent from what others had put there before.
+ */
+static TargetResult
+begin_bookmark(Relay *r, int64_t batch_id, bool *db_failed)
+{
+	char batch[32];
+	char *bookmark = NULL;
+	const char *params[2] = {batch, NULL};
+	TargetResult result = r->class->flush(r->target, &bookmark);
+
+	if (result != TARGET_OK || bookmark == NULL)
+		return result;
+	snprintf(batch, sizeof(batch), "%" PRId64, batch_id);
+	params[1] = bookmark;
+	*db_failed = !run_alone(r,
+							"select pgq.set_bookmark($1::pg_catalog.int8,"
+							" $2::pg_catalog.text)",
+							2, params);
+	free(bookmark);
+	return TARGET_OK;
 }
 
 static void
@@ -329,7 +375,9 @@ move_batch(Relay *r, PgqConsumer *c)
 		return false;
 	}
 	result = r->class->where(r->target, &batch, &done);
-	if (result == TARGET_OK)
+	if (result == TARGET_OK && batch.bookmark == NULL && done == 0)
+		result = begin_bookmark(r, batch.id, &db_failed);
+	if (result == TARGET_OK && !db_failed)
 		result = send_events(r, c, done, &db_failed);
 	if (result == TARGET_OK && !db_failed)
 		result = r->class->flush(r->target, &bookmark);
@@ -351,9 +399,13 @@ move_batch(Relay *r, PgqConsumer *c)
 	}
 	if (db_failed)
 	{
+		bool was_alone = pgq_status(c) == PGQ_OK;
+
 		free(bookmark);
 		note_database(r, c);
 		pgq_abandon(c);
+		if (was_alone)
+			back_off(r);
 		return false;
 	}
 	pthread_mutex_lock(&r->lock);

@@ -38,8 +38,11 @@
 /* API errors of the server's errors.json */
 #define ERR_STREAM_NOT_FOUND 10059
 
-/* Headers and what the server adds to them, counted against max_payload. */
+/* Headers of our own and NATS' marks, counted against max_payload. */
 #define HEADER_ROOM 1024
+
+/* The most that JetStream takes of headers. */
+#define HEADER_MOST 65535
 
 typedef struct NatsTarget
 {
@@ -396,20 +399,40 @@ fits(const char *pattern, const char *subject)
 	}
 }
 
+/* Bytes of the headers, or a few more. */
+static int64_t
+count_headers(const NatsTarget *t, const RelayMessage *message)
+{
+	int64_t n = HEADER_ROOM + strlen(t->base.config->stream) +
+				strlen(message->id);
+
+	for (int i = 0; i < message->nheaders; i++)
+		n += strlen(message->headers[i].name) +
+			 strlen(message->headers[i].value) + strlen(": \r\n");
+	return n;
+}
+
 /* What the stream will never take. */
 static TargetResult
 check_message(NatsTarget *t, const RelayMessage *message)
 {
 	const jsStreamConfig *config = t->info->Config;
-	int64_t most = natsConnection_GetMaxPayload(t->conn) - HEADER_ROOM;
+	int64_t headers = count_headers(t, message);
+	int64_t most = natsConnection_GetMaxPayload(t->conn);
 	bool belongs = false;
 
-	if (config->MaxMsgSize > 0 && config->MaxMsgSize - HEADER_ROOM < most)
-		most = config->MaxMsgSize - HEADER_ROOM;
-	if ((int64_t) message->body_len > most)
+	if (config->MaxMsgSize > 0 && config->MaxMsgSize < most)
+		most = config->MaxMsgSize;
+	if (headers > HEADER_MOST)
 		return target_fail(t, TARGET_REFUSED,
-						   "it has %zu bytes, and the server takes %" PRId64,
-						   message->body_len, most);
+						   "it has %" PRId64 " bytes of headers, and the server "
+						   "takes %d",
+						   headers, HEADER_MOST);
+	if ((int64_t) message->body_len + headers > most)
+		return target_fail(t, TARGET_REFUSED,
+						   "it has %zu bytes and headers of %" PRId64
+						   ", and the server takes %" PRId64,
+						   message->body_len, headers, most);
 	for (int i = 0; i < config->SubjectsLen && !belongs; i++)
 		belongs = fits(config->Subjects[i], message->address);
 	if (!belongs)

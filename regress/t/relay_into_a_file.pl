@@ -109,6 +109,30 @@ $relay->wait_log(qr/stands still: .* has lost events: it has 100 bytes/);
 pass('a file that lost events is not written to');
 $relay->stop;
 
+# in the midst of the first batch of all, and while the database says no
+sql($node, $db, $_)
+  foreach q{select pgq.create_queue('first')},
+  q{select pgq.register_consumer('first', 'relay_first')},
+  q{select pgq.insert_event('first', 't', 'n' || i) from generate_series(1, 9) i},
+  q{select pgq.insert_event('first', 't', E'two\nlines')},
+  q{alter function pgq.event_dead(int8, int8, text) rename to event_dead_away};
+ticks($node, $db, 'first');
+my %first = (%keys, queue => 'first', consumer => 'relay_first',
+	target => "file:$dir/first");
+$relay = start_relay(first => \%first);
+$relay->wait_log(qr/stands still: the engine will not take event/);
+$relay->stop;
+ok(-s "$dir/first", 'a part of the first batch was written');
+$relay = start_relay(first => { %first, on_refused => 'dead' });
+$relay->wait_log(qr/database away: .*pgq\.event_dead.* does not exist/);
+pass('why an event can not be made dead is told');
+sql($node, $db,
+	q{alter function pgq.event_dead_away(int8, int8, text) rename to event_dead});
+wait_for('the first batch', sub { slurp("$dir/first") eq join('', map { "n$_\n" } 1 .. 9)
+	&& sql($node, $db, q{select count(*) from pgq.get_dead_events('first', null)}) });
+pass('the first batch is written once, whatever came in between');
+$relay->stop;
+
 # bad input, one clear message each
 foreach my $case (
 	[ { target => 'smoke:signals' }, qr/no target of the kind "smoke:signals"/ ],

@@ -120,6 +120,13 @@ wait_for('the next', sub { bookmark() >= $n });
 is(sql($node, $db, q{select dead_reason ~ '2000000 bytes'
 	from pgq.get_dead_events('q', 'relay_r')}), 't', 'or is dead, with the reason');
 
+sql($node, $db, "select pgq.insert_event('q', 't', 'small', null,
+	repeat('x', $_), null, null)") foreach 100000, 2000000;
+insert(1);
+wait_for('the next', sub { bookmark() >= $n });
+is(sql($node, $db, q{select count(*) from pgq.get_dead_events('q', 'relay_r')
+	where dead_reason ~ 'bytes of headers'}), '2', 'headers count, too');
+
 # another writer
 $nats->request('q.foreign', 'hello');
 $mark = length $relay->text;
