@@ -414,7 +414,8 @@ finish_batch(int64 id)
 			Datum tick = own_get(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK, &isnull);
 
 			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_LAST_TICK, tick,
-				isnull || subscription_is_shared(&sub, snapshot));
+				isnull || subscription_main_consumer(&sub, snapshot) !=
+							  sub.consumer);
 			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK, (Datum) 0, true);
 			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_BATCH, (Datum) 0, true);
 			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_ACTIVE,

@@ -4,6 +4,13 @@
  *		Rows of pgq.subscription and pgq.consumer: who reads a queue, and where
  *		he stands.
  *
+ * Each batch leaves old versions of its consumer's row, and while a snapshot is
+ * held open they can't be removed.  So nothing looks a row up by its key alone,
+ * which would meet them all: index subscription_active_idx has the versions of
+ * a row in the order of their sub_active, and the newest is the last.  (Their
+ * places in the table are in no order: free space is used wherever it is.)  Only
+ * a clock that was set back makes a look-up meet those from after its new time.
+ *
  * Copyright (c) 2026, the PgQ 4 authors
  *
  *-------------------------------------------------------------------------
@@ -46,10 +53,8 @@ read_row(const OwnScan *scan, Subscription *sub)
 
 /*
  * The one subscription that the scan's keys find, or the last of them, and the
- * end of the scan; false if there is none.
- *
- * Walks the index from its end: each batch leaves old versions of the row, and
- * while a snapshot is held open they can't be removed.  The newest is the last.
+ * end of the scan; false if there is none.  Walks the index from its end, where
+ * the newest version is.
  */
 static bool
 read_last(OwnScan *scan, OwnRelation index, Snapshot snapshot,
@@ -65,17 +70,17 @@ read_last(OwnScan *scan, OwnRelation index, Snapshot snapshot,
 	return found;
 }
 
-/* The subscription of a consumer to a queue; false if there is none. */
-static bool
-find_subscription(int32 queue_id, int32 consumer, Snapshot snapshot,
-				  Subscription *sub)
+/* Look up a consumer's subscription to a queue; false if there is none. */
+bool
+subscription_find_ids(int32 queue_id, int32 consumer, Snapshot snapshot,
+					  Subscription *sub)
 {
 	OwnScan scan;
 
 	own_open(&scan, OWN_SUBSCRIPTION, AccessShareLock);
 	own_match(&scan, SUBSCRIPTION_QUEUE, Int32GetDatum(queue_id));
 	own_match(&scan, SUBSCRIPTION_CONSUMER, Int32GetDatum(consumer));
-	return read_last(&scan, OWN_SUBSCRIPTION_PKEY, snapshot, sub);
+	return read_last(&scan, OWN_SUBSCRIPTION_ACTIVE, snapshot, sub);
 }
 
 /*
@@ -92,7 +97,7 @@ find_previous(int32 queue_id, Snapshot snapshot, Subscription *sub)
 	own_match(&scan, SUBSCRIPTION_QUEUE, Int32GetDatum(queue_id));
 	own_compare(&scan, SUBSCRIPTION_CONSUMER, BTLessStrategyNumber, F_INT4LT,
 				Int32GetDatum(sub->consumer));
-	return read_last(&scan, OWN_SUBSCRIPTION_PKEY, snapshot, sub);
+	return read_last(&scan, OWN_SUBSCRIPTION_ACTIVE, snapshot, sub);
 }
 
 /* The subscription with that open batch; false if there is none. */
@@ -155,7 +160,7 @@ subscription_find(const NullableDatum *names, Snapshot snapshot, Queue *queue,
 		if (consumer != 0 &&
 			queue_find(VARDATA_ANY(queue_name), VARSIZE_ANY_EXHDR(queue_name),
 					   snapshot, queue) &&
-			find_subscription(queue->id, consumer, snapshot, sub))
+			subscription_find_ids(queue->id, consumer, snapshot, sub))
 			return;
 	}
 	ereport(ERROR,
@@ -214,28 +219,29 @@ subscription_waits(int32 queue_id, int64 tick_id, Snapshot snapshot,
 }
 
 /*
- * Does a subscription belong to one of several cooperating consumers?  These
- * share the sub_id of the main consumer, whose name, with a dot, theirs begin
- * with.
+ * The id of the main consumer of a cooperating one, of any other its own.
+ *
+ * Cooperating consumers share the sub_id of the main consumer, whose name, with
+ * a dot, theirs begin with.
  */
-bool
-subscription_is_shared(const Subscription *sub, Snapshot snapshot)
+int32
+subscription_main_consumer(const Subscription *sub, Snapshot snapshot)
 {
 	char *name = subscription_consumer_name(sub->consumer, snapshot);
 	char *dot;
-	bool found = false;
 
 	if (name == NULL)
-		return false;
-	for (dot = strchr(name, '.'); dot && !found; dot = strchr(dot + 1, '.'))
+		return sub->consumer;
+	for (dot = strchr(name, '.'); dot; dot = strchr(dot + 1, '.'))
 	{
 		text *main_name = cstring_to_text_with_len(name, dot - name);
 		int32 consumer = find_consumer(main_name, snapshot);
 		Subscription other;
 
-		found = consumer != 0 &&
-				find_subscription(sub->queue, consumer, snapshot, &other) &&
-				other.id == sub->id;
+		if (consumer != 0 &&
+			subscription_find_ids(sub->queue, consumer, snapshot, &other) &&
+			other.id == sub->id)
+			return consumer;
 	}
-	return found;
+	return sub->consumer;
 }

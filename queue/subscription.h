@@ -32,13 +32,16 @@ typedef struct Subscription
 
 extern void subscription_find(const NullableDatum *names, Snapshot snapshot,
 							  Queue *queue, Subscription *sub);
+extern bool subscription_find_ids(int32 queue_id, int32 consumer,
+								  Snapshot snapshot, Subscription *sub);
 extern bool subscription_find_batch(int64 batch, Snapshot snapshot,
 									Subscription *sub);
 extern void subscription_require_position(const Subscription *sub,
 										  Snapshot snapshot);
 extern bool subscription_waits(int32 queue_id, int64 tick_id,
 							   Snapshot snapshot, bool *consumers);
-extern bool subscription_is_shared(const Subscription *sub, Snapshot snapshot);
+extern int32 subscription_main_consumer(const Subscription *sub,
+										Snapshot snapshot);
 extern char *subscription_consumer_name(int32 id, Snapshot snapshot);
 
 #endif /* PGQ_SUBSCRIPTION_H */

@@ -5,25 +5,49 @@
 -- Cooperating consumers share the sub_id of their main consumer in its queue;
 -- a sub-consumer's name begins with the main consumer's name and a dot.
 
+-- Who looks a subscription up by its key in SQL reads all versions of the row,
+-- and while a snapshot is held open there is one more for each step of a batch. These
+-- find the newest from the end of an index.
+CREATE OR REPLACE FUNCTION pgq._subscriptions(i_queue_id int4)
+RETURNS SETOF pgq.subscription
+AS 'MODULE_PATHNAME', 'pgq_subscriptions'
+LANGUAGE C VOLATILE STRICT ROWS 3;
+COMMENT ON FUNCTION pgq._subscriptions(int4) IS
+	'Returns the subscriptions to a queue, whatever dead versions of them there are.';
+
+
+CREATE OR REPLACE FUNCTION pgq._batch_subscription(i_batch_id int8)
+RETURNS pgq.subscription
+AS 'MODULE_PATHNAME', 'pgq_batch_subscription'
+LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgq._batch_subscription(int8) IS
+	'Returns the subscription that has a batch open, NULLs if there is none.';
+
+
+CREATE OR REPLACE FUNCTION pgq._lock_subscription(
+	i_queue_id int4, i_consumer_id int4)
+RETURNS pgq.subscription
+AS 'MODULE_PATHNAME', 'pgq_lock_subscription'
+LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgq._lock_subscription(int4, int4) IS
+	'Locks a subscription for an update and returns it, NULLs if there is none.';
+
+
+CREATE OR REPLACE FUNCTION pgq._move_subscription(
+	i_queue_id int4, i_consumer_id int4, i_last_tick int8, i_batch_id int8,
+	i_next_tick int8)
+RETURNS bool
+AS 'MODULE_PATHNAME', 'pgq_move_subscription'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgq._move_subscription(int4, int4, int8, int8, int8) IS
+	'Gives a subscription a position and an open batch, each of them or NULL, and notes that it is active; false if it is gone.';
+
+
 CREATE OR REPLACE FUNCTION pgq._main_consumer(
 	i_queue_id int4, i_consumer_id int4)
-RETURNS int4 AS $$
-DECLARE
-	id int4;
-BEGIN
-	SELECT m.sub_consumer INTO id
-	FROM pgq.subscription s
-		 JOIN pgq.consumer c ON c.co_id = s.sub_consumer
-		 JOIN pgq.subscription m ON m.sub_queue = s.sub_queue
-								AND m.sub_id = s.sub_id
-		 JOIN pgq.consumer mc ON mc.co_id = m.sub_consumer
-	WHERE s.sub_queue = i_queue_id AND s.sub_consumer = i_consumer_id
-	  AND (mc.co_id = c.co_id OR starts_with(c.co_name, mc.co_name || '.'))
-	ORDER BY length(mc.co_name) LIMIT 1;
-	RETURN id;
-END;
-$$ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp;
-
+RETURNS int4
+AS 'MODULE_PATHNAME', 'pgq_main_consumer'
+LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION pgq._main_consumer(int4, int4) IS
 	'Returns the main consumer of a cooperating consumer, any other as it is; NULL when it is not registered on the queue.';
 
@@ -61,6 +85,7 @@ DECLARE
 	s_id int4;
 	top_id int4;
 	start_tick int8 := x_tick_pos;
+	s pgq.subscription;
 	was_registered bool;
 	was_lost bool;
 BEGIN
@@ -100,9 +125,9 @@ BEGIN
 		END IF;
 	END IF;
 
-	SELECT sub_lost_time IS NOT NULL INTO was_lost FROM pgq.subscription
-	WHERE sub_queue = q_id AND sub_consumer = c_id FOR UPDATE;
-	was_registered := FOUND;
+	SELECT * INTO s FROM pgq._lock_subscription(q_id, c_id);
+	was_registered := s.sub_id IS NOT NULL;
+	was_lost := s.sub_lost_time IS NOT NULL;
 	IF was_registered AND x_tick_pos IS NULL AND NOT was_lost THEN
 		RETURN 0;
 	END IF;
@@ -129,10 +154,7 @@ BEGIN
 			END IF;
 			start_tick := NULL;
 		END IF;
-		UPDATE pgq.subscription
-		SET sub_last_tick = start_tick, sub_batch = NULL, sub_next_tick = NULL,
-			sub_active = now(), sub_lost_time = NULL, sub_lost_tick = NULL
-		WHERE sub_queue = q_id AND sub_consumer = c_id;
+		PERFORM pgq._move_subscription(q_id, c_id, start_tick, NULL, NULL);
 		RETURN was_lost::int4;
 	END IF;
 
@@ -180,10 +202,10 @@ BEGIN
 		RETURN 0;
 	END IF;
 	SELECT sub.* INTO s
-	FROM pgq.subscription sub JOIN pgq.queue q ON q.queue_id = sub.sub_queue
-	WHERE q.queue_name = x_queue_name AND sub.sub_consumer = c_id
-	FOR UPDATE OF sub;
-	IF NOT FOUND THEN
+	FROM pgq.queue q
+		 CROSS JOIN LATERAL pgq._lock_subscription(q.queue_id, c_id) sub
+	WHERE q.queue_name = x_queue_name;
+	IF s.sub_id IS NULL THEN
 		RETURN 0;
 	END IF;
 

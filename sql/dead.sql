@@ -101,8 +101,8 @@ DECLARE
 	s pgq.subscription%ROWTYPE;
 	ev pgq.event_template%ROWTYPE;
 BEGIN
-	SELECT * INTO s FROM pgq.subscription WHERE sub_batch = i_batch_id;
-	IF FOUND THEN
+	SELECT * INTO s FROM pgq._batch_subscription(i_batch_id);
+	IF s.sub_id IS NOT NULL THEN
 		SELECT * INTO ev FROM pgq._find_batch_event(i_batch_id, i_event_id);
 	END IF;
 	IF ev.ev_id IS NULL THEN
@@ -162,9 +162,9 @@ DECLARE
 	n int4;
 BEGIN
 	SELECT sub.sub_id, sub.sub_queue, sub.sub_consumer INTO s
-	FROM pgq.consumer c
-		 JOIN pgq.subscription sub ON sub.sub_consumer = c.co_id
-		 JOIN pgq.queue q ON q.queue_id = sub.sub_queue
+	FROM pgq.queue q
+		 CROSS JOIN LATERAL pgq._subscriptions(q.queue_id) sub
+		 JOIN pgq.consumer c ON c.co_id = sub.sub_consumer
 	WHERE q.queue_name = i_queue AND c.co_name = i_consumer;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'consumer not registered'

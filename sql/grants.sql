@@ -129,6 +129,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq._move_retry_events(int4, text, int8),
 	pgq._move_delayed_events(),
 	pgq._is_over_size(pgq.queue),
+	pgq._subscriptions(int4),
 	pgq._queue_size(int4),
 	pgq._drop_slowest(pgq.queue, int8),
 	pgq._can_be_past_switch(pgq.queue),

@@ -84,21 +84,6 @@ CREATE OR REPLACE FUNCTION pgq.get_consumer_info(
 	OUT next_tick int8,
 	OUT pending_events int8)
 RETURNS SETOF record AS $$
-	-- Each is one step down the index from its end: a snapshot that is held
-	-- keeps a version for each batch, and only the newest is to be looked at.
-	WITH RECURSIVE s AS (
-		SELECT n.*
-		FROM pgq.queue q, LATERAL (
-			SELECT * FROM pgq.subscription WHERE sub_queue = q.queue_id
-			ORDER BY sub_consumer DESC LIMIT 1) n
-		WHERE i_queue_name IS NULL OR q.queue_name = i_queue_name
-		UNION ALL
-		SELECT n.*
-		FROM s, LATERAL (
-			SELECT * FROM pgq.subscription
-			WHERE sub_queue = s.sub_queue AND sub_consumer < s.sub_consumer
-			ORDER BY sub_consumer DESC LIMIT 1) n
-	)
 	SELECT q.queue_name, c.co_name,
 		   now() - done.tick_time,
 		   now() - s.sub_active,
@@ -107,8 +92,8 @@ RETURNS SETOF record AS $$
 		   -- has no end of it
 		   CASE WHEN s.sub_last_tick IS NULL AND s.sub_lost_time IS NULL THEN 0
 				ELSE top.tick_event_seq - done.tick_event_seq END
-	FROM s
-		 JOIN pgq.queue q ON q.queue_id = s.sub_queue
+	FROM pgq.queue q
+		 CROSS JOIN LATERAL pgq._subscriptions(q.queue_id) s
 		 JOIN pgq.consumer c ON c.co_id = s.sub_consumer
 		 LEFT JOIN pgq.tick done ON done.tick_queue = q.queue_id
 								AND done.tick_id = s.sub_last_tick
@@ -117,7 +102,8 @@ RETURNS SETOF record AS $$
 			FROM pgq.tick t
 			WHERE t.tick_queue = q.queue_id
 			ORDER BY t.tick_queue DESC, t.tick_id DESC LIMIT 1) top ON true
-	WHERE i_consumer_name IS NULL OR c.co_name = i_consumer_name
+	WHERE (i_queue_name IS NULL OR q.queue_name = i_queue_name)
+	  AND (i_consumer_name IS NULL OR c.co_name = i_consumer_name)
 	ORDER BY q.queue_name, c.co_name
 $$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 

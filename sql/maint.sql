@@ -56,8 +56,8 @@ BEGIN
 	-- The table to empty holds what was written before the last switch: all
 	-- consumers must be past it, or give way.
 	LOOP
-		SELECT min(sub_last_tick) INTO lowest_tick FROM pgq.subscription
-		WHERE sub_queue = q.queue_id;
+		SELECT min(sub_last_tick) INTO lowest_tick
+		FROM pgq._subscriptions(q.queue_id);
 		EXIT WHEN lowest_tick IS NULL;
 		SELECT txid_snapshot_xmin(tick_snapshot) INTO lowest_xmin
 		FROM pgq.tick

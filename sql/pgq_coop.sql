@@ -50,21 +50,18 @@ BEGIN
 	is_new := pgq.register_consumer(i_queue_name, full_name);
 
 	SELECT s.* INTO main
-	FROM pgq.subscription s
-		 JOIN pgq.queue q ON q.queue_id = s.sub_queue
-		 JOIN pgq.consumer c ON c.co_id = s.sub_consumer
-	WHERE q.queue_name = i_queue_name AND c.co_name = i_consumer_name
-	FOR UPDATE OF s;
-	IF NOT FOUND THEN
+	FROM pgq.queue q CROSS JOIN pgq.consumer c
+		 CROSS JOIN LATERAL pgq._lock_subscription(q.queue_id, c.co_id) s
+	WHERE q.queue_name = i_queue_name AND c.co_name = i_consumer_name;
+	IF main.sub_id IS NULL THEN
 		RAISE EXCEPTION 'main consumer not found'
 			USING ERRCODE = 'undefined_object',
 				HINT = 'Somebody has unregistered it just now: try again.';
 	END IF;
 	SELECT s.* INTO sub
-	FROM pgq.subscription s
-		 JOIN pgq.consumer c ON c.co_id = s.sub_consumer
-	WHERE s.sub_queue = main.sub_queue AND c.co_name = full_name
-	FOR UPDATE OF s;
+	FROM pgq.consumer c
+		 CROSS JOIN LATERAL pgq._lock_subscription(main.sub_queue, c.co_id) s
+	WHERE c.co_name = full_name;
 
 	-- Of an earlier main consumer, whose row alone was removed, idle ones
 	-- may be left.
@@ -96,14 +93,12 @@ DECLARE
 	sub pgq.subscription%ROWTYPE;
 BEGIN
 	SELECT s.* INTO sub
-	FROM pgq.subscription s
-		 JOIN pgq.queue q ON q.queue_id = s.sub_queue
-		 JOIN pgq.consumer c ON c.co_id = s.sub_consumer
+	FROM pgq.queue q CROSS JOIN pgq.consumer c
+		 CROSS JOIN LATERAL pgq._lock_subscription(q.queue_id, c.co_id) s
 	WHERE q.queue_name = i_queue_name
-	  AND c.co_name = i_consumer_name || '.' || i_subconsumer_name
-	FOR UPDATE OF s;
+	  AND c.co_name = i_consumer_name || '.' || i_subconsumer_name;
 	-- One that is registered on its own is none of ours.
-	IF NOT FOUND OR
+	IF sub.sub_id IS NULL OR
 		pgq._main_consumer(sub.sub_queue, sub.sub_consumer) = sub.sub_consumer
 	THEN
 		RETURN 0;
@@ -135,25 +130,20 @@ DECLARE
 	main pgq.subscription%ROWTYPE;
 	own pgq.subscription%ROWTYPE;
 	dead pgq.subscription%ROWTYPE;
+	dead_id int4;
 	next_one record;
 BEGIN
 	-- The lock makes the sub-consumers of one main consumer follow each other.
 	LOOP
 		SELECT s.* INTO main
-		FROM pgq.subscription s
-			 JOIN pgq.queue q ON q.queue_id = s.sub_queue
-			 JOIN pgq.consumer c ON c.co_id = s.sub_consumer
-		WHERE q.queue_name = i_queue_name AND c.co_name = i_consumer_name
-		FOR UPDATE OF s;
-		IF FOUND THEN
-			SELECT s.* INTO own
-			FROM pgq.subscription s
-				 JOIN pgq.consumer c ON c.co_id = s.sub_consumer
-			WHERE s.sub_queue = main.sub_queue AND s.sub_id = main.sub_id
-			  AND c.co_name = full_name
-			FOR UPDATE OF s;
-			EXIT WHEN FOUND;
-		END IF;
+		FROM pgq.queue q CROSS JOIN pgq.consumer c
+			 CROSS JOIN LATERAL pgq._lock_subscription(q.queue_id, c.co_id) s
+		WHERE q.queue_name = i_queue_name AND c.co_name = i_consumer_name;
+		SELECT s.* INTO own
+		FROM pgq.consumer c
+			 CROSS JOIN LATERAL pgq._lock_subscription(main.sub_queue, c.co_id) s
+		WHERE c.co_name = full_name;
+		EXIT WHEN own.sub_id = main.sub_id;
 		PERFORM pgq_coop.register_subconsumer(
 			i_queue_name, i_consumer_name, i_subconsumer_name);
 	END LOOP;
@@ -172,34 +162,33 @@ BEGIN
 				HINT = 'Finish that batch with pgq.finish_batch(); the main consumer must leave the batches to the sub-consumers.';
 	END IF;
 	IF own.sub_batch IS NOT NULL THEN
-		UPDATE pgq.subscription SET sub_active = now()
-		WHERE sub_queue = own.sub_queue AND sub_consumer = own.sub_consumer;
+		PERFORM pgq._move_subscription(own.sub_queue, own.sub_consumer,
+			own.sub_last_tick, own.sub_batch, own.sub_next_tick);
 		RETURN own.sub_batch;
 	END IF;
 
 	-- Takes over from the one that has been silent for longest.
 	IF i_dead_interval IS NOT NULL THEN
-		SELECT * INTO dead FROM pgq.subscription
-		WHERE sub_queue = main.sub_queue AND sub_id = main.sub_id
+		SELECT sub_consumer INTO dead_id FROM pgq._subscriptions(main.sub_queue)
+		WHERE sub_id = main.sub_id
 		  AND sub_consumer <> main.sub_consumer
 		  AND sub_consumer <> own.sub_consumer
 		  AND pgq._main_consumer(sub_queue, sub_consumer) = main.sub_consumer
 		  AND sub_active < now() - i_dead_interval
 		  AND sub_lost_time IS NULL
-		ORDER BY sub_active, sub_consumer LIMIT 1
-		FOR UPDATE;
-		IF FOUND THEN
+		ORDER BY sub_active, sub_consumer LIMIT 1;
+		SELECT * INTO dead FROM pgq._lock_subscription(main.sub_queue, dead_id);
+		-- It may have given a sign of life meanwhile.
+		IF dead.sub_active < now() - i_dead_interval
+			AND dead.sub_lost_time IS NULL
+		THEN
 			DELETE FROM pgq.subscription
 			WHERE sub_queue = dead.sub_queue
 			  AND sub_consumer = dead.sub_consumer;
 			PERFORM pgq._forget_consumer(dead.sub_consumer);
 			IF dead.sub_batch IS NOT NULL THEN
-				UPDATE pgq.subscription
-				SET sub_batch = dead.sub_batch,
-					sub_last_tick = dead.sub_last_tick,
-					sub_next_tick = dead.sub_next_tick, sub_active = now()
-				WHERE sub_queue = own.sub_queue
-				  AND sub_consumer = own.sub_consumer;
+				PERFORM pgq._move_subscription(own.sub_queue, own.sub_consumer,
+					dead.sub_last_tick, dead.sub_batch, dead.sub_next_tick);
 				RETURN dead.sub_batch;
 			END IF;
 		END IF;
@@ -211,23 +200,18 @@ BEGIN
 	IF next_one.batch_id IS NULL THEN
 		-- Not dead, only without work; not written at every look.
 		IF own.sub_active < now() - i_dead_interval / 4 THEN
-			UPDATE pgq.subscription SET sub_active = now()
-			WHERE sub_queue = own.sub_queue
-			  AND sub_consumer = own.sub_consumer;
+			PERFORM pgq._move_subscription(own.sub_queue, own.sub_consumer,
+										   NULL, NULL, NULL);
 		END IF;
 		RETURN NULL;
 	END IF;
 
 	-- The main consumer is past the batch at once: what holds up rotation
 	-- now is the sub-consumer's row.
-	UPDATE pgq.subscription
-	SET sub_last_tick = next_one.cur_tick_id, sub_batch = NULL,
-		sub_next_tick = NULL, sub_active = now()
-	WHERE sub_queue = main.sub_queue AND sub_consumer = main.sub_consumer;
-	UPDATE pgq.subscription
-	SET sub_last_tick = next_one.prev_tick_id, sub_batch = next_one.batch_id,
-		sub_next_tick = next_one.cur_tick_id, sub_active = now()
-	WHERE sub_queue = own.sub_queue AND sub_consumer = own.sub_consumer;
+	PERFORM pgq._move_subscription(main.sub_queue, main.sub_consumer,
+								   next_one.cur_tick_id, NULL, NULL);
+	PERFORM pgq._move_subscription(own.sub_queue, own.sub_consumer,
+		next_one.prev_tick_id, next_one.batch_id, next_one.cur_tick_id);
 	RETURN next_one.batch_id;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
@@ -284,7 +268,7 @@ COMMENT ON FUNCTION pgq_coop.next_batch(text, text, text, interval) IS
 CREATE OR REPLACE FUNCTION pgq_coop.finish_batch(i_batch_id int8)
 RETURNS int4 AS $$
 BEGIN
-	PERFORM FROM pgq.subscription WHERE sub_batch = i_batch_id;
+	PERFORM FROM pgq._batch_subscription(i_batch_id) s WHERE s.sub_id IS NOT NULL;
 	IF NOT FOUND THEN
 		RAISE WARNING 'coop_finish_batch: batch % not found', i_batch_id
 			USING HINT = 'A batch is finished only once; each session needs a sub-consumer of its own.';

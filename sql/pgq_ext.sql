@@ -173,17 +173,27 @@ COMMENT ON FUNCTION pgq_ext.is_event_done(text, int8, int8) IS
 CREATE OR REPLACE FUNCTION pgq_ext.set_event_done(
 	a_consumer text, a_subconsumer text, a_batch_id int8, a_event_id int8)
 RETURNS bool AS $$
+DECLARE
+	last_batch int8;
 BEGIN
-	INSERT INTO pgq_ext.partial_batch AS p
-		(consumer_id, subconsumer_id, cur_batch_id)
-	VALUES (a_consumer, a_subconsumer, a_batch_id)
-	ON CONFLICT (consumer_id, subconsumer_id)
-	DO UPDATE SET cur_batch_id = excluded.cur_batch_id
-	WHERE p.cur_batch_id <> excluded.cur_batch_id;
-	IF FOUND THEN
+	LOOP
+		SELECT cur_batch_id INTO last_batch FROM pgq_ext.partial_batch
+		WHERE consumer_id = a_consumer AND subconsumer_id = a_subconsumer
+		FOR UPDATE;
+		EXIT WHEN FOUND;
+		INSERT INTO pgq_ext.partial_batch
+			(consumer_id, subconsumer_id, cur_batch_id)
+		VALUES (a_consumer, a_subconsumer, a_batch_id)
+		ON CONFLICT DO NOTHING;
+	END LOOP;
+	-- By the batch's id: while a snapshot is held open, the events of all batches
+	-- before it are there yet, dead.
+	IF last_batch <> a_batch_id THEN
+		UPDATE pgq_ext.partial_batch SET cur_batch_id = a_batch_id
+		WHERE consumer_id = a_consumer AND subconsumer_id = a_subconsumer;
 		DELETE FROM pgq_ext.completed_event
 		WHERE consumer_id = a_consumer AND subconsumer_id = a_subconsumer
-		  AND batch_id <> a_batch_id;
+		  AND batch_id = last_batch;
 	END IF;
 
 	INSERT INTO pgq_ext.completed_event

@@ -19,8 +19,8 @@ DECLARE
 BEGIN
 	SELECT sub.sub_id, sub.sub_queue, sub.sub_consumer, q.queue_max_retries
 	INTO s
-	FROM pgq.subscription sub JOIN pgq.queue q ON q.queue_id = sub.sub_queue
-	WHERE sub.sub_batch = x_batch_id;
+	FROM pgq._batch_subscription(x_batch_id) sub
+		 JOIN pgq.queue q ON q.queue_id = sub.sub_queue;
 	IF FOUND THEN
 		SELECT * INTO ev FROM pgq._find_batch_event(x_batch_id, x_event_id);
 	END IF;
@@ -76,8 +76,8 @@ BEGIN
 	SELECT sub.sub_id, sub.sub_queue, sub.sub_consumer, q.queue_max_retries,
 		   pgq._main_consumer(sub.sub_queue, sub.sub_consumer) AS main_consumer
 	INTO s
-	FROM pgq.subscription sub JOIN pgq.queue q ON q.queue_id = sub.sub_queue
-	WHERE sub.sub_batch = i_batch_id;
+	FROM pgq._batch_subscription(i_batch_id) sub
+		 JOIN pgq.queue q ON q.queue_id = sub.sub_queue;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'batch_retry: batch % not found',
 				coalesce(i_batch_id::text, 'NULL')
@@ -132,9 +132,9 @@ DECLARE
 	id int8 := x_ev_id;
 BEGIN
 	SELECT sub.sub_id, sub.sub_consumer, q.queue_id, q.queue_event_seq INTO s
-	FROM pgq.consumer c
-		 JOIN pgq.subscription sub ON sub.sub_consumer = c.co_id
-		 JOIN pgq.queue q ON q.queue_id = sub.sub_queue
+	FROM pgq.queue q
+		 CROSS JOIN LATERAL pgq._subscriptions(q.queue_id) sub
+		 JOIN pgq.consumer c ON c.co_id = sub.sub_consumer
 	WHERE q.queue_name = x_queue AND c.co_name = x_consumer;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'consumer not registered'

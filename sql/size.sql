@@ -57,12 +57,11 @@ RETURNS SETOF record AS $$
 		 CROSS JOIN LATERAL pgq._queue_size(q.queue_id) AS s (size)
 		 LEFT JOIN LATERAL (
 			SELECT c.co_name
-			FROM pgq.subscription sub
+			FROM pgq._subscriptions(q.queue_id) sub
 				 JOIN pgq.consumer c ON c.co_id = sub.sub_consumer
 				 JOIN pgq.tick t ON t.tick_queue = sub.sub_queue
 								AND t.tick_id = sub.sub_last_tick
-			WHERE sub.sub_queue = q.queue_id
-			  AND txid_snapshot_xmin(t.tick_snapshot) <= q.queue_switch_step2
+			WHERE txid_snapshot_xmin(t.tick_snapshot) <= q.queue_switch_step2
 			  AND pgq._can_be_past_switch(q)
 			ORDER BY sub.sub_last_tick, c.co_name LIMIT 1) slow ON true
 	WHERE i_queue_name IS NULL OR q.queue_name = i_queue_name
@@ -83,8 +82,8 @@ CREATE OR REPLACE FUNCTION pgq.get_lost_consumers(
 RETURNS SETOF record AS $$
 	SELECT q.queue_name, c.co_name, s.sub_lost_time, s.sub_lost_tick,
 		   s.sub_batch
-	FROM pgq.subscription s
-		 JOIN pgq.queue q ON q.queue_id = s.sub_queue
+	FROM pgq.queue q
+		 CROSS JOIN LATERAL pgq._subscriptions(q.queue_id) s
 		 JOIN pgq.consumer c ON c.co_id = s.sub_consumer
 	WHERE s.sub_lost_time IS NOT NULL
 	  AND (i_queue_name IS NULL OR q.queue_name = i_queue_name)

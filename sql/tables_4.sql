@@ -41,6 +41,10 @@ ALTER TABLE pgq.subscription ADD CONSTRAINT subscription_lost_check
 	CHECK (sub_lost_time IS NULL
 		   OR sub_last_tick IS NULL AND sub_next_tick IS NULL);
 
+-- The versions of a row in the order in which they came: see _subscriptions().
+CREATE INDEX subscription_active_idx
+	ON pgq.subscription (sub_queue, sub_consumer, sub_active);
+
 -- Where its ticks' transaction ids come from, see adopt.sql. No default: a
 -- queue that a dump of PgQ 3 brings must not pass for one that was made here.
 ALTER TABLE pgq.queue ADD COLUMN queue_origin int8;

@@ -66,35 +66,6 @@ SELECT * FROM scans_since;
 COMMIT;
 SELECT pgq.finish_batch(:batch);
 
--- while an old transaction keeps all versions of a consumer's row, only the newest
--- are looked at
-BEGIN;
-SELECT txid_current() > 0 AS old;
-PREPARE TRANSACTION 'hot_calls';
-SELECT pgq.register_consumer('hot_calls', 'c' || i) FROM generate_series(2, 3) i;
-DO $$ BEGIN
-	FOR i IN 1 .. 1000 LOOP
-		UPDATE pgq.subscription SET sub_batch = -3 * i + sub_consumer % 3
-		WHERE sub_queue = (SELECT queue_id FROM pgq.queue WHERE queue_name = 'hot_calls');
-	END LOOP;
-	UPDATE pgq.subscription SET sub_batch = NULL
-	WHERE sub_queue = (SELECT queue_id FROM pgq.queue WHERE queue_name = 'hot_calls');
-END $$;
-CREATE TEMP VIEW looked_at AS
-SELECT pg_stat_get_xact_tuples_returned('pgq.subscription'::regclass)
-	+ pg_stat_get_xact_tuples_returned('pgq.subscription_pkey'::regclass)
-	+ pg_stat_get_xact_tuples_returned('pgq.subscription_batch_idx'::regclass) AS n;
-SELECT pgq.force_tick('hot_calls') > 0;
-SELECT pgq.ticker('hot_calls') > 0;
-BEGIN;
-SELECT n AS before FROM looked_at \gset
-SELECT consumer_name, current_batch FROM pgq.get_consumer_info('hot_calls');
-SELECT pgq.next_batch('hot_calls', 'c') AS batch \gset
-SELECT pgq.finish_batch(:batch);
-SELECT n - :before BETWEEN 3 AND 30 AS few FROM looked_at;
-ROLLBACK;
-ROLLBACK PREPARED 'hot_calls';
-
 -- the counting of calls works
 BEGIN;
 SET LOCAL track_functions = 'pl';
