@@ -16,6 +16,9 @@
 #define pg_attribute_printf(f, a) __attribute__((format(printf, f, a)))
 #endif
 
+#include <stdarg.h> /* these two the next needs, and does not include from 17 on */
+#include <stdbool.h>
+
 #include <pqexpbuffer.h>
 
 #endif /* PGQ_BUFFER_H */
