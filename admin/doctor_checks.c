@@ -57,7 +57,8 @@ const DoctorCheck doctor_checks[] = {
 	{"server", NEED_SERVER, DOCTOR_WARNING,
 	 "select 1 where pg_is_in_recovery()",
 	 "the server is a standby: queues stand still here",
-	 "Run doctor on the primary; a promoted standby needs nothing more.", NULL},
+	 "Run doctor on the primary, too; here it looks at the slot for a failover.",
+	 NULL},
 
 	{"extension", NEED_SERVER, DOCTOR_PROBLEM,
 	 "select 1 where not exists (select from pg_extension where extname = 'pgq')"
@@ -203,17 +204,73 @@ const DoctorCheck doctor_checks[] = {
 	 "select problem, hint from pgq.get_problems()"
 	 " where kind in ('lock', 'commit', 'slot', 'stream', 'ticker')",
 	 "{1}", "{2}", NULL},
-	{"progress", NEED_SLOT, DOCTOR_PROBLEM,
-	 /* a column that not all servers have */
-	 "select r.slot_name::text,"
-	 " current_setting('synchronized_standby_slots', true) from " OUR_SLOT
+	/*
+	 * Will a promoted standby have the slot?  Columns that not all servers have
+	 * are read from JSON.
+	 */
+	{"failover", NEED_SLOT, DOCTOR_PROBLEM,
+	 "select r.slot_name::text, current_database()::text,"
+	 " case when current_setting('synchronized_standby_slots', true) <> ''"
+	 " then 'synchronized_standby_slots is set'"
+	 " else 'sync_replication_slots is on' end from " OUR_SLOT
 	 " where not pg_is_in_recovery() and not (to_jsonb(r) ->> 'failover')::bool"
-	 " and current_setting('synchronized_standby_slots', true) <> ''",
-	 "slot \"{1}\" is no failover slot, though synchronized_standby_slots is"
-	 " \"{2}\": a promoted standby will not have it",
-	 "pgq.start_capture() makes slots that are; pgqadm resync --slot NAME moves"
-	 " to one.",
+	 " and (current_setting('synchronized_standby_slots', true) <> ''"
+	 " or current_setting('sync_replication_slots', true) = 'on')",
+	 "slot \"{1}\" is no failover slot, though {3}: a promoted standby will not"
+	 " have it",
+	 "Stop pgqd, make it one with psql 'dbname={2} replication=database' -c"
+	 " 'ALTER_REPLICATION_SLOT {1} (FAILOVER)', and start pgqd; nothing is lost.",
 	 NULL},
+	{"failover", NEED_SLOT, DOCTOR_WARNING,
+	 "select r.slot_name::text, a.application_name, case"
+	 " when p.slot_name is null then 'it has no primary_slot_name'"
+	 " else 'it has hot_standby_feedback off' end"
+	 " from " OUR_SLOT " cross join pg_stat_replication a"
+	 " left join pg_replication_slots p on p.active_pid = a.pid"
+	 " where not pg_is_in_recovery() and (to_jsonb(r) ->> 'failover')::bool"
+	 " and current_setting('sync_replication_slots', true) = 'on'"
+	 " and a.state = 'streaming' and p.slot_type is distinct from 'logical'"
+	 " and (p.slot_name is null"
+	 " or p.xmin is null and p.catalog_xmin is null)",
+	 "standby \"{2}\" can keep no copy of slot \"{1}\": {3}",
+	 "Set that on the standby: see high-availability.md.", NULL},
+	{"failover", NEED_SLOT, DOCTOR_WARNING,
+	 "select s.slot_name, case when"
+	 " current_setting('sync_replication_slots', true) is not null then"
+	 " 'sync_replication_slots on this standby, and a slot with failover on the"
+	 " primary'"
+	 " else 'a cluster manager that copies it, as Patroni does its permanent"
+	 " slots' end from pgq.get_slot_info() s where pg_is_in_recovery() and not exists (select from"
+	 " pg_replication_slots p where p.slot_name = s.slot_name"
+	 " and p.plugin = 'pgq')",
+	 "this standby has no slot \"{1}\": were it promoted, changes would be"
+	 " missing",
+	 "It takes {2}; see high-availability.md.", NULL},
+	{"failover", NEED_SLOT, DOCTOR_WARNING,
+	 "select r.slot_name::text from " OUR_SLOT
+	 " where pg_is_in_recovery() and (to_jsonb(r) ->> 'synced')::bool"
+	 " and r.temporary",
+	 "slot \"{1}\" is not complete on this standby: promoted now, it would not"
+	 " have it",
+	 "It is when the standby has all that the primary's slot needs: see the"
+	 " server's log for what it waits for.",
+	 NULL},
+	{"failover", NEED_SLOT, DOCTOR_PROBLEM,
+	 "select r.slot_name::text, quote_literal(r.slot_name) from " OUR_SLOT
+	 " where pg_is_in_recovery() and not (to_jsonb(r) ->> 'synced')::bool"
+	 " and current_setting('sync_replication_slots', true) = 'on'",
+	 "slot \"{1}\" on this standby is not the copy of the primary's, but from"
+	 " when it was the primary itself, and does not follow",
+	 "Drop it here; the server then copies the primary's:",
+	 "SELECT pg_drop_replication_slot({2});"},
+	{"failover", NEED_SLOT, DOCTOR_PROBLEM,
+	 "select r.slot_name::text, coalesce(to_jsonb(r) ->> 'invalidation_reason',"
+	 " r.wal_status) from " OUR_SLOT " where pg_is_in_recovery()"
+	 " and (r.wal_status = 'lost'"
+	 " or to_jsonb(r) ->> 'invalidation_reason' is not null)",
+	 "slot \"{1}\" is lost on this standby ({2}): were it promoted, changes would"
+	 " be missing",
+	 "Drop it here, to be copied anew; hot_standby_feedback must be on.", NULL},
 
 	{"WAL held", NEED_SLOT, DOCTOR_PROBLEM,
 	 "select r.slot_name::text, pg_size_pretty(s.lag_bytes) from " OUR_SLOT
