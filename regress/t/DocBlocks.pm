@@ -22,7 +22,7 @@ sub doc_blocks
 	open(my $fh, '<', $file) or die "can't read $file: $!";
 	while (my $line = <$fh>)
 	{
-		if ($line =~ /^```\s*(\S*)\s*(.*?)\s*$/)
+		if ($line =~ /^ *```\s*(\S*)\s*(.*?)\s*$/)
 		{
 			push @blocks, $block if $block;
 			$block =

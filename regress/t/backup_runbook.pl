@@ -1,0 +1,224 @@
+# What doc/backup.md says is done, word for word: a server goes back in time in
+# place, and is restored beside the original, with pgBackRest and with a base backup.
+# Afterwards no batch id or event id that a consumer saw comes again, a consumer that
+# applies events has the source's rows, and the original is left alone.
+
+use strict;
+use warnings;
+
+use DocBlocks;
+use FindBin;
+use PgqTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my @blocks = doc_blocks("$FindBin::RealBin/../../doc/backup.md");
+my $base = PostgreSQL::Test::Utils::tempdir();
+my (%seen, %copy);
+
+# The page shows machines of its own.
+sub block
+{
+	my ($note, %replace) = @_;
+	my ($block) = grep { $_->{note} eq $note } @blocks;
+	my $text = ($block // die "no block '$note'\n")->{text};
+
+	$text =~ s/\Q$_\E/$replace{$_}/g
+	  foreach sort { length($b) <=> length($a) } keys %replace;
+	return $text;
+}
+
+sub shell
+{
+	my ($what, $text) = @_;
+
+	$text =~ s/^\s+//mg;
+	my $out = `set -e; $text 2>&1`;
+	is($?, 0, $what) or diag($out);
+	return;
+}
+
+# apply(NODE, ID ...): reads all there is, as a consumer with a copy of its own,
+# and notes each batch and event.
+sub apply
+{
+	my ($node) = @_;
+	my $s = session($node, 'shop');
+
+	$s->query("select pgq.force_tick('q'); select pgq.ticker('q')");
+	while ((my $batch = $s->query("select pgq.next_batch('q', 'c')")) ne '')
+	{
+		my $out = $s->query("select ev_id || ' ' || case when ev_type like 'pgq.%'
+			then ev_type else coalesce(ev_type::json->>'op', ev_type) || ' '
+				|| coalesce(ev_data::json->>'id', '') end
+			from pgq.get_batch_events($batch) order by ev_id");
+		foreach my $line (split(/\n/, $out))
+		{
+			my ($id, $op, $row) = split(/ /, $line);
+
+			push @{ $seen{events}{$id} }, $line;
+			%copy = () if $op eq 'TRUNCATE';
+			$copy{$row} = 1 if $op eq 'INSERT';
+			$seen{resync}++ if $op eq 'pgq.resync';
+		}
+		push @{ $seen{batches}{$batch} }, $out;
+		$s->query("select pgq.finish_batch($batch)");
+	}
+	$s->close;
+	return;
+}
+
+sub rows
+{
+	my ($node) = @_;
+	return sql($node, 'shop', q{select string_agg(id::text, ' ' order by id) from t});
+}
+
+# goes_back(WHAT, CONF, BACKUP, RESTORE): one round. BACKUP and RESTORE are
+# called with the node, RESTORE with the time, too, and a folder, if beside.
+sub goes_back
+{
+	my ($what, $name, $conf, $backup, $restore) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	%seen = %copy = ();
+	$node->init(allows_streaming => 'logical');
+	$node->append_conf('postgresql.conf', slurp($ENV{PGQ_CONF}) . $conf->($node));
+	$node->start;
+	my $db = new_database($node, 'shop');
+	sql($node, $db, q{
+		create table t (id int primary key);
+		select pgq.create_queue('q');
+		select pgq.register_consumer('q', 'c');
+		select pgq.capture_table('q', 't')});
+	my $pgqd = start_pgqd($node, database_list => $db);
+	sql($node, $db, 'insert into t select generate_series(1, 5)');
+	wait_ingest($node, $db);
+	apply($node);
+	$backup->($node);
+	sql($node, $db, 'insert into t values (6)');
+	wait_ingest($node, $db);
+	apply($node);
+	# the target lies between two commits, a second from each
+	my $time = sql($node, $db, 'select pg_sleep(1), now()') =~ s/^\|//r;
+	sql($node, $db, "select pg_sleep(1); insert into t values (7), (8)");
+	sql($node, $db, "insert into t values ($_)") foreach 9 .. 12;
+	wait_ingest($node, $db);
+	apply($node);
+	is(join(' ', sort { $a <=> $b } keys %copy), rows($node), "$what: the copy is right");
+	sql($node, $db, 'select pg_switch_wal()');
+
+	# beside the original
+	my $copy = PostgreSQL::Test::Cluster->new("${name}_copy");
+	mkdir($copy->basedir);
+	$restore->($node, $time, $copy);
+	$copy->append_conf('postgresql.conf', 'port = ' . $copy->port
+		  . "\narchive_mode = off\nunix_socket_directories = '" . $copy->host . "'\n");
+	$copy->start;
+	wait_for('the copy', sub { sql($copy, $db, 'select pg_is_in_recovery()') eq 'f' });
+	is(rows($copy), '1 2 3 4 5 6', "$what, beside: the rows of that time");
+	my $other = start_pgqd($copy, database_list => $db);
+	$other->wait_log(qr/stands still: the replication slot is missing; changes are missing/);
+	pass("$what, beside: pgqd says that the copy has no slot");
+	is($other->stop, 0, 'pgqd ends cleanly');
+	sql($copy, $db, block('copy'));
+	is(sql($copy, $db, q{select count(*) from pgq.get_consumer_info()}), 0,
+		"$what, beside: the copy has no consumers");
+	$copy->stop;
+	sql($node, $db, 'insert into t values (13)');
+	wait_ingest($node, $db);
+	apply($node);
+	is($seen{resync}, undef, "$what, beside: the original went on");
+
+	# in place
+	is($pgqd->stop, 0, 'pgqd ends cleanly');
+	$node->stop;
+	$restore->($node, $time);
+	$node->start;
+	wait_for('the server', sub { sql($node, $db, 'select pg_is_in_recovery()') eq 'f' });
+	is(rows($node), '1 2 3 4 5 6', "$what, in place: the rows of that time");
+	sql($node, $db, block('after'));
+	$pgqd->start;
+	wait_for('pgqd to say so', sub { sql($node, $db,
+		q{select slot_problem from pgq.slot}) =~ /missing/ });
+	$pgqd->wait_log(qr/stands still: the replication slot is missing; changes are missing from/);
+	pass("$what, in place: pgqd says that the slot is missing");
+	sql($node, $db, 'insert into t values (20)');
+	{
+		local $ENV{PGHOST} = $node->host;
+		local $ENV{PGPORT} = $node->port;
+		shell("$what, in place: resync", block('resync'));
+	}
+	sql($node, $db, 'insert into t values (21)');
+	wait_ingest($node, $db);
+	apply($node);
+	is($seen{resync}, 1, "$what, in place: the consumer is told once");
+	is(join(' ', sort { $a <=> $b } keys %copy), rows($node),
+		"$what, in place: the copy has the source's rows");
+	is(join("\n", map { @$_ > 1 ? join(', ', @$_) : () } values %{ $seen{batches} }),
+		'', "$what, in place: no batch id comes again");
+	is(join("\n", map { @$_ > 1 ? join(', ', @$_) : () } values %{ $seen{events} }),
+		'', "$what, in place: no event id comes again");
+	is($pgqd->stop, 0, 'pgqd ends cleanly');
+	$node->stop;
+	return;
+}
+
+# A base backup, and its archive of WAL.
+goes_back('base backup', 'plain', sub {
+	mkdir("$base/archive");
+	return "archive_mode = on\narchive_command = 'cp %p $base/archive/%f'\n";
+}, sub {
+	my ($node) = @_;
+	PostgreSQL::Test::Utils::system_or_bail('pg_basebackup', '-D', "$base/backup",
+		'-c', 'fast', '-d', $node->connstr('postgres'));
+}, sub {
+	my ($node, $time, $copy) = @_;
+	my $to = ($copy // $node)->data_dir;
+
+	wait_for('the archive', sub { sql($node, 'postgres', q{select
+		last_archived_wal >= pg_walfile_name(pg_current_wal_lsn() - 16777216)
+		from pg_stat_archiver}) eq 't' }) if $copy;
+	system('rm', '-rf', $to);
+	system('cp', '-a', "$base/backup", $to) == 0 or die;
+	PostgreSQL::Test::Utils::append_to_file("$to/postgresql.conf",
+		"restore_command = 'cp $base/archive/%f %p'\n"
+		  . "recovery_target_time = '$time'\nrecovery_target_action = promote\n");
+	PostgreSQL::Test::Utils::append_to_file("$to/recovery.signal", '');
+});
+
+SKIP:
+{
+	skip('pgbackrest is not installed', 1)
+	  if !grep { -x "$_/pgbackrest" } split(/:/, $ENV{PATH});
+
+	$ENV{PGBACKREST_CONFIG} = "$base/pgbackrest.conf";
+	$ENV{PGBACKREST_LOG_PATH} = $ENV{PGBACKREST_LOCK_PATH} =
+	  $ENV{PGBACKREST_SPOOL_PATH} = $base;
+	my @place;
+
+	goes_back('pgBackRest', 'backrest', sub {
+		my ($node) = @_;
+
+		@place = ('/var/lib/postgresql/shop' => $node->data_dir,
+			'/var/lib/pgbackrest' => "$base/repo");
+		PostgreSQL::Test::Utils::append_to_file("$base/pgbackrest.conf",
+			block('pgbackrest.conf', @place));
+		$ENV{PGBACKREST_PG1_PORT} = $node->port;
+		$ENV{PGBACKREST_PG1_SOCKET_PATH} = $node->host;
+		return block('postgresql.conf');
+	}, sub {
+		shell('pgBackRest: a backup', block(''));
+	}, sub {
+		my ($node, $time, $copy) = @_;
+
+		shell('pgBackRest: restore ' . ($copy ? 'beside' : 'in place'),
+			block($copy ? 'beside' : 'in place', @place,
+				'2026-11-30 12:00:00+00' => $time,
+				$copy ? ('/var/lib/postgresql/copy' => $copy->data_dir) : ()));
+	});
+}
+
+done_testing();
