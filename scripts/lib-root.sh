@@ -104,5 +104,9 @@ in_root() {
         ${http_proxy:+http_proxy="$http_proxy"} \
         ${https_proxy:+https_proxy="$https_proxy"} \
         ${JOBS:+JOBS="$JOBS"} \
+        ${TAP_DIR:+TAP_DIR="$TAP_DIR"} \
+        ${TAP_TIMEOUT:+TAP_TIMEOUT="$TAP_TIMEOUT"} \
+        ${PGQ_DEPS:+PGQ_DEPS="$PGQ_DEPS"} \
+        ${PGQ_CLUSTER_SECONDS:+PGQ_CLUSTER_SECONDS="$PGQ_CLUSTER_SECONDS"} \
         "$@"
 }
