@@ -20,6 +20,9 @@ my $page = "$FindBin::RealBin/../../doc/high-availability.md";
 my $net = '127.0.8';
 my @running;
 
+# the END block stops all, when the test is told to end, too
+$SIG{TERM} = $SIG{INT} = sub { exit(1) };
+
 # available(): undef, or what is missing.
 sub available
 {
@@ -113,6 +116,9 @@ sub run
 		open(STDOUT, '>>', "$PostgreSQL::Test::Utils::log_path/$name.log");
 		open(STDERR, '>&', \*STDOUT);
 		$ENV{LC_ALL} = 'C.UTF-8';
+		# where Patroni keeps the server's passwords
+		$ENV{HOME} = "$self->{dir}/home-$name";
+		mkdir($ENV{HOME});
 		exec(@command) or POSIX::_exit(127);
 	}
 	$self->{pid}{$name} = $pid;
