@@ -19,9 +19,10 @@ my %groups = (
 	latency => 'BenchLatency',
 	queue => 'BenchQueue',
 	growth => 'BenchGrowth',
-	bloat => 'BenchBloat');
+	bloat => 'BenchBloat',
+	held => 'BenchHeld');
 my @usual = qw(writer backlog latency queue);
-push @usual, qw(growth bloat) if $smoke;
+push @usual, qw(growth bloat held) if $smoke;
 my @wanted = split(/,/, $ENV{BENCH_ONLY} // '');
 
 # a backlog takes its time
