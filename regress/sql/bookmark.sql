@@ -22,7 +22,10 @@ SELECT pgq.set_bookmark(:b, 'two');
 SELECT pgq.finish_batch(:b);
 COMMIT;
 SELECT pgq.get_bookmark('bm', 'c');
+-- the message has the batch's number
+\set VERBOSITY sqlstate
 SELECT pgq.set_bookmark(:b, 'late');
+\set VERBOSITY terse
 SELECT pgq.set_bookmark(-1, 'none');
 -- it goes with the consumer
 SELECT pgq.unregister_consumer('bm', 'c');

@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  new_server new_database sql session start_pgqd
+  new_server new_database sql session start_pgqd commits_wait_for_nobody
   wait_for wait_ingest consume consume_json slurp
   ingest_by_hand load_start load_stop load_kill
 );
@@ -105,6 +105,37 @@ sub wait_ingest
 				"select pgq.wait_ingest(pg_current_wal_insert_lsn(), '5 s')");
 			return $rc == 0 && $out eq 't';
 		});
+	return;
+}
+
+# commits_wait_for_nobody(NODE): from now on commits wait for a synchronous standby,
+# "nobody", that never comes. Whether they wait is the checkpointer's word, which
+# takes a new setting later than a backend that shows it does; so until a commit
+# has waited, nothing is known.
+sub commits_wait_for_nobody
+{
+	my ($node) = @_;
+	my $s = session($node, 'postgres');
+	my $pid = $s->query(
+		"set synchronous_commit = on; select pg_backend_pid()");
+
+	sql($node, 'postgres',
+		q{alter system set synchronous_standby_names = 'nobody'});
+	$node->reload;
+	wait_for(
+		'a commit that waits',
+		sub {
+			if (!$s->busy)
+			{
+				$s->answer;
+				$s->send(q{select pg_logical_emit_message(true, 'test', '')});
+			}
+			return sql($node, 'postgres', "select pg_cancel_backend(pid)
+				from pg_stat_activity where pid = $pid
+				and wait_event = 'SyncRep'") eq 't';
+		});
+	$s->answer;
+	$s->close;
 	return;
 }
 
@@ -266,7 +297,8 @@ use warnings;
 sub new
 {
 	my ($class, $node, $db) = @_;
-	my $self = bless { in => '', out => '', err => '', n => 0 }, $class;
+	my $self = bless { in => '', out => '', err => '', n => 0, answered => 0 },
+	  $class;
 
 	$self->{timer} = IPC::Run::timer($PgqTest::patience * 3);
 	$self->{h} = IPC::Run::start(
@@ -296,19 +328,22 @@ sub busy
 	my ($self) = @_;
 
 	$self->{h}->pump_nb;
-	return $self->{out} !~ /__end_$self->{n}__\n/;
+	return $self->{answered} < $self->{n}
+	  && $self->{out} !~ /__end_$self->{n}__\n/;
 }
 
-# The output of the statement sent last. Its errors are left in {err}.
+# The output of the statement sent last, once. Its errors are left in {err}.
 sub answer
 {
 	my ($self) = @_;
 	my $out;
 
+	return '' if $self->{answered} == $self->{n};
 	$self->{timer}->start($PgqTest::patience * 3);
 	$self->{h}->pump while $self->{out} !~ /__end_$self->{n}__\n/;
 	($out = $self->{out}) =~ s/\n?__end_\d+__\n//;
 	$self->{out} = '';
+	$self->{answered} = $self->{n};
 	return $out;
 }
 

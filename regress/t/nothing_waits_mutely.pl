@@ -206,9 +206,7 @@ is($pgqd->stop, 0, 'pgqd ends');
 
 # a standby that is not there
 
-$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'\n");
-$node->reload;
-sleep(1);
+commits_wait_for_nobody($node);
 $run = start($db, 'create', 'q4');
 wait_said($run, qr/^pgqadm: waiting for a synchronous standby \(synchronous_standby_names is nobody\)$/m);
 is(stop($run, 'TERM'), -15, 'SIGTERM ends it');

@@ -46,12 +46,9 @@ sub read_events
 sql($node, $db, 'insert into t values (1)');
 wait_ingest($node, $db);
 
-$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'");
-$node->reload;
+commits_wait_for_nobody($node);
 my $writer = session($node, $db);
 $writer->query('set synchronous_commit = on');
-wait_for('the setting',
-	sub { $writer->query('show synchronous_standby_names') eq 'nobody' });
 $writer->send('insert into t values (2)');
 wait_for(
 	'the commit to wait',
@@ -100,7 +97,7 @@ foreach my $end (qw(pg_cancel_backend pg_terminate_backend))
 	is_deeply(\@early, [], "no event without its row after $end");
 }
 
-$node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
+sql($node, $db, 'alter system reset synchronous_standby_names');
 $node->reload;
 $writer->answer;
 my @late;

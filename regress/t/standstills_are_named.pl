@@ -127,13 +127,8 @@ standstill('a synchronous standby that is away',
 	kind => 'commit',
 	like => qr/commits wait for a synchronous standby: synchronous_standby_names is "nobody", connected are: none/,
 	begin => sub {
-		sql($node, 'postgres', q{alter system set synchronous_standby_names = 'nobody'});
-		$node->reload;
-		# a backend sees it before the checkpointer does
-		wait_for('a commit that waits', sub {
-			$writer->send(q{insert into t (pad) values ('w')}) if !$writer->{n} || !$writer->busy;
-			sleep(0.3);
-			return $writer->busy });
+		commits_wait_for_nobody($node);
+		$writer->send(q{insert into t (pad) values ('w')});
 	},
 	end => sub {
 		sql($node, 'postgres', q{set synchronous_commit = local;
