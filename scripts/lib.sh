@@ -8,6 +8,13 @@ export LC_ALL=C
 say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
+# can_build_extensions PG_CONFIG: are its PGXS and headers there? Debian's client
+# package brings PGXS, but not the headers.
+can_build_extensions() {
+    [ -x "$1" ] && [ -f "$("$1" --pgxs)" ] \
+        && [ -f "$("$1" --includedir-server)/postgres.h" ]
+}
+
 # Prints the path of a server's pg_config that can build extensions and has a
 # server beside it: PG_CONFIG if set, else the newest of the distribution's
 # or the one on the PATH. Fails if there is none.
@@ -20,9 +27,7 @@ find_pg_config() {
                command -v pg_config)
     fi
     for c in $list; do
-        # Debian's client package brings PGXS, but not the headers.
-        if [ -x "$("$c" --bindir)/postgres" ] && [ -f "$("$c" --pgxs)" ] \
-            && [ -f "$("$c" --includedir-server)/postgres.h" ]; then
+        if can_build_extensions "$c" && [ -x "$("$c" --bindir)/postgres" ]; then
             printf '%s\n' "$("$c" --bindir)/pg_config"
             return 0
         fi

@@ -11,12 +11,25 @@ use Exporter 'import';
 use Test::More;
 
 our @EXPORT = qw(
-  run output works fails install has_plugin_list start_server sql wait_for
-  system_files system_users daemons $version
+  run output works fails install has_plugin_list look_for_server start_server sql
+  wait_for system_files system_users daemons $version
 );
 
-my ($dir) = glob('/usr/lib/postgresql/*') or die 'no PostgreSQL here';
-our $version = $dir =~ s/.*\///r;
+my $dir;
+our $version;
+
+# look_for_server(): the newest that is here, if any.
+sub look_for_server
+{
+	my @there = sort { $b <=> $a }
+	  map { m{/(\d+)/bin} } glob('/usr/lib/postgresql/*/bin/postgres');
+
+	$version = $there[0] // return;
+	$dir = "/usr/lib/postgresql/$version";
+	return;
+}
+
+look_for_server();
 
 $ENV{LC_ALL} = 'C.UTF-8';
 $ENV{DEBIAN_FRONTEND} = 'noninteractive';
@@ -88,6 +101,8 @@ sub start_server
 	my (%opt) = @_;
 	my $conf = "/etc/postgresql/$version/main/conf.d/test.conf";
 
+	output("pg_createcluster $version main")
+	  if !-e "/etc/postgresql/$version/main/postgresql.conf";
 	my $plugins =
 	  has_plugin_list()
 	  ? "output_plugin_libraries = 'pgoutput, test_decoding, pgq'\n"

@@ -4,8 +4,7 @@
 # Blocks of language sh are run by one who may sudo, in the source tree; those
 # with the note "pgqadm" by that user, at home; those of language sql by psql, by
 # that user too. A block without a language is what the block before it
-# prints. One thing is not as written: "make deb" is not run here, as the packages
-# that scripts/check-packages made by it are in its place. The list of output
+# prints. The version of PostgreSQL is the one that is here, and the list of output
 # plugins is set only where the server has one, as the text says.
 
 use strict;
@@ -16,13 +15,10 @@ use PackageRoot;
 use Test::More;
 
 start_server(conf => '');
-output('mkdir -p /pgq/build/deb && cp /packages/*.deb /pgq/build/deb');
 output('useradd -m -s /bin/bash reader && chown -R reader /pgq');
 # sudo complains about a host without an address
 output('echo "127.0.0.1 $(hostname)" >>/etc/hosts');
 output(q{echo 'reader ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/reader});
-output(q{printf '#!/bin/sh\n[ "$*" = deb ] || exec /usr/bin/make "$@"\n' }
-	  . '>/usr/local/bin/make && chmod 755 /usr/local/bin/make');
 
 my %run = (
 	'sh' => 'runuser -u reader -- sh -c "cd /pgq && exec bash -e /tmp/block"',
@@ -37,6 +33,7 @@ for my $block (doc_blocks('/pgq/doc/tutorial.md'))
 {
 	my $name = sprintf('block %d (%s)', ++$nr, $block->{heading});
 
+	$block->{text} =~ s/postgresql-15\b/postgresql-$version/g;
 	next if $block->{text} =~ /output_plugin_libraries/ && !has_plugin_list();
 	if ($block->{lang} eq '')
 	{

@@ -92,6 +92,17 @@ is( join(' ', grep { slurp("$top/doc/pgqd.md") !~ /`-$_`/ } @letters),
 	'', 'pgqd.md: no option is missing');
 same('options in pgqd.md', slurp("$top/doc/pgqd.md"), $option, %pgqd_options);
 
+# pgqrelay, where it was built
+
+SKIP:
+{
+	skip 'no pgqrelay here', 1 if system('pgqrelay -h >/dev/null 2>&1') != 0;
+	my ($names) = slurp("$top/relay/main.c") =~ /long_options\[\] = \{(.*?)\};/s;
+
+	same('options in pgqrelay.1', man('pgqrelay.1'), $option,
+		map { ("--$_" => 1) } $names =~ /\{"([a-z]+)"/g);
+}
+
 # keys
 
 my %pgqd_keys = known(scalar(`pgqd --ini`), qr/^#?(\w+) =/m);

@@ -138,7 +138,7 @@ ok(exists $m->{pgq_queue_tick_age_seconds}{"$shop,queue=\"$escaped\""},
 	# nor do dashboard and alerts ask for others
 	my %known = map { $_ => 1 } $response->{content} =~ /^# HELP (\S+)/mg;
 
-	foreach my $file ('grafana.json', 'operations.md')
+	foreach my $file ('grafana.json', 'alerts.yml')
 	{
 		my $text = slurp("$FindBin::RealBin/../../doc/$file");
 		my %used = map { $_ => 1 } $text =~ /\b(pgqd?_[a-z_]+(?:_total|_seconds|_events|_bytes|_rows|_up|_broken|_active|_troubles|_second))\b/g;

@@ -123,5 +123,10 @@ for my $block (@blocks)
 $in .= "kill \$(jobs -p)\nexit\n";
 $shell->finish;
 cmp_ok(scalar(grep { $_->{lang} eq 'sh' } @blocks), '>=', 3, 'blocks were found');
+foreach my $command ('scripts/demo', 'scripts/check')
+{
+	is(scalar(grep { $_->{lang} eq 'sh' && $_->{text} eq "$command\n" } @blocks),
+		1, "$command stands by itself");
+}
 
 done_testing();
