@@ -172,8 +172,9 @@ sub start_writer
 	return;
 }
 
-# A writer of prepared transactions; those that a crash left over are ended
-# first, one way or the other.
+# A writer of prepared transactions. One that is left over, by a crash or since it
+# could not be ended, holds its lane: it is ended, one way or the other, before the
+# next one begins, which would wait for it forever.
 sub start_preparer
 {
 	my ($connstr, $client, $lane) = @_;
@@ -181,24 +182,24 @@ sub start_preparer
 	helper(
 		sub {
 			my ($stop) = @_;
-			my $n = 0;
 
-			while (!$$stop || $n > 0)
+			for (;;)
 			{
-				my $end =
-				  'psql -XAtq "' . $connstr . '" -c "select gid from '
-				  . 'pg_prepared_xacts where gid like \'ledger%\'" 2>&1';
-				my @left = split /\n/, `$end`;
+				my $left = `psql -XAtq "$connstr" -c "select gid from pg_prepared_xacts where gid like 'ledger%'"`;
+				my $is_clean = $? == 0 && $left eq '';
 
-				$n = 0;
-				foreach my $gid (grep { /^ledger/ } @left)
+				last if $$stop && $is_clean;
+				foreach my $gid (split /\n/, $left)
 				{
 					my $how = rand() < 0.3 ? 'rollback' : 'commit';
 
 					system('psql', '-XAtqc', "$how prepared '$gid'", $connstr);
 				}
-				$n = $? == 0 && !@left ? 0 : 1 if $$stop;
-				next if $$stop;
+				if (!$is_clean)
+				{
+					sleep(0.1);
+					next;
+				}
 				my $x = int(time() * 100) % 2000000000;
 				open(my $fh, '|-', 'psql', '-XAtq', $connstr) or next;
 				print $fh "begin; call one_transaction($client, $x, $lane, 0);\n"

@@ -17,7 +17,7 @@ use Test::More;
 
 our @EXPORT = qw(
   new_server new_database sql session start_pgqd commits_wait_for_nobody
-  wait_for wait_ingest consume consume_json slurp
+  drop_slot wait_for wait_ingest consume consume_json slurp
   ingest_by_hand load_start load_stop load_kill
 );
 
@@ -136,6 +136,30 @@ sub commits_wait_for_nobody
 		});
 	$s->answer;
 	$s->close;
+	return;
+}
+
+# drop_slot(NODE, DATABASE): its slot is lost. Whoever reads it is ended first; he is
+# back within moments, and a session of one who has gone ends a little later.
+sub drop_slot
+{
+	my ($node, $db) = @_;
+
+	sql($node, $db, q{do $$
+		begin
+			for i in 1 .. 6000 loop
+				begin
+					perform pg_terminate_backend(s.active_pid)
+					from pgq.slot join pg_replication_slots s using (slot_name)
+					where s.active_pid is not null;
+					perform pg_drop_replication_slot(slot_name) from pgq.slot;
+					return;
+				exception when object_in_use then
+					perform pg_sleep(0.01);
+				end;
+			end loop;
+			raise 'the slot is never free';
+		end $$});
 	return;
 }
 

@@ -1,4 +1,5 @@
-# Whatever dies, and when: each committed change is in each target queue
+# Whatever dies, and when, and whatever is done to tables, databases and settings
+# meanwhile: each committed change is in each target queue
 # exactly once, in the order of the commits, a transaction's whole in one
 # batch; what was rolled back never is; and a batch id that a consumer saw
 # always has the same contents.
@@ -37,6 +38,16 @@ sql($node, $db, q{
 	select pgq.capture_table('away', 't3'::regclass);
 });
 
+# a database whose owner planted functions under our names
+sql($node, 'postgres', 'create database planted');
+foreach my $f ('version()', 'tick(name text[], seen xid[])', 'tick_due()', 'ticker()',
+	'maint_operations()', 'get_slot_info()', 'get_capture_info()')
+{
+	sql($node, 'planted', qq{create schema if not exists pgq;
+		create function pgq.$f returns text language plpgsql as
+			\$\$begin raise log 'planted code runs'; return '4.0'; end\$\$});
+}
+
 # a consumer that keeps up and one that makes rotation wait
 my $connstr = $node->connstr($db);
 my %file;
@@ -56,7 +67,6 @@ my $proxy_dir = PostgreSQL::Test::Utils::tempdir_short();
 my $proxy = PgqProxy->new($node->host, $node->port, $proxy_dir);
 my %ini = (
 	base_connstr => "host=$proxy_dir port=" . $node->port,
-	database_list => $db,
 	maint_period => 1,
 	ingest_max_bytes => '64kB',
 	ingest_memory => '256kB');
@@ -125,6 +135,7 @@ sub limit_shortly
 
 my $can_limit = system("prlimit --pid $$ --fsize=unlimited:unlimited 2>/dev/null") == 0;
 my @dumps;
+my $ddl = 0;
 my %faults = (
 	'kill -9 pgqd' => [ 4, sub { my $d = a_pgqd(); $d->kill9; sleep(rand); $d->start; } ],
 	'stop and start pgqd' => [ 1, sub { my $d = a_pgqd(); $d->stop; $d->start; } ],
@@ -200,6 +211,50 @@ my %faults = (
 	"no room for pgqd's log" => [ $can_limit, sub {
 		limit_shortly(1, 1 + rand, map { $_->{pid} } @pgqd);
 	} ],
+	'reindex the database' => [ 1, sub { $node->psql($db, "reindex database $db") } ],
+	'vacuum full of our tables' => [ 2, sub {
+		$node->psql($db, q{select format('vacuum full %s', c.oid::regclass)
+			from pg_class c where relnamespace = 'pgq'::regnamespace and relkind = 'r'
+			order by random() limit 4 \\gexec});
+	} ],
+	'DDL on a captured table' => [ 4, sub {
+		my $t = 't' . int(rand(4));
+		my @ddl = ("alter table $t add column extra" . ++$ddl . ' int default 1',
+			"alter table $t drop column if exists extra" . int(1 + rand($ddl)),
+			"begin; alter table $t rename to elsewhere; alter table elsewhere rename to $t; commit",
+			"begin; alter table $t alter pad type varchar(2000); alter table $t alter pad type text; commit",
+			map { "select pgq.alter_captured('$_')" }
+			  "alter table $t alter k type bigint",
+			  "alter table $t alter k type int",
+			  "alter table $t alter id type bigint",
+			  "alter table $t alter id type int",
+			  "alter table $t replica identity full",
+			  "alter table $t replica identity default",
+			  "alter table $t drop constraint ${t}_pkey; alter table $t add primary key (client, x, id)");
+
+		my ($rc, $out, $err) = $node->psql($db, "set lock_timeout = '3s'; " . $ddl[ rand @ddl ]);
+		note($err) if $rc;
+	} ],
+	'a setting of the database' => [ 4, sub {
+		my @settings = ("lc_monetary = 'C.UTF-8'", "timezone = 'Asia/Kathmandu'",
+			"datestyle = 'German, DMY'", 'intervalstyle = sql_standard',
+			"statement_timeout = '200ms'", "lock_timeout = '1ms'",
+			"idle_in_transaction_session_timeout = '100ms'",
+			'default_transaction_read_only = on',
+			'default_transaction_isolation = serializable',
+			'synchronous_commit = off', 'bytea_output = escape',
+			"work_mem = '64kB'", 'jit_above_cost = 0',
+			"search_path = 'pg_temp, nowhere, public'");
+
+		# the last ones are in force until another comes
+		$node->psql('postgres', "alter database $db reset all") if rand() < 0.5;
+		$node->psql('postgres', "alter database $db set $settings[rand @settings]");
+	} ],
+	'a hostile database comes or goes' => [ 2, sub {
+		my ($rc) = $node->psql('postgres', 'create database hostile template planted');
+
+		$node->psql('postgres', 'drop database hostile with (force)') if $rc;
+	} ],
 	'checkpoint' => [ 1, sub { $node->psql('postgres', 'checkpoint') } ],
 );
 my @deck = map { ($_) x $faults{$_}[0] } sort keys %faults;
@@ -217,6 +272,7 @@ while (time() < $end)
 	$node->poll_query_until('postgres', 'select true') or die 'no server';
 }
 
+sql($node, 'postgres', "alter database $db reset all");
 stop_helpers();
 waitpid($_, 0) foreach @dumps;
 wait_ingest($node, $db);
@@ -237,6 +293,7 @@ foreach my $queue (@PgqLedger::queues)
 	}
 }
 is($_->stop, 0, 'pgqd ends cleanly') foreach @pgqd;
+unlike(slurp($node->logfile), qr/planted code runs/, 'no planted code ran');
 $proxy->stop;
 
 done_testing();

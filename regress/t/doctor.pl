@@ -195,7 +195,7 @@ is_deeply(doctor(), {}, 'nothing wrong once a table is captured');
 sub end_slot
 {
 	$pgqd->stop;
-	sql($node, $db, 'select pg_drop_replication_slot(slot_name) from pgq.slot');
+	drop_slot($node, $db);
 	$pgqd->start;
 	return;
 }

@@ -67,7 +67,7 @@ works($_) foreach qw(install slot create register config capture status migrate)
 works('doctor', 1);    # no pgqd
 sql($node, 'shop', q{select pgq.capture_table('orders', 'item', 'copy')});
 works('cancel');
-sql($node, 'shop', q{select pg_drop_replication_slot(slot_name) from pgq.slot});
+drop_slot($node, 'shop');
 
 my $ticker = start(example('ticker'));
 wait_for('ticks', sub {

@@ -107,7 +107,7 @@ ends('capture', 'Copied table public.slow into queue q: 6000 rows');
 
 sql($node, $db, 'analyze t');
 $pgqd->stop;
-sql($node, $db, 'select pg_drop_replication_slot(slot_name) from pgq.slot');
+drop_slot($node, $db);
 $pgqd->start;
 $pgqd->wait_log(qr/stands still/);
 begin('resync', '--wait', '--json', 't', 'slow');

@@ -316,11 +316,7 @@ is_red('when nothing moves',
 $lock->query('rollback');
 wait_for('green when it moves', sub { get('/health')->{status} == 200 });
 
-sql($node, $db, q{select pg_terminate_backend(active_pid)
-	from pg_replication_slots});
-wait_for('slot to be free', sub {
-	eval { sql($node, $db, q{select pg_drop_replication_slot('pgq_shop')}); 1 };
-});
+drop_slot($node, $db);
 is_red('without slot', qr/^\[shop\]: .*slot is missing/m);
 like(get('/')->{content}, qr/class="pill bad">.*class="fault">\[shop\]: /s,
 	'the page says so too');

@@ -270,7 +270,7 @@ sql($node, $db, 'drop function full_disk() cascade');
 
 # slot lost
 
-sql($node, $db, 'select pg_drop_replication_slot(slot_name) from pgq.slot');
+drop_slot($node, $db);
 mistake('slot lost, drain', qr/stands still|missing/, qr/doctor|resync|get_slot_info/,
 	@adm, 'drain', '--timeout', 5);
 logged('slot lost', qr/\[shop\]: ingest stands still: the replication slot is missing/,

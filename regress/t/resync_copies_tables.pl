@@ -53,10 +53,7 @@ sub change
 sub lose_slot
 {
 	$pgqd->kill9;
-	wait_for('the slot to be free', sub {
-		my ($rc) = $node->psql($db, q{select pg_drop_replication_slot(slot_name) from pgq.slot});
-		$rc == 0;
-	});
+	drop_slot($node, $db);
 	change($_[0]);
 	$pgqd->start;
 	$pgqd->wait_log(qr/stands still/);

@@ -22,7 +22,7 @@ sql($node, $db, 'insert into t values (1)');
 wait_ingest($node, $db);
 $pgqd->stop;
 
-sql($node, $db, 'select pg_drop_replication_slot(slot_name) from pgq.slot');
+drop_slot($node, $db);
 sql($node, $db, 'insert into t values (2)');
 $pgqd->start;
 

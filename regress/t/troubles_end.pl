@@ -45,9 +45,7 @@ plan skip_all => 'pgqd was built without libmicrohttpd'
 $first->wait_log(qr/ingest reads slot/);
 becomes_healthy($ports[0], 'all is well');
 
-sql($node, $db, 'select pg_terminate_backend(active_pid) from pg_replication_slots');
-wait_for('the slot to be dropped',
-	sub { ($node->psql($db, q{select pg_drop_replication_slot('pgq_shop')}))[0] == 0 });
+drop_slot($node, $db);
 wait_for('a fault', sub { health($ports[0]) =~ /slot is missing/ });
 sql($node, $db, 'select pgq.stop_capture()');
 becomes_healthy($ports[0], 'a missing slot is no trouble after stop_capture');

@@ -32,7 +32,7 @@ sub run
 
 sub lose_slot
 {
-	sql($node, 'shop', 'select pg_drop_replication_slot(slot_name) from pgq.slot');
+	drop_slot($node, 'shop');
 	return;
 }
 

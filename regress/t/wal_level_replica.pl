@@ -63,7 +63,7 @@ SKIP:
 	is($pgqd->stop, 0, 'pgqd ends cleanly');
 }
 
-sql($node, $db, 'select pg_drop_replication_slot(slot_name) from pgq.slot');
+drop_slot($node, $db);
 # 19 writes what slots need as soon as there is one
 my $adds_itself = sql($node, $db, 'show server_version_num') >= 190000;
 $node->append_conf('postgresql.conf', 'wal_level = replica');
@@ -72,7 +72,7 @@ if ($adds_itself)
 {
 	ok(sql($node, $db, 'select pgq.stop_capture() > 0; select pgq.start_capture()'),
 		'a slot is made where wal_level is replica');
-	sql($node, $db, 'select pg_drop_replication_slot(slot_name) from pgq.slot');
+	drop_slot($node, $db);
 	$node->append_conf('postgresql.conf',
 		"wal_level = minimal\nmax_wal_senders = 0");
 	$node->restart;
