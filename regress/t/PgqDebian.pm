@@ -9,6 +9,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use Fcntl qw(:flock);
 use File::Copy qw(copy);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -24,6 +25,26 @@ sub pgq35_package
 	return "postgresql-$version-pgq3";
 }
 
+# fetch_package(PACKAGE): its file, once for all tests of a run; undef if it is not
+# to be had.
+sub fetch_package
+{
+	my ($package) = @_;
+	my $cache = $ENV{PGQ_PACKAGES} // PostgreSQL::Test::Utils::tempdir();
+	my $dir = "$cache/$package";
+
+	open(my $lock, '>', "$dir.lock") or die "$dir.lock: $!";
+	flock($lock, LOCK_EX) or die "$dir.lock: $!";
+	if (!-d $dir)
+	{
+		mkdir($dir) or die "$dir: $!";
+		# our own Python or libraries will not do for another architecture
+		system("cd '$dir' && timeout 60 apt-get download $package >/dev/null 2>&1") == 0
+		  or unlink(glob("$dir/*"));
+	}
+	return (glob("$dir/*.deb"))[0];
+}
+
 # fetch_packages(PACKAGE...): a folder with what is in them, from usr/ on.
 # Ends the test as skipped if one is not to be had.
 sub fetch_packages
@@ -33,11 +54,10 @@ sub fetch_packages
 
 	foreach my $package (@packages)
 	{
-		# our own Python or libraries will not do for another architecture
-		system("cd '$dir' && timeout 60 apt-get download $package"
-			  . " >/dev/null 2>&1 && dpkg-deb -x ${package}_*.deb ."
-			  . " >/dev/null 2>&1 && rm ${package}_*.deb") == 0
-		  or plan skip_all => "no package $package to be had";
+		my $file = fetch_package($package);
+
+		plan skip_all => "no package $package to be had"
+		  if !defined $file || system('dpkg-deb', '-x', $file, $dir) != 0;
 	}
 	return $dir;
 }
