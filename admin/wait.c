@@ -23,8 +23,13 @@
 #include "common/clock.h"
 #include "common/memory.h"
 
-/* Milliseconds between two looks. */
+/*
+ * Milliseconds between two looks, once there was something to say; and before.
+ * Captures wait for locks in turns of a tenth of a second, with pauses between: no
+ * look may miss a turn, or all would, as long as both keep step.
+ */
 #define LOOK_PERIOD 1000
+#define FIRST_LOOK_PERIOD 80
 
 #define PGQD_SESSIONS                                                          \
 	"a.application_name operator(pg_catalog.~) '^pgqd(/|$)'"                   \
@@ -186,7 +191,7 @@ look_on(unsigned serial)
 		if (PQstatus(a.conn) == CONNECTION_OK)
 			tell_blockers(&a, pid, &said, serial);
 		pthread_mutex_lock(&watch.mutex);
-	} while (!is_over(serial, LOOK_PERIOD));
+	} while (!is_over(serial, said != NULL ? LOOK_PERIOD : FIRST_LOOK_PERIOD));
 	PQfinish(a.conn);
 	free(a.begin);
 	free(said);

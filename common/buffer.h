@@ -10,6 +10,7 @@
 #ifndef PGQ_BUFFER_H
 #define PGQ_BUFFER_H
 
+#include <stdarg.h> /* libpq's header takes it to be there, and stddef.h */
 #include <stddef.h>
 
 #ifndef pg_attribute_printf
