@@ -10,7 +10,9 @@
 #ifndef PGQ_BUFFER_H
 #define PGQ_BUFFER_H
 
-#include <stdarg.h> /* libpq's header takes it to be there, and stddef.h */
+/* libpq's header takes these to be there */
+#include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #ifndef pg_attribute_printf

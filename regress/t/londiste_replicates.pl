@@ -75,6 +75,7 @@ logfile = $PostgreSQL::Test::Utils::log_path/$db.log
 pidfile = $dir/$db.pid
 use_skylog = 0
 loop_delay = 0.1
+lock_timeout = 60
 local_wm_publish_period = 1
 global_wm_publish_period = 1
 INI
