@@ -8,6 +8,7 @@
  *-------------------------------------------------------------------------
  */
 #include <getopt.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,11 +108,34 @@ typedef struct Words
 	bool help;
 } Words;
 
+/* Options without a value, and what they set. */
+static const struct
+{
+	int opt;
+	size_t offset; /* of a bool in Admin */
+} flags[] = {{'q', offsetof(Admin, quiet)},
+			 {'v', offsetof(Admin, verbose)},
+			 {OPT_DAEMON, offsetof(Admin, daemon)},
+			 {OPT_REGISTER, offsetof(Admin, do_register)},
+			 {OPT_ONCE, offsetof(Admin, once)},
+			 {OPT_CONFIRM, offsetof(Admin, confirm)},
+			 {OPT_JSON, offsetof(Admin, json)},
+			 {OPT_WITHOUT_COPY, offsetof(Admin, without_copy)},
+			 {OPT_WAIT, offsetof(Admin, wait)},
+			 {OPT_CONSUMERS, offsetof(Admin, consumers)},
+			 {OPT_DRY_RUN, offsetof(Admin, dry_run)}};
+
 static void
 read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 {
 	if (opt >= OPT_REGISTER && opt < OPT_END)
 		w->given[opt] = true;
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		if (flags[i].opt == opt)
+		{
+			*(bool *) ((char *) a + flags[i].offset) = true;
+			return;
+		}
 	switch (opt)
 	{
 		case 1: /* not an option */
@@ -129,9 +153,6 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 				w->dbname = argv[optind++];
 		}
 		break;
-		case OPT_DAEMON:
-			a->daemon = true;
-			break;
 		case OPT_DBNAME:
 			w->dbname = optarg;
 			break;
@@ -144,12 +165,6 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 		case 'U':
 			w->user = optarg;
 			break;
-		case 'q':
-			a->quiet = true;
-			break;
-		case 'v':
-			a->verbose = true;
-			break;
 		case 'r':
 			w->signal = "-r";
 			break;
@@ -158,12 +173,6 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			break;
 		case 'k':
 			w->signal = "-k";
-			break;
-		case OPT_REGISTER:
-			a->do_register = true;
-			break;
-		case OPT_ONCE:
-			a->once = true;
 			break;
 		case OPT_COUNT:
 			a->count = (long) number_or_fail("count", optarg);
@@ -174,35 +183,17 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 		case OPT_INTERVAL:
 			a->interval = number_or_fail("interval", optarg);
 			break;
-		case OPT_CONSUMERS:
-			a->consumers = true;
-			break;
-		case OPT_DRY_RUN:
-			a->dry_run = true;
-			break;
 		case OPT_EXEC:
 			a->exec = optarg;
-			break;
-		case OPT_CONFIRM:
-			a->confirm = true;
 			break;
 		case OPT_FIELDS:
 			a->fields = optarg;
 			break;
-		case OPT_JSON:
-			a->json = true;
-			break;
 		case 'V':
 			puts("pgqadm version " PGQADM_VERSION);
 			exit(0);
-		case OPT_WITHOUT_COPY:
-			a->without_copy = true;
-			break;
 		case OPT_SLOT:
 			a->slot = optarg;
-			break;
-		case OPT_WAIT:
-			a->wait = true;
 			break;
 		case OPT_INI:
 			ini_print_sample(stdout, "pgqadm", pgqadm_ini_keys, sample);
