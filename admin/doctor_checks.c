@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "admin/doctor.h"
+#include "common/lasting.h"
 #include "common/wal_level.h"
 
 #define OUR_SLOT                                                               \
@@ -43,6 +44,11 @@
 #define CHANGES_LOST                                                           \
 	"Changes are missing from the queues. To go on without them, as pgqadm"    \
 	" resync does; consumers get an event pgq.resync, and the tables anew:"
+
+/* Of what lasts, the rows of one kind. */
+#define LASTING(kind)                                                          \
+	"select w.problem, w.hint, w.statement from (" LASTING_SQL ") w"           \
+	" where w.kind = '" kind "'"
 
 const DoctorCheck doctor_checks[] = {
 	{"server", NEED_SERVER, DOCTOR_PROBLEM,
@@ -366,24 +372,8 @@ const DoctorCheck doctor_checks[] = {
 	 " ROLLBACK PREPARED {4};",
 	 NULL},
 
-	{"consumers", NEED_PGQ, DOCTOR_PROBLEM,
-	 /* c.lag is the age of its last tick: who has done all is not behind */
-	 "select c.queue_name, c.consumer_name,"
-	 " date_trunc('second', now() - t.tick_time)::text, coalesce(c.pending_events::text,"
-	 " 'unknown'), quote_literal(c.queue_name), quote_literal(c.consumer_name)"
-	 " from pgq.get_consumer_info() c"
-	 " join pgq.queue q on q.queue_name = c.queue_name"
-	 /* the main row of cooperating consumers, without a tick, follows them */
-	 " cross join lateral (select n.tick_time from pgq.tick n"
-	 " where n.tick_queue = q.queue_id and n.tick_id > c.last_tick"
-	 " order by n.tick_queue, n.tick_id limit 1) t where now() - t.tick_time"
-	 " > 3 * q.queue_rotation_period + interval '1 minute'",
-	 "consumer \"{2}\" of queue \"{1}\" is {3} behind, with {4} events to come:"
-	 " the queue can't forget any of them",
-	 "Start the consumer. If nobody needs it: SELECT"
-	 " pgq.unregister_consumer({5}, {6});",
+	{"consumers", NEED_PGQ, DOCTOR_PROBLEM, LASTING("consumers"), "{1}", "{2}",
 	 NULL},
-
 	{"consumers", NEED_CAPTURE, DOCTOR_PROBLEM,
 	 "select l.queue_name, l.consumer_name, date_trunc('second',"
 	 " l.lost_time)::text, quote_literal(l.queue_name),"
@@ -402,11 +392,7 @@ const DoctorCheck doctor_checks[] = {
 	 "In the way is {4}. pgqd rotates early while that is so; max_size_policy"
 	 " drop_slowest gives up the consumer that is farthest behind.",
 	 NULL},
-	{"queues", NEED_PGQ, DOCTOR_WARNING,
-	 "select queue_name, quote_literal(queue_name) from pgq.queue"
-	 " where queue_ticker_paused",
-	 "queue \"{1}\" is paused: its consumers get nothing", "Let it go on:",
-	 "SELECT pgq.set_queue_config({2}, 'ticker_paused', 'false');"},
+	{"queues", NEED_PGQ, DOCTOR_WARNING, LASTING("paused"), "{1}", "{2}", "{3}"},
 	{"queues", NEED_PGQ, DOCTOR_WARNING,
 	 "select queue_name, quote_literal(queue_name) from pgq.queue"
 	 " where queue_disable_insert",
@@ -414,17 +400,7 @@ const DoctorCheck doctor_checks[] = {
 	 "UPDATE pgq.queue SET queue_disable_insert = false"
 	 " WHERE queue_name = {2};"},
 
-	{"rotation", NEED_PGQ, DOCTOR_PROBLEM,
-	 "select queue_name, " AGE(
-		 "queue_switch_time") ", case when"
-							  " queue_switch_step2 is null then 'step 2 of the last one is not done'"
-							  " else 'a consumer, a transaction or the lack of pgqd is in the way' end"
-							  " from pgq.queue where clock_timestamp() - queue_switch_time"
-							  " > 3 * queue_rotation_period + interval '10 minutes'",
-	 "queue \"{1}\" has not rotated its tables for {2}: they grow ({3})",
-	 "See to the consumers, transactions and pgqd that doctor names; pgqd"
-	 " rotates with its next maintenance (maint_period).",
-	 NULL},
+	{"rotation", NEED_PGQ, DOCTOR_PROBLEM, LASTING("rotation"), "{1}", "{2}", NULL},
 
 	{"retry", NEED_PGQ, DOCTOR_PROBLEM,
 	 "select count(*), date_trunc('second', clock_timestamp()"

@@ -22,10 +22,6 @@
 /* Seconds that writing a group of events may take, beside check_period. */
 #define INGEST_PATIENCE 10.0
 
-/* Seconds, beside three rotation periods, before something is remarkable. */
-#define ROTATION_SLACK 600.0
-#define CONSUMER_SLACK 60.0
-
 /* Where the faults of one database go. */
 typedef struct Faults
 {
@@ -174,54 +170,19 @@ report_faults(PQExpBuffer out, const Config *config, const Database *db)
 	return faults.count;
 }
 
-static double
-get_number(const PGresult *res, int row, const char *column)
-{
-	return strtod(PQgetvalue(res, row, PQfnumber(res, column)), NULL);
-}
-
-/*
- * Queues that are paused or do not rotate, consumers that nobody runs, captures
- * with an expression that fails.
- */
+/* What lasts, and captures with an expression that fails. */
 static void
 warn_of_sample(PQExpBuffer out, const char *name, const Sample *sample)
 {
-	const PGresult *res = sample->queues;
+	const PGresult *res = sample->lasting;
 
 	for (int row = 0; res && row < PQntuples(res); row++)
-	{
-		double period = get_number(res, row, "rotation_period");
-		double age = get_number(res, row, "rotation_age");
-		const char *queue = PQgetvalue(res, row, 0);
-
-		if (get_number(res, row, "paused") != 0)
-			add_warning(out, name,
-						"queue \"%s\" is paused: its consumers get nothing",
-						queue);
-		if (age > 3 * period + ROTATION_SLACK)
-			add_warning(out, name,
-						"queue \"%s\" has not rotated for %.0f minutes: its "
-						"tables grow",
-						queue, age / 60);
-	}
-	res = sample->consumers;
-	for (int row = 0; res && row < PQntuples(res); row++)
-	{
-		double behind = get_number(res, row, "behind");
-
-		if (behind >
-			3 * get_number(res, row, "rotation_period") + CONSUMER_SLACK)
-			add_warning(out, name,
-						"consumer \"%s\" of queue \"%s\" is %.0f minutes "
-						"behind: the queue can't forget its events",
-						PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
-						behind / 60);
-	}
+		add_warning(out, name, "%s", PQgetvalue(res, row, 0));
 	res = sample->captures;
 	for (int row = 0; res && row < PQntuples(res); row++)
 	{
-		double failed = get_number(res, row, "failed_rows");
+		double failed = strtod(
+			PQgetvalue(res, row, PQfnumber(res, "failed_rows")), NULL);
 
 		if (failed > 0)
 			add_warning(out, name,

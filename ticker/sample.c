@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/lasting.h"
 #include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/trouble.h"
@@ -29,8 +30,8 @@ static const char queues_sql[] =
 	" extract(epoch from ticker_lag)::float8 as tick_age,"
 	" extract(epoch from pg_catalog.now() - queue_switch_time)::float8"
 	" as rotation_age,"
-	" extract(epoch from queue_rotation_period)::float8 as rotation_period,"
-	" queue_ticker_paused::int as paused from pgq.get_queue_info()"
+	" extract(epoch from queue_rotation_period)::float8 as rotation_period"
+	" from pgq.get_queue_info()"
 	/* the page shows them in this order, and folds the last ones */
 	" order by ev_new desc nulls last, ev_per_sec desc nulls last, queue_name";
 
@@ -46,12 +47,12 @@ static const char consumers_sql[] =
 	" coalesce((select extract(epoch from pg_catalog.now() - t.tick_time)"
 	"::float8 from pgq.tick t, pgq.queue q where t.tick_queue = q.queue_id"
 	" and q.queue_name = c.queue_name and t.tick_id > c.last_tick"
-	" order by t.tick_queue, t.tick_id limit 1), 0) as behind,"
-	" (select extract(epoch from q.queue_rotation_period)::float8"
-	" from pgq.queue q where q.queue_name = c.queue_name) as rotation_period"
+	" order by t.tick_queue, t.tick_id limit 1), 0) as behind"
 	" from pgq.get_consumer_info() c"
 	" order by pending_events desc nulls last, lag desc nulls last, queue_name,"
 	" consumer_name";
+
+static const char lasting_sql[] = "select w.problem from (" LASTING_SQL ") w";
 
 static const char slots_sql[] =
 	"select slot_name, active::int as active, lag_bytes,"
@@ -133,11 +134,12 @@ sample_forget(Sample *sample)
 	event_del(sample->work->expiry);
 	PQclear(sample->queues);
 	PQclear(sample->consumers);
+	PQclear(sample->lasting);
 	PQclear(sample->slots);
 	PQclear(sample->sizes);
 	PQclear(sample->captures);
-	sample->queues = sample->consumers = sample->slots = NULL;
-	sample->sizes = sample->captures = NULL;
+	sample->queues = sample->consumers = sample->lasting = NULL;
+	sample->slots = sample->sizes = sample->captures = NULL;
 	sample->at = 0;
 }
 
@@ -226,16 +228,27 @@ take_sizes(Conn *conn, const PGresult *res, void *arg)
 }
 
 static void
-take_consumers(Conn *conn, const PGresult *res, void *arg)
+take_lasting(Conn *conn, const PGresult *res, void *arg)
 {
 	Sample *sample = arg;
 
-	if (!keep(sample, &sample->consumers, res))
+	if (!keep(sample, &sample->lasting, res))
 		give_up(sample);
 	else if (sample->work->major >= 4)
 		conn_send(conn, sizes_sql, 0, NULL, NULL, NULL, take_sizes, sample);
 	else
 		finish(sample);
+}
+
+static void
+take_consumers(Conn *conn, const PGresult *res, void *arg)
+{
+	Sample *sample = arg;
+
+	if (keep(sample, &sample->consumers, res))
+		conn_send(conn, lasting_sql, 0, NULL, NULL, NULL, take_lasting, sample);
+	else
+		give_up(sample);
 }
 
 static void
