@@ -27,6 +27,7 @@
 #include "common/memory.h"
 #include "ticker/names.h"
 #include "ticker/trouble.h"
+#include "ticker/timer.h"
 
 /* Seconds between questions. */
 #define ASK_PERIOD 1.0
@@ -122,9 +123,7 @@ static void handle_timer(evutil_socket_t fd, short what, void *arg);
 static void
 arm(Confirm *confirm)
 {
-	struct timeval tv = conn_timeval(ASK_PERIOD);
-
-	event_add(confirm->timer, &tv);
+	timer_set(confirm->timer, ASK_PERIOD);
 }
 
 /*
@@ -142,9 +141,7 @@ confirm_create(struct event_base *base, const Config *config,
 	confirm->dbname = text_copy(dbname);
 	confirm->conn = conn;
 	confirm->stream = stream;
-	confirm->timer = event_new(base, -1, 0, handle_timer, confirm);
-	if (confirm->timer == NULL)
-		abort();
+	confirm->timer = timer_make(base, 0, handle_timer, confirm);
 	return confirm;
 }
 

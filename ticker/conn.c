@@ -28,6 +28,7 @@
 #include "common/memory.h"
 #include "ticker/conn_internal.h"
 #include "ticker/dial.h"
+#include "ticker/timer.h"
 
 /* Seconds that the first statements of a session may take. */
 #define SETUP_PATIENCE 30.0
@@ -40,19 +41,6 @@
 #define BACK_OFF_LONGEST 5.0
 
 static void handle_timer(evutil_socket_t fd, short what, void *arg);
-
-/* Seconds as libevent wants them. */
-struct timeval
-conn_timeval(double seconds)
-{
-	struct timeval tv;
-
-	if (seconds < 0)
-		seconds = 0;
-	tv.tv_sec = (time_t) seconds;
-	tv.tv_usec = (suseconds_t) ((seconds - (double) tv.tv_sec) * 1e6);
-	return tv;
-}
 
 /*
  * Make a closed connection object for database "dbname".
@@ -75,9 +63,7 @@ conn_create(struct event_base *base, const Config *config, const char *dbname,
 	conn->hooks = hooks;
 	conn->arg = arg;
 	conn->io_fd = -1;
-	conn->timer = event_new(base, -1, 0, handle_timer, conn);
-	if (conn->timer == NULL)
-		abort();
+	conn->timer = timer_make(base, 0, handle_timer, conn);
 	return conn;
 }
 
@@ -137,11 +123,10 @@ handle_dialed(evutil_socket_t fd, short what, void *arg)
 	conn->dial = NULL;
 	if (conn->pg)
 	{
-		struct timeval tv = conn_timeval(SETUP_PATIENCE);
 
 		PQsetNoticeReceiver(conn->pg, receive_notice, conn);
 		conn->want_read = true;
-		event_add(conn->timer, &tv);
+		timer_set(conn->timer, SETUP_PATIENCE);
 		conn_start_session(conn);
 	}
 	else
@@ -153,8 +138,6 @@ handle_dialed(evutil_socket_t fd, short what, void *arg)
 void
 conn_open(Conn *conn)
 {
-	struct timeval tv;
-
 	conn_close(conn);
 	conn->dial = dial_start(conn->config->base_connstr, conn->dbname, conn->job,
 							conn->replication);
@@ -163,7 +146,7 @@ conn_open(Conn *conn)
 	{
 		/* the caller does not expect lost() yet */
 		conn->start_error = text_copy(strerror(errno));
-		tv = conn_timeval(0);
+		timer_set(conn->timer, 0);
 	}
 	else
 	{
@@ -172,9 +155,8 @@ conn_open(Conn *conn)
 							 handle_dialed, conn);
 		if (conn->io == NULL || event_add(conn->io, NULL) < 0)
 			abort();
-		tv = conn_timeval(LOOKUP_PERIOD);
+		timer_set(conn->timer, LOOKUP_PERIOD);
 	}
-	event_add(conn->timer, &tv);
 }
 
 /* From now on call these; the argument stays. */
@@ -188,10 +170,8 @@ conn_set_hooks(Conn *conn, const ConnHooks *hooks)
 void
 conn_open_later(Conn *conn, double seconds)
 {
-	struct timeval tv = conn_timeval(seconds);
-
 	conn_close(conn);
-	event_add(conn->timer, &tv);
+	timer_set(conn->timer, seconds);
 }
 
 /*
@@ -217,7 +197,6 @@ conn_reset_back_off(Conn *conn)
 static void
 look_at_dial(Conn *conn)
 {
-	struct timeval tv = conn_timeval(LOOKUP_PERIOD);
 	char *wait = dial_find_wait(conn->dial);
 
 	if (wait && !conn->lookup_logged)
@@ -226,7 +205,7 @@ look_at_dial(Conn *conn)
 		conn->lookup_logged = true;
 	}
 	free(wait);
-	event_add(conn->timer, &tv);
+	timer_set(conn->timer, LOOKUP_PERIOD);
 }
 
 static void

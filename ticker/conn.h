@@ -74,6 +74,5 @@ extern void conn_fail(Conn *conn, const char *why);
 
 extern bool conn_failed(const PGresult *res);
 extern const char *conn_sqlstate(const PGresult *res);
-extern struct timeval conn_timeval(double seconds);
 
 #endif /* PGQD_CONN_H */

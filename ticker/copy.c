@@ -46,6 +46,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "ticker/trouble.h"
+#include "ticker/timer.h"
 
 /* Seconds between two looks whether the copy is still wanted. */
 #define CHECK_PERIOD 1.0
@@ -168,11 +169,9 @@ close_all(Copy *copy)
 static void
 pause_after_failure(Copy *copy)
 {
-	struct timeval tv = conn_timeval(conn_back_off(copy->work));
-
 	close_all(copy);
 	copy->state = COPY_PAUSED;
-	event_add(copy->timer, &tv);
+	timer_set(copy->timer, conn_back_off(copy->work));
 }
 
 static void
@@ -255,13 +254,11 @@ is_true(const PGresult *res)
 static void
 give_up(Copy *copy)
 {
-	struct timeval tv = conn_timeval(GIVE_UP_PAUSE);
-
 	log_info("[%s]: copy of table %s into queue %s was given up", copy->dbname,
 			 copy->table, copy->queue);
 	close_all(copy);
 	copy->state = COPY_PAUSED;
-	event_add(copy->timer, &tv);
+	timer_set(copy->timer, GIVE_UP_PAUSE);
 }
 
 /* All is copied, and nothing that could be in the way of the end is asked. */
@@ -606,9 +603,7 @@ copy_create(struct event_base *base, const Config *config, const char *dbname,
 	copy->work = conn_create(base, config, dbname, "copy", false, &hooks, copy);
 	conn_require_trust(copy->control, true);
 	conn_require_trust(copy->work, true);
-	copy->timer = event_new(base, -1, 0, begin, copy);
-	if (copy->timer == NULL)
-		abort();
+	copy->timer = timer_make(base, 0, begin, copy);
 	return copy;
 }
 

@@ -54,6 +54,7 @@
 #include "common/service.h"
 #include "ticker/stats.h"
 #include "ticker/trouble.h"
+#include "ticker/timer.h"
 
 /* Seconds that SIGINT gives to what is under way. */
 #define STOP_PATIENCE 5.0
@@ -90,9 +91,7 @@ typedef struct Daemon
 static void
 arm(struct event *timer, double seconds)
 {
-	struct timeval tv = conn_timeval(seconds);
-
-	event_add(timer, &tv);
+	timer_set(timer, seconds);
 }
 
 static void
@@ -473,10 +472,8 @@ add_signal(Daemon *d, int signum, event_callback_fn handler)
 static struct event *
 add_timer(Daemon *d, double seconds, event_callback_fn handler)
 {
-	struct event *ev = event_new(d->base, -1, EV_PERSIST, handler, d);
+	struct event *ev = timer_make(d->base, EV_PERSIST, handler, d);
 
-	if (ev == NULL)
-		abort();
 	if (seconds > 0)
 		arm(ev, seconds);
 	return ev;
@@ -505,14 +502,12 @@ daemon_run(Config *config, const char *config_file)
 		abort();
 	log_info("Starting pgqd %s", PGQD_VERSION);
 	d.conn = create_check(&d);
-	d.check = event_new(d.base, -1, 0, handle_check, &d);
+	d.check = timer_make(d.base, 0, handle_check, &d);
 	events[0] = add_signal(&d, SIGINT, handle_sigint);
 	events[1] = add_signal(&d, SIGTERM, handle_sigterm);
 	events[2] = add_signal(&d, SIGHUP, handle_sighup);
 	events[3] = d.count = add_timer(&d, config->stats_period, handle_stats);
 	events[4] = add_timer(&d, service_get_watchdog(), handle_watchdog);
-	if (d.check == NULL)
-		abort();
 	process_hold_signals(false);
 	event_active(d.check, EV_TIMEOUT, 0);
 	open_http(&d);
@@ -523,7 +518,7 @@ daemon_run(Config *config, const char *config_file)
 		/* after SIGINT look now and then whether all is done */
 		if (d.stopping)
 		{
-			struct timeval tv = conn_timeval(0.02);
+			struct timeval tv = {0, 20000};
 
 			event_base_loopexit(d.base, &tv);
 		}

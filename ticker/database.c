@@ -39,6 +39,7 @@
 #include "ticker/tick.h"
 #include "ticker/trouble.h"
 #include "ticker/watch.h"
+#include "ticker/timer.h"
 
 /* Seconds between looks whether a standby was promoted. */
 #define STANDBY_PERIOD 5.0
@@ -137,9 +138,7 @@ was_lost(Conn *conn, const char *why, void *arg)
 static void
 arm(struct event *timer, double seconds)
 {
-	struct timeval tv = conn_timeval(seconds);
-
-	event_add(timer, &tv);
+	timer_set(timer, seconds);
 }
 
 static void
@@ -389,10 +388,8 @@ database_create(struct event_base *base, const Config *config, const char *name)
 						   &db->stats);
 	db->sample = sample_create(base, config, name, &db->stats);
 	db->watch = watch_create(base, config, name, &db->stats);
-	db->period = event_new(base, -1, 0, handle_period, db);
-	db->check = event_new(base, -1, 0, handle_check, db);
-	if (db->period == NULL || db->check == NULL)
-		abort();
+	db->period = timer_make(base, 0, handle_period, db);
+	db->check = timer_make(base, 0, handle_check, db);
 	conn_open(db->conn);
 	return db;
 }

@@ -15,6 +15,7 @@
 
 #include "common/clock.h"
 #include "common/memory.h"
+#include "ticker/timer.h"
 
 /*
  * Bytes of WAL that are nobody's work: our own ticks, checkpoints and
@@ -114,7 +115,6 @@ ingest_create(struct event_base *base, const Config *config, const char *dbname,
 			  Tick *tick, Stats *stats)
 {
 	Ingest *ingest = memory_make(sizeof(Ingest));
-	struct timeval tv = conn_timeval(IDLE_PERIOD);
 
 	ingest->config = config;
 	ingest->dbname = text_copy(dbname);
@@ -128,11 +128,9 @@ ingest_create(struct event_base *base, const Config *config, const char *dbname,
 	ingest->stream = stream_create(base, config, dbname, &stream_hooks, ingest);
 	ingest->confirm = confirm_create(base, config, dbname, ingest->conn,
 									 ingest->stream);
-	ingest->timer = event_new(base, -1, 0, ingest_end_pause, ingest);
-	ingest->idle = event_new(base, -1, EV_PERSIST, handle_idle, ingest);
-	if (ingest->timer == NULL || ingest->idle == NULL)
-		abort();
-	event_add(ingest->idle, &tv);
+	ingest->timer = timer_make(base, 0, ingest_end_pause, ingest);
+	ingest->idle = timer_make(base, EV_PERSIST, handle_idle, ingest);
+	timer_set(ingest->idle, IDLE_PERIOD);
 	return ingest;
 }
 

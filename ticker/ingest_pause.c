@@ -8,6 +8,7 @@
  *-------------------------------------------------------------------------
  */
 #include "ticker/ingest_internal.h"
+#include "ticker/timer.h"
 
 /* A connection that lasted so long was a good one, in seconds. */
 #define GOOD_AGE 30.0
@@ -46,10 +47,8 @@ close_all(Ingest *ingest)
 void
 ingest_sleep(Ingest *ingest, double seconds)
 {
-	struct timeval tv = conn_timeval(seconds);
-
 	ingest->state = INGEST_PAUSED;
-	event_add(ingest->timer, &tv);
+	timer_set(ingest->timer, seconds);
 }
 
 /* Close everything, and start again after so many seconds. */

@@ -41,6 +41,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/wal_level.h"
+#include "ticker/timer.h"
 
 /* Longest pause between looks whether another's stream has ended, seconds. */
 #define STAND_BY_PAUSE 2.0
@@ -377,9 +378,6 @@ record_timeline(Ingest *ingest)
 static void
 set_synchronous(Ingest *ingest, bool synchronous)
 {
-	struct timeval tv = conn_timeval(synchronous ? SYNCHRONOUS_PERIOD
-												 : IDLE_PERIOD);
-
 	if (ingest->synchronous == synchronous)
 		return;
 	ingest->synchronous = synchronous;
@@ -392,7 +390,7 @@ set_synchronous(Ingest *ingest, bool synchronous)
 		log_info("[%s]: pgqd's own walsender is no synchronous standby any "
 				 "more",
 				 ingest->dbname);
-	event_add(ingest->idle, &tv);
+	timer_set(ingest->idle, synchronous ? SYNCHRONOUS_PERIOD : IDLE_PERIOD);
 }
 
 static void

@@ -24,6 +24,7 @@
 #include "common/memory.h"
 #include "common/trust.h"
 #include "ticker/trouble.h"
+#include "ticker/timer.h"
 
 /* Seconds until the next cycle after one that could not be done. */
 #define PAUSE_AFTER_FAILURE 20.0
@@ -101,15 +102,13 @@ end_cycle(Maint *maint, bool done)
 {
 	double seconds = maint->kind == MAINT_RETRY ? maint->config->retry_period
 												: maint->config->maint_period;
-	struct timeval tv;
 
 	if (!done && seconds > PAUSE_AFTER_FAILURE)
 		seconds = PAUSE_AFTER_FAILURE;
-	tv = conn_timeval(seconds);
 	maint->running = false;
 	free_operations(maint);
 	conn_close(maint->conn);
-	event_add(maint->timer, &tv);
+	timer_set(maint->timer, seconds);
 }
 
 static void
@@ -460,9 +459,7 @@ maint_create(struct event_base *base, const Config *config, const char *dbname,
 							  kind == MAINT_RETRY ? "retry" : "maint", false,
 							  &hooks, maint);
 	conn_require_trust(maint->conn, true);
-	maint->timer = event_new(base, -1, 0, begin_cycle, maint);
-	if (maint->timer == NULL)
-		abort();
+	maint->timer = timer_make(base, 0, begin_cycle, maint);
 	return maint;
 }
 

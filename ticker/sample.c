@@ -20,6 +20,7 @@
 #include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/trouble.h"
+#include "ticker/timer.h"
 
 /* Seconds, beside two periods, that a look may be late. */
 #define LOOK_PATIENCE 5.0
@@ -88,10 +89,8 @@ typedef struct SampleWork
 static void
 sleep_until_next(Sample *sample)
 {
-	struct timeval tv = conn_timeval(sample->work->config->stats_period);
-
 	conn_close(sample->work->conn);
-	event_add(sample->work->timer, &tv);
+	timer_set(sample->work->timer, sample->work->config->stats_period);
 }
 
 /* Largest number in a column; 0 if there is none. */
@@ -184,12 +183,10 @@ keep(Sample *sample, PGresult **place, const PGresult *res)
 static void
 finish(Sample *sample)
 {
-	struct timeval tv = conn_timeval(2 * sample->work->config->stats_period +
-									 LOOK_PATIENCE);
-
 	trouble_clear(&sample->work->trouble, sample->work->dbname, NULL);
 	add_point(sample);
-	event_add(sample->work->expiry, &tv);
+	timer_set(sample->work->expiry,
+			  2 * sample->work->config->stats_period + LOOK_PATIENCE);
 	sleep_until_next(sample);
 }
 
@@ -308,10 +305,8 @@ sample_create(struct event_base *base, const Config *config, const char *dbname,
 	work->conn = conn_create(base, config, dbname, "sample", false, &hooks,
 							 sample);
 	conn_require_trust(work->conn, true);
-	work->timer = event_new(base, -1, 0, handle_timer, sample);
-	work->expiry = event_new(base, -1, 0, handle_expiry, sample);
-	if (work->timer == NULL || work->expiry == NULL)
-		abort();
+	work->timer = timer_make(base, 0, handle_timer, sample);
+	work->expiry = timer_make(base, 0, handle_expiry, sample);
 	return sample;
 }
 

@@ -35,6 +35,7 @@
 #include "ticker/frames.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "ticker/timer.h"
 
 /* Seconds between looks whether there is something to tell the server. */
 #define FEEDBACK_PERIOD 1.0
@@ -106,9 +107,7 @@ stream_create(struct event_base *base, const Config *config, const char *dbname,
 	stream->arg = arg;
 	stream->conn = conn_create(base, config, dbname, "stream", true,
 							   &conn_hooks, stream);
-	stream->timer = event_new(base, -1, EV_PERSIST, handle_timer, stream);
-	if (stream->timer == NULL)
-		abort();
+	stream->timer = timer_make(base, EV_PERSIST, handle_timer, stream);
 	return stream;
 }
 
@@ -178,7 +177,6 @@ static void
 replication_started(Conn *conn, const PGresult *res, void *arg)
 {
 	Stream *stream = arg;
-	struct timeval tv = conn_timeval(FEEDBACK_PERIOD);
 
 	if (PQresultStatus(res) != PGRES_COPY_BOTH)
 	{
@@ -197,7 +195,7 @@ replication_started(Conn *conn, const PGresult *res, void *arg)
 		free(text);
 		return;
 	}
-	event_add(stream->timer, &tv);
+	timer_set(stream->timer, FEEDBACK_PERIOD);
 	stream->hooks->started(stream->arg);
 }
 

@@ -26,6 +26,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "ticker/trouble.h"
+#include "ticker/timer.h"
 
 /* Longest pause before waiting queues are asked about again, in seconds. */
 #define LONGEST_PAUSE 0.02
@@ -113,9 +114,7 @@ tick_create(struct event_base *base, const Config *config, const char *dbname,
 	tick->dbname = text_copy(dbname);
 	tick->conn = conn;
 	tick->stats = stats;
-	tick->again = event_new(base, -1, 0, handle_again, tick);
-	if (tick->again == NULL)
-		abort();
+	tick->again = timer_make(base, 0, handle_again, tick);
 	return tick;
 }
 
@@ -199,9 +198,7 @@ notify_ticks(Tick *tick, const PGresult *res)
 static void
 ask_again_after(Tick *tick, double seconds)
 {
-	struct timeval tv = conn_timeval(seconds);
-
-	event_add(tick->again, &tv);
+	timer_set(tick->again, seconds);
 }
 
 static void

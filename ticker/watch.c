@@ -21,6 +21,7 @@
 #include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/trouble.h"
+#include "ticker/timer.h"
 
 /* Seconds between looks, and until an answer is no longer waited for. */
 #define LOOK_PERIOD 2.0
@@ -80,9 +81,7 @@ forget(Watch *watch)
 static void
 look_later(Watch *watch)
 {
-	struct timeval tv = conn_timeval(LOOK_PERIOD);
-
-	event_add(watch->timer, &tv);
+	timer_set(watch->timer, LOOK_PERIOD);
 }
 
 /* Log what was found, once, and that it is over. */
@@ -218,9 +217,7 @@ watch_create(struct event_base *base, const Config *config, const char *dbname,
 	watch->stats = stats;
 	watch->conn = conn_create(base, config, dbname, "watch", false, &hooks,
 							  watch);
-	watch->timer = event_new(base, -1, 0, handle_timer, watch);
-	if (watch->timer == NULL)
-		abort();
+	watch->timer = timer_make(base, 0, handle_timer, watch);
 	return watch;
 }
 
