@@ -61,8 +61,7 @@ extern double conn_age(const Conn *conn);
 extern char *conn_find_wait(const Conn *conn);
 extern PGconn *conn_get_pg(const Conn *conn);
 extern bool conn_send(Conn *conn, const char *sql, int nparams,
-					  const char *const *values, const int *lengths,
-					  const int *formats, ConnAnswer answer, void *arg);
+					  const char *const *values, ConnAnswer answer, void *arg);
 extern bool conn_send_often(Conn *conn, const char *sql, int nparams,
 							const char *const *values, const int *lengths,
 							const int *formats, ConnAnswer answer, void *arg);

@@ -80,8 +80,8 @@ extern void conn_stop_io(Conn *conn);
 extern void conn_note_query(Conn *conn, bool ok, bool prepared,
 							ConnAnswer answer, void *arg);
 extern void conn_send_query(Conn *conn, const char *sql, int nparams,
-							const char *const *values, const int *lengths,
-							const int *formats, ConnAnswer answer, void *arg);
+							const char *const *values, ConnAnswer answer,
+							void *arg);
 
 /* conn_start.c */
 extern void conn_start_session(Conn *conn);

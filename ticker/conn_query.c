@@ -176,16 +176,15 @@ conn_note_query(Conn *conn, bool ok, bool prepared, ConnAnswer answer,
 /* As conn_send(), in whatever state. */
 void
 conn_send_query(Conn *conn, const char *sql, int nparams,
-				const char *const *values, const int *lengths,
-				const int *formats, ConnAnswer answer, void *arg)
+				const char *const *values, ConnAnswer answer, void *arg)
 {
 	bool ok;
 
 	if (conn->replication)
 		ok = PQsendQuery(conn->pg, sql);
 	else
-		ok = PQsendQueryParams(conn->pg, sql, nparams, NULL, values, lengths,
-							   formats, 0) &&
+		ok = PQsendQueryParams(conn->pg, sql, nparams, NULL, values, NULL, NULL,
+							   0) &&
 			 PQpipelineSync(conn->pg);
 	conn_note_query(conn, ok, false, answer, arg);
 }
@@ -193,7 +192,7 @@ conn_send_query(Conn *conn, const char *sql, int nparams,
 /*
  * Send one statement.
  *
- * Parameters are as PQsendQueryParams() takes them, of unknown types, and may
+ * Parameters are texts of unknown types, and may
  * be freed on return; a replication connection takes none and one statement
  * at a time.  answer may be NULL, for a statement whose fate does not matter.
  *
@@ -202,17 +201,18 @@ conn_send_query(Conn *conn, const char *sql, int nparams,
  */
 bool
 conn_send(Conn *conn, const char *sql, int nparams, const char *const *values,
-		  const int *lengths, const int *formats, ConnAnswer answer, void *arg)
+		  ConnAnswer answer, void *arg)
 {
 	if (conn->state != CONN_READY)
 		return false;
-	conn_send_query(conn, sql, nparams, values, lengths, formats, answer, arg);
+	conn_send_query(conn, sql, nparams, values, answer, arg);
 	return true;
 }
 
 /*
  * The same for a statement that is sent again and again: parsed and planned
- * once in a session.  sql is a constant, known by its address.
+ * once in a session.  sql is a constant, known by its address; lengths and
+ * formats are as PQsendQueryPrepared() takes them.
  */
 bool
 conn_send_often(Conn *conn, const char *sql, int nparams,
@@ -258,7 +258,7 @@ static void
 forget_prepared(Conn *conn)
 {
 	conn->nprepared = 0;
-	conn_send_query(conn, "deallocate all", 0, NULL, NULL, NULL, NULL, NULL);
+	conn_send_query(conn, "deallocate all", 0, NULL, NULL, NULL);
 }
 
 /* The oldest query is answered: hand its result over. */

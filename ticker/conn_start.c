@@ -31,7 +31,7 @@ ask_trust(Conn *conn, const char *schema, ConnAnswer answer, void *arg)
 {
 	const char *values[2] = {conn->config->database_owners, schema};
 
-	conn_send_query(conn, TRUST_SQL, 2, values, NULL, NULL, answer, arg);
+	conn_send_query(conn, TRUST_SQL, 2, values, answer, arg);
 }
 
 /*

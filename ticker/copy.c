@@ -203,9 +203,8 @@ fail(Copy *copy, const char *why)
 		pause_after_failure(copy);
 		return;
 	}
-	conn_send(copy->control, "rollback", 0, NULL, NULL, NULL, NULL, NULL);
-	conn_send(copy->control, fail_sql, 2, values, NULL, NULL, failure_noted,
-			  copy);
+	conn_send(copy->control, "rollback", 0, NULL, NULL, NULL);
+	conn_send(copy->control, fail_sql, 2, values, failure_noted, copy);
 }
 
 static void
@@ -309,15 +308,13 @@ check(Copy *copy)
 	if (now - copy->checked_at < CHECK_PERIOD || conn_is_busy(copy->control))
 		return;
 	copy->checked_at = now;
-	conn_send(copy->control, check_sql, 1, values, NULL, NULL, take_check,
-			  copy);
+	conn_send(copy->control, check_sql, 1, values, take_check, copy);
 	if (now - copy->noted_at > (now - copy->started_at) * NOTE_GROWTH)
 	{
 		copy->noted_at = now;
 		snprintf(rows, sizeof(rows), "%" PRIu64, copy->rows);
 		values[1] = rows;
-		conn_send(copy->control, note_sql, 5, values, NULL, NULL, take_noted,
-				  copy);
+		conn_send(copy->control, note_sql, 5, values, take_noted, copy);
 	}
 }
 
@@ -367,8 +364,8 @@ publish(Copy *copy)
 	const char *values[1] = {copy->id};
 
 	copy->state = COPY_PUBLISHING;
-	conn_send(copy->work, publish_sql, 1, values, NULL, NULL, take_queue, copy);
-	conn_send(copy->work, "commit", 0, NULL, NULL, NULL, take_published, copy);
+	conn_send(copy->work, publish_sql, 1, values, take_queue, copy);
+	conn_send(copy->work, "commit", 0, NULL, take_published, copy);
 }
 
 static void
@@ -395,7 +392,7 @@ take_rows(Conn *conn, const PGresult *res, void *arg)
 	if (copy->state != COPY_COPYING)
 		return;
 	if (!copy->all_copied)
-		conn_send(copy->work, rows_sql, 0, NULL, NULL, NULL, take_rows, copy);
+		conn_send(copy->work, rows_sql, 0, NULL, take_rows, copy);
 	else
 		go_on(copy);
 }
@@ -411,11 +408,11 @@ take_waited(Conn *conn, const PGresult *res, void *arg)
 	if (is_true(res))
 	{
 		copy->state = COPY_COPYING;
-		conn_send(copy->work, rows_sql, 0, NULL, NULL, NULL, take_rows, copy);
+		conn_send(copy->work, rows_sql, 0, NULL, take_rows, copy);
 		return;
 	}
 	check(copy);
-	conn_send(copy->work, wait_sql, 1, values, NULL, NULL, take_waited, copy);
+	conn_send(copy->work, wait_sql, 1, values, take_waited, copy);
 }
 
 static void
@@ -436,7 +433,7 @@ take_lsn(Conn *conn, const PGresult *res, void *arg)
 	set_text(&copy->bytes, "0");
 	set_text(&copy->blocks_done, "0");
 	values[0] = copy->lsn;
-	conn_send(copy->work, wait_sql, 1, values, NULL, NULL, take_waited, copy);
+	conn_send(copy->work, wait_sql, 1, values, take_waited, copy);
 }
 
 static void
@@ -452,8 +449,8 @@ take_snapshot(Conn *conn, const PGresult *res, void *arg)
 		return;
 	}
 	set_text(&copy->blocks, PQgetvalue(res, 0, 0));
-	conn_send(copy->control, "commit", 0, NULL, NULL, NULL, take_nothing, copy);
-	conn_send(copy->control, lsn_sql, 0, NULL, NULL, NULL, take_lsn, copy);
+	conn_send(copy->control, "commit", 0, NULL, take_nothing, copy);
+	conn_send(copy->control, lsn_sql, 0, NULL, take_lsn, copy);
 }
 
 static void
@@ -466,8 +463,7 @@ take_started(Conn *conn, const PGresult *res, void *arg)
 		return;
 	if (PQgetisnull(res, 0, 0))
 	{
-		conn_send(copy->control, "rollback", 0, NULL, NULL, NULL, take_nothing,
-				  copy);
+		conn_send(copy->control, "rollback", 0, NULL, take_nothing, copy);
 		look(copy);
 		return;
 	}
@@ -477,11 +473,9 @@ take_started(Conn *conn, const PGresult *res, void *arg)
 	set_text(&copy->queue, values[1]);
 	set_text(&copy->table, PQgetvalue(res, 0, 3));
 	conn_send(copy->work, "begin isolation level repeatable read", 0, NULL,
-			  NULL, NULL, take_nothing, copy);
-	conn_send(copy->work, begin_work_sql, 0, NULL, NULL, NULL, take_nothing,
-			  copy);
-	conn_send(copy->work, snapshot_sql, 3, values, NULL, NULL, take_snapshot,
-			  copy);
+			  take_nothing, copy);
+	conn_send(copy->work, begin_work_sql, 0, NULL, take_nothing, copy);
+	conn_send(copy->work, snapshot_sql, 3, values, take_snapshot, copy);
 	/* the new id counts when the control connection has committed */
 	set_text(&copy->new_id, values[0]);
 }
@@ -501,17 +495,14 @@ take_caught_up(Conn *conn, const PGresult *res, void *arg)
 		fail(copy, "ingest is behind");
 	else if (copy->state == COPY_PUBLISHING)
 	{
-		conn_send(copy->work, "begin", 0, NULL, NULL, NULL, take_nothing, copy);
+		conn_send(copy->work, "begin", 0, NULL, take_nothing, copy);
 		publish(copy);
 	}
 	else
 	{
-		conn_send(copy->control, "begin", 0, NULL, NULL, NULL, take_nothing,
-				  copy);
-		conn_send(copy->control, begin_start_sql, 0, NULL, NULL, NULL,
-				  take_nothing, copy);
-		conn_send(copy->control, start_sql, 1, values, NULL, NULL, take_started,
-				  copy);
+		conn_send(copy->control, "begin", 0, NULL, take_nothing, copy);
+		conn_send(copy->control, begin_start_sql, 0, NULL, take_nothing, copy);
+		conn_send(copy->control, start_sql, 1, values, take_started, copy);
 	}
 }
 
@@ -529,8 +520,7 @@ take_next(Conn *conn, const PGresult *res, void *arg)
 		set_text(&copy->id, PQgetvalue(res, 0, 0));
 		copy->state = strcmp(PQgetvalue(res, 0, 1), "t") == 0 ? COPY_PUBLISHING
 															  : COPY_STARTING;
-		conn_send(copy->control, caught_up_sql, 0, NULL, NULL, NULL,
-				  take_caught_up, copy);
+		conn_send(copy->control, caught_up_sql, 0, NULL, take_caught_up, copy);
 	}
 }
 
@@ -548,9 +538,8 @@ look(Copy *copy)
 	}
 	forget_copy(copy);
 	copy->state = COPY_LOOKING;
-	conn_send(copy->control, clean_sql, 0, NULL, NULL, NULL, take_nothing,
-			  copy);
-	conn_send(copy->control, next_sql, 0, NULL, NULL, NULL, take_next, copy);
+	conn_send(copy->control, clean_sql, 0, NULL, take_nothing, copy);
+	conn_send(copy->control, next_sql, 0, NULL, take_next, copy);
 }
 
 static void
@@ -560,8 +549,7 @@ became_ready(Conn *conn, void *arg)
 
 	/* a user's transaction may hold the row of the copy */
 	if (conn == copy->control)
-		conn_send(conn, "set lock_timeout = '5s'", 0, NULL, NULL, NULL,
-				  take_nothing, copy);
+		conn_send(conn, "set lock_timeout = '5s'", 0, NULL, take_nothing, copy);
 	if (conn_is_ready(copy->control) && conn_is_ready(copy->work))
 		look(copy);
 }

@@ -194,7 +194,7 @@ take_databases(Conn *conn, const PGresult *res, void *arg)
 static void
 became_ready(Conn *conn, void *arg)
 {
-	conn_send(conn, discover_sql, 0, NULL, NULL, NULL, take_databases, arg);
+	conn_send(conn, discover_sql, 0, NULL, take_databases, arg);
 }
 
 static void

@@ -245,7 +245,7 @@ take_trust(Conn *conn, const PGresult *res, void *arg)
 	else if (!PQgetisnull(res, 0, 1))
 		leave_alone(db, !PQgetisnull(res, 0, 0), PQgetvalue(res, 0, 1));
 	else
-		conn_send(conn, version_sql, 0, NULL, NULL, NULL, take_version, db);
+		conn_send(conn, version_sql, 0, NULL, take_version, db);
 }
 
 static void
@@ -357,8 +357,7 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 
 	/* so capture begins soon after pgq.start_capture() */
 	if (db->major >= 4 && !db->asking_slot && ingest_is_off(db->ingest))
-		db->asking_slot = conn_send(db->conn, slot_sql, 0, NULL, NULL, NULL,
-									take_slot, db);
+		db->asking_slot = conn_send(db->conn, slot_sql, 0, NULL, take_slot, db);
 
 	if (db->major >= 4)
 		watch_start(db->watch, db->has_slot || !ingest_is_off(db->ingest));
@@ -366,8 +365,7 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 	/* copies belong to whoever reads the slot */
 	if (db->major >= 4 && !db->asking_copy && copy_is_off(db->copy) &&
 		database_is_ingesting(db))
-		db->asking_copy = conn_send(db->conn, copy_sql, 0, NULL, NULL, NULL,
-									take_copy, db);
+		db->asking_copy = conn_send(db->conn, copy_sql, 0, NULL, take_copy, db);
 }
 
 /* Begin to look after a database; the name is copied. */

@@ -222,8 +222,8 @@ stand_still(Ingest *ingest, bool missing, const char *problem)
 	else
 	{
 		ingest->state = INGEST_PAUSED;
-		conn_send(ingest->conn, problem_sql, 3, values, NULL, NULL,
-				  problem_recorded, ingest);
+		conn_send(ingest->conn, problem_sql, 3, values, problem_recorded,
+				  ingest);
 	}
 }
 
@@ -249,7 +249,7 @@ stand_by(Ingest *ingest, const char *pid)
 		ingest->state = INGEST_PAUSED;
 		conn_send(ingest->conn,
 				  "select pg_catalog.pg_terminate_backend($1::int4)", 1, values,
-				  NULL, NULL, termination_sent, ingest);
+				  termination_sent, ingest);
 		return;
 	}
 	if (!ingest->standing_by)
@@ -331,7 +331,7 @@ look(Ingest *ingest)
 {
 	ingest->state = INGEST_LOOKING;
 	ingest->gather.max_bytes = ingest->config->ingest_max_bytes;
-	conn_send(ingest->conn, look_sql, 0, NULL, NULL, NULL, take_look, ingest);
+	conn_send(ingest->conn, look_sql, 0, NULL, take_look, ingest);
 }
 
 static void
@@ -367,7 +367,7 @@ record_timeline(Ingest *ingest)
 			 timeline);
 	ingest->timeline = stream_get_timeline(ingest->stream);
 	conn_send(ingest->conn, "select pgq.ingest_timeline($1, $2::int4)", 2,
-			  values, NULL, NULL, timeline_recorded, ingest);
+			  values, timeline_recorded, ingest);
 }
 
 /*
@@ -411,7 +411,7 @@ ingest_ask_sync(Ingest *ingest)
 	if (ingest->in_transaction)
 		return;
 	snprintf(pid, sizeof(pid), "%d", stream_get_pid(ingest->stream));
-	conn_send(ingest->conn, sync_sql, 1, values, NULL, NULL, take_sync, ingest);
+	conn_send(ingest->conn, sync_sql, 1, values, take_sync, ingest);
 }
 
 static void
@@ -457,8 +457,7 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 	{
 		const char *values[3] = {ingest->slot, NULL, NULL};
 
-		conn_send(conn, problem_sql, 3, values, NULL, NULL, problem_cleared,
-				  ingest);
+		conn_send(conn, problem_sql, 3, values, problem_cleared, ingest);
 		free(ingest->recorded_problem);
 		ingest->recorded_problem = NULL;
 	}
@@ -496,10 +495,8 @@ ingest_check_slot(Ingest *ingest)
 	const char *values[1] = {ingest->slot};
 
 	ingest->state = INGEST_CHECKING;
-	if (!conn_send(ingest->conn, fence_sql, 0, NULL, NULL, NULL, take_fenced,
-				   ingest) ||
-		!conn_send(ingest->conn, check_sql, 1, values, NULL, NULL, take_check,
-				   ingest))
+	if (!conn_send(ingest->conn, fence_sql, 0, NULL, take_fenced, ingest) ||
+		!conn_send(ingest->conn, check_sql, 1, values, take_check, ingest))
 		ingest_restart(ingest);
 }
 

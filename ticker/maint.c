@@ -231,8 +231,7 @@ ask_limits(Maint *maint)
 
 	snprintf(slot_size, sizeof(slot_size), "%zu",
 			 maint->config->slot_warn_size);
-	conn_send(maint->conn, limits_sql, 1, values, NULL, NULL, take_limits,
-			  maint);
+	conn_send(maint->conn, limits_sql, 1, values, take_limits, maint);
 }
 
 /* The operation at hand can't be run: say why, and go on with the next. */
@@ -267,7 +266,7 @@ send_operation(Maint *maint)
 		abort();
 	log_debug("[%s]: maintenance: %s [%s]", maint->dbname, sql,
 			  op->arg ? op->arg : "");
-	conn_send(maint->conn, sql, !vacuum && op->arg ? 1 : 0, values, NULL, NULL,
+	conn_send(maint->conn, sql, !vacuum && op->arg ? 1 : 0, values,
 			  finish_operation, maint);
 	free(sql);
 	free(name);
@@ -316,8 +315,7 @@ run_next(Maint *maint)
 		const char *values[3] = {maint->config->database_owners, name,
 								 op->arg ? "t" : "f"};
 
-		conn_send(maint->conn, function_sql, 3, values, NULL, NULL,
-				  take_function, maint);
+		conn_send(maint->conn, function_sql, 3, values, take_function, maint);
 	}
 	free(name);
 }
@@ -333,8 +331,7 @@ take_list(Conn *conn, const PGresult *res, void *arg)
 			!maint->old_list)
 		{
 			maint->old_list = true;
-			conn_send(conn, old_list_sql, 0, NULL, NULL, NULL, take_list,
-					  maint);
+			conn_send(conn, old_list_sql, 0, NULL, take_list, maint);
 			return;
 		}
 		trouble_report(&maint->trouble, maint->dbname, "maintenance failed: %s",
@@ -375,7 +372,7 @@ take_retried(Conn *conn, const PGresult *res, void *arg)
 	if (strcmp(count, "0") == 0 || *count == '\0')
 		end_cycle(maint, true);
 	else
-		conn_send(conn, retry_sql, 0, NULL, NULL, NULL, take_retried, maint);
+		conn_send(conn, retry_sql, 0, NULL, take_retried, maint);
 }
 
 static void
@@ -383,7 +380,7 @@ ask_list(Maint *maint)
 {
 	conn_send(maint->conn,
 			  maint->old_list || maint->foreign ? old_list_sql : list_sql, 0,
-			  NULL, NULL, NULL, take_list, maint);
+			  NULL, take_list, maint);
 }
 
 /*
@@ -423,7 +420,7 @@ became_ready(Conn *conn, void *arg)
 
 	maint->foreign = false;
 	if (maint->kind == MAINT_RETRY)
-		conn_send(conn, retry_sql, 0, NULL, NULL, NULL, take_retried, maint);
+		conn_send(conn, retry_sql, 0, NULL, take_retried, maint);
 	else if (maint->major >= 4)
 		ask_list(maint);
 	else

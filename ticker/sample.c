@@ -207,8 +207,7 @@ take_slots(Conn *conn, const PGresult *res, void *arg)
 	Sample *sample = arg;
 
 	if (keep(sample, &sample->slots, res))
-		conn_send(conn, captures_sql, 0, NULL, NULL, NULL, take_captures,
-				  sample);
+		conn_send(conn, captures_sql, 0, NULL, take_captures, sample);
 	else
 		give_up(sample);
 }
@@ -219,7 +218,7 @@ take_sizes(Conn *conn, const PGresult *res, void *arg)
 	Sample *sample = arg;
 
 	if (keep(sample, &sample->sizes, res))
-		conn_send(conn, slots_sql, 0, NULL, NULL, NULL, take_slots, sample);
+		conn_send(conn, slots_sql, 0, NULL, take_slots, sample);
 	else
 		give_up(sample);
 }
@@ -232,7 +231,7 @@ take_lasting(Conn *conn, const PGresult *res, void *arg)
 	if (!keep(sample, &sample->lasting, res))
 		give_up(sample);
 	else if (sample->work->major >= 4)
-		conn_send(conn, sizes_sql, 0, NULL, NULL, NULL, take_sizes, sample);
+		conn_send(conn, sizes_sql, 0, NULL, take_sizes, sample);
 	else
 		finish(sample);
 }
@@ -243,7 +242,7 @@ take_consumers(Conn *conn, const PGresult *res, void *arg)
 	Sample *sample = arg;
 
 	if (keep(sample, &sample->consumers, res))
-		conn_send(conn, lasting_sql, 0, NULL, NULL, NULL, take_lasting, sample);
+		conn_send(conn, lasting_sql, 0, NULL, take_lasting, sample);
 	else
 		give_up(sample);
 }
@@ -254,8 +253,7 @@ take_queues(Conn *conn, const PGresult *res, void *arg)
 	Sample *sample = arg;
 
 	if (keep(sample, &sample->queues, res))
-		conn_send(conn, consumers_sql, 0, NULL, NULL, NULL, take_consumers,
-				  sample);
+		conn_send(conn, consumers_sql, 0, NULL, take_consumers, sample);
 	else
 		give_up(sample);
 }
@@ -263,8 +261,8 @@ take_queues(Conn *conn, const PGresult *res, void *arg)
 static void
 became_ready(Conn *conn, void *arg)
 {
-	conn_send(conn, encoding_sql, 0, NULL, NULL, NULL, NULL, NULL);
-	conn_send(conn, queues_sql, 0, NULL, NULL, NULL, take_queues, arg);
+	conn_send(conn, encoding_sql, 0, NULL, NULL, NULL);
+	conn_send(conn, queues_sql, 0, NULL, take_queues, arg);
 }
 
 static void

@@ -213,8 +213,7 @@ start_replication(Stream *stream)
 				 slot, LSN_ARGS(stream->position), FRAME_PROTO_VERSION) < 0)
 		abort();
 	PQfreemem(slot);
-	conn_send(stream->conn, sql, 0, NULL, NULL, NULL, replication_started,
-			  stream);
+	conn_send(stream->conn, sql, 0, NULL, replication_started, stream);
 	free(sql);
 }
 
@@ -294,7 +293,7 @@ check_timeline(Stream *stream)
 		return;
 	}
 	snprintf(sql, sizeof(sql), "TIMELINE_HISTORY %u", stream->server_timeline);
-	conn_send(stream->conn, sql, 0, NULL, NULL, NULL, take_history, stream);
+	conn_send(stream->conn, sql, 0, NULL, take_history, stream);
 }
 
 static void
@@ -340,8 +339,7 @@ conn_became_ready(Conn *conn, void *arg)
 	Stream *stream = arg;
 
 	stream->pid = PQbackendPID(conn_get_pg(conn));
-	conn_send(conn, "IDENTIFY_SYSTEM", 0, NULL, NULL, NULL, system_identified,
-			  stream);
+	conn_send(conn, "IDENTIFY_SYSTEM", 0, NULL, system_identified, stream);
 }
 
 /* Process id of the walsender of the last stream, 0 if there was none. */
