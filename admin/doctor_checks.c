@@ -348,29 +348,29 @@ const DoctorCheck doctor_checks[] = {
 	 "table {1}, queue \"{2}\": {3}",
 	 "Make sure that its consumers can do with that.", NULL},
 
+	/* clang-format off */
 	{"transactions", NEED_PGQ, DOCTOR_WARNING,
-	 "select a.pid, " AGE(
-		 "a.xact_start") ", a.datname::text, a.state"
-						 " from pg_stat_activity a where a.backend_type = 'client backend'"
-						 " and (a.backend_xid is not null or a.backend_xmin is not null)"
-						 " and a.pid <> pg_backend_pid()"
-						 " and a.xact_start < clock_timestamp() - " LONG_TIME
-						 " order by a.xact_start",
+	 "select a.pid, " AGE("a.xact_start") ", a.datname::text, a.state"
+	 " from pg_stat_activity a where a.backend_type = 'client backend'"
+	 " and (a.backend_xid is not null or a.backend_xmin is not null)"
+	 " and a.pid <> pg_backend_pid()"
+	 " and a.xact_start < clock_timestamp() - " LONG_TIME
+	 " order by a.xact_start",
 	 "process {1} in database \"{3}\" has been in a transaction for {2} ({4}):"
 	 " it holds back WAL and the rotation of event tables",
 	 "See what it does; if it is forgotten, end it:",
 	 "SELECT pg_terminate_backend({1});"},
 	{"transactions", NEED_PGQ, DOCTOR_PROBLEM,
-	 "select x.gid, " AGE(
-		 "x.prepared") ", x.database::text,"
-					   " quote_literal(x.gid) from pg_prepared_xacts x"
-					   " where x.prepared < clock_timestamp() - " LONG_TIME
-					   " order by x.prepared",
+	 "select x.gid, " AGE("x.prepared") ", x.database::text,"
+	 " quote_literal(x.gid) from pg_prepared_xacts x"
+	 " where x.prepared < clock_timestamp() - " LONG_TIME
+	 " order by x.prepared",
 	 "transaction \"{1}\" in database \"{3}\" was prepared {2} ago: it holds"
 	 " back WAL and the rotation of event tables",
 	 "Ask its owner, then end it there: COMMIT PREPARED {4}; or"
 	 " ROLLBACK PREPARED {4};",
 	 NULL},
+	/* clang-format on */
 
 	{"consumers", NEED_PGQ, DOCTOR_PROBLEM, LASTING("consumers"), "{1}", "{2}",
 	 NULL},

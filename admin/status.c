@@ -23,6 +23,33 @@
 	"coalesce(pg_catalog.trunc(pg_catalog.date_part('epoch', " col "))"        \
 	"::bigint || 's', 'NULL')"
 
+/* clang-format off */
+
+static const char queues_sql[] =
+	"select queue_name, queue_ntables || '/' || "
+	SECONDS("queue_rotation_period") " as rotation, "
+	"queue_ticker_max_count || '/' || " SECONDS("queue_ticker_max_lag")
+	" || '/' || " SECONDS("queue_ticker_idle_period") " as ticker, "
+	SECONDS("ticker_lag") " as tlag, coalesce(ev_per_sec, 0) as eps, "
+	"coalesce(ev_new, 0) as new from pgq.get_queue_info()";
+
+static const char consumers_sql[] =
+	"select queue_name, consumer_name, " SECONDS("lag") " as lag, "
+	SECONDS("last_seen") " as seen, "
+	"coalesce(pending_events::text, 'NULL') as pending "
+	"from pgq.get_consumer_info()";
+
+static const char slots_sql[] =
+	"select slot_name, case when active then 'yes' else 'no' end as active, "
+	"coalesce(wal_status, 'none') as wal, "
+	"pg_catalog.pg_size_pretty(lag_bytes) as behind, "
+	SECONDS("coalesce(lag_time, '0')") " as lag, state, "
+	"\"position\"::text as at, events, problem, "
+	"coalesce(pg_catalog.pg_size_pretty(held_bytes), 'none') as held "
+	"from pgq.get_slot_info()";
+
+/* clang-format on */
+
 /* A column by its name: "" for NULL. */
 static const char *
 cell(const PGresult *res, int row, const char *column)
@@ -33,19 +60,8 @@ cell(const PGresult *res, int row, const char *column)
 static void
 print_queues(Admin *a)
 {
-	PGresult *res;
+	PGresult *res = admin_query(a, NULL, queues_sql, 0, NULL);
 
-	res = admin_query(
-		a, NULL,
-		"select queue_name, "
-		"queue_ntables || '/' || " SECONDS(
-			"queue_rotation_period") " as rotation, "
-									 "queue_ticker_max_count || '/' || " SECONDS("queue_ticker_max_lag") " || '/' || " SECONDS(
-										 "queue_ticker_idle_period") " as ticker, " SECONDS("ticker_lag") " as tlag, "
-																										  "coalesce(ev_per_sec, 0) as eps, "
-																										  "coalesce(ev_new, 0) as new "
-																										  "from pgq.get_queue_info()",
-		0, NULL);
 	printf("\n%-33s %9s %13s %6s %6s %5s\n" RULE "\n", "Event queue",
 		   "Rotation", "Ticker", "TLag", "EPS", "New");
 	for (int row = 0; row < PQntuples(res); row++)
@@ -62,16 +78,9 @@ print_queues(Admin *a)
 static void
 print_consumers(Admin *a)
 {
-	PGresult *res;
+	PGresult *res = admin_query(a, NULL, consumers_sql, 0, NULL);
 	const char *last_queue = NULL;
 
-	res = admin_query(
-		a, NULL,
-		"select queue_name, consumer_name, " SECONDS("lag") " as lag, " SECONDS(
-			"last_seen") " as seen, "
-						 "coalesce(pending_events::text, 'NULL') as pending "
-						 "from pgq.get_consumer_info()",
-		0, NULL);
 	printf("\n%-48s %9s %9s %8s\n" RULE "\n", "Consumer", "Lag", "LastSeen",
 		   "Pending");
 	for (int row = 0; row < PQntuples(res); row++)
@@ -122,19 +131,8 @@ print_captures(Admin *a)
 void
 admin_print_slots(Admin *a)
 {
-	PGresult *res;
+	PGresult *res = admin_query(a, NULL, slots_sql, 0, NULL);
 
-	res = admin_query(
-		a, NULL,
-		"select slot_name, "
-		"case when active then 'yes' else 'no' end as active, "
-		"coalesce(wal_status, 'none') as wal, "
-		"pg_catalog.pg_size_pretty(lag_bytes) as behind, " SECONDS(
-			"coalesce(lag_time, '0')") " as lag, "
-									   "state, \"position\"::text as at, events, problem, "
-									   "coalesce(pg_catalog.pg_size_pretty(held_bytes), 'none') as held "
-									   "from pgq.get_slot_info()",
-		0, NULL);
 	printf("\n%-30s %6s %10s %10s %6s %9s\n" RULE "\n", "Slot", "Active", "WAL",
 		   "Behind", "Lag", "State");
 	for (int row = 0; row < PQntuples(res); row++)
@@ -180,60 +178,66 @@ print_warnings(Admin *a)
 
 #define EPOCH(col) "extract(epoch from " col ")::float8"
 
+/* clang-format off */
+
 /* The keys are documented: they may become more, but keep their meaning. */
-#define QUEUES_JSON                                                                                                                                   \
-	"'queues', (select coalesce(json_agg(json_build_object("                                                                                          \
-	"'queue', queue_name, 'tables', queue_ntables, 'rotation_period_s', " EPOCH("queue_rotation_period") ", 'rotated_s_ago', " EPOCH(                 \
-		"now() - queue_switch_time") ", 'ticker_max_count', "                                                                                         \
-									 "queue_ticker_max_count, 'ticker_max_lag_s', " EPOCH("queue_ticker_max_lag") ", 'ticker_idle_period_s', " EPOCH( \
-										 "queue_ticker_idle_period") ", 'ticker_paused', "                                                            \
-																	 "queue_ticker_paused, 'external_ticker', queue_external_ticker, "                \
-																	 "'last_tick', last_tick_id, 'tick_age_s', " EPOCH(                               \
-																		 "ticker_lag") ", 'events_per_s', ev_per_sec, 'new_events', ev_new)), '[]') " \
-																					   "from pgq.get_queue_info())"
+#define QUEUES_JSON \
+	"'queues', (select coalesce(json_agg(json_build_object('queue', " \
+	"queue_name, 'tables', queue_ntables, 'rotation_period_s', " \
+	EPOCH("queue_rotation_period") ", 'rotated_s_ago', " \
+	EPOCH("now() - queue_switch_time") ", 'ticker_max_count', " \
+	"queue_ticker_max_count, 'ticker_max_lag_s', " \
+	EPOCH("queue_ticker_max_lag") ", 'ticker_idle_period_s', " \
+	EPOCH("queue_ticker_idle_period") ", 'ticker_paused', " \
+	"queue_ticker_paused, 'external_ticker', queue_external_ticker, " \
+	"'last_tick', last_tick_id, 'tick_age_s', " EPOCH("ticker_lag") ", " \
+	"'events_per_s', ev_per_sec, 'new_events', ev_new)), '[]') from " \
+	"pgq.get_queue_info())"
 
-#define CONSUMERS_JSON                                                                                      \
-	"'consumers', (select coalesce(json_agg(json_build_object("                                             \
-	"'queue', queue_name, 'consumer', consumer_name, 'lag_s', " EPOCH("lag") ", 'last_seen_s_ago', " EPOCH( \
-		"last_seen") ", 'last_tick', last_tick, "                                                           \
-					 "'batch', current_batch, 'next_tick', next_tick, 'pending_events', "                   \
-					 "pending_events)), '[]') from pgq.get_consumer_info())"
+#define CONSUMERS_JSON \
+	"'consumers', (select coalesce(json_agg(json_build_object('queue', " \
+	"queue_name, 'consumer', consumer_name, 'lag_s', " EPOCH("lag") ", " \
+	"'last_seen_s_ago', " EPOCH("last_seen") ", 'last_tick', last_tick, " \
+	"'batch', current_batch, 'next_tick', next_tick, 'pending_events', " \
+	"pending_events)), '[]') from pgq.get_consumer_info())"
 
-#define CAPTURES_JSON                                                          \
-	"'captures', (select coalesce(json_agg(json_build_object("                 \
-	"'queue', queue_name, 'table', table_name, 'arguments', arguments, "       \
-	"'replica_identity', replica_identity, 'state', state, "                   \
-	"'warnings', warnings, 'failed_rows', failed_rows, 'large_events', "       \
+#define CAPTURES_JSON \
+	"'captures', (select coalesce(json_agg(json_build_object('queue', " \
+	"queue_name, 'table', table_name, 'arguments', arguments, " \
+	"'replica_identity', replica_identity, 'state', state, 'warnings', " \
+	"warnings, 'failed_rows', failed_rows, 'large_events', " \
 	"large_events)), '[]') from pgq.get_capture_info(null))"
 
-#define COPIES_JSON                                                            \
-	"'copies', (select coalesce(json_agg(json_build_object("                   \
-	"'queue', queue_name, 'table', table_name, 'state', state, 'rows', "       \
-	"copied_rows, 'total_rows', total_rows, 'bytes', bytes, 'share', share, "  \
-	"'time_left_s', " EPOCH("time_left") ", 'problem', problem)), '[]') "      \
-										 "from pgq.get_copy_info())"
+#define COPIES_JSON \
+	"'copies', (select coalesce(json_agg(json_build_object('queue', " \
+	"queue_name, 'table', table_name, 'state', state, 'rows', " \
+	"copied_rows, 'total_rows', total_rows, 'bytes', bytes, 'share', " \
+	"share, 'time_left_s', " EPOCH("time_left") ", 'problem', problem)), " \
+	"'[]') from pgq.get_copy_info())"
 
-#define SLOTS_JSON                                                                                  \
-	"'slots', (select coalesce(json_agg(json_build_object("                                         \
-	"'slot', slot_name, 'active', active, 'wal_status', wal_status, "                               \
-	"'lag_bytes', lag_bytes, 'lag_s', " EPOCH(                                                      \
-		"coalesce(lag_time, '0')") ", 'position', \"position\", 'events', events, 'state', state, " \
-								   "'problem', problem, 'held_bytes', held_bytes)), '[]') from pgq.get_slot_info())"
+#define SLOTS_JSON \
+	"'slots', (select coalesce(json_agg(json_build_object('slot', " \
+	"slot_name, 'active', active, 'wal_status', wal_status, 'lag_bytes', " \
+	"lag_bytes, 'lag_s', " EPOCH("coalesce(lag_time, '0')") ", " \
+	"'position', \"position\", 'events', events, 'state', state, " \
+	"'problem', problem, 'held_bytes', held_bytes)), '[]') from " \
+	"pgq.get_slot_info())"
 
-#define SIZES_JSON                                                             \
-	"'sizes', (select coalesce(json_agg(json_build_object("                    \
-	"'queue', queue_name, 'bytes', size, 'max_bytes', max_size, "              \
-	"'policy', max_size_policy, 'over', is_over, 'held_by', held_by)), '[]') " \
-	"from pgq.get_queue_size()), "                                             \
-	"'lost_consumers', (select coalesce(json_agg(json_build_object("           \
-	"'queue', queue_name, 'consumer', consumer_name, 'lost_s_ago', " EPOCH(    \
-		"now() - lost_time") ", 'tick', lost_tick)), '[]') "                   \
-							 "from pgq.get_lost_consumers())"
+#define SIZES_JSON \
+	"'sizes', (select coalesce(json_agg(json_build_object('queue', " \
+	"queue_name, 'bytes', size, 'max_bytes', max_size, 'policy', " \
+	"max_size_policy, 'over', is_over, 'held_by', held_by)), '[]') from " \
+	"pgq.get_queue_size()), 'lost_consumers', (select " \
+	"coalesce(json_agg(json_build_object('queue', queue_name, 'consumer', " \
+	"consumer_name, 'lost_s_ago', " EPOCH("now() - lost_time") ", 'tick', " \
+	"lost_tick)), '[]') from pgq.get_lost_consumers())"
 
-#define PROBLEMS_JSON                                                          \
-	"'problems', (select coalesce(json_agg(json_build_object("                 \
-	"'kind', kind, 'object', object, 'problem', problem, 'hint', hint, "       \
-	"'age_s', " EPOCH("age") ")), '[]') from pgq.get_problems())"
+#define PROBLEMS_JSON \
+	"'problems', (select coalesce(json_agg(json_build_object('kind', " \
+	"kind, 'object', object, 'problem', problem, 'hint', hint, 'age_s', " \
+	EPOCH("age") ")), '[]') from pgq.get_problems())"
+
+/* clang-format on */
 
 static void
 print_json(Admin *a, const char *sql)
