@@ -12,6 +12,7 @@
  */
 #include "ticker/sample.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,23 @@ static const char captures_sql[] =
 	" pg_catalog.array_to_string(warnings, ' ') as problem"
 	" from pgq.get_capture_info()";
 
+/* What is read, in this order; where it is kept; by which versions on. */
+static const struct
+{
+	const char *sql;
+	size_t place; /* in Sample */
+	int major;
+} looks[] = {
+	{queues_sql, offsetof(Sample, queues), 0},
+	{consumers_sql, offsetof(Sample, consumers), 0},
+	{lasting_sql, offsetof(Sample, lasting), 0},
+	{sizes_sql, offsetof(Sample, sizes), 4},
+	{slots_sql, offsetof(Sample, slots), 4},
+	{captures_sql, offsetof(Sample, captures), 4},
+};
+
+#define NLOOKS ((int) (sizeof(looks) / sizeof(looks[0])))
+
 /* What is served is UTF-8; of SQL_ASCII nobody knows what it is. */
 static const char encoding_sql[] =
 	"select pg_catalog.set_config('client_encoding',"
@@ -83,6 +101,7 @@ typedef struct SampleWork
 	struct event *timer;
 	struct event *expiry; /* what was read is too old to be told */
 	int major;
+	int next; /* of looks */
 	Trouble trouble;
 } SampleWork;
 
@@ -126,19 +145,22 @@ add_point(Sample *sample)
 	point->consumer_lag = find_largest(sample->consumers, "behind");
 }
 
+static PGresult **
+find_place(Sample *sample, int look)
+{
+	return (PGresult **) ((char *) sample + looks[look].place);
+}
+
 /* What was seen is no longer known to be so; the curves stay. */
 void
 sample_forget(Sample *sample)
 {
 	event_del(sample->work->expiry);
-	PQclear(sample->queues);
-	PQclear(sample->consumers);
-	PQclear(sample->lasting);
-	PQclear(sample->slots);
-	PQclear(sample->sizes);
-	PQclear(sample->captures);
-	sample->queues = sample->consumers = sample->lasting = NULL;
-	sample->slots = sample->sizes = sample->captures = NULL;
+	for (int i = 0; i < NLOOKS; i++)
+	{
+		PQclear(*find_place(sample, i));
+		*find_place(sample, i) = NULL;
+	}
 	sample->at = 0;
 }
 
@@ -190,79 +212,41 @@ finish(Sample *sample)
 	sleep_until_next(sample);
 }
 
+static void ask_next(Sample *sample);
+
 static void
-take_captures(Conn *conn, const PGresult *res, void *arg)
+take_look(Conn *conn, const PGresult *res, void *arg)
 {
 	Sample *sample = arg;
 
-	if (keep(sample, &sample->captures, res))
+	if (keep(sample, find_place(sample, sample->work->next++), res))
+		ask_next(sample);
+	else
+		give_up(sample);
+}
+
+static void
+ask_next(Sample *sample)
+{
+	SampleWork *work = sample->work;
+
+	while (work->next < NLOOKS && looks[work->next].major > work->major)
+		work->next++;
+	if (work->next == NLOOKS)
 		finish(sample);
 	else
-		give_up(sample);
-}
-
-static void
-take_slots(Conn *conn, const PGresult *res, void *arg)
-{
-	Sample *sample = arg;
-
-	if (keep(sample, &sample->slots, res))
-		conn_send(conn, captures_sql, 0, NULL, take_captures, sample);
-	else
-		give_up(sample);
-}
-
-static void
-take_sizes(Conn *conn, const PGresult *res, void *arg)
-{
-	Sample *sample = arg;
-
-	if (keep(sample, &sample->sizes, res))
-		conn_send(conn, slots_sql, 0, NULL, take_slots, sample);
-	else
-		give_up(sample);
-}
-
-static void
-take_lasting(Conn *conn, const PGresult *res, void *arg)
-{
-	Sample *sample = arg;
-
-	if (!keep(sample, &sample->lasting, res))
-		give_up(sample);
-	else if (sample->work->major >= 4)
-		conn_send(conn, sizes_sql, 0, NULL, take_sizes, sample);
-	else
-		finish(sample);
-}
-
-static void
-take_consumers(Conn *conn, const PGresult *res, void *arg)
-{
-	Sample *sample = arg;
-
-	if (keep(sample, &sample->consumers, res))
-		conn_send(conn, lasting_sql, 0, NULL, take_lasting, sample);
-	else
-		give_up(sample);
-}
-
-static void
-take_queues(Conn *conn, const PGresult *res, void *arg)
-{
-	Sample *sample = arg;
-
-	if (keep(sample, &sample->queues, res))
-		conn_send(conn, consumers_sql, 0, NULL, take_consumers, sample);
-	else
-		give_up(sample);
+		conn_send(work->conn, looks[work->next].sql, 0, NULL, take_look,
+				  sample);
 }
 
 static void
 became_ready(Conn *conn, void *arg)
 {
+	Sample *sample = arg;
+
 	conn_send(conn, encoding_sql, 0, NULL, NULL, NULL);
-	conn_send(conn, queues_sql, 0, NULL, take_queues, arg);
+	sample->work->next = 0;
+	ask_next(sample);
 }
 
 static void
