@@ -120,12 +120,6 @@ struct Confirm
 
 static void handle_timer(evutil_socket_t fd, short what, void *arg);
 
-static void
-arm(Confirm *confirm)
-{
-	timer_set(confirm->timer, ASK_PERIOD);
-}
-
 /*
  * Make the confirming of one database's positions.  conn and stream are asked
  * and told; they must outlive it, and confirm_reset() be called when either
@@ -195,7 +189,7 @@ confirm_add(Confirm *confirm, const char *slot, uint64_t position,
 	last->position = position;
 	last->wal_end = wal_end;
 	if (!confirm->asking && !event_pending(confirm->timer, EV_TIMEOUT, NULL))
-		arm(confirm);
+		timer_set(confirm->timer, ASK_PERIOD);
 }
 
 /* All WAL before "safe" is where it must be. */
@@ -257,7 +251,7 @@ take_safe(Conn *conn, const PGresult *res, void *arg)
 		report_wait(confirm, res);
 	}
 	if (confirm->npending > 0)
-		arm(confirm);
+		timer_set(confirm->timer, ASK_PERIOD);
 }
 
 static void

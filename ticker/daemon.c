@@ -89,12 +89,6 @@ typedef struct Daemon
 } Daemon;
 
 static void
-arm(struct event *timer, double seconds)
-{
-	timer_set(timer, seconds);
-}
-
-static void
 add_database(Daemon *d, const char *name)
 {
 	for (int i = 0; i < d->ndatabases; i++)
@@ -159,7 +153,7 @@ set_databases(Daemon *d, char *const *names, int nnames)
 static void
 check_again(Daemon *d, double seconds)
 {
-	arm(d->check,
+	timer_set(d->check,
 		seconds < d->config->check_period ? seconds : d->config->check_period);
 }
 
@@ -180,7 +174,7 @@ take_databases(Conn *conn, const PGresult *res, void *arg)
 		check_again(d, LIST_RETRY);
 		return;
 	}
-	arm(d->check, d->config->check_period);
+	timer_set(d->check, d->config->check_period);
 	trouble_clear(&d->trouble, d->config->initial_database,
 				  "connection works again");
 	names = memory_make((n + 1) * sizeof(char *));
@@ -407,7 +401,7 @@ reload(Daemon *d)
 	/* what was in the way of the last try may be gone */
 	if (http_moved || d->http == NULL)
 		open_http(d);
-	arm(d->count, d->config->stats_period);
+	timer_set(d->count, d->config->stats_period);
 	/* by another database, or by nobody: an answer would come too late */
 	conn_free(d->conn);
 	d->listing_since = 0;
@@ -475,7 +469,7 @@ add_timer(Daemon *d, double seconds, event_callback_fn handler)
 	struct event *ev = timer_make(d->base, EV_PERSIST, handler, d);
 
 	if (seconds > 0)
-		arm(ev, seconds);
+		timer_set(ev, seconds);
 	return ev;
 }
 

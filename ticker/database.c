@@ -136,12 +136,6 @@ was_lost(Conn *conn, const char *why, void *arg)
 }
 
 static void
-arm(struct event *timer, double seconds)
-{
-	timer_set(timer, seconds);
-}
-
-static void
 find_no_pgq(Database *db, const char *why)
 {
 	/* most databases of a server have none; one that was named should */
@@ -205,7 +199,7 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 	trouble_clear(&db->trouble, db->name, "connection works again");
 	conn_reset_back_off(conn);
 
-	arm(db->check, db->config->check_period);
+	timer_set(db->check, db->config->check_period);
 	maint_start(db->maint, db->major);
 	maint_start(db->retry, db->major);
 	sample_start(db->sample, db->major);
@@ -213,7 +207,7 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 		return;
 	db->ticking = true;
 	tick_resume(db->tick);
-	arm(db->period, 0);
+	timer_set(db->period, 0);
 }
 
 /*
@@ -345,7 +339,7 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 {
 	Database *db = arg;
 
-	arm(db->period, db->config->ticker_period);
+	timer_set(db->period, db->config->ticker_period);
 	if (db->fresh)
 		take_fresh(db);
 	else if (conn_age(db->conn) > db->config->connection_lifetime)

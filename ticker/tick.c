@@ -196,12 +196,6 @@ notify_ticks(Tick *tick, const PGresult *res)
 }
 
 static void
-ask_again_after(Tick *tick, double seconds)
-{
-	timer_set(tick->again, seconds);
-}
-
-static void
 take_answer(Conn *conn, const PGresult *res, void *arg)
 {
 	Tick *tick = arg;
@@ -215,7 +209,7 @@ take_answer(Conn *conn, const PGresult *res, void *arg)
 					   PQresultErrorMessage(res));
 		names_merge(&tick->waiting, &tick->asked);
 		xids_clear(&tick->asked_xids);
-		ask_again_after(tick, ERROR_PAUSE);
+		timer_set(tick->again, ERROR_PAUSE);
 		return;
 	}
 	trouble_clear(&tick->trouble, tick->dbname, "pgq.tick works again");
@@ -250,7 +244,7 @@ take_answer(Conn *conn, const PGresult *res, void *arg)
 			tick->pause = BUSY_FACTOR * (took - LOOK_TIME);
 		if (tick->pause > BUSY_PAUSE)
 			tick->pause = BUSY_PAUSE;
-		ask_again_after(tick, tick->pause);
+		timer_set(tick->again, tick->pause);
 	}
 	else
 		tick->pause = 0;

@@ -78,12 +78,6 @@ forget(Watch *watch)
 	watch->seen = 0;
 }
 
-static void
-look_later(Watch *watch)
-{
-	timer_set(watch->timer, LOOK_PERIOD);
-}
-
 /* Log what was found, once, and that it is over. */
 static void
 log_found(Watch *watch)
@@ -112,7 +106,7 @@ fail(Watch *watch, const char *why)
 	watch->asked_at = 0;
 	forget(watch);
 	conn_close(watch->conn);
-	look_later(watch);
+	timer_set(watch->timer, LOOK_PERIOD);
 }
 
 static void
@@ -129,7 +123,7 @@ take_slots(Conn *conn, const PGresult *res, void *arg)
 	trouble_clear(&watch->trouble, watch->dbname, NULL);
 	set_result(&watch->slots, res);
 	log_found(watch);
-	look_later(watch);
+	timer_set(watch->timer, LOOK_PERIOD);
 }
 
 static void
@@ -155,7 +149,7 @@ became_ready(Conn *conn, void *arg)
 	conn_send_often(conn, problems_sql, 0, NULL, NULL, NULL, take_problems,
 					watch);
 	conn_send_often(conn, slots_sql, 0, NULL, NULL, NULL, take_slots, watch);
-	look_later(watch);
+	timer_set(watch->timer, LOOK_PERIOD);
 }
 
 static void
@@ -186,14 +180,14 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 		watch->asked_at = 0;
 		forget(watch);
 		log_found(watch);
-		look_later(watch);
+		timer_set(watch->timer, LOOK_PERIOD);
 	}
 	else if (watch->asked_at > 0)
 	{
 		if (clock_seconds() - watch->asked_at > LOOK_PATIENCE)
 			fail(watch, "the server does not answer");
 		else
-			look_later(watch);
+			timer_set(watch->timer, LOOK_PERIOD);
 	}
 	else if (conn_is_ready(watch->conn))
 		became_ready(watch->conn, watch);
@@ -201,7 +195,7 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 	{
 		watch->asked_at = clock_seconds();
 		conn_open(watch->conn);
-		look_later(watch);
+		timer_set(watch->timer, LOOK_PERIOD);
 	}
 }
 
