@@ -86,7 +86,6 @@ extern int admin_query_int(Admin *a, const char *hint, const char *sql,
 extern bool admin_has_function(Admin *a, const char *signature);
 
 /* names.c */
-extern char *admin_make_array(int argc, char **argv);
 extern const char *admin_find_table(Admin *a, const char *word);
 extern char *admin_make_table_array(Admin *a, int argc, char **argv);
 

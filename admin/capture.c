@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "admin/admin.h"
+#include "common/memory.h"
 
 static void
 require_capture(Admin *a)
@@ -37,7 +38,7 @@ has_copy(int argc, char **argv)
 void
 admin_capture(Admin *a, int argc, char **argv)
 {
-	char *args = admin_make_array(argc - 2, argv + 2);
+	char *args = text_make_array(argv + 2, argc - 2);
 	const char *params[3] = {argv[0], argv[1], args};
 	bool copy = has_copy(argc - 2, argv + 2);
 	char *since;

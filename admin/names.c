@@ -13,28 +13,6 @@
 #include "common/memory.h"
 #include "admin/admin.h"
 
-/* The words as text of a PostgreSQL array; malloc'd. */
-char *
-admin_make_array(int argc, char **argv)
-{
-	PQExpBuffer out = text_begin();
-
-	appendPQExpBufferChar(out, '{');
-	for (int i = 0; i < argc; i++)
-	{
-		appendPQExpBufferStr(out, i > 0 ? ",\"" : "\"");
-		for (const char *p = argv[i]; *p; p++)
-		{
-			if (*p == '"' || *p == '\\')
-				appendPQExpBufferChar(out, '\\');
-			appendPQExpBufferChar(out, *p);
-		}
-		appendPQExpBufferChar(out, '"');
-	}
-	appendPQExpBufferChar(out, '}');
-	return text_end(out);
-}
-
 /*
  * A table's name with its schema.  A word without one means the only table of
  * that name: the search_path, which others may have set, is not asked.  A word
@@ -79,7 +57,7 @@ admin_make_table_array(Admin *a, int argc, char **argv)
 
 	for (int i = 0; i < argc; i++)
 		names[i] = admin_find_table(a, argv[i]);
-	array = admin_make_array(argc, (char **) names);
+	array = text_make_array((char **) names, argc);
 	free(names);
 	return array;
 }

@@ -77,3 +77,24 @@ text_end(PQExpBuffer buffer)
 	free(buffer);
 	return text;
 }
+
+char *
+text_make_array(char *const *words, size_t n)
+{
+	PQExpBuffer out = text_begin();
+
+	appendPQExpBufferChar(out, '{');
+	for (size_t i = 0; i < n; i++)
+	{
+		appendPQExpBufferStr(out, i > 0 ? ",\"" : "\"");
+		for (const char *p = words[i]; *p; p++)
+		{
+			if (*p == '"' || *p == '\\')
+				appendPQExpBufferChar(out, '\\');
+			appendPQExpBufferChar(out, *p);
+		}
+		appendPQExpBufferChar(out, '"');
+	}
+	appendPQExpBufferChar(out, '}');
+	return text_end(out);
+}

@@ -34,4 +34,7 @@ extern char *text_format(const char *fmt, ...)
 extern PQExpBuffer text_begin(void);
 extern char *text_end(PQExpBuffer buffer);
 
+/* The words as text of a PostgreSQL array. */
+extern char *text_make_array(char *const *words, size_t n);
+
 #endif /* PGQ_MEMORY_H */

@@ -117,30 +117,7 @@ names_clear(Names *set)
 char *
 names_to_array(const Names *set)
 {
-	size_t room = 3;
-	char *array;
-	char *to;
-
-	for (size_t i = 0; i < set->count; i++)
-		room += 2 * strlen(set->names[i]) + 3;
-	to = array = memory_resize(NULL, room);
-	*to++ = '{';
-	for (size_t i = 0; i < set->count; i++)
-	{
-		if (i > 0)
-			*to++ = ',';
-		*to++ = '"';
-		for (const char *from = set->names[i]; *from; from++)
-		{
-			if (*from == '"' || *from == '\\')
-				*to++ = '\\';
-			*to++ = *from;
-		}
-		*to++ = '"';
-	}
-	*to++ = '}';
-	*to = '\0';
-	return array;
+	return text_make_array(set->names, set->count);
 }
 
 /* Append a transaction id. */
@@ -184,13 +161,10 @@ xids_clear(Xids *list)
 char *
 xids_to_array(const Xids *list)
 {
-	char *array = memory_resize(NULL, list->count * 11 + 3);
-	char *to = array;
+	PQExpBuffer out = text_begin();
 
-	*to++ = '{';
 	for (size_t i = 0; i < list->count; i++)
-		to += sprintf(to, "%s%u", i > 0 ? "," : "", list->xids[i]);
-	*to++ = '}';
-	*to = '\0';
-	return array;
+		appendPQExpBuffer(out, "%c%u", i > 0 ? ',' : '{', list->xids[i]);
+	appendPQExpBufferStr(out, list->count > 0 ? "}" : "{}");
+	return text_end(out);
 }

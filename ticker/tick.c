@@ -159,15 +159,9 @@ static int
 notify_ticks(Tick *tick, const PGresult *res)
 {
 	Names channels = {0};
-	size_t room = 3;
-	char *ids;
-	char *to;
+	PQExpBuffer ids = text_begin();
 	int ticked = 0;
 
-	for (int row = 0; row < PQntuples(res); row++)
-		room += PQgetlength(res, row, 1) + 1;
-	to = ids = memory_resize(NULL, room);
-	to = stpcpy(to, "{");
 	for (int row = 0; row < PQntuples(res); row++)
 	{
 		const char *channel = PQgetvalue(res, row, 2);
@@ -176,22 +170,21 @@ notify_ticks(Tick *tick, const PGresult *res)
 		if (PQgetisnull(res, row, 1) ||
 			!names_add(&channels, channel, strlen(channel)))
 			continue;
-		to += sprintf(to, "%s%s", ticked > 0 ? "," : "",
-					  PQgetvalue(res, row, 1));
-		ticked++;
+		appendPQExpBuffer(ids, "%c%s", ticked++ > 0 ? ',' : '{',
+						  PQgetvalue(res, row, 1));
 	}
-	stpcpy(to, "}");
+	appendPQExpBufferChar(ids, '}');
 	if (ticked > 0)
 	{
 		char *array = names_to_array(&channels);
-		const char *values[2] = {array, ids};
+		const char *values[2] = {array, ids->data};
 
 		conn_send_often(tick->conn, notify_sql, 2, values, NULL, NULL,
 						take_notified, tick);
 		free(array);
 	}
 	names_clear(&channels);
-	free(ids);
+	destroyPQExpBuffer(ids);
 	return ticked;
 }
 
