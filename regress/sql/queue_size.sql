@@ -192,3 +192,4 @@ DROP ROLE size_admin, size_nobody;
 DROP VIEW size_state;
 DROP PROCEDURE size_maint, size_fill, size_read;
 SELECT pgq.drop_queue('size', true), pgq.drop_queue('size_2', true);
+DROP EXTENSION pgq_coop;

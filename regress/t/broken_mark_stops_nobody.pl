@@ -145,8 +145,14 @@ is(join(' ', map { /^public.good \{"id":(\d+)\}$/ ? $1 : () } @got), join(' ', 1
 my %info = map { my ($t, $state, $why) = split(/\|/, $_, 3); ($t => [ $state, $why ]) }
 	split(/\n/, sql($node, $db, q{select table_name || '|' || state || '|' || coalesce(warnings[1], '')
 		from pgq.get_capture_info('q')}));
-my $health = $has_http ? http('/health') : '';
-my $metrics = $has_http ? http('/metrics') : '';
+my ($health, $metrics) = ('', '');
+# pgqd looks once a second; what it never sees fails below, by its name
+$has_http and eval {
+	wait_for('a look at all of them', sub {
+		($metrics, $health) = (http('/metrics'), http('/health'));
+		return !grep { $metrics !~ /^pgq_capture_broken\{[^}]*queue="q",table="public\.$_->{name}"\} 1$/m } @cases;
+	}, 15);
+};
 foreach my $case (@cases)
 {
 	my $name = $case->{name};
