@@ -112,7 +112,8 @@ sub start_server
 	print $fh "listen_addresses = ''\nfsync = off\n"
 	  . ($opt{conf} // "wal_level = logical\n$plugins");
 	close $fh;
-	output("pg_ctlcluster $version main start");
+	# it runs already where a package made it just now
+	output("pg_ctlcluster $version main restart");
 	return;
 }
 
