@@ -392,7 +392,8 @@ const DoctorCheck doctor_checks[] = {
 	 "In the way is {4}. pgqd rotates early while that is so; max_size_policy"
 	 " drop_slowest gives up the consumer that is farthest behind.",
 	 NULL},
-	{"queues", NEED_PGQ, DOCTOR_WARNING, LASTING("paused"), "{1}", "{2}", "{3}"},
+	{"queues", NEED_PGQ, DOCTOR_WARNING, LASTING("paused"), "{1}", "{2}",
+	 "{3}"},
 	{"queues", NEED_PGQ, DOCTOR_WARNING,
 	 "select queue_name, quote_literal(queue_name) from pgq.queue"
 	 " where queue_disable_insert",
@@ -400,7 +401,8 @@ const DoctorCheck doctor_checks[] = {
 	 "UPDATE pgq.queue SET queue_disable_insert = false"
 	 " WHERE queue_name = {2};"},
 
-	{"rotation", NEED_PGQ, DOCTOR_PROBLEM, LASTING("rotation"), "{1}", "{2}", NULL},
+	{"rotation", NEED_PGQ, DOCTOR_PROBLEM, LASTING("rotation"), "{1}", "{2}",
+	 NULL},
 
 	{"retry", NEED_PGQ, DOCTOR_PROBLEM,
 	 "select count(*), date_trunc('second', clock_timestamp()"

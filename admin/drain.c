@@ -188,8 +188,7 @@ tell_of_consumers(const Admin *a, const PGresult *behind, double *since)
 				  PQgetvalue(behind, row, 1), PQgetvalue(behind, row, 0),
 				  PQgetvalue(behind, row, 2));
 	if (PQntuples(behind) > MAX_TOLD)
-		admin_say(a, "pgqadm: and for %d more",
-				  PQntuples(behind) - MAX_TOLD);
+		admin_say(a, "pgqadm: and for %d more", PQntuples(behind) - MAX_TOLD);
 }
 
 /* Until every consumer has finished what is in its queue now. */

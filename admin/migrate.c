@@ -191,8 +191,8 @@ print_json(const Admin *a, const Outcome *outcomes, int n, int done)
 static PGresult *
 find(Admin *a, int ntables, char **tables)
 {
-	char *array =
-		ntables > 0 ? admin_make_table_array(a, ntables, tables) : NULL;
+	char *array = ntables > 0 ? admin_make_table_array(a, ntables, tables)
+							  : NULL;
 	const char *param = array;
 	PGresult *res = admin_query(a, NULL, find_triggers, 1, &param);
 

@@ -162,8 +162,8 @@ print_warnings(Admin *a)
 {
 	PGresult *res;
 
-	res = admin_query(a, NULL, "select problem, hint from pgq.get_problems()", 0,
-					  NULL);
+	res = admin_query(a, NULL, "select problem, hint from pgq.get_problems()",
+					  0, NULL);
 	for (int row = 0; row < PQntuples(res); row++)
 		printf("problem: %s\n  %s\n", PQgetvalue(res, row, 0),
 			   PQgetvalue(res, row, 1));

@@ -258,7 +258,7 @@ send_sql(Top *top, int next_link, const char *sql)
 	int sent;
 
 	text = text_format("%s;set local statement_timeout=10000;%s;commit",
-				 top->admin->begin, sql);
+					   top->admin->begin, sql);
 	sent = PQsendQuery(top->admin->conn, text);
 	free(text);
 	if (!sent)
@@ -276,9 +276,10 @@ send_sample(Top *top)
 {
 	char *sql;
 
-	sql = text_format("%s%s%s%s%s",
-			top->can_capture ? time_sql : time_3_sql, top->can_capture ? slots_sql : "",
-			top->can_capture ? copies_sql : "", queues_sql, consumers_sql);
+	sql = text_format("%s%s%s%s%s", top->can_capture ? time_sql : time_3_sql,
+					  top->can_capture ? slots_sql : "",
+					  top->can_capture ? copies_sql : "", queues_sql,
+					  consumers_sql);
 	send_sql(top, LINK_READING, sql);
 	free(sql);
 }

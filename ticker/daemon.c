@@ -153,8 +153,9 @@ set_databases(Daemon *d, char *const *names, int nnames)
 static void
 check_again(Daemon *d, double seconds)
 {
-	timer_set(d->check,
-		seconds < d->config->check_period ? seconds : d->config->check_period);
+	timer_set(d->check, seconds < d->config->check_period
+							? seconds
+							: d->config->check_period);
 }
 
 static void
