@@ -14,7 +14,7 @@ use File::Copy qw(copy);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(fetch_packages pgq35_tree pgq4_tree add_pgq4 pgq35_package
+our @EXPORT = qw(fetch_packages find_program pgq35_tree pgq4_tree add_pgq4 pgq35_package
   pgq35_version
   wal2json_tree);
 
@@ -60,6 +60,29 @@ sub fetch_packages
 		  if !defined $file || system('dpkg-deb', '-x', $file, $dir) != 0;
 	}
 	return $dir;
+}
+
+# find_program(NAME, PACKAGE...): where it is, and what LD_LIBRARY_PATH it needs: the
+# system's, or out of these packages and the libraries that they depend on, since to
+# install them would start a daemon. Ends the test as skipped if it is not to be had.
+sub find_program
+{
+	my ($name, @packages) = @_;
+	my ($program) = grep { -x } map { "$_/$name" } '/usr/sbin', split(/:/, $ENV{PATH});
+	my %needed;
+
+	return ($program, '') if $program;
+	foreach my $package (@packages)
+	{
+		$needed{$_} = 1
+		  foreach grep { !/^libc6/ }
+		  `apt-cache depends $package 2>/dev/null` =~ /^ *Depends: (lib\S+|lua-\S+)$/mg;
+	}
+	my $dir = fetch_packages(@packages, sort keys %needed);
+	($program) = grep { -x } map { "$dir/usr/$_/$name" } 'sbin', 'bin';
+	plan skip_all => "no program $name in @packages" if !$program;
+	return ($program,
+		join(':', glob("$dir/usr/lib/*-linux-*"), glob("$dir/lib/*-linux-*")));
 }
 
 # pg_config_of(DIR or undef, OPTION): what the pg_config of a tree says.

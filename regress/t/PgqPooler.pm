@@ -29,12 +29,7 @@ END
 # find_pooler(): ends the test as skipped if there is none.
 sub find_pooler
 {
-	($program) = grep { -x } map { "$_/pgbouncer" } '/usr/sbin', split(/:/, $ENV{PATH});
-	return if $program;
-	my @needed = `apt-cache depends pgbouncer 2>/dev/null` =~ /^ *Depends: (lib\S+)$/mg;
-	my $dir = fetch_packages('pgbouncer', grep { !/^libc6/ } @needed);
-	$program = "$dir/usr/sbin/pgbouncer";
-	$libs = join(':', glob("$dir/usr/lib/*-linux-*"), glob("$dir/lib/*-linux-*"));
+	($program, $libs) = find_program('pgbouncer', 'pgbouncer');
 	return;
 }
 

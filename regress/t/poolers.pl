@@ -190,7 +190,7 @@ foreach my $mode (qw(session transaction))
 				IPC::Run::run([ '/usr/bin/python3', $driver, 'Plain', $ini ], \undef,
 					\$line, \$trouble, IPC::Run::timeout(60));
 				$got .= $line . $trouble;
-				return $got ne '' });
+				return $got =~ /\\"id\\":$id,/ });
 			like($got, qr/\\"id\\":$id,/, "$name: python3-pgq");
 			sql($node, $db, 'alter role app set default_transaction_read_only = on');
 		}
