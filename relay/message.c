@@ -34,7 +34,8 @@ typedef struct Origin
 struct MessageMaker
 {
 	const RelayConfig *config;
-	char *source; /* database, for CloudEvents' source and {db} */
+	char *source;      /* database, for CloudEvents' source and {db} */
+	char *origin_name; /* see message_maker_source() */
 	Template *address_template;
 	Template *key_template;
 	TemplateEscape escape;
@@ -366,6 +367,9 @@ message_maker_create(const RelayConfig *config, const char *source,
 		abort();
 	m->config = config;
 	m->source = copy_text(source);
+	if (asprintf(&m->origin_name, "%s/%s/%s", source, config->queue,
+				 config->consumer) < 0)
+		abort();
 	m->escape = escape;
 	initPQExpBuffer(&m->id);
 	initPQExpBuffer(&m->address);
@@ -401,6 +405,7 @@ message_maker_free(MessageMaker *m)
 	free(m->origin.schema);
 	free(m->type);
 	free(m->extra1);
+	free(m->origin_name);
 	free(m->source);
 	free(m);
 }
@@ -455,6 +460,13 @@ make_names(MessageMaker *m, const PgqEvent *event, const Origin *origin,
 	}
 }
 
+/* Where all messages of a maker come from: database/queue/consumer. */
+const char *
+message_maker_source(const MessageMaker *m)
+{
+	return m->origin_name;
+}
+
 /*
  * Make the message of an event.
  *
@@ -470,12 +482,14 @@ message_make(MessageMaker *m, const PgqEvent *event, int64_t batch,
 	memset(message, 0, sizeof(*message));
 	resetPQExpBuffer(&m->body);
 	resetPQExpBuffer(&m->scratch);
+	message->event = event;
 	message->ev_id = event->ev_id;
 	message->batch = batch;
 	message->place = place;
 	message->is_delete = origin->op && strcmp(origin->op, "delete") == 0;
 	make_names(m, event, origin, message);
 
+	add_text_header(m, message, "Pgq-Source", m->origin_name);
 	add_number_header(m, message, "Pgq-Batch", batch);
 	add_number_header(m, message, "Pgq-Place", place);
 	switch (m->config->format)

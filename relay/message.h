@@ -31,6 +31,7 @@ typedef struct MessageHeader
 /* All strings are good until the next message_make() of the same maker. */
 typedef struct RelayMessage
 {
+	const PgqEvent *event; /* that it is made of */
 	int64_t ev_id;
 	int64_t batch;
 	int64_t place; /* in the batch, from 1 */
@@ -56,6 +57,7 @@ extern MessageMaker *message_maker_create(const RelayConfig *config,
 										  const char *address,
 										  TemplateEscape escape, char **error);
 extern void message_maker_free(MessageMaker *maker);
+extern const char *message_maker_source(const MessageMaker *maker);
 extern void message_make(MessageMaker *maker, const PgqEvent *event,
 						 int64_t batch, int64_t place, RelayMessage *message);
 

@@ -40,6 +40,9 @@
 /* Between looks at an engine that must be looked at by a person. */
 #define PAUSE_STANDSTILL 60.0
 
+/* The longest that an engine may have us wait, in seconds. */
+#define MOST_RETRY_AFTER 3600
+
 struct Relay
 {
 	const RelayConfig *config;
@@ -54,6 +57,8 @@ struct Relay
 
 	/* the thread's own */
 	Target *target;
+	int64_t acked_batch; /* the target was closed amid it, */
+	int64_t acked_place; /* and had so much of it for sure */
 	MessageMaker *maker;
 	double pause;
 	unsigned seed;
@@ -162,8 +167,12 @@ back_off(Relay *r)
 static void
 close_target(Relay *r)
 {
-	if (r->target)
-		r->class->close(r->target);
+	if (r->target == NULL)
+		return;
+	r->acked_batch = r->status.batch;
+	if (r->target->acked > r->acked_place)
+		r->acked_place = r->target->acked;
+	r->class->close(r->target);
 	r->target = NULL;
 }
 
@@ -172,13 +181,17 @@ static void
 leave_engine(Relay *r, TargetResult result)
 {
 	char error[sizeof(r->target->error)];
+	long wanted = r->target->retry_after;
 
 	snprintf(error, sizeof(error), "%s", r->target->error);
 	close_target(r);
 	if (result == TARGET_AWAY)
 	{
 		set_state(r, RELAY_NO_ENGINE, error);
-		back_off(r);
+		if (wanted > 0)
+			sleep_for(r, wanted < MOST_RETRY_AFTER ? wanted : MOST_RETRY_AFTER);
+		else
+			back_off(r);
 	}
 	else
 	{
@@ -374,8 +387,14 @@ move_batch(Relay *r, PgqConsumer *c)
 		note_database(r, c);
 		return false;
 	}
+	if (r->acked_batch != batch.id)
+		r->acked_place = 0;
+	batch.acked = r->acked_place;
+	batch.source = message_maker_source(r->maker);
+	r->target->acked = batch.acked;
 	result = r->class->where(r->target, &batch, &done);
-	if (result == TARGET_OK && batch.bookmark == NULL && done == 0)
+	if (result == TARGET_OK && batch.bookmark == NULL &&
+		r->class->starts_with_bookmark && done == 0)
 		result = begin_bookmark(r, batch.id, &db_failed);
 	if (result == TARGET_OK && !db_failed)
 		result = send_events(r, c, done, &db_failed);

@@ -45,6 +45,8 @@ typedef struct TargetBatch
 {
 	int64_t id;
 	const char *bookmark; /* of the batch before, NULL: there is none */
+	const char *source;   /* of all messages: database/queue/consumer */
+	int64_t acked;        /* Target's "acked" when it was closed amid this batch */
 } TargetBatch;
 
 typedef struct TargetClass
@@ -57,6 +59,13 @@ typedef struct TargetClass
 	 * filled in is made fit for it; 0 and NULL: messages have no address */
 	size_t address_offset;
 	TemplateEscape escape;
+
+	/*
+	 * where() tells a batch from what was there before by the bookmark alone, so
+	 * there must be one before the first event: flush() with nothing sent gives
+	 * it.
+	 */
+	bool starts_with_bookmark;
 
 	const char *(*library)(void); /* name and version, NULL: none */
 
@@ -94,6 +103,9 @@ struct Target
 {
 	const RelayConfig *config;
 	TargetResult result; /* what open() came to */
+	int64_t acked; /* place up to which the engine has the open batch: of those
+					* that can't be asked, so that a long batch gets on */
+	long retry_after;    /* seconds that the engine asks to wait, 0: as we like */
 	char error[512];     /* of the last call that failed */
 };
 
@@ -116,6 +128,6 @@ extern const TargetClass target_kafka;
 extern const TargetClass target_redis;
 extern const TargetClass target_postgresql;
 extern const TargetClass target_amqp;
-extern const TargetClass target_http;
+extern const TargetClass target_https;
 
 #endif /* PGQ_RELAY_TARGET_H */

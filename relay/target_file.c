@@ -151,6 +151,7 @@ file_close(Target *target)
 const TargetClass target_file = {.scheme = "file",
 								 .promise = "exactly once (-: stdout, at least once)",
 								 .keys = "",
+								 .starts_with_bookmark = true,
 								 .open = file_open,
 								 .where = file_where,
 								 .send = file_send,

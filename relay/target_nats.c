@@ -298,7 +298,7 @@ nats_close(Target *target)
 
 /* The place that the stream's last message has in the batch; 0: of another. */
 static TargetResult
-read_place(NatsTarget *t, int64_t batch, int64_t *place)
+read_place(NatsTarget *t, const TargetBatch *batch, int64_t *place)
 {
 	const char *stream = t->base.config->stream;
 	const char *text = NULL;
@@ -315,8 +315,10 @@ read_place(NatsTarget *t, int64_t batch, int64_t *place)
 		return target_fail(t, TARGET_AWAY, "message %" PRIu64 ": %s (%d)",
 						   t->info->State.LastSeq, natsStatus_GetText(s),
 						   (int) code);
-	if (natsMsgHeader_Get(msg, "Pgq-Batch", &text) == NATS_OK &&
-		strtoll(text, NULL, 10) == batch &&
+	if (natsMsgHeader_Get(msg, "Pgq-Source", &text) == NATS_OK &&
+		strcmp(text, batch->source) == 0 &&
+		natsMsgHeader_Get(msg, "Pgq-Batch", &text) == NATS_OK &&
+		strtoll(text, NULL, 10) == batch->id &&
 		natsMsgHeader_Get(msg, "Pgq-Place", &text) == NATS_OK)
 		*place = strtoll(text, NULL, 10);
 	natsMsg_Destroy(msg);
@@ -338,7 +340,7 @@ nats_where(Target *target, const TargetBatch *batch, int64_t *done)
 	last = t->info->State.LastSeq;
 	*done = 0;
 	if (last > 0 && (batch->bookmark == NULL || last > mark))
-		result = read_place(t, batch->id, done);
+		result = read_place(t, batch, done);
 	if (result != TARGET_OK)
 		return result;
 	if (last < mark)
@@ -555,6 +557,7 @@ const TargetClass target_nats = {
 			"tls_ca tls_cert tls_key",
 	.address_offset = offsetof(RelayConfig, subject),
 	.escape = nats_escape,
+	.starts_with_bookmark = true,
 	.library = nats_library,
 	.open = nats_open,
 	.where = nats_where,

@@ -25,6 +25,19 @@ static const struct
 #else
 	{"nats:", NULL, "libnats"},
 #endif
+#ifdef HAVE_HIREDIS
+	{"redis:", &target_redis, NULL},
+	{"rediss:", &target_redis, NULL},
+#else
+	{"redis:", NULL, "hiredis"},
+#endif
+	{"postgresql:", &target_postgresql, NULL},
+#ifdef HAVE_CURL
+	{"https:", &target_https, NULL},
+	{"http:", &target_https, NULL},
+#else
+	{"https:", NULL, "libcurl"},
+#endif
 };
 
 #define NTARGETS (sizeof(targets) / sizeof(targets[0]))

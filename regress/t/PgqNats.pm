@@ -25,8 +25,9 @@ sub new
 	PostgreSQL::Test::Utils::append_to_file("$dir/nats.conf",
 		join("\n", "listen: 127.0.0.1:$port", "jetstream: { store_dir: \"$dir\" }",
 			@config, ''));
-	$self->{server} = start_engine('nats-server', 'nats-server', '-c',
-		"$dir/nats.conf");
+	$self->{server} = start_engine('nats-server',
+		need_engine('libnats', 'nats-server', 'nats-server'),
+		'-c', "$dir/nats.conf");
 	$self->wait_ready;
 	return $self;
 }

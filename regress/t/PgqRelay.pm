@@ -11,21 +11,39 @@ use Exporter 'import';
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use PgqDebian;
 use PgqTest;
 use Test::More;
 
-our @EXPORT = qw(start_relay start_engine free_port ticks events_of same_events);
+our @EXPORT = qw(start_relay start_engine need_engine free_port ticks events_of same_events);
 
 my @processes;
 
 # free_port(): a TCP port that nobody listens on.
 sub free_port { return PostgreSQL::Test::Cluster::get_free_port() }
 
+my %libs;    # LD_LIBRARY_PATH of programs out of packages
+
+# need_engine(LIBRARY, PROGRAM, PACKAGE...): where the program is; ends the test as
+# skipped if it is not to be had, or if pgqrelay was built without the library.
+sub need_engine
+{
+	my ($library, $program, @packages) = @_;
+
+	plan skip_all => "pgqrelay was built without $library"
+	  if `pgqrelay --version 2>&1` !~ /\($library \d/;
+	my ($path, $libs) = find_program($program, @packages);
+	$libs{$path} = $libs;
+	return $path;
+}
+
 # start_engine(NAME, COMMAND...): a server in the background, see package Process.
 sub start_engine
 {
 	my ($name, @command) = @_;
 	my $p = PgqRelay::Process->new($name, @command);
+
+	$p->{libs} = $libs{ $command[0] };
 
 	push @processes, $p;
 	return $p->start;
@@ -126,6 +144,7 @@ sub start
 {
 	my ($self) = @_;
 
+	local $ENV{LD_LIBRARY_PATH} = $self->{libs} if $self->{libs};
 	# into a file: nobody reads a pipe all the time
 	$self->{h} = IPC::Run::start($self->{command}, '<', '/dev/null',
 		'>>', $self->{log}, '2>>', $self->{log});

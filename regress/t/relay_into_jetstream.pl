@@ -7,16 +7,13 @@ use strict;
 use warnings;
 
 use PgqTest;
+use PgqNats;
 use PgqRelay;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-plan skip_all => 'no nats-server here'
-  if system('nats-server --version >/dev/null 2>&1') != 0;
-plan skip_all => 'pgqrelay was built without libnats'
-  if `pgqrelay --version 2>&1` !~ /^  nats: .*libnats \d/m;
-require PgqNats;
+need_engine('libnats', 'nats-server', 'nats-server');
 
 my $node = new_server('main');
 my $db = new_database($node, 'shop', slot => 0);

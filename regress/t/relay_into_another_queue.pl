@@ -1,0 +1,125 @@
+
+# A relay moves each event of a queue into a queue of another database once and in
+# order, or stands still and says why: whoever is killed, two relays at once, a
+# database that went back.
+
+use strict;
+use warnings;
+
+use PgqTest;
+use PgqRelay;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+plan skip_all => 'pgqrelay was not built here'
+  if system('pgqrelay --version >/dev/null 2>&1') != 0;
+
+my $node = new_server('main');
+my $db = new_database($node, 'shop', slot => 0);
+my $far = new_database($node, 'far', slot => 0);
+
+sql($node, $far, 'create extension pgq_ext');
+sql($node, $far, q{select pgq.create_queue('copy')});
+sql($node, $db, $_)
+  foreach q{select pgq.create_queue('q')},
+  q{select pgq.register_consumer('q', 'relay_r')};
+
+my %keys = (
+	db => $node->connstr($db),
+	queue => 'q',
+	target => 'postgresql:///far?host=' . ($node->host =~ s{/}{%2F}gr) . '&port=' . $node->port,
+	to_queue => 'copy',
+	stall_release => 2,
+	window_events => 100);
+my $n = 0;
+
+sub insert
+{
+	my ($count) = @_;
+
+	sql($node, $db, "select pgq.insert_event('q', 't' || i, case when i % 5 > 0 then 'n' || i end,
+		'1', null, '3', '4') from generate_series($n + 1, $n + $count) i");
+	$n += $count;
+	ticks($node, $db, 'q');
+	return;
+}
+
+sub fields
+{
+	my ($in, $queue) = @_;
+
+	return [
+		split(
+			/\n/,
+			sql($node, $in, "select concat_ws('|', ev_time, ev_type, coalesce(ev_data, 'null'),
+				ev_extra1, coalesce(ev_extra2, 'null'), ev_extra3, ev_extra4)
+				from pgq.event_template where tableoid in (select evt_relid
+					from pgq.event_table where evt_queue = '$queue') order by ev_id"))
+	];
+}
+
+sub ledger
+{
+	my ($name) = @_;
+
+	wait_for("$n events", sub { @{ fields($far, 'copy') } >= $n });
+	return is_deeply(fields($far, 'copy'), fields($db, 'q'), $name);
+}
+
+my $relay = start_relay(r => \%keys);
+insert(1000);
+ledger('each event, with all its fields');
+
+foreach my $round (1 .. 6)
+{
+	insert(700);
+	sleep(rand(0.05));
+	$relay->kill9;
+	$relay->start;
+}
+ledger('the relay was killed');
+
+foreach my $round (1 .. 4)
+{
+	insert(500);
+	sleep(rand(0.05));
+	sql($node, $db, q{select pg_terminate_backend(pid) from pg_stat_activity
+		where datname = 'far' and application_name = 'pgqrelay'});
+}
+ledger('its sessions were ended');
+
+$node->stop('immediate');
+$node->start;
+insert(100);
+ledger('the server was killed');
+
+my $second = start_relay(r => \%keys);
+foreach my $round (1 .. 5)
+{
+	insert(300);
+	sleep(0.1);
+}
+ledger('two relays ran at once');
+$second->stop;
+
+# a queue that there is not
+$relay->stop;
+my $r = start_relay(r => { %keys, to_queue => 'none' });
+insert(1);
+$r->wait_log(qr/stands still|engine away: .*none/);
+pass('a missing queue is told');
+$r->stop;
+$relay->start;
+ledger('and nothing is lost by it');
+
+# the other database went back
+$relay->stop;
+sql($node, $far, q{update pgq_ext.completed_tick set last_tick_id = 1});
+insert(1);
+$relay->start;
+$relay->wait_log(qr/stands still: the database has lost events: it is at batch 1 and was at \d+/);
+pass('a database that went back is seen');
+is($relay->stop, 0, 'it ends cleanly');
+
+done_testing();

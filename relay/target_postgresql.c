@@ -1,0 +1,285 @@
+/*-------------------------------------------------------------------------
+ *
+ * target_postgresql.c
+ *		Events into a queue of another PgQ database, exactly once.
+ *
+ * All of a batch and a note of it, kept by the extension pgq_ext there, are one
+ * transaction: both are there or neither.  A lock keeps relays of one consumer
+ * apart, so that none reads the note before another's transaction has ended.  The
+ * bookmark is the batch's id, by which a database that went back is noticed.
+ *
+ * Events keep type, data, extras and time; their ids are the other queue's.  PgQ
+ * 3.5 will do there.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "relay/target.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libpq-fe.h>
+
+typedef struct PgTarget
+{
+	Target base;
+	PGconn *conn;
+	int64_t batch;
+	int pending; /* statements sent, whose results were not read */
+} PgTarget;
+
+static const char begin_sql[] = "begin isolation level read committed read write";
+
+static const char lock_sql[] =
+	"select pg_catalog.pg_advisory_xact_lock("
+	"pg_catalog.hashtextextended($1::pg_catalog.text, 0))";
+
+static const char last_sql[] =
+	"select pgq_ext.get_last_tick($1::pg_catalog.text)";
+
+static const char note_sql[] =
+	"select pgq_ext.set_last_tick($1::pg_catalog.text, $2::pg_catalog.int8)";
+
+/* the time is the event's, its id is new */
+static const char insert_sql[] =
+	"select pgq.insert_event_raw($1::pg_catalog.text, null, "
+	"$2::pg_catalog.timestamptz, null, null, $3::pg_catalog.text, "
+	"$4::pg_catalog.text, $5::pg_catalog.text, $6::pg_catalog.text, "
+	"$7::pg_catalog.text, $8::pg_catalog.text)";
+
+static TargetResult
+fail_conn(PgTarget *t, const PGresult *res)
+{
+	const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
+	const char *text =
+		res ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+	char message[400];
+
+	snprintf(message, sizeof(message), "%s",
+			 text ? text : PQerrorMessage(t->conn));
+	message[strcspn(message, "\n")] = '\0';
+	/* what is refused for good: syntax and names, rights, data */
+	if (state && (strncmp(state, "42", 2) == 0 || strncmp(state, "28", 2) == 0 ||
+				  strncmp(state, "22", 2) == 0))
+		return target_fail(t, TARGET_STOP, "%s (SQLSTATE %s)", message, state);
+	return target_fail(t, TARGET_AWAY, "%s", message);
+}
+
+/* Run a statement; NULL, with the failure noted, unless it is done. */
+static PGresult *
+run(PgTarget *t, const char *sql, int n, const char *const *params)
+{
+	PGresult *res = PQexecParams(t->conn, sql, n, NULL, params, NULL, NULL, 0);
+
+	if (PQresultStatus(res) == PGRES_TUPLES_OK ||
+		PQresultStatus(res) == PGRES_COMMAND_OK)
+		return res;
+	fail_conn(t, res);
+	PQclear(res);
+	return NULL;
+}
+
+static bool
+run_only(PgTarget *t, const char *sql, int n, const char *const *params)
+{
+	PGresult *res = run(t, sql, n, params);
+
+	PQclear(res);
+	return res != NULL;
+}
+
+static Target *
+postgresql_open(const RelayConfig *config)
+{
+	PgTarget *t = target_make(sizeof(PgTarget), config);
+	char *password;
+	const char *keys[8] = {"fallback_application_name", "connect_timeout",
+						   "keepalives_idle", "dbname", "client_encoding"};
+	const char *values[8] = {"pgqrelay", "10", "60", config->target, "UTF8"};
+	int n = 5;
+	PGresult *res;
+
+	if (t == NULL)
+		return NULL;
+	password = target_password(config);
+	if (config->user)
+	{
+		keys[n] = "user";
+		values[n++] = config->user;
+	}
+	if (password)
+	{
+		keys[n] = "password";
+		values[n++] = password;
+	}
+	t->conn = PQconnectdbParams(keys, values, 1);
+	free(password);
+	if (PQstatus(t->conn) != CONNECTION_OK)
+	{
+		target_fail(t, TARGET_AWAY, "%s", PQerrorMessage(t->conn));
+		t->base.error[strcspn(t->base.error, "\n")] = '\0';
+		return &t->base;
+	}
+	/* not by the connect string, in which the user may have options of his own */
+	res = run(t,
+			  "select pg_catalog.set_config(s.n, s.v, false) from (values "
+			  "('search_path', 'pg_catalog'), ('statement_timeout', '0'), "
+			  "('lock_timeout', '0'), "
+			  "('idle_in_transaction_session_timeout', '0'), "
+			  "('default_transaction_read_only', 'off')) s(n, v)",
+			  0, NULL);
+	if (res == NULL)
+		return &t->base;
+	PQclear(res);
+	res = PQprepare(t->conn, "pgqrelay_insert", insert_sql, 0, NULL);
+	if (PQresultStatus(res) != PGRES_COMMAND_OK)
+		fail_conn(t, res);
+	PQclear(res);
+	return &t->base;
+}
+
+static void
+postgresql_close(Target *target)
+{
+	PgTarget *t = (PgTarget *) target;
+
+	PQfinish(t->conn);
+	free(t);
+}
+
+static TargetResult
+postgresql_where(Target *target, const TargetBatch *batch, int64_t *done)
+{
+	PgTarget *t = (PgTarget *) target;
+	const char *consumer = t->base.config->consumer;
+	int64_t before = batch->bookmark ? strtoll(batch->bookmark, NULL, 10) : 0;
+	PGresult *res;
+	int64_t last;
+
+	t->batch = batch->id;
+	/* of a batch that was given up */
+	if (PQtransactionStatus(t->conn) != PQTRANS_IDLE)
+		return target_fail(t, TARGET_AWAY, "a transaction was left open");
+	if (!run_only(t, begin_sql, 0, NULL) ||
+		!run_only(t, lock_sql, 1, &consumer) ||
+		(res = run(t, last_sql, 1, &consumer)) == NULL)
+		return t->base.result;
+	last = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+	PQclear(res);
+	if (last < before)
+		return target_fail(t, TARGET_STOP,
+						   "the database has lost events: it is at batch "
+						   "%" PRId64 " and was at %" PRId64
+						   " before batch %" PRId64,
+						   last, before, batch->id);
+	if (last > batch->id)
+		return target_fail(t, TARGET_STOP,
+						   "the database is at batch %" PRId64
+						   ", ahead of batch %" PRId64
+						   ": another relay has this consumer's name, or the "
+						   "source went back",
+						   last, batch->id);
+	*done = last == batch->id ? INT64_MAX : 0;
+	if (!PQenterPipelineMode(t->conn))
+		return fail_conn(t, NULL);
+	t->pending = 0;
+	return TARGET_OK;
+}
+
+/* Read results of the pipeline until "most" are left. */
+static TargetResult
+read_results(PgTarget *t, int most)
+{
+	while (t->pending > most)
+	{
+		PGresult *res = PQgetResult(t->conn);
+		ExecStatusType status = PQresultStatus(res);
+
+		/* NULL stands between the results of two statements */
+		if (res == NULL)
+		{
+			if (PQstatus(t->conn) == CONNECTION_BAD)
+				return fail_conn(t, NULL);
+			t->pending--;
+			continue;
+		}
+		if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+		{
+			fail_conn(t, res);
+			PQclear(res);
+			return t->base.result;
+		}
+		PQclear(res);
+	}
+	return TARGET_OK;
+}
+
+static TargetResult
+postgresql_send(Target *target, const RelayMessage *message)
+{
+	PgTarget *t = (PgTarget *) target;
+	const RelayConfig *config = t->base.config;
+	const PgqEvent *event = message->event;
+	const char *params[8] = {
+		config->to_queue ? config->to_queue : config->queue,
+		event->ev_time,
+		event->ev_type,
+		event->ev_data,
+		event->ev_extra1,
+		event->ev_extra2,
+		event->ev_extra3,
+		event->ev_extra4};
+
+	if (!PQsendQueryPrepared(t->conn, "pgqrelay_insert", 8, params, NULL, NULL,
+							 0))
+		return fail_conn(t, NULL);
+	t->pending++;
+	if (t->pending < config->window_events)
+		return TARGET_OK;
+	/* half of the window is answered before more is sent */
+	if (!PQsendFlushRequest(t->conn) || PQflush(t->conn) < 0)
+		return fail_conn(t, NULL);
+	return read_results(t, config->window_events / 2);
+}
+
+static TargetResult
+postgresql_flush(Target *target, char **bookmark)
+{
+	PgTarget *t = (PgTarget *) target;
+	char batch[32];
+	const char *params[2] = {t->base.config->consumer, batch};
+	PGresult *res;
+	TargetResult result;
+
+	snprintf(batch, sizeof(batch), "%" PRId64, t->batch);
+	if (!PQpipelineSync(t->conn))
+		return fail_conn(t, NULL);
+	result = read_results(t, 0);
+	if (result != TARGET_OK)
+		return result;
+	res = PQgetResult(t->conn);
+	if (PQresultStatus(res) != PGRES_PIPELINE_SYNC)
+		result = fail_conn(t, res);
+	PQclear(res);
+	if (result != TARGET_OK || !PQexitPipelineMode(t->conn))
+		return result != TARGET_OK ? result : fail_conn(t, NULL);
+	if (!run_only(t, note_sql, 2, params) || !run_only(t, "commit", 0, NULL))
+		return t->base.result;
+	if ((*bookmark = strdup(batch)) == NULL)
+		abort();
+	return TARGET_OK;
+}
+
+const TargetClass target_postgresql = {
+	.scheme = "postgresql",
+	.promise = "a queue of another PgQ database, exactly once",
+	.keys = "to_queue user password password_file",
+	.open = postgresql_open,
+	.where = postgresql_where,
+	.send = postgresql_send,
+	.flush = postgresql_flush,
+	.close = postgresql_close};

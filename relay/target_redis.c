@@ -1,0 +1,534 @@
+/*-------------------------------------------------------------------------
+ *
+ * target_redis.c
+ *		Messages into streams of Redis or Valkey, exactly once.
+ *
+ * The id of a message is BATCH-PLACE, and Redis refuses an id that is not above
+ * the stream's last: sent again, a message is refused and can't be there twice.
+ * So that none is passed over, as many as the window holds go in one MULTI, which
+ * is done or not as a whole, and the next one waits for it.
+ *
+ * Streams may be many, since their names are a template.  What tells how far the
+ * relay is stands in one more, pgq.position.CONSUMER, which gets a message BATCH-0
+ * when all of a batch is there: a server that has lost its end, by a failover or a
+ * crash, has lost that first.  The bookmark is the batch's id.
+ *
+ * https://redis.io/docs/latest/commands/xadd/ has the rules of ids.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "relay/target.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <hiredis/hiredis.h>
+#ifdef HAVE_HIREDIS_SSL
+#include <hiredis/hiredis_ssl.h>
+#endif
+
+#define REFUSED_ID "ERR The ID specified in XADD"
+
+typedef struct RedisTarget
+{
+	Target base;
+	redisContext *conn;
+#ifdef HAVE_HIREDIS_SSL
+	redisSSLContext *tls;
+#endif
+	char *marker; /* the stream of positions */
+	int64_t batch;
+
+	int count; /* messages in the window */
+	size_t bytes;
+	char **streams; /* of each of them, window_events */
+} RedisTarget;
+
+static TargetResult
+fail_away(RedisTarget *t, const char *what)
+{
+	return target_fail(t, TARGET_AWAY, "%s: %s%s%s", t->base.config->target,
+					   what, t->conn && t->conn->err ? ": " : "",
+					   t->conn && t->conn->err ? t->conn->errstr : "");
+}
+
+/* An error that the server answers with. */
+static TargetResult
+fail_reply(RedisTarget *t, const redisReply *reply)
+{
+	static const char *const for_a_person[] = {"NOAUTH", "WRONGPASS", "NOPERM",
+											   "WRONGTYPE", "MOVED"};
+
+	for (size_t i = 0; i < sizeof(for_a_person) / sizeof(char *); i++)
+		if (strncmp(reply->str, for_a_person[i], strlen(for_a_person[i])) == 0)
+			return target_fail(t, TARGET_STOP, "%s: %s",
+							   t->base.config->target, reply->str);
+	return target_fail(t, TARGET_AWAY, "%s: %s", t->base.config->target,
+					   reply->str);
+}
+
+/* Run one command of words; NULL, with the failure noted, unless it is done. */
+static redisReply *
+ask(RedisTarget *t, int nwords, const char *const *words)
+{
+	redisReply *reply =
+		redisCommandArgv(t->conn, nwords, (const char **) words, NULL);
+
+	if (reply == NULL)
+	{
+		fail_away(t, "connection lost");
+		return NULL;
+	}
+	if (reply->type == REDIS_REPLY_ERROR)
+	{
+		fail_reply(t, reply);
+		freeReplyObject(reply);
+		return NULL;
+	}
+	return reply;
+}
+
+/* ---- connecting ---- */
+
+/* redis://HOST[:PORT][/DATABASE] */
+static bool
+split_address(const char *address, char *host, size_t size, int *port,
+			  char *database, size_t db_size)
+{
+	const char *start = strstr(address, "://");
+	size_t len;
+
+	if (start == NULL)
+		return false;
+	start += 3;
+	len = strcspn(start, ":/");
+	if (len == 0 || len >= size)
+		return false;
+	snprintf(host, size, "%.*s", (int) len, start);
+	start += len;
+	*port = 6379;
+	if (*start == ':')
+	{
+		*port = (int) strtol(start + 1, NULL, 10);
+		start += strcspn(start, "/");
+	}
+	snprintf(database, db_size, "%s", *start == '/' ? start + 1 : "");
+	return *port > 0 && *port < 65536 &&
+		   database[strspn(database, "0123456789")] == '\0';
+}
+
+static TargetResult
+encrypt(RedisTarget *t, const char *host)
+{
+	const RelayConfig *config = t->base.config;
+
+	if (!config->tls && strncmp(config->target, "rediss:", 7) != 0)
+		return TARGET_OK;
+#ifdef HAVE_HIREDIS_SSL
+	{
+		redisSSLContextError error;
+
+		redisInitOpenSSL();
+		t->tls = redisCreateSSLContext(config->tls_ca,
+									   config->tls_ca ? NULL : "/etc/ssl/certs",
+									   config->tls_cert, config->tls_key, host,
+									   &error);
+		if (t->tls == NULL)
+			return target_fail(t, TARGET_STOP, "TLS: %s",
+							   redisSSLContextGetError(error));
+		if (redisInitiateSSLWithContext(t->conn, t->tls) != REDIS_OK)
+			return fail_away(t, "TLS");
+		return TARGET_OK;
+	}
+#else
+	(void) host;
+	return target_fail(t, TARGET_STOP,
+					   "TLS needs hiredis 1.0 with its TLS library, and this "
+					   "build has hiredis %d.%d",
+					   HIREDIS_MAJOR, HIREDIS_MINOR);
+#endif
+}
+
+static TargetResult
+log_in(RedisTarget *t)
+{
+	const RelayConfig *config = t->base.config;
+	char *password = target_password(config);
+	const char *words[3] = {"AUTH", config->user, password};
+	redisReply *reply;
+
+	if (password == NULL)
+		return TARGET_OK;
+	if (config->user == NULL)
+		words[1] = password;
+	reply = ask(t, config->user ? 3 : 2, words);
+	free(password);
+	if (reply == NULL)
+		return t->base.result;
+	freeReplyObject(reply);
+	return TARGET_OK;
+}
+
+static TargetResult
+choose_database(RedisTarget *t, const char *database)
+{
+	const char *words[2] = {"SELECT", database};
+	redisReply *reply;
+
+	if (*database == '\0')
+		return TARGET_OK;
+	reply = ask(t, 2, words);
+	if (reply == NULL)
+		return t->base.result;
+	freeReplyObject(reply);
+	return TARGET_OK;
+}
+
+static Target *
+redis_open(const RelayConfig *config)
+{
+	RedisTarget *t = target_make(sizeof(RedisTarget), config);
+	struct timeval patience = {.tv_sec = (time_t) config->stall_release};
+	char host[256];
+	char database[16];
+	int port;
+	TargetResult result;
+
+	if (t == NULL)
+		return NULL;
+	t->streams = calloc(config->window_events, sizeof(char *));
+	if (t->streams == NULL ||
+		asprintf(&t->marker, "pgq.position.%s", config->consumer) < 0)
+		abort();
+	if (config->stream == NULL)
+	{
+		target_fail(t, TARGET_STOP, "key \"stream\" is missing");
+		return &t->base;
+	}
+	if (!split_address(config->target, host, sizeof(host), &port, database,
+					   sizeof(database)))
+	{
+		target_fail(t, TARGET_STOP,
+					"%s is no address like redis://localhost:6379/0",
+					config->target);
+		return &t->base;
+	}
+	t->conn = redisConnectWithTimeout(host, port, patience);
+	if (t->conn == NULL || t->conn->err)
+	{
+		fail_away(t, "no connection");
+		return &t->base;
+	}
+	redisSetTimeout(t->conn, patience);
+	result = encrypt(t, host);
+	if (result == TARGET_OK)
+		result = log_in(t);
+	if (result == TARGET_OK)
+		result = choose_database(t, database);
+	t->base.result = result;
+	return &t->base;
+}
+
+static void
+forget_window(RedisTarget *t)
+{
+	for (int i = 0; i < t->count; i++)
+		free(t->streams[i]);
+	t->count = 0;
+	t->bytes = 0;
+}
+
+static void
+redis_close(Target *target)
+{
+	RedisTarget *t = (RedisTarget *) target;
+
+	forget_window(t);
+	if (t->conn)
+		redisFree(t->conn);
+#ifdef HAVE_HIREDIS_SSL
+	if (t->tls)
+		redisFreeSSLContext(t->tls);
+#endif
+	free(t->streams);
+	free(t->marker);
+	free(t);
+}
+
+/* ---- where ---- */
+
+/*
+ * The batch and place of a stream's last message, 0 and 0 without a stream.
+ * Messages that were deleted or trimmed count.
+ */
+static TargetResult
+read_last(RedisTarget *t, const char *stream, int64_t *batch, int64_t *place)
+{
+	const char *words[3] = {"XINFO", "STREAM", stream};
+	redisReply *reply = ask(t, 3, words);
+
+	*batch = *place = 0;
+	if (reply == NULL)
+	{
+		if (strstr(t->base.error, "no such key") == NULL)
+			return t->base.result;
+		t->base.error[0] = '\0';
+		return t->base.result = TARGET_OK;
+	}
+	for (size_t i = 0; i + 1 < reply->elements; i += 2)
+	{
+		const redisReply *name = reply->element[i];
+		const redisReply *value = reply->element[i + 1];
+
+		if (name->str && strcmp(name->str, "last-generated-id") == 0)
+			(void) sscanf(value->str, "%" SCNd64 "-%" SCNd64, batch, place);
+	}
+	freeReplyObject(reply);
+	return TARGET_OK;
+}
+
+static TargetResult
+redis_where(Target *target, const TargetBatch *batch, int64_t *done)
+{
+	RedisTarget *t = (RedisTarget *) target;
+	int64_t before = batch->bookmark ? strtoll(batch->bookmark, NULL, 10) : 0;
+	int64_t last;
+	int64_t place;
+	TargetResult result = read_last(t, t->marker, &last, &place);
+
+	if (result != TARGET_OK)
+		return result;
+	forget_window(t);
+	t->batch = batch->id;
+	if (last < before)
+		return target_fail(t, TARGET_STOP,
+						   "the server has lost events: stream %s is at batch "
+						   "%" PRId64 " and was at %" PRId64
+						   " before batch %" PRId64,
+						   t->marker, last, before, batch->id);
+	if (last > batch->id)
+		return target_fail(t, TARGET_STOP,
+						   "stream %s is at batch %" PRId64
+						   ", ahead of batch %" PRId64
+						   ": another relay has this consumer's name, or the "
+						   "database went back",
+						   t->marker, last, batch->id);
+	*done = last == batch->id ? INT64_MAX : 0;
+	return TARGET_OK;
+}
+
+/* ---- send ---- */
+
+/* A message that was refused as too old must be one of this batch. */
+static TargetResult
+check_refused(RedisTarget *t, const char *stream)
+{
+	int64_t batch;
+	int64_t place;
+	TargetResult result = read_last(t, stream, &batch, &place);
+
+	if (result != TARGET_OK || batch == t->batch)
+		return result;
+	return target_fail(t, TARGET_STOP,
+					   "stream %s has another writer: its last message is of "
+					   "batch %" PRId64 ", not %" PRId64,
+					   stream, batch, t->batch);
+}
+
+/* Read the answers to MULTI and the commands behind it; *exec gets EXEC's. */
+static TargetResult
+read_answers(RedisTarget *t, redisReply **exec)
+{
+	TargetResult result = TARGET_OK;
+
+	for (int i = 0; i < t->count + 2; i++)
+	{
+		redisReply *reply = NULL;
+
+		if (redisGetReply(t->conn, (void **) &reply) != REDIS_OK)
+			return fail_away(t, "connection lost");
+		/* the first error tells why EXEC, which ends with one too, failed */
+		if (reply->type == REDIS_REPLY_ERROR && result == TARGET_OK)
+			result = fail_reply(t, reply);
+		if (i == t->count + 1 && result == TARGET_OK)
+			*exec = reply;
+		else
+			freeReplyObject(reply);
+	}
+	return result;
+}
+
+/* What became of each message. */
+static TargetResult
+read_outcomes(RedisTarget *t, const redisReply *exec)
+{
+	const char *checked = NULL;
+
+	for (int i = 0; i < t->count && (size_t) i < exec->elements; i++)
+	{
+		const redisReply *reply = exec->element[i];
+		TargetResult result;
+
+		if (reply->type != REDIS_REPLY_ERROR)
+			continue;
+		if (strncmp(reply->str, REFUSED_ID, strlen(REFUSED_ID)) != 0)
+			return fail_reply(t, reply);
+		if (checked && strcmp(checked, t->streams[i]) == 0)
+			continue;
+		result = check_refused(t, t->streams[i]);
+		if (result != TARGET_OK)
+			return result;
+		checked = t->streams[i];
+	}
+	return TARGET_OK;
+}
+
+/* Send the window, and wait until it is there. */
+static TargetResult
+send_window(RedisTarget *t)
+{
+	redisReply *exec = NULL;
+	TargetResult result;
+
+	if (t->count == 0)
+		return TARGET_OK;
+	redisAppendCommand(t->conn, "EXEC");
+	result = read_answers(t, &exec);
+	if (result == TARGET_OK)
+		result = read_outcomes(t, exec);
+	freeReplyObject(exec);
+	forget_window(t);
+	return result;
+}
+
+static TargetResult
+redis_send(Target *target, const RelayMessage *message)
+{
+	RedisTarget *t = (RedisTarget *) target;
+	const char *words[8 + 2 * MESSAGE_HEADERS];
+	size_t lengths[8 + 2 * MESSAGE_HEADERS];
+	char id[48];
+	int n = 0;
+
+	snprintf(id, sizeof(id), "%" PRId64 "-%" PRId64, message->batch,
+			 message->place);
+	words[n++] = "XADD";
+	words[n++] = message->address;
+	words[n++] = id;
+	words[n++] = "id";
+	words[n++] = message->id;
+	for (int i = 0; i < message->nheaders; i++)
+	{
+		words[n++] = message->headers[i].name;
+		words[n++] = message->headers[i].value;
+	}
+	words[n++] = "body";
+	words[n] = message->body;
+	for (int i = 0; i < n; i++)
+		lengths[i] = strlen(words[i]);
+	lengths[n++] = message->body_len;
+
+	if (t->count == 0)
+		redisAppendCommand(t->conn, "MULTI");
+	if (redisAppendCommandArgv(t->conn, n, words, lengths) != REDIS_OK)
+		return fail_away(t, "could not send");
+	t->streams[t->count] = strdup(message->address);
+	if (t->streams[t->count++] == NULL)
+		abort();
+	t->bytes += message->body_len;
+	if (t->count == t->base.config->window_events ||
+		t->bytes >= t->base.config->window_bytes)
+		return send_window(t);
+	return TARGET_OK;
+}
+
+/* Wait until as many replicas have it as the ini file wants. */
+static TargetResult
+wait_for_replicas(RedisTarget *t)
+{
+	const RelayConfig *config = t->base.config;
+	char count[16];
+	char msec[16];
+	const char *words[3] = {"WAIT", count, msec};
+	redisReply *reply;
+	int64_t have;
+
+	if (config->replicas == 0)
+		return TARGET_OK;
+	snprintf(count, sizeof(count), "%d", config->replicas);
+	snprintf(msec, sizeof(msec), "%d", (int) (config->stall_release * 800));
+	reply = ask(t, 3, words);
+	if (reply == NULL)
+		return t->base.result;
+	have = reply->integer;
+	freeReplyObject(reply);
+	if (have < config->replicas)
+		return target_fail(t, TARGET_AWAY, "%" PRId64 " of %d replicas have it",
+						   have, config->replicas);
+	return TARGET_OK;
+}
+
+static TargetResult
+redis_flush(Target *target, char **bookmark)
+{
+	RedisTarget *t = (RedisTarget *) target;
+	char id[32];
+	const char *words[8] = {"XADD", t->marker, "MAXLEN", "1",
+							id,     "batch",   id,       NULL};
+	TargetResult result = send_window(t);
+	redisReply *reply;
+
+	if (result != TARGET_OK)
+		return result;
+	/* place 0 is below that of any message, and above the batch before */
+	snprintf(id, sizeof(id), "%" PRId64 "-0", t->batch);
+	reply = ask(t, 7, words);
+	if (reply == NULL)
+	{
+		int64_t last;
+		int64_t place;
+
+		if (strstr(t->base.error, REFUSED_ID) == NULL)
+			return t->base.result;
+		/* another relay of this consumer was there first */
+		result = read_last(t, t->marker, &last, &place);
+		if (result == TARGET_OK && last != t->batch)
+			result = target_fail(t, TARGET_STOP, "stream %s is at batch %" PRId64,
+								 t->marker, last);
+		if (result != TARGET_OK)
+			return result;
+	}
+	else
+		freeReplyObject(reply);
+	result = wait_for_replicas(t);
+	if (result == TARGET_OK && asprintf(bookmark, "%" PRId64, t->batch) < 0)
+		abort();
+	return result;
+}
+
+static const char *
+redis_library(void)
+{
+	static char text[48];
+
+	snprintf(text, sizeof(text), "hiredis %d.%d.%d", HIREDIS_MAJOR,
+			 HIREDIS_MINOR, HIREDIS_PATCH);
+	return text;
+}
+
+const TargetClass target_redis = {
+	.scheme = "redis",
+	.promise = "streams of Redis and Valkey, exactly once",
+	.keys = "stream replicas user password password_file tls tls_ca tls_cert "
+			"tls_key",
+	.address_offset = offsetof(RelayConfig, stream),
+	.library = redis_library,
+	.open = redis_open,
+	.where = redis_where,
+	.send = redis_send,
+	.flush = redis_flush,
+	.close = redis_close};
