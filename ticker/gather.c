@@ -296,7 +296,9 @@ gather_put(Gather *g, const char *data, size_t len, const char **error)
 			end_transaction(g, &commit);
 			continue;
 		}
-		/* these come beside events and are pgq.ingest()'s to read */
+		/* these are pgq.ingest()'s to read; of a warning it writes a row */
+		if (frame.tag == FRAME_WARNING)
+			g->has_events = true;
 		if (frame.tag == FRAME_WARNING || frame.tag == FRAME_PLACE)
 			continue;
 		if (!frames_get_queues(&frame, add_queue, &g->queues))

@@ -55,7 +55,7 @@ typedef struct Gather
 	size_t walked;  /* whole frames of it */
 	size_t missing; /* of a long frame whose beginning is walked already */
 	Names queues;
-	bool has_events; /* some E or H frame has come */
+	bool has_events; /* some E, H or W frame has come */
 	bool in_parts;   /* some of it went into parts */
 
 	Group *first; /* oldest */

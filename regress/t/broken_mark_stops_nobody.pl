@@ -119,6 +119,13 @@ broken('identity', 'v text', '',
 		'delete from identity where id = 1', 'truncate identity' ],
 	qr/does not name the row/, '{"id":1,"v":"a"}', '{"id":2,"v":"b"}', '{}');
 
+# in a transaction that has nothing else for anybody
+$s->query($_) foreach 'create table alone (id int primary key)',
+	q{select pgq.capture_table('q', 'alone')}, 'insert into alone values (1)',
+	"update pg_class set relreplident = 'n' where oid = 'alone'::regclass",
+	'delete from alone';
+push @cases, { name => 'alone', reason => qr/does not name the row/, events => ['{"id":1}'] };
+
 # a mark of a partitioned table
 $s->query('create table part_of (id int, v text) partition by range (id)');
 $s->query('create table part_1 partition of part_of for values from (0) to (10)');
