@@ -43,7 +43,7 @@ sql($node, 'shop', q{create table item (id int primary key);
 run('doctor', 'status', 'slot status', 'config orders ticker_paused=false',
 	"config orders ticker_max_lag='100 milliseconds'",
 	'config orders disable_insert=false', 'unregister orders mailer',
-	'uncapture orders public.item');
+	'capture orders public.item copy', 'uncapture orders public.item');
 lose_slot();
 run('resync');
 lose_slot();
