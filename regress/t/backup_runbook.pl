@@ -102,8 +102,9 @@ sub goes_back
 	sql($node, $db, 'insert into t values (6)');
 	wait_ingest($node, $db);
 	apply($node);
-	# the target lies between two commits, a second from each
-	my $time = sql($node, $db, 'select pg_sleep(1), now()') =~ s/^\|//r;
+	# the target lies between two commits, a second from each, since tools for
+	# backups count in seconds
+	my $time = sql($node, $db, 'select pg_sleep(1.1), clock_timestamp()') =~ s/^\|//r;
 	sql($node, $db, "select pg_sleep(1); insert into t values (7), (8)");
 	sql($node, $db, "insert into t values ($_)") foreach 9 .. 12;
 	# more than a sequence is written ahead of
