@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "ticker/config.h"
-#include "ticker/conn.h"
 
 extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -30,13 +29,10 @@ use(const Config *config)
 		config->stats_period,       config->connection_lifetime,
 		config->ticker_min_interval};
 
+	/* a timer takes some 30 years */
 	for (size_t i = 0; i < sizeof(periods) / sizeof(periods[0]); i++)
-	{
-		struct timeval tv = conn_timeval(periods[i]);
-
-		if (!(periods[i] > 0) || tv.tv_sec < 0 || tv.tv_usec < 0)
+		if (!(periods[i] > 0 && periods[i] <= 1e9))
 			abort();
-	}
 	if (config->ingest_memory < config->ingest_max_bytes)
 		abort();
 	for (char **name = config->databases; *name; name++)
