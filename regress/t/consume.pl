@@ -226,9 +226,8 @@ is((consume_once())[1], '', 'it was finished');
 # lost connections
 
 $run = start();
-wait_for('its session', sub {
-	sql($node, 'shop', q{select count(*) from pg_stat_activity
-		where application_name like 'pgq consumer%'}) == 1 });
+produce('before');
+wait_out($run, qr/"before"/);
 sql($node, 'shop', q{select pg_terminate_backend(pid) from pg_stat_activity
 	where application_name like 'pgq consumer%'});
 produce('k');

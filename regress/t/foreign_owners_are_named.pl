@@ -9,6 +9,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use HTTP::Tiny;
 use PgqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -110,7 +111,7 @@ foreach my $owners ('stranger, dba', 'dba')
 # pgqd: at its start and while it runs; a role with a comma can't be named
 my $pgqd = start_pgqd($node, http_listen => "127.0.0.1:$port", database_owners => 'dba, other');
 $pgqd->wait_log(qr/\[shop\]: is left alone: \Q$case->[2]\E - Let a superuser own it/);
-my $health = sub { my ($out) = run_command([ 'curl', '-s', "http://127.0.0.1:$port/health" ]); $out };
+my $health = sub { HTTP::Tiny->new(timeout => 20)->get("http://127.0.0.1:$port/health")->{content} };
 like($health->(), qr/\[shop\]: is left alone: \Q$case->[2]\E/, 'so does pgqd, in /health too');
 unlike($health->(), qr/^ok$/m, 'which is not well');
 sql($node, $db, $case->[1]);

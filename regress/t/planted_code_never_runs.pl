@@ -9,6 +9,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use HTTP::Tiny;
 use PgqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -194,7 +195,7 @@ foreach my $who (sort keys %role)
 	$pgqd->wait_log(qr/\[theirs\]: is left alone: schema "pgq" is there, but no extension/);
 	$pgqd->wait_log(qr/\[$_\]: pgq version ok/) foreach qw(ours ours_in_theirs installed_in_theirs);
 	sleep($seconds);
-	my ($health) = run_command([ 'curl', '-s', "http://127.0.0.1:$port/health" ]);
+	my $health = HTTP::Tiny->new(timeout => 20)->get("http://127.0.0.1:$port/health")->{content};
 	like($health, qr/^\[theirs\]: warning: is left alone: schema "pgq"/m, '/health tells of it');
 	like($health, qr/^ok$/m, 'but a stranger cannot make it unwell');
 	is(ran($_), 0, "pgqd as $who runs nothing in $_") foreach sort keys %planter;
