@@ -36,15 +36,7 @@
 #include "utils/snapmgr.h"
 
 #include "event/message.h"
-
-/* columns of pgq.capture and the others: see sql/tables_4.sql */
-#define CAPTURE_RELID 1
-#define CAPTURE_QUEUE 2
-#define CAPTURE_ARGS 3
-#define CAPTURE_COPY 4
-#define EVENT_TABLE_RELID 1
-#define EVENT_TABLE_QUEUE 2
-#define CAPTURE_TRANSACTION_QUEUE 1
+#include "event/relation.h"
 
 /*
  * Oids of our catalogue tables, InvalidOid while there are none.  They
@@ -209,6 +201,17 @@ open_own_table(Oid relid)
 	return rel;
 }
 
+/* A column by its name; NULL if the table has none. */
+static Datum
+get_column(HeapTuple tup, TupleDesc desc, const char *name, bool *isnull)
+{
+	AttrNumber attno = event_relation_find_column(desc, name);
+
+	*isnull = true;
+	return attno == InvalidAttrNumber ? (Datum) 0
+									  : heap_getattr(tup, attno, desc, isnull);
+}
+
 static OwnRow *
 add_row(OwnRows *table)
 {
@@ -253,12 +256,10 @@ read_rows(OwnRows *table, Oid relid)
 		bool no_relid;
 		bool no_queue;
 		bool isnull;
-		Datum marked = heap_getattr(
-			tup, is_capture ? CAPTURE_RELID : EVENT_TABLE_RELID, desc,
-			&no_relid);
-		Datum queue = heap_getattr(
-			tup, is_capture ? CAPTURE_QUEUE : EVENT_TABLE_QUEUE, desc,
-			&no_queue);
+		Datum marked = get_column(
+			tup, desc, is_capture ? "cap_relid" : "evt_relid", &no_relid);
+		Datum queue = get_column(
+			tup, desc, is_capture ? "cap_queue" : "evt_queue", &no_queue);
 		OwnRow *row;
 
 		if (no_relid || no_queue)
@@ -270,10 +271,10 @@ read_rows(OwnRows *table, Oid relid)
 		row->copy = 0;
 		if (!is_capture)
 			continue;
-		queue = heap_getattr(tup, CAPTURE_ARGS, desc, &isnull);
+		queue = get_column(tup, desc, "cap_args", &isnull);
 		if (!isnull)
 			row->args = datumCopy(queue, false, -1);
-		queue = heap_getattr(tup, CAPTURE_COPY, desc, &isnull);
+		queue = get_column(tup, desc, "cap_copy", &isnull);
 		if (!isnull)
 			row->copy = DatumGetInt64(queue);
 	}
@@ -421,10 +422,12 @@ load_boundaries(void)
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
 		bool isnull;
-		Datum queue = heap_getattr(tup, CAPTURE_TRANSACTION_QUEUE,
-								   RelationGetDescr(rel), &isnull);
+		Datum queue = get_column(tup, RelationGetDescr(rel), "ctx_queue",
+								 &isnull);
 
-		boundary_queues = lappend(boundary_queues, TextDatumGetCString(queue));
+		if (!isnull)
+			boundary_queues = lappend(boundary_queues,
+									  TextDatumGetCString(queue));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -172,6 +172,9 @@ INSERT INTO t VALUES (6, 'held');
 SELECT cop.ingest();
 SELECT state FROM pgq.get_capture_info('cop_q');
 SELECT copy_id AS copy, is_cancelled FROM pgq._next_copy() \gset
+BEGIN;
+SELECT pgq._publish_copy(:copy);
+PREPARE TRANSACTION 'cop';
 SELECT :'is_cancelled', pgq._publish_copy(:copy);
 INSERT INTO t VALUES (7, 'at once');
 SELECT cop.ingest();
