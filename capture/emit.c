@@ -17,12 +17,10 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "replication/message.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -30,6 +28,7 @@
 #include "event/frame.h"
 #include "event/message.h"
 #include "capture/slot.h"
+#include "queue/event_arrays.h"
 #include "queue/target.h"
 #include "queue/own.h"
 
@@ -114,21 +113,6 @@ emit(const Target *target, const Event *event)
 	pfree(buf.data);
 }
 
-static EventField
-field_of(Datum value, bool isnull)
-{
-	EventField field = {NULL, -1};
-
-	if (!isnull)
-	{
-		text *t = DatumGetTextPP(value);
-
-		field.str = VARDATA_ANY(t);
-		field.len = VARSIZE_ANY_EXHDR(t);
-	}
-	return field;
-}
-
 static void
 refuse_null_queue(FunctionCallInfo fcinfo)
 {
@@ -151,7 +135,8 @@ pgq_emit_event(PG_FUNCTION_ARGS)
 	target = find_target(PG_GETARG_TEXT_PP(0));
 	event.time = 0;
 	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
-		event.field[i] = field_of(PG_GETARG_DATUM(i + 1), PG_ARGISNULL(i + 1));
+		event.field[i] = event_field_of_text(PG_GETARG_DATUM(i + 1),
+											   PG_ARGISNULL(i + 1));
 	emit(target, &event);
 	PG_RETURN_VOID();
 }
@@ -164,36 +149,17 @@ Datum
 pgq_emit_events(PG_FUNCTION_ARGS)
 {
 	Target *target;
-	Datum *values[2];
-	bool *nulls[2];
-	int n[2];
+	EventArrays arrays;
 	Event event = {0};
 
 	refuse_null_queue(fcinfo);
-	for (int i = 0; i < 2; i++)
-	{
-		if (PG_ARGISNULL(i + 1))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("arrays of types and data must not be null")));
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(i + 1), TEXTOID, -1, false,
-						  TYPALIGN_INT, &values[i], &nulls[i], &n[i]);
-	}
-	if (n[0] != n[1])
-		ereport(ERROR,
-				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("arrays of types and data differ in length"),
-				 errdetail("There are %d types and %d data.", n[0], n[1])));
-
+	event_arrays_read(fcinfo, 1, &arrays);
 	target = find_target(PG_GETARG_TEXT_PP(0));
-	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
-		event.field[i] = field_of((Datum) 0, true);
-	for (int i = 0; i < n[0]; i++)
+	for (int i = 0; i < arrays.n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		event.field[EVENT_TYPE] = field_of(values[0][i], nulls[0][i]);
-		event.field[EVENT_DATA] = field_of(values[1][i], nulls[1][i]);
+		event_arrays_get(&arrays, i, event.field);
 		emit(target, &event);
 	}
-	PG_RETURN_INT32(n[0]);
+	PG_RETURN_INT32(arrays.n);
 }

@@ -25,16 +25,22 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/jsonb.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "event/compat.h"
+#include "queue/event_arrays.h"
 #include "queue/insert.h"
+#include "queue/row_batch.h"
 #include "queue/target.h"
 
 PG_FUNCTION_INFO_V1(pgq_insert_event);
+PG_FUNCTION_INFO_V1(pgq_insert_event_as);
+PG_FUNCTION_INFO_V1(pgq_insert_event_jsonb);
 PG_FUNCTION_INFO_V1(pgq_insert_event_raw);
+PG_FUNCTION_INFO_V1(pgq_insert_events);
 PG_FUNCTION_INFO_V1(pgq_current_event_table);
 
 /* Arguments of insert_event_raw() are the columns without ev_txid. */
@@ -103,14 +109,14 @@ find_insert_function(void)
 
 /*
  * Insert one event; the arguments are those of insert_event_raw().  Returns
- * the event's id.
+ * the event's id.  "counted" says that its id has been taken from the queue's
+ * sequence already.
  */
 static int64
-insert_row(const NullableDatum *args)
+insert_row(const NullableDatum *args, bool counted)
 {
 	Target *target;
 	TableWriter w;
-	text *name;
 	int64 id;
 	Datum *values;
 	bool *nulls;
@@ -121,30 +127,15 @@ insert_row(const NullableDatum *args)
 				 errmsg("Queue name must not be NULL")));
 	PreventCommandIfReadOnly("pgq.insert_event()");
 
-	name = DatumGetTextPP(args[RAW_QUEUE].value);
-	target = target_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-	if (target == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("No such queue"),
-				 errdetail("There is no queue \"%s\".",
-						   text_to_cstring(name)),
-				 errhint("Create it with pgq.create_queue(); "
-						 "pgq.get_queue_info() lists the queues.")));
+	target = target_find_or_refuse(DatumGetTextPP(args[RAW_QUEUE].value));
 
 	/* Even if refused: by this the ticker learns of activity. */
-	id = nextval_internal(target->sequence, false);
+	id = counted ? 0 : nextval_internal(target->sequence, false);
 	if (!args[RAW_ID].isnull)
 		id = DatumGetInt64(args[RAW_ID].value);
 
 	target_require_enabled(target);
-	if (target->queue.per_tx_limit >= 0 &&
-		target->inserted >= target->queue.per_tx_limit)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("Queue '%s' allows max %d events from one TX",
-						target->queue.name, target->queue.per_tx_limit)));
-	target->inserted++;
+	target_count(target, 1);
 
 	target_open_writer(target, &w);
 	values = w.slot->tts_values;
@@ -187,7 +178,7 @@ insert_new(const NullableDatum *args)
 	}
 	memcpy(&raw[RAW_TYPE], &args[1],
 		   (INSERT_EVENT_NARGS - 1) * sizeof(NullableDatum));
-	return insert_row(raw);
+	return insert_row(raw, false);
 }
 
 static void
@@ -267,13 +258,123 @@ pgq_insert_event(PG_FUNCTION_ARGS)
 }
 
 /*
+ * pgq.insert_event(queue_name, ev_type, ev_data jsonb [, ev_extra1 ..
+ * ev_extra4]): the same with the text of the JSON.
+ */
+Datum
+pgq_insert_event_jsonb(PG_FUNCTION_ARGS)
+{
+	NullableDatum args[INSERT_EVENT_NARGS];
+
+	for (int i = 0; i < INSERT_EVENT_NARGS; i++)
+	{
+		args[i].isnull = i >= PG_NARGS() || PG_ARGISNULL(i);
+		args[i].value = args[i].isnull ? (Datum) 0 : PG_GETARG_DATUM(i);
+	}
+	if (!args[2].isnull)
+	{
+		Jsonb *json = DatumGetJsonbP(args[2].value);
+
+		args[2].value = CStringGetTextDatum(
+			JsonbToCString(NULL, &json->root, VARSIZE(json)));
+	}
+	PG_RETURN_INT64(insert_event(args));
+}
+
+/*
  * pgq.insert_event_raw(queue_name, ev_id, ev_time, ev_owner, ev_retry,
  * ev_type, ev_data, ev_extra1 .. ev_extra4)
  */
 Datum
 pgq_insert_event_raw(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(insert_row(fcinfo->args));
+	PG_RETURN_INT64(insert_row(fcinfo->args, false));
+}
+
+/* pgq._insert_event_as(i_queue, i_id, i_type, i_data, i_extra1 .. i_extra4) */
+Datum
+pgq_insert_event_as(PG_FUNCTION_ARGS)
+{
+	NullableDatum raw[EVENT_NCOLUMNS];
+
+	for (int i = 0; i < EVENT_NCOLUMNS; i++)
+	{
+		raw[i].value = (Datum) 0;
+		raw[i].isnull = true;
+	}
+	raw[RAW_QUEUE] = fcinfo->args[0];
+	raw[RAW_ID] = fcinfo->args[1];
+	memcpy(&raw[RAW_TYPE], &fcinfo->args[2],
+		   (INSERT_EVENT_NARGS - 1) * sizeof(NullableDatum));
+	PG_RETURN_INT64(insert_row(raw, true));
+}
+
+/* One event for each place of the arrays, all into our own queue. */
+static void
+insert_rows(Datum queue, const EventArrays *arrays, Datum *ids)
+{
+	Target *target = target_find_or_refuse(DatumGetTextPP(queue));
+	RowBatch *batch;
+	Event event;
+
+	target_require_enabled(target);
+	target_count(target, arrays->n);
+	batch = row_batch_open(target);
+	event.time = GetCurrentTransactionStartTimestamp();
+	for (int i = 0; i < arrays->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		event_arrays_get(arrays, i, event.field);
+		ids[i] = Int64GetDatum(row_batch_add(batch, &event));
+	}
+	row_batch_close(batch);
+}
+
+/* The same one by one, through a function that has replaced ours. */
+static void
+insert_rows_by_function(Datum queue, const EventArrays *arrays, Datum *ids)
+{
+	NullableDatum args[INSERT_EVENT_NARGS];
+
+	args[0].value = queue;
+	args[0].isnull = false;
+	for (int i = 0; i < arrays->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (int f = 0; f < FRAME_EVENT_FIELDS; f++)
+		{
+			args[f + 1].isnull = arrays->nulls[f] == NULL ||
+								 arrays->nulls[f][i];
+			args[f + 1].value = args[f + 1].isnull ? (Datum) 0
+												   : arrays->values[f][i];
+		}
+		ids[i] = Int64GetDatum(insert_event(args));
+	}
+}
+
+/*
+ * pgq.insert_events(i_queue, i_types text[], i_datas text[] [, i_extra1 text[]
+ * .. i_extra4 text[]]) -> int8[]
+ */
+Datum
+pgq_insert_events(PG_FUNCTION_ARGS)
+{
+	EventArrays arrays;
+	Datum *ids;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("Queue name must not be NULL")));
+	PreventCommandIfReadOnly("pgq.insert_events()");
+	event_arrays_read(fcinfo, 1, &arrays);
+	ids = palloc(sizeof(Datum) * Max(arrays.n, 1));
+	if (find_insert_function().is_ours)
+		insert_rows(PG_GETARG_DATUM(0), &arrays, ids);
+	else
+		insert_rows_by_function(PG_GETARG_DATUM(0), &arrays, ids);
+	PG_RETURN_ARRAYTYPE_P(construct_array(ids, arrays.n, INT8OID, sizeof(int64),
+										  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /* pgq.current_event_table(x_queue_name) */

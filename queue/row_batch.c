@@ -189,15 +189,16 @@ row_batch_text(const EventField *field)
 
 /*
  * Gather one event, whose strings are copied; writes when enough have come
- * together.  Raises ERRCODE_DATA_CORRUPTED for what is no event.
+ * together.  Returns its id.  Raises ERRCODE_DATA_CORRUPTED for what is no event.
  */
-void
+int64
 row_batch_add(RowBatch *batch, const Event *event)
 {
 	MemoryContext old;
 	TupleTableSlot *slot;
 	Datum *values;
 	bool *nulls;
+	int64 id;
 
 	if (!IS_VALID_TIMESTAMP(event->time))
 		ereport(ERROR,
@@ -212,7 +213,8 @@ row_batch_add(RowBatch *batch, const Event *event)
 	nulls = slot->tts_isnull;
 
 	memset(nulls, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-	values[EV_ID] = Int64GetDatum(nextval_internal(batch->sequence, false));
+	id = nextval_internal(batch->sequence, false);
+	values[EV_ID] = Int64GetDatum(id);
 	values[EV_TIME] = TimestampTzGetDatum(event->time);
 	values[EV_TXID] = Int64GetDatum(batch->txid);
 	nulls[EV_ID] = nulls[EV_TIME] = nulls[EV_TXID] = false;
@@ -237,4 +239,5 @@ row_batch_add(RowBatch *batch, const Event *event)
 
 	if (batch->nrows == MAX_ROWS || batch->bytes >= MAX_BYTES)
 		flush_batch(batch);
+	return id;
 }

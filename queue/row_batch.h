@@ -38,7 +38,7 @@ typedef struct RowBatch
 
 extern RowBatch *row_batch_open(const Target *target);
 extern RowBatch *row_batch_open_held(int64 copy);
-extern void row_batch_add(RowBatch *batch, const Event *event);
+extern int64 row_batch_add(RowBatch *batch, const Event *event);
 extern void row_batch_close(RowBatch *batch);
 extern Datum row_batch_text(const EventField *field);
 

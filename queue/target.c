@@ -22,6 +22,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -173,6 +174,22 @@ target_find(const char *name, int len)
 	return target;
 }
 
+/* The same, or an error. */
+Target *
+target_find_or_refuse(text *name)
+{
+	Target *target = target_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+
+	if (target == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("No such queue"),
+				 errdetail("There is no queue \"%s\".", text_to_cstring(name)),
+				 errhint("Create it with pgq.create_queue(); "
+						 "pgq.get_queue_info() lists the queues.")));
+	return target;
+}
+
 /*
  * Whether ordinary sessions may not insert into the queue, and we are one.
  */
@@ -192,6 +209,22 @@ target_require_enabled(const Target *target)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("Insert into queue disallowed"),
 				 errdetail("Queue \"%s\" is disabled.", target->queue.name)));
+}
+
+/*
+ * Count events that the transaction inserts; an error if it may not insert so
+ * many.
+ */
+void
+target_count(Target *target, int64 nevents)
+{
+	if (target->queue.per_tx_limit >= 0 &&
+		target->inserted + nevents > target->queue.per_tx_limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("Queue '%s' allows max %d events from one TX",
+						target->queue.name, target->queue.per_tx_limit)));
+	target->inserted += nevents;
 }
 
 /* Open the target's table to insert events; it must be locked already. */

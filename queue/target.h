@@ -52,6 +52,8 @@ typedef struct Target
 } Target;
 
 extern Target *target_find(const char *name, int len);
+extern Target *target_find_or_refuse(text *name);
+extern void target_count(Target *target, int64 nevents);
 extern bool target_is_disabled(const Target *target);
 extern void target_require_enabled(const Target *target);
 extern void target_open_writer(const Target *target, TableWriter *w);

@@ -69,6 +69,11 @@ TO pgq_reader;
 GRANT EXECUTE ON FUNCTION
 	pgq.insert_event(text, text, text),
 	pgq.insert_event(text, text, text, text, text, text, text),
+	pgq.insert_event(text, text, jsonb),
+	pgq.insert_event(text, text, jsonb, text, text, text, text),
+	pgq.insert_events(text, text[], text[], text[], text[], text[], text[]),
+	pgq.insert_event_once(text, text, text, text, interval, text, text, text,
+						  text),
 	pgq.insert_event_at(text, timestamptz, text, text, text, text, text,
 						text),
 	pgq.current_event_table(text),
@@ -139,6 +144,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.maint_rotate_tables_step2(),
 	pgq.maint_tables_to_vacuum(),
 	pgq.maint_positions(),
+	pgq.maint_once_keys(),
 	pgq.maint_operations(),
 	pgq._has_function(name, name),
 	pgq.upgrade_schema(),
@@ -165,7 +171,7 @@ GRANT SELECT ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription,
 	TO pgq_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE
 	ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription, pgq.retry_queue,
-	   pgq.dead_event, pgq.delayed_event
+	   pgq.dead_event, pgq.delayed_event, pgq.once_key
 	TO pgq_admin;
 -- Copied to the event tables of each queue.
 GRANT SELECT, INSERT, TRUNCATE ON pgq.event_template TO pgq_admin;

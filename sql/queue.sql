@@ -144,6 +144,7 @@ BEGIN
 
 	DELETE FROM pgq.dead_event WHERE dead_queue = q.queue_id;
 	DELETE FROM pgq.delayed_event WHERE ev_queue = q.queue_id;
+	DELETE FROM pgq.once_key WHERE ok_queue = q.queue_id;
 	-- Waits for tickers, who lock it, and so comes before their ticks go.
 	EXECUTE 'DROP SEQUENCE ' || pgq.quote_fqname(q.queue_tick_seq);
 	DELETE FROM pgq.tick WHERE tick_queue = q.queue_id;

@@ -11,7 +11,8 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 	LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relnamespace = 'pgq'::regnamespace AND c.relname IN ('consumer', 'queue',
 	'tick', 'subscription', 'event_template', 'retry_queue', 'capture',
-	'event_table', 'slot', 'position', 'dead_event', 'delayed_event')
+	'event_table', 'slot', 'position', 'dead_event', 'delayed_event',
+	'once_key')
 ORDER BY c.relname COLLATE "C", a.attnum;
 
 -- constraints, indexes and sequences
@@ -59,7 +60,8 @@ WHERE p.pronamespace = 'pgq'::regnamespace AND p.proname IN ('create_queue',
 	'maint_tables_to_vacuum', 'maint_operations', 'maint_positions',
 	'get_queue_info', 'get_consumer_info', 'version', 'seq_getval',
 	'seq_setval', 'quote_fqname', 'event_dead', 'get_dead_events',
-	'requeue_dead_event', 'purge_dead_events', 'insert_event_at');
+	'requeue_dead_event', 'purge_dead_events', 'insert_event_at',
+	'insert_events', 'insert_event_once', 'maint_once_keys');
 \a
 SELECT signature, pg_get_function_result(oid) AS result, proisstrict AS strict,
 	provolatile AS vol, proparallel AS par,

@@ -68,7 +68,7 @@ my $slot = sql($node, $db, 'select slot_name from pgq.slot');
 
 my @mark_tables = qw(capture event_table capture_transaction capture_trouble
   held_event secret bookmark);
-my @admin_tables = qw(retry_queue dead_event delayed_event);
+my @admin_tables = qw(retry_queue dead_event delayed_event once_key);
 
 my %statements = (
 	'look at queues and consumers' => [
@@ -113,6 +113,10 @@ my %statements = (
 	],
 	'produce' => [
 		q{select pgq.insert_event('q', 't', 'd'), pgq.insert_event('q', 't', 'd', '', '', '', '')},
+		q{select pgq.insert_event('q', 't', '1'::jsonb),
+			pgq.insert_event('q', 't', '1'::jsonb, '', '', '', '')},
+		q{select pgq.insert_events('q', '{t}', '{d}')},
+		q{select pgq.insert_event_once('q', gen_random_uuid()::text, 't', 'd')},
 		q{select pgq.insert_event_at('q', now(), 't', 'd')},
 		q{select pgq.emit_event('q', 't', 'd')},
 		q{select pgq.emit_events('q', '{t}', '{d}')},
@@ -183,7 +187,8 @@ my %statements = (
 		q{select pgq.ingest_timeline('{slot}', 1)},
 		q{select pgq.maint_retry_events(), pgq.maint_rotate_tables_step1('q')},
 		q{select pgq.maint_rotate_tables_step2()},
-		q{select pgq.maint_tables_to_vacuum(), pgq.maint_operations(), pgq.maint_positions()},
+		q{select pgq.maint_tables_to_vacuum(), pgq.maint_operations(), pgq.maint_positions(),
+			pgq.maint_once_keys()},
 		(map { "select count(*) from pgq.$_" } qw(slot position copy)),
 	],
 	'start and stop capture' => [
