@@ -31,8 +31,7 @@ admin_fail(const char *hint, const char *fmt, ...)
 	progress_clear();
 	fputs("pgqadm: ", stderr);
 	va_start(args, fmt);
-	if (vasprintf(&text, fmt, args) < 0)
-		text = text_copy(fmt);
+	text = text_vformat(fmt, args);
 	va_end(args);
 	if (hint == NULL)
 		hint = advice_find(text);

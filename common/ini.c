@@ -78,8 +78,7 @@ set_error(IniReader *r, const char *fmt, ...)
 	if (r->error)
 		return;
 	va_start(args, fmt);
-	if (vasprintf(&text, fmt, args) < 0)
-		abort();
+	text = text_vformat(fmt, args);
 	va_end(args);
 	r->error = text_format("%s:%d: %s", r->file, r->lineno, text);
 	free(text);

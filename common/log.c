@@ -175,8 +175,7 @@ log_write(LogLevel level, const char *fmt, ...)
 	if (level < lowest_level)
 		return;
 	va_start(args, fmt);
-	if (vasprintf(&text, fmt, args) < 0)
-		abort();
+	text = text_vformat(fmt, args);
 	va_end(args);
 	join_lines(text);
 

@@ -10,7 +10,6 @@
 #include "common/memory.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,16 +50,23 @@ text_copy_part(const char *text, size_t len)
 }
 
 char *
+text_vformat(const char *fmt, va_list args)
+{
+	char *text;
+
+	return check(vasprintf(&text, fmt, args) < 0 ? NULL : text);
+}
+
+char *
 text_format(const char *fmt, ...)
 {
 	va_list args;
-	char *text = NULL;
+	char *text;
 
 	va_start(args, fmt);
-	if (vasprintf(&text, fmt, args) < 0)
-		text = NULL;
+	text = text_vformat(fmt, args);
 	va_end(args);
-	return check(text);
+	return text;
 }
 
 PQExpBuffer

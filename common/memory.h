@@ -12,6 +12,7 @@
 #ifndef PGQ_MEMORY_H
 #define PGQ_MEMORY_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #include "common/buffer.h"
@@ -26,6 +27,8 @@ extern char *text_copy_part(const char *text, size_t len);
 
 extern char *text_format(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2)));
+extern char *text_vformat(const char *fmt, va_list args)
+	__attribute__((format(printf, 1, 0)));
 
 /*
  * A text that grows by appendPQExpBuffer() and its like, and goes into one that

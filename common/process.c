@@ -32,6 +32,42 @@ process_set_name(const char *name)
 	program = name;
 }
 
+/* Take one of PROCESS_SWITCHES; false if it is none of them. */
+bool
+process_take_switch(ProcessSwitches *switches, int opt)
+{
+	static const struct
+	{
+		int opt;
+		int signum;
+		const char *name;
+	} signals[] = {{'s', SIGINT, "SIGINT"},
+				   {'k', SIGTERM, "SIGTERM"},
+				   {'r', SIGHUP, "SIGHUP"}};
+
+	switch (opt)
+	{
+		case 'q':
+			log_set_console(false);
+			return true;
+		case 'v':
+			log_set_level(LEVEL_DEBUG);
+			return true;
+		case 'd':
+			switches->background = true;
+			return true;
+	}
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+	{
+		if (signals[i].opt != opt)
+			continue;
+		switches->signum = signals[i].signum;
+		switches->signame = signals[i].name;
+		return true;
+	}
+	return false;
+}
+
 /* What to do where a pidfile is needed and none is configured. */
 static const char *
 pidfile_hint(void)
@@ -87,12 +123,11 @@ is_locked(const char *pidfile)
 }
 
 /*
- * What -s, -k and -r do: send a signal to the program whose pidfile this is, NULL:
- * none is configured.  signame is for people.  Says what came of it; returns the
- * exit code.
+ * What -s, -k and -r do: send their signal to the program whose pidfile this is,
+ * NULL: none is configured.  Says what came of it; returns the exit code.
  */
 int
-process_send_signal(const char *pidfile, int signum, const char *signame)
+process_send_signal(const char *pidfile, const ProcessSwitches *switches)
 {
 	pid_t pid;
 
@@ -103,18 +138,18 @@ process_send_signal(const char *pidfile, int signum, const char *signame)
 		return 1;
 	}
 	pid = is_locked(pidfile) ? read_pid(pidfile) : 0;
-	if (pid == 0 || (kill(pid, signum) < 0 && errno == ESRCH))
+	if (pid == 0 || (kill(pid, switches->signum) < 0 && errno == ESRCH))
 	{
 		fprintf(stderr, "Old process is not running\n");
 		return 1;
 	}
 	if (kill(pid, 0) < 0 && errno != ESRCH)
 	{
-		fprintf(stderr, "Could not send %s to process %d: %s\n", signame,
-				(int) pid, strerror(errno));
+		fprintf(stderr, "Could not send %s to process %d: %s\n",
+				switches->signame, (int) pid, strerror(errno));
 		return 1;
 	}
-	printf("%s sent\n", signame);
+	printf("%s sent\n", switches->signame);
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 #include <libpq-fe.h>
 
 #include "common/ini.h"
+#include "common/memory.h"
 #include "relay/message.h"
 #include "relay/target.h"
 
@@ -29,6 +30,10 @@
 #name, type, offsetof(struct, name), def, help                         \
 	}
 #define MAIN(name, type, def, help) KEY(Config, name, type, def, help)
+#define PROCESS(name, type, def, help)                                         \
+	{                                                                          \
+#name, type, offsetof(Config, process.name), def, help                 \
+	}
 #define RELAY(name, type, def, help) KEY(RelayConfig, name, type, def, help)
 #define NAMED(name, member, def, help)                                         \
 	{                                                                          \
@@ -36,14 +41,14 @@
 	}
 
 static const IniKey main_keys[] = {
-	MAIN(logfile, INI_FILE, NULL,
-		 "Log file, appended to; opened anew on SIGHUP."),
-	MAIN(pidfile, INI_FILE, NULL,
-		 "Where to write the process id; -d, -s, -k and -r need it."),
-	MAIN(syslog, INI_BOOL, "1", "Log to syslog too."),
-	MAIN(syslog_ident, INI_STRING, "pgqrelay",
-		 "Name of the program in syslog."),
-	MAIN(syslog_facility, INI_STRING, "daemon", "Facility in syslog."),
+	PROCESS(logfile, INI_FILE, NULL,
+			"Log file, appended to; opened anew on SIGHUP."),
+	PROCESS(pidfile, INI_FILE, NULL,
+			"Where to write the process id; -d, -s, -k and -r need it."),
+	PROCESS(syslog, INI_BOOL, "1", "Log to syslog too."),
+	PROCESS(syslog_ident, INI_STRING, "pgqrelay",
+			"Name of the program in syslog."),
+	PROCESS(syslog_facility, INI_STRING, "daemon", "Facility in syslog."),
 	MAIN(stats_period, INI_SECONDS, "30", "Seconds between lines of counts."),
 	MAIN(http_listen, INI_STRING, NULL,
 		 "Serve /metrics and /health there, for example 127.0.0.1:9188;"
@@ -118,8 +123,7 @@ set_error(char **error, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	if (vasprintf(error, fmt, args) < 0)
-		abort();
+	*error = text_vformat(fmt, args);
 	va_end(args);
 	return false;
 }
@@ -128,11 +132,10 @@ set_error(char **error, const char *fmt, ...)
 static bool
 expand_env(char **value, char **error)
 {
-	PQExpBufferData out;
+	PQExpBuffer out = text_begin();
 	const char *text = *value;
 	const char *open;
 
-	initPQExpBuffer(&out);
 	while ((open = strstr(text, "${")) != NULL)
 	{
 		const char *end = strchr(open, '}');
@@ -145,19 +148,16 @@ expand_env(char **value, char **error)
 		found = getenv(name);
 		if (found == NULL)
 		{
-			termPQExpBuffer(&out);
+			destroyPQExpBuffer(out);
 			return set_error(error, "the environment has no variable %s", name);
 		}
-		appendBinaryPQExpBuffer(&out, text, open - text);
-		appendPQExpBufferStr(&out, found);
+		appendBinaryPQExpBuffer(out, text, open - text);
+		appendPQExpBufferStr(out, found);
 		text = end + 1;
 	}
-	appendPQExpBufferStr(&out, text);
+	appendPQExpBufferStr(out, text);
 	free(*value);
-	*value = strdup(out.data);
-	if (*value == NULL || PQExpBufferBroken(&out))
-		abort();
-	termPQExpBuffer(&out);
+	*value = text_end(out);
 	return true;
 }
 
@@ -249,9 +249,8 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 			!expand_env(member, error))
 			return false;
 	}
-	if (relay->consumer == NULL &&
-		asprintf(&relay->consumer, "relay_%s", relay->name) < 0)
-		abort();
+	if (relay->consumer == NULL)
+		relay->consumer = text_format("relay_%s", relay->name);
 	if (relay->db == NULL || relay->queue == NULL || relay->target == NULL)
 		return set_error(error, "key \"%s\" is missing",
 						 relay->db == NULL      ? "db"
@@ -287,12 +286,10 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 static RelayConfig *
 load_relay(const char *file, const char *section, char **error)
 {
-	RelayConfig *relay = calloc(1, sizeof(RelayConfig));
+	RelayConfig *relay = memory_make(sizeof(RelayConfig));
 	char *why = NULL;
 
-	if (relay == NULL || (relay->name = strdup(section + strlen(
-							  RELAY_SECTION))) == NULL)
-		abort();
+	relay->name = text_copy(section + strlen(RELAY_SECTION));
 	if (ini_load(file, section, INI_PLAIN, relay_keys, relay, error))
 	{
 		if (check_relay(relay, file, &why))
@@ -324,9 +321,7 @@ config_load(Config *config, const char *file, char **error)
 		return false;
 	while (sections[n])
 		n++;
-	config->relays = calloc(n + 1, sizeof(RelayConfig *));
-	if (config->relays == NULL)
-		abort();
+	config->relays = memory_make((n + 1) * sizeof(RelayConfig *));
 	if (ini_has_section(file, "pgqrelay"))
 		ok = ini_load(file, "pgqrelay", INI_PLAIN, main_keys, config, error);
 	else

@@ -17,6 +17,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/process.h"
+
 #define PGQRELAY_VERSION "4.0"
 
 /* What to do with an event that the engine will never take. */
@@ -80,11 +82,7 @@ typedef struct RelayConfig
 
 typedef struct Config
 {
-	char *logfile;
-	char *pidfile;
-	bool syslog;
-	char *syslog_ident;
-	char *syslog_facility;
+	ProcessConfig process;
 	double stats_period;
 	char *http_listen;
 	char *http_hosts;

@@ -23,6 +23,7 @@
 
 #include "common/http.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "common/process.h"
 #include "common/service.h"
 #include "relay/relay.h"
@@ -45,9 +46,7 @@ start_relays(Daemon *d)
 
 	while (d->config->relays[n])
 		n++;
-	d->relays = calloc(n + 1, sizeof(Relay *));
-	if (d->relays == NULL)
-		abort();
+	d->relays = memory_make((n + 1) * sizeof(Relay *));
 	for (int i = 0; i < n; i++)
 		d->relays[i] = relay_start(d->config->relays[i]);
 }
@@ -75,8 +74,9 @@ answer_http(const char *path, const char *host, const char **type, int *status,
 	{
 		*status = 421;
 		*type = "text/plain; charset=utf-8";
-		return strdup("This is not known as a name of pgqrelay; key http_hosts of "
-					  "its ini file can list it.\n");
+		return text_copy(
+			"This is not known as a name of pgqrelay; key http_hosts of "
+			"its ini file can list it.\n");
 	}
 
 	if (strcmp(path, "/health") == 0)

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/log.h"
 #include "common/process.h"
 #include "relay/config.h"
 #include "relay/daemon.h"
@@ -45,14 +44,9 @@ enum
 };
 
 static const struct option long_options[] = {
+	PROCESS_LONG_SWITCHES,
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
-	{"verbose", no_argument, NULL, 'v'},
-	{"quiet", no_argument, NULL, 'q'},
-	{"daemon", no_argument, NULL, 'd'},
-	{"stop", no_argument, NULL, 's'},
-	{"kill", no_argument, NULL, 'k'},
-	{"reload", no_argument, NULL, 'r'},
 	{"ini", no_argument, NULL, OPT_INI},
 	{"check", no_argument, NULL, OPT_CHECK},
 	{NULL, 0, NULL, 0}};
@@ -83,17 +77,10 @@ check(const Config *config)
 static int
 run(Config *config, const char *config_file, bool background)
 {
-	ProcessConfig process = {.logfile = config->logfile,
-							 .pidfile = config->pidfile,
-							 .syslog = config->syslog,
-							 .syslog_ident = config->syslog_ident,
-							 .syslog_facility = config->syslog_facility};
-
-	if (!process_begin(&process, background))
+	if (!process_begin(&config->process, background))
 		return 1;
 	daemon_run(config, config_file);
-	process.pidfile = config->pidfile;
-	process_end(&process);
+	process_end(&config->process);
 	return 0;
 }
 
@@ -102,40 +89,19 @@ main(int argc, char **argv)
 {
 	Config config;
 	char *error;
-	bool background = false;
 	bool check_only = false;
-	int signum = 0;
-	const char *signame = NULL;
+	ProcessSwitches switches = {0};
 	int opt;
 	int code;
 
 	process_set_name("pgqrelay");
-	while ((opt = getopt_long(argc, argv, "qvdskrhV", long_options, NULL)) !=
-		   -1)
+	while ((opt = getopt_long(argc, argv, PROCESS_SWITCHES "hV", long_options,
+							  NULL)) != -1)
 	{
+		if (process_take_switch(&switches, opt))
+			continue;
 		switch (opt)
 		{
-			case 'q':
-				log_set_console(false);
-				break;
-			case 'v':
-				log_set_level(LEVEL_DEBUG);
-				break;
-			case 'd':
-				background = true;
-				break;
-			case 's':
-				signum = SIGINT;
-				signame = "SIGINT";
-				break;
-			case 'k':
-				signum = SIGTERM;
-				signame = "SIGTERM";
-				break;
-			case 'r':
-				signum = SIGHUP;
-				signame = "SIGHUP";
-				break;
 			case 'V':
 				printf("pgqrelay version %s\nTargets:\n", PGQRELAY_VERSION);
 				target_print_all();
@@ -173,12 +139,12 @@ main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
-	if (signum)
-		code = process_send_signal(config.pidfile, signum, signame);
+	if (switches.signum)
+		code = process_send_signal(config.process.pidfile, &switches);
 	else if (check_only)
 		code = check(&config);
 	else
-		code = run(&config, argv[optind], background);
+		code = run(&config, argv[optind], switches.background);
 	config_free(&config);
 	return code;
 }

@@ -21,6 +21,7 @@
 
 #include <jansson.h>
 
+#include "common/memory.h"
 #include "event/key.h"
 
 /* What the type and extra1 of captured and triggered events tell. */
@@ -104,16 +105,6 @@ same_text(const char *a, const char *b)
 	return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-static char *
-copy_text(const char *text)
-{
-	char *copy = text ? strdup(text) : NULL;
-
-	if (text && copy == NULL)
-		abort();
-	return copy;
-}
-
 /* Origins come in runs: the last one is kept. */
 static const Origin *
 find_origin(MessageMaker *m, const PgqEvent *event)
@@ -126,15 +117,15 @@ find_origin(MessageMaker *m, const PgqEvent *event)
 	free(m->type);
 	free(m->extra1);
 	free(m->origin.schema);
-	m->type = copy_text(event->ev_type);
-	m->extra1 = copy_text(event->ev_extra1);
+	m->type = text_copy(event->ev_type);
+	m->extra1 = text_copy(event->ev_extra1);
 	memset(&m->origin, 0, sizeof(m->origin));
 	m->origin.op = m->type ? find_op(m->type) : NULL;
 
 	/* a schema with a dot in its name can't be told from the table's part */
 	if (m->origin.op && m->extra1 && (dot = strchr(m->extra1, '.')) != NULL)
 	{
-		m->origin.schema = copy_text(m->extra1);
+		m->origin.schema = text_copy(m->extra1);
 		m->origin.table = m->origin.schema + (dot - m->extra1);
 		*m->origin.table++ = '\0';
 	}
@@ -309,22 +300,20 @@ make_cloudevent(MessageMaker *m, const PgqEvent *event, const Origin *origin,
 
 	initPQExpBuffer(&text);
 	append_time(&text, event->ev_time);
-	values[CE_ID] = copy_text(message->id);
-	if (asprintf(&values[CE_SOURCE], "/pgq/%s/%s", m->source,
-				 m->config->queue) < 0 ||
-		asprintf(&values[CE_TYPE], origin->op ? "org.pgq.%s" : "%s",
-				 origin->op      ? origin->op
-				 : event->ev_type ? event->ev_type
-								  : "org.pgq.event") < 0 ||
-		(event->ev_extra1 &&
-		 asprintf(&values[CE_SUBJECT], "%s%s%s", event->ev_extra1,
-				  message->key ? "/" : "",
-				  message->key ? message->key : "") < 0) ||
-		asprintf(&values[CE_SEQUENCE], "%020" PRId64, event->ev_id) < 0)
-		abort();
-	values[CE_SPECVERSION] = copy_text("1.0");
-	values[CE_TIME] = copy_text(text.data);
-	values[CE_PARTITIONKEY] = copy_text(message->key);
+	values[CE_ID] = text_copy(message->id);
+	values[CE_SOURCE] = text_format("/pgq/%s/%s", m->source, m->config->queue);
+	values[CE_TYPE] = text_format(origin->op ? "org.pgq.%s" : "%s",
+								  origin->op       ? origin->op
+								  : event->ev_type ? event->ev_type
+												   : "org.pgq.event");
+	if (event->ev_extra1)
+		values[CE_SUBJECT] = text_format("%s%s%s", event->ev_extra1,
+										 message->key ? "/" : "",
+										 message->key ? message->key : "");
+	values[CE_SEQUENCE] = text_format("%020" PRId64, event->ev_id);
+	values[CE_SPECVERSION] = text_copy("1.0");
+	values[CE_TIME] = text_copy(text.data);
+	values[CE_PARTITIONKEY] = text_copy(message->key);
 	termPQExpBuffer(&text);
 
 	message->content_type = json ? "application/json" : "text/plain";
@@ -361,15 +350,12 @@ MessageMaker *
 message_maker_create(const RelayConfig *config, const char *source,
 					 const char *address, TemplateEscape escape, char **error)
 {
-	MessageMaker *m = calloc(1, sizeof(MessageMaker));
+	MessageMaker *m = memory_make(sizeof(MessageMaker));
 
-	if (m == NULL)
-		abort();
 	m->config = config;
-	m->source = copy_text(source);
-	if (asprintf(&m->origin_name, "%s/%s/%s", source, config->queue,
-				 config->consumer) < 0)
-		abort();
+	m->source = text_copy(source);
+	m->origin_name = text_format("%s/%s/%s", source, config->queue,
+								 config->consumer);
 	m->escape = escape;
 	initPQExpBuffer(&m->id);
 	initPQExpBuffer(&m->address);

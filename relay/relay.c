@@ -29,6 +29,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/memory.h"
 #include "consumer/libpgq.h"
 #include "relay/message.h"
 #include "relay/target.h"
@@ -206,8 +207,6 @@ open_target(Relay *r)
 	if (r->target)
 		return true;
 	r->target = r->class->open(r->config);
-	if (r->target == NULL)
-		abort();
 	if (r->target->result == TARGET_OK)
 		return true;
 	leave_engine(r, r->target->result);
@@ -534,10 +533,8 @@ relay_main(void *arg)
 Relay *
 relay_start(const RelayConfig *config)
 {
-	Relay *r = calloc(1, sizeof(Relay));
+	Relay *r = memory_make(sizeof(Relay));
 
-	if (r == NULL)
-		abort();
 	r->config = config;
 	r->class = target_find(config->target);
 	r->pause = PAUSE_MIN;
@@ -592,21 +589,17 @@ relay_check(const RelayConfig *config, char **error)
 		const char *hint = pgq_hint(c);
 
 		ok = false;
-		if (asprintf(error, "database: %s%s%s", pgq_error(c),
-					 hint ? " - " : "", hint ? hint : "") < 0)
-			abort();
+		*error = text_format("database: %s%s%s", pgq_error(c),
+							 hint ? " - " : "", hint ? hint : "");
 	}
 	pgq_close(c);
 	if (!ok)
 		return false;
 	target = class->open(config);
-	if (target == NULL)
-		abort();
 	if (target->result != TARGET_OK)
 	{
 		ok = false;
-		if (asprintf(error, "target: %s", target->error) < 0)
-			abort();
+		*error = text_format("target: %s", target->error);
 	}
 	class->close(target);
 	return ok;

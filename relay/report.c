@@ -14,26 +14,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "common/buffer.h"
-
-/* The text, which is the caller's. */
-static char *
-take_text(PQExpBuffer out)
-{
-	char *text = PQExpBufferDataBroken(*out) ? NULL : strdup(out->data);
-
-	if (text == NULL)
-		abort();
-	termPQExpBuffer(out);
-	return text;
-}
+#include "common/memory.h"
 
 char *
 report_health(Relay *const *relays, int *status)
 {
-	PQExpBufferData out;
+	PQExpBuffer out = text_begin();
 
-	initPQExpBuffer(&out);
 	for (; *relays; relays++)
 	{
 		RelayStatus s;
@@ -42,15 +29,14 @@ report_health(Relay *const *relays, int *status)
 		if (s.state == RELAY_RUNNING)
 			continue;
 		*status = 503;
-		appendPQExpBuffer(&out, "%s: %s for %lld s%s%s\n",
-						  relay_config(*relays)->name,
-						  relay_state_name(s.state),
-						  (long long) (time(NULL) - s.since),
-						  s.error[0] ? ": " : "", s.error);
+		appendPQExpBuffer(
+			out, "%s: %s for %lld s%s%s\n", relay_config(*relays)->name,
+			relay_state_name(s.state), (long long) (time(NULL) - s.since),
+			s.error[0] ? ": " : "", s.error);
 	}
-	if (out.len == 0)
-		appendPQExpBufferStr(&out, "ok\n");
-	return take_text(&out);
+	if (out->len == 0)
+		appendPQExpBufferStr(out, "ok\n");
+	return text_end(out);
 }
 
 /* A label's value: quotes, backslashes and newlines are escaped. */
@@ -106,24 +92,22 @@ append_labels(PQExpBuffer out, const Relay *relay)
 char *
 report_metrics(Relay *const *relays)
 {
-	PQExpBufferData out;
+	PQExpBuffer out = text_begin();
 
-	initPQExpBuffer(&out);
-	appendPQExpBufferStr(&out,
-						 "# HELP pgqrelay_running 1: nothing is wrong.\n"
-						 "# TYPE pgqrelay_running gauge\n");
+	appendPQExpBufferStr(out, "# HELP pgqrelay_running 1: nothing is wrong.\n"
+							  "# TYPE pgqrelay_running gauge\n");
 	for (int i = 0; relays[i]; i++)
 	{
 		RelayStatus s;
 
 		relay_get_status(relays[i], &s);
-		appendPQExpBufferStr(&out, "pgqrelay_running");
-		append_labels(&out, relays[i]);
-		appendPQExpBuffer(&out, " %d\n", s.state == RELAY_RUNNING);
+		appendPQExpBufferStr(out, "pgqrelay_running");
+		append_labels(out, relays[i]);
+		appendPQExpBuffer(out, " %d\n", s.state == RELAY_RUNNING);
 	}
 	for (size_t m = 0; m < sizeof(metrics) / sizeof(metrics[0]); m++)
 	{
-		appendPQExpBuffer(&out, "# HELP pgqrelay_%s %s\n# TYPE pgqrelay_%s %s\n",
+		appendPQExpBuffer(out, "# HELP pgqrelay_%s %s\n# TYPE pgqrelay_%s %s\n",
 						  metrics[m].name, metrics[m].help, metrics[m].name,
 						  metrics[m].type);
 		for (int i = 0; relays[i]; i++)
@@ -131,12 +115,12 @@ report_metrics(Relay *const *relays)
 			RelayStatus s;
 
 			relay_get_status(relays[i], &s);
-			appendPQExpBuffer(&out, "pgqrelay_%s", metrics[m].name);
-			append_labels(&out, relays[i]);
+			appendPQExpBuffer(out, "pgqrelay_%s", metrics[m].name);
+			append_labels(out, relays[i]);
 			appendPQExpBuffer(
-				&out, " %" PRId64 "\n",
+				out, " %" PRId64 "\n",
 				*(const int64_t *) ((const char *) &s + metrics[m].offset));
 		}
 	}
-	return take_text(&out);
+	return text_end(out);
 }

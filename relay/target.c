@@ -14,14 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Zeroed memory for a target that begins with a Target; NULL: none is left. */
+#include "common/memory.h"
+
+/* Zeroed memory for a target that begins with a Target. */
 void *
 target_make(size_t size, const RelayConfig *config)
 {
-	Target *target = calloc(1, size);
+	Target *target = memory_make(size);
 
-	if (target)
-		target->config = config;
+	target->config = config;
 	return target;
 }
 
@@ -51,7 +52,7 @@ target_password(const RelayConfig *config)
 	size_t size = 0;
 
 	if (config->password || config->password_file == NULL)
-		return config->password ? strdup(config->password) : NULL;
+		return text_copy(config->password);
 	fp = fopen(config->password_file, "r");
 	if (fp == NULL)
 		return NULL;

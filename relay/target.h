@@ -53,7 +53,8 @@ typedef struct TargetClass
 {
 	const char *scheme;  /* of the ini file's "target" */
 	const char *promise; /* one line for people */
-	const char *keys;    /* of the ini file that it knows, blanks between */
+	const char *const *keys; /* of the ini file that it knows, NULL-ended; NULL:
+							  * none of its own */
 
 	/* which of RelayConfig's strings is the address' template, and how what is
 	 * filled in is made fit for it; 0 and NULL: messages have no address */
@@ -70,8 +71,8 @@ typedef struct TargetClass
 	const char *(*library)(void); /* name and version, NULL: none */
 
 	/*
-	 * Make a target from config, which outlives it, and connect.  NULL only
-	 * when memory is short: else target->result tells, as for all calls.
+	 * Make a target from config, which outlives it, and connect;
+	 * target->result tells, as for all calls.
 	 */
 	Target *(*open)(const RelayConfig *config);
 

@@ -26,6 +26,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/memory.h"
+
 typedef struct FileTarget
 {
 	Target base;
@@ -54,8 +56,6 @@ file_open(const RelayConfig *config)
 	const char *path = config->target + strlen("file:");
 	int fd;
 
-	if (t == NULL)
-		return NULL;
 	if (strcmp(config->target, "-") == 0)
 	{
 		t->is_stdout = true;
@@ -132,9 +132,8 @@ file_flush(Target *target, char **bookmark)
 	if (fflush(t->fp) != 0 ||
 		(!t->is_stdout && fdatasync(fileno(t->fp)) < 0))
 		return fail_with_errno(t, "write");
-	if (!t->is_stdout &&
-		asprintf(bookmark, "%lld", (long long) ftello(t->fp)) < 0)
-		abort();
+	if (!t->is_stdout)
+		*bookmark = text_format("%lld", (long long) ftello(t->fp));
 	return TARGET_OK;
 }
 
@@ -148,12 +147,12 @@ file_close(Target *target)
 	free(t);
 }
 
-const TargetClass target_file = {.scheme = "file",
-								 .promise = "exactly once (-: stdout, at least once)",
-								 .keys = "",
-								 .starts_with_bookmark = true,
-								 .open = file_open,
-								 .where = file_where,
-								 .send = file_send,
-								 .flush = file_flush,
-								 .close = file_close};
+const TargetClass target_file = {
+	.scheme = "file",
+	.promise = "exactly once (-: stdout, at least once)",
+	.starts_with_bookmark = true,
+	.open = file_open,
+	.where = file_where,
+	.send = file_send,
+	.flush = file_flush,
+	.close = file_close};

@@ -30,7 +30,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
-#include "common/buffer.h"
+#include "common/memory.h"
 
 typedef struct HttpsTarget
 {
@@ -125,10 +125,8 @@ read_key(HttpsTarget *t, const char *secret)
 static void
 add_header(struct curl_slist **list, const char *name, const char *value)
 {
-	char *line;
+	char *line = text_format("%s: %s", name, value);
 
-	if (asprintf(&line, "%s: %s", name, value) < 0)
-		abort();
 	*list = curl_slist_append(*list, line);
 	free(line);
 }
@@ -303,7 +301,9 @@ https_library(void)
 const TargetClass target_https = {
 	.scheme = "https",
 	.promise = "webhook, at least once",
-	.keys = "user password password_file token secret tls_ca tls_cert tls_key",
+	.keys = (const char *const[]){"user", "password", "password_file", "token",
+								  "secret", "tls_ca", "tls_cert", "tls_key",
+								  NULL},
 	.library = https_library,
 	.open = https_open,
 	.where = https_where,

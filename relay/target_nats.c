@@ -34,6 +34,7 @@
 #include <nats/nats.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 
 /* API errors of the server's errors.json */
 #define ERR_STREAM_NOT_FOUND 10059
@@ -158,15 +159,13 @@ set_encryption(NatsTarget *t)
 static natsStatus
 set_servers(NatsTarget *t)
 {
-	char *list = strdup(t->base.config->target);
+	char *list = text_copy(t->base.config->target);
 	const char *servers[32];
 	int n = 0;
 	char *rest = list;
 	char *part;
 	natsStatus s;
 
-	if (list == NULL)
-		return NATS_NO_MEMORY;
 	while ((part = strsep(&rest, ", ")) != NULL)
 		if (*part && n < 32)
 			servers[n++] = part;
@@ -241,8 +240,6 @@ nats_open(const RelayConfig *config)
 	NatsTarget *t = target_make(sizeof(NatsTarget), config);
 	natsStatus s;
 
-	if (t == NULL)
-		return NULL;
 	pthread_mutex_lock(&lock);
 	t->number = ++last_number;
 	t->next = live;
@@ -538,9 +535,8 @@ nats_flush(Target *target, char **bookmark)
 	pthread_mutex_lock(&lock);
 	result = wait_for_acks(t, 0);
 	pthread_mutex_unlock(&lock);
-	if (result == TARGET_OK &&
-		asprintf(bookmark, "%" PRIu64, t->last_seq) < 0)
-		abort();
+	if (result == TARGET_OK)
+		*bookmark = text_format("%" PRIu64, t->last_seq);
 	return result;
 }
 
@@ -553,8 +549,9 @@ nats_library(void)
 const TargetClass target_nats = {
 	.scheme = "nats",
 	.promise = "JetStream, exactly once",
-	.keys = "stream subject user password password_file token credentials tls "
-			"tls_ca tls_cert tls_key",
+	.keys = (const char *const[]){"stream", "subject", "user", "password",
+								  "password_file", "token", "credentials",
+								  "tls", "tls_ca", "tls_cert", "tls_key", NULL},
 	.address_offset = offsetof(RelayConfig, subject),
 	.escape = nats_escape,
 	.starts_with_bookmark = true,

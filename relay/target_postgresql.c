@@ -24,6 +24,8 @@
 
 #include <libpq-fe.h>
 
+#include "common/memory.h"
+
 typedef struct PgTarget
 {
 	Target base;
@@ -103,8 +105,6 @@ postgresql_open(const RelayConfig *config)
 	int n = 5;
 	PGresult *res;
 
-	if (t == NULL)
-		return NULL;
 	password = target_password(config);
 	if (config->user)
 	{
@@ -269,15 +269,15 @@ postgresql_flush(Target *target, char **bookmark)
 		return result != TARGET_OK ? result : fail_conn(t, NULL);
 	if (!run_only(t, note_sql, 2, params) || !run_only(t, "commit", 0, NULL))
 		return t->base.result;
-	if ((*bookmark = strdup(batch)) == NULL)
-		abort();
+	*bookmark = text_copy(batch);
 	return TARGET_OK;
 }
 
 const TargetClass target_postgresql = {
 	.scheme = "postgresql",
 	.promise = "a queue of another PgQ database, exactly once",
-	.keys = "to_queue user password password_file",
+	.keys = (const char *const[]){"to_queue", "user", "password",
+								  "password_file", NULL},
 	.open = postgresql_open,
 	.where = postgresql_where,
 	.send = postgresql_send,

@@ -31,6 +31,8 @@
 #include <hiredis/hiredis_ssl.h>
 #endif
 
+#include "common/memory.h"
+
 #define REFUSED_ID "ERR The ID specified in XADD"
 
 typedef struct RedisTarget
@@ -198,12 +200,8 @@ redis_open(const RelayConfig *config)
 	int port;
 	TargetResult result;
 
-	if (t == NULL)
-		return NULL;
-	t->streams = calloc(config->window_events, sizeof(char *));
-	if (t->streams == NULL ||
-		asprintf(&t->marker, "pgq.position.%s", config->consumer) < 0)
-		abort();
+	t->streams = memory_make(config->window_events * sizeof(char *));
+	t->marker = text_format("pgq.position.%s", config->consumer);
 	if (config->stream == NULL)
 	{
 		target_fail(t, TARGET_STOP, "key \"stream\" is missing");
@@ -436,9 +434,7 @@ redis_send(Target *target, const RelayMessage *message)
 		redisAppendCommand(t->conn, "MULTI");
 	if (redisAppendCommandArgv(t->conn, n, words, lengths) != REDIS_OK)
 		return fail_away(t, "could not send");
-	t->streams[t->count] = strdup(message->address);
-	if (t->streams[t->count++] == NULL)
-		abort();
+	t->streams[t->count++] = text_copy(message->address);
 	t->bytes += message->body_len;
 	if (t->count == t->base.config->window_events ||
 		t->bytes >= t->base.config->window_bytes)
@@ -505,8 +501,8 @@ redis_flush(Target *target, char **bookmark)
 	else
 		freeReplyObject(reply);
 	result = wait_for_replicas(t);
-	if (result == TARGET_OK && asprintf(bookmark, "%" PRId64, t->batch) < 0)
-		abort();
+	if (result == TARGET_OK)
+		*bookmark = text_format("%" PRId64, t->batch);
 	return result;
 }
 
@@ -523,8 +519,9 @@ redis_library(void)
 const TargetClass target_redis = {
 	.scheme = "redis",
 	.promise = "streams of Redis and Valkey, exactly once",
-	.keys = "stream replicas user password password_file tls tls_ca tls_cert "
-			"tls_key",
+	.keys = (const char *const[]){"stream", "replicas", "user", "password",
+								  "password_file", "tls", "tls_ca", "tls_cert",
+								  "tls_key", NULL},
 	.address_offset = offsetof(RelayConfig, stream),
 	.library = redis_library,
 	.open = redis_open,

@@ -59,11 +59,8 @@ target_find(const char *address)
 bool
 target_knows_key(const TargetClass *class, const char *key)
 {
-	size_t len = strlen(key);
-
-	for (const char *p = class->keys; (p = strstr(p, key)) != NULL; p += len)
-		if ((p == class->keys || p[-1] == ' ') &&
-			(p[len] == ' ' || p[len] == '\0'))
+	for (const char *const *k = class->keys; k && *k; k++)
+		if (strcmp(*k, key) == 0)
 			return true;
 	return false;
 }

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/memory.h"
+
 static const char *const field_names[TEMPLATE_FIELDS] = {
 	"queue", "db",     "schema", "table",  "op",     "key",
 	"type",  "extra1", "extra2", "extra3", "extra4"};
@@ -38,9 +40,7 @@ add_literal(Template *t, const char *text, size_t len)
 {
 	if (len == 0)
 		return;
-	t->pieces[t->npieces].text = strndup(text, len);
-	if (t->pieces[t->npieces++].text == NULL)
-		abort();
+	t->pieces[t->npieces++].text = text_copy_part(text, len);
 }
 
 static int
@@ -62,13 +62,10 @@ find_field(const char *name, size_t len)
 Template *
 template_parse(const char *text, char **error)
 {
-	Template *t = calloc(1, sizeof(Template));
-	int n;
+	Template *t = memory_make(sizeof(Template));
 
 	/* a piece takes a character at least */
-	if (t == NULL ||
-		(t->pieces = calloc(strlen(text) + 1, sizeof(Piece))) == NULL)
-		abort();
+	t->pieces = memory_make((strlen(text) + 1) * sizeof(Piece));
 	for (;;)
 	{
 		size_t len = strcspn(text, "{");
@@ -89,14 +86,12 @@ template_parse(const char *text, char **error)
 		field = end ? find_field(text + 1, end - text - 1) : -1;
 		if (field < 0)
 		{
-			n = end ? asprintf(error,
+			*error = end ? text_format(
 							   "there is no field \"%.*s\"; fields are {queue} "
 							   "{db} {schema} {table} {op} {key} {type} "
 							   "{extra1} to {extra4}",
 							   (int) (end + 1 - text), text)
-					: asprintf(error, "\"{\" without \"}\" in \"%s\"", text);
-			if (n < 0)
-				abort();
+						 : text_format("\"{\" without \"}\" in \"%s\"", text);
 			template_free(t);
 			return NULL;
 		}

@@ -28,11 +28,16 @@
 #name, type, offsetof(Config, name), def, help                         \
 	}
 
+#define PROCESS(name, type, def, help)                                         \
+	{                                                                          \
+#name, type, offsetof(Config, process.name), def, help                 \
+	}
+
 static const IniKey keys[] = {
-	KEY(logfile, INI_FILE, NULL,
-		"Log file, appended to; opened anew on SIGHUP."),
-	KEY(pidfile, INI_FILE, NULL,
-		"Where to write the process id; -d, -s, -k and -r need it."),
+	PROCESS(logfile, INI_FILE, NULL,
+			"Log file, appended to; opened anew on SIGHUP."),
+	PROCESS(pidfile, INI_FILE, NULL,
+			"Where to write the process id; -d, -s, -k and -r need it."),
 	KEY(base_connstr, INI_STRING, NULL,
 		"libpq connect string for all databases, without dbname."),
 	KEY(initial_database, INI_STRING, "template1",
@@ -42,9 +47,9 @@ static const IniKey keys[] = {
 	KEY(database_owners, INI_STRING, NULL,
 		"Roles, beside superusers, that may own the extension pgq, with commas "
 		"between."),
-	KEY(syslog, INI_BOOL, "1", "Log to syslog too."),
-	KEY(syslog_ident, INI_STRING, "pgqd", "Name of the program in syslog."),
-	KEY(syslog_facility, INI_STRING, "daemon", "Facility in syslog."),
+	PROCESS(syslog, INI_BOOL, "1", "Log to syslog too."),
+	PROCESS(syslog_ident, INI_STRING, "pgqd", "Name of the program in syslog."),
+	PROCESS(syslog_facility, INI_STRING, "daemon", "Facility in syslog."),
 	KEY(check_period, INI_SECONDS, "60",
 		"Seconds between looks for new databases, versions and causes of "
 		"problems."),

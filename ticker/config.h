@@ -17,19 +17,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/process.h"
+
 #define PGQD_VERSION "4.0"
 
 typedef struct Config
 {
-	char *logfile;
-	char *pidfile;
+	ProcessConfig process;
 	char *base_connstr;
 	char *initial_database;
 	char *database_list;
 	char *database_owners;
-	bool syslog;
-	char *syslog_ident;
-	char *syslog_facility;
 
 	/* all in seconds */
 	double check_period;

@@ -77,10 +77,10 @@ config_read_pgqadm(Config *config, const char *file, char **error)
 	config->databases[0] = dbname;
 
 	set_text(&config->database_owners, ini.database_owners);
-	set_text(&config->logfile, ini.logfile);
-	set_text(&config->pidfile, ini.pidfile);
-	set_text(&config->syslog_ident, ini.job_name);
-	config->syslog = ini.use_skylog;
+	set_text(&config->process.logfile, ini.logfile);
+	set_text(&config->process.pidfile, ini.pidfile);
+	set_text(&config->process.syslog_ident, ini.job_name);
+	config->process.syslog = ini.use_skylog;
 	config->ticker_period = ini.loop_delay;
 	config->maint_period = ini.maint_delay_min > 0 ? ini.maint_delay_min * 60
 												   : ini.maint_delay;

@@ -381,22 +381,22 @@ reload(Daemon *d)
 	http_moved = strcmp(old.http_listen ? old.http_listen : "",
 						fresh.http_listen ? fresh.http_listen : "") != 0;
 
-	if (fresh.pidfile == NULL || old.pidfile == NULL ||
-		strcmp(fresh.pidfile, old.pidfile) != 0)
+	if (fresh.process.pidfile == NULL || old.process.pidfile == NULL ||
+		strcmp(fresh.process.pidfile, old.process.pidfile) != 0)
 	{
 		/* it is locked and written: a new name counts after a restart */
-		char *swap = d->config->pidfile;
+		char *swap = d->config->process.pidfile;
 
-		d->config->pidfile = old.pidfile;
-		old.pidfile = swap;
+		d->config->process.pidfile = old.process.pidfile;
+		old.process.pidfile = swap;
 	}
 	config_free(&old);
 
-	if (!log_set_file(d->config->logfile))
-		log_error("could not open log file \"%s\": %s", d->config->logfile,
-				  strerror(errno));
-	log_set_syslog(d->config->syslog, d->config->syslog_ident,
-				   d->config->syslog_facility);
+	if (!log_set_file(d->config->process.logfile))
+		log_error("could not open log file \"%s\": %s",
+				  d->config->process.logfile, strerror(errno));
+	log_set_syslog(d->config->process.syslog, d->config->process.syslog_ident,
+				   d->config->process.syslog_facility);
 	for (int i = 0; i < d->ndatabases; i++)
 		database_reload(d->databases[i], moved);
 	/* what was in the way of the last try may be gone */

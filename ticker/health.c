@@ -35,12 +35,9 @@ static void
 write_line(PQExpBuffer out, const char *name, const char *lead, const char *fmt,
 		   va_list args)
 {
-	char *text;
-	char *line;
+	char *text = text_vformat(fmt, args);
+	char *line = text_format("[%s]: %s%s", name, lead, text);
 
-	if (vasprintf(&text, fmt, args) < 0)
-		abort();
-	line = text_format("[%s]: %s%s", name, lead, text);
 	for (char *p = line; *p; p++)
 		if (*p == '\n' || *p == '\r')
 			*p = ' ';

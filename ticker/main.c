@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "common/advice.h"
-#include "common/log.h"
 #include "common/process.h"
 #include "ticker/config.h"
 #include "ticker/daemon.h"
@@ -48,11 +47,11 @@ enum
 };
 
 static const struct option long_options[] = {
-	{"help", no_argument, NULL, 'h'},    {"version", no_argument, NULL, 'V'},
-	{"verbose", no_argument, NULL, 'v'}, {"quiet", no_argument, NULL, 'q'},
-	{"daemon", no_argument, NULL, 'd'},  {"stop", no_argument, NULL, 's'},
-	{"kill", no_argument, NULL, 'k'},    {"reload", no_argument, NULL, 'r'},
-	{"ini", no_argument, NULL, OPT_INI}, {"env", no_argument, NULL, OPT_ENV},
+	PROCESS_LONG_SWITCHES,
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{"ini", no_argument, NULL, OPT_INI},
+	{"env", no_argument, NULL, OPT_ENV},
 	{NULL, 0, NULL, 0}};
 
 /*
@@ -80,17 +79,10 @@ allow_files(void)
 static int
 run(Config *config, const char *config_file, bool background)
 {
-	ProcessConfig process = {.logfile = config->logfile,
-							 .pidfile = config->pidfile,
-							 .syslog = config->syslog,
-							 .syslog_ident = config->syslog_ident,
-							 .syslog_facility = config->syslog_facility};
-
-	if (!process_begin(&process, background))
+	if (!process_begin(&config->process, background))
 		return 1;
 	daemon_run(config, config_file);
-	process.pidfile = config->pidfile;
-	process_end(&process);
+	process_end(&config->process);
 	return 0;
 }
 
@@ -100,39 +92,18 @@ main(int argc, char **argv)
 	Config config;
 	char *error;
 	const char *file;
-	bool background = false;
 	bool environment = false;
-	int signum = 0;
-	const char *signame = NULL;
+	ProcessSwitches switches = {0};
 	int opt;
 	int code;
 
-	while ((opt = getopt_long(argc, argv, "qvdskrhV", long_options, NULL)) !=
-		   -1)
+	while ((opt = getopt_long(argc, argv, PROCESS_SWITCHES "hV", long_options,
+							  NULL)) != -1)
 	{
+		if (process_take_switch(&switches, opt))
+			continue;
 		switch (opt)
 		{
-			case 'q':
-				log_set_console(false);
-				break;
-			case 'v':
-				log_set_level(LEVEL_DEBUG);
-				break;
-			case 'd':
-				background = true;
-				break;
-			case 's':
-				signum = SIGINT;
-				signame = "SIGINT";
-				break;
-			case 'k':
-				signum = SIGTERM;
-				signame = "SIGTERM";
-				break;
-			case 'r':
-				signum = SIGHUP;
-				signame = "SIGHUP";
-				break;
 			case 'V':
 				printf("pgqd version %s\n", PGQD_VERSION);
 				return 0;
@@ -171,8 +142,8 @@ main(int argc, char **argv)
 		free(error);
 		return 1;
 	}
-	if (signum)
-		code = process_send_signal(config.pidfile, signum, signame);
+	if (switches.signum)
+		code = process_send_signal(config.process.pidfile, &switches);
 	else
 	{
 		signal(SIGPIPE, SIG_IGN);
@@ -181,7 +152,7 @@ main(int argc, char **argv)
 		for (size_t i = 0; i < sizeof(unwanted_env) / sizeof(char *); i++)
 			unsetenv(unwanted_env[i]);
 		allow_files();
-		code = run(&config, file, background);
+		code = run(&config, file, switches.background);
 	}
 	config_free(&config);
 	/* libraries that clean up at exit would do so under a thread's feet */

@@ -135,8 +135,8 @@ quote_name(Conn *conn, const char *name)
 	char *quoted = NULL;
 
 	/* NULL for a name that is not text in the database's encoding */
-	if (first && second && asprintf(&quoted, "%s.%s", first, second) < 0)
-		abort();
+	if (first && second)
+		quoted = text_format("%s.%s", first, second);
 	PQfreemem(first);
 	PQfreemem(second);
 	return quoted;
@@ -255,15 +255,12 @@ send_operation(Maint *maint)
 	const char *values[1] = {op->arg};
 	char *name = quote_name(maint->conn, vacuum ? op->arg : op->func);
 	char *sql;
-	int len;
 
 	if (vacuum)
-		len = asprintf(&sql, "%s %s", op->func, name);
+		sql = text_format("%s %s", op->func, name);
 	else
-		len = asprintf(&sql, "select %s(%s)", name,
-					   op->arg ? "$1::pg_catalog.text" : "");
-	if (len < 0)
-		abort();
+		sql = text_format("select %s(%s)", name,
+						  op->arg ? "$1::pg_catalog.text" : "");
 	log_debug("[%s]: maintenance: %s [%s]", maint->dbname, sql,
 			  op->arg ? op->arg : "");
 	conn_send(maint->conn, sql, !vacuum && op->arg ? 1 : 0, values,

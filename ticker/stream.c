@@ -206,12 +206,11 @@ start_replication(Stream *stream)
 	char *slot = PQescapeIdentifier(pg, stream->slot, strlen(stream->slot));
 	char *sql;
 
-	if (slot == NULL ||
-		asprintf(&sql,
-				 "START_REPLICATION SLOT %s LOGICAL " LSN_FORMAT
-				 " (format 'frames', proto_version '%d')",
-				 slot, LSN_ARGS(stream->position), FRAME_PROTO_VERSION) < 0)
+	if (slot == NULL)
 		abort();
+	sql = text_format("START_REPLICATION SLOT %s LOGICAL " LSN_FORMAT
+					  " (format 'frames', proto_version '%d')",
+					  slot, LSN_ARGS(stream->position), FRAME_PROTO_VERSION);
 	PQfreemem(slot);
 	conn_send(stream->conn, sql, 0, NULL, replication_started, stream);
 	free(sql);

@@ -50,8 +50,7 @@ trouble_report(Trouble *trouble, const char *dbname, const char *fmt, ...)
 	double now = clock_seconds();
 
 	va_start(args, fmt);
-	if (vasprintf(&text, fmt, args) < 0)
-		abort();
+	text = text_vformat(fmt, args);
 	va_end(args);
 	text = add_advice(text);
 
