@@ -98,6 +98,7 @@ extern char *admin_make_conninfo(const char *db, const char *host,
 								 const char *port, const char *user);
 extern void admin_install(Admin *a, int argc, char **argv);
 extern void admin_ticker(Admin *a, int argc, char **argv);
+extern const char *admin_find_program(const char *name);
 extern void admin_exec_pgqd(const Admin *a, const char *option) ADMIN_NORETURN;
 
 /* queue.c */
@@ -136,6 +137,9 @@ extern void admin_migrate(Admin *a, int argc, char **argv);
 
 /* drain.c */
 extern void admin_drain(Admin *a, int argc, char **argv);
+
+/* relay.c */
+extern void admin_relay(Admin *a, int argc, char **argv);
 
 /* consume.c */
 extern void admin_consume(Admin *a, int argc, char **argv);

@@ -273,6 +273,14 @@ choose_database(Admin *a, const Words *w)
 	ini_free(pgqadm_ini_keys, &ini);
 }
 
+/* "relay check FILE" asks pgqrelay, and no database. */
+static bool
+checks_relay(const Words *w)
+{
+	return w->nargs > 1 && strcmp(w->args[0], "relay") == 0 &&
+		   strcmp(w->args[1], "check") == 0;
+}
+
 /*
  * Read the command line into *a, the database's connect string included.  args
  * has room for argc words, and gets those of the command, *nargs of them.
@@ -307,7 +315,7 @@ options_read(Admin *a, int argc, char **argv, char ***args, int *nargs)
 		w.args++;
 		w.nargs--;
 	}
-	else if (!by_options || (w.signal && !w.dbname))
+	else if ((!by_options && !checks_relay(&w)) || (w.signal && !w.dbname))
 		admin_fail("Name an ini file first, or a database with -d.",
 				   "need config file");
 

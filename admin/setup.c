@@ -169,23 +169,27 @@ admin_install(Admin *a, int argc, char **argv)
 
 /* ---- ticker ---- */
 
-/* The pgqd that lies beside this program, else the one in PATH. */
-static const char *
-find_pgqd(void)
+/*
+ * The program of that name that lies beside this one, else the one in PATH.
+ * Good until the next call.
+ */
+const char *
+admin_find_program(const char *name)
 {
 	static char path[PATH_MAX];
-	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 6);
+	ssize_t len = readlink("/proc/self/exe", path,
+						   sizeof(path) - strlen(name) - 1);
 	char *slash;
 
 	if (len > 0)
 	{
 		path[len] = '\0';
 		slash = strrchr(path, '/');
-		stpcpy(slash + 1, "pgqd");
+		stpcpy(slash + 1, name);
 		if (access(path, X_OK) == 0)
 			return path;
 	}
-	return "pgqd";
+	return name;
 }
 
 static void
@@ -205,7 +209,7 @@ run_pgqd(const Admin *a, const char *option, const char *config)
 		args[n++] = (char *) option;
 	args[n++] = (char *) config;
 	args[n] = NULL;
-	execvp(find_pgqd(), args);
+	execvp(admin_find_program("pgqd"), args);
 	admin_fail("It belongs beside pgqadm or in the PATH.",
 			   "could not run pgqd: %s", strerror(errno));
 }

@@ -161,22 +161,72 @@ expand_env(char **value, char **error)
 	return true;
 }
 
-/* Secrets that stand in the file itself: then others must not read it. */
+/* Is it a secret itself, and not the name of one? */
+static bool
+is_plain(const char *value)
+{
+	return value && *value && strncmp(value, "${", 2) != 0;
+}
+
+/* Does a libpq string have a password in it? */
+static bool
+has_password(const char *conninfo)
+{
+	PQconninfoOption *options =
+		conninfo ? PQconninfoParse(conninfo, NULL) : NULL;
+	bool found = false;
+
+	for (const PQconninfoOption *o = options; o && o->keyword; o++)
+		if (strcmp(o->keyword, "password") == 0 ||
+			strcmp(o->keyword, "sslpassword") == 0)
+			found = found || is_plain(o->val);
+	PQconninfoFree(options);
+	return found;
+}
+
+/* Does one of scheme://[USER[:PASSWORD]@]HOST..., with commas between? */
+static bool
+has_password_before_host(const char *target)
+{
+	while ((target = strstr(target, "://")) != NULL)
+	{
+		size_t len = strcspn(target += 3, "/?, ");
+		const char *at = memchr(target, '@', len);
+		const char *colon = at ? memchr(target, ':', at - target) : NULL;
+
+		/* one word alone is a token to some */
+		if (at && is_plain(colon ? colon + 1 : target))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Secrets that stand in the file itself: then others must not read it.  The
+ * target is told in logs and to the database.
+ */
 static bool
 check_secrets(const char *file, const RelayConfig *relay, char **error)
 {
 	const char *const secrets[] = {relay->password, relay->token, relay->secret};
+	bool found = has_password(relay->db);
 	struct stat st;
 
-	if (stat(file, &st) < 0 || (st.st_mode & (S_IRGRP | S_IROTH)) == 0)
-		return true;
+	if (relay->target &&
+		(strncmp(relay->target, "postgres", strlen("postgres")) == 0
+			 ? has_password(relay->target)
+			 : has_password_before_host(relay->target)))
+		return set_error(error,
+						 "\"target\" has a password in it: use the keys user "
+						 "and password, or token");
 	for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
-		if (secrets[i] && strncmp(secrets[i], "${", 2) != 0)
-			return set_error(error,
-							 "others may read this file, and it has a secret "
-							 "in section [relay %s]: chmod 600, or use "
-							 "${VARIABLE}",
-							 relay->name);
+		found = found || is_plain(secrets[i]);
+	if (found && stat(file, &st) == 0 &&
+		(st.st_mode & (S_IRGRP | S_IROTH)) != 0)
+		return set_error(error,
+						 "others may read this file, and it has a secret in "
+						 "section [relay %s]: chmod 600, or use ${VARIABLE}",
+						 relay->name);
 	return true;
 }
 
@@ -241,6 +291,8 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 
 	if (!check_secrets(file, relay, error))
 		return false;
+	if (relay->target && (relay->shown_target = strdup(relay->target)) == NULL)
+		abort();
 	for (const IniKey *key = relay_keys; key->name; key++)
 	{
 		char **member = (char **) ((char *) relay + key->offset);
@@ -261,7 +313,7 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 		return set_error(error,
 						 "no target of the kind \"%s\" here; pgqrelay "
 						 "--version lists those that there are",
-						 relay->target);
+						 relay->shown_target);
 	found = find_word(formats, relay->format_name);
 	if (found < 0)
 		return set_error(error,
@@ -283,6 +335,15 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 		   check_templates(relay, class, error);
 }
 
+static void
+free_relay(RelayConfig *relay)
+{
+	ini_free(relay_keys, relay);
+	free(relay->shown_target);
+	free(relay->name);
+	free(relay);
+}
+
 static RelayConfig *
 load_relay(const char *file, const char *section, char **error)
 {
@@ -297,9 +358,7 @@ load_relay(const char *file, const char *section, char **error)
 		set_error(error, "%s: [%s]: %s", file, section, why);
 		free(why);
 	}
-	ini_free(relay_keys, relay);
-	free(relay->name);
-	free(relay);
+	free_relay(relay);
 	return NULL;
 }
 
@@ -355,11 +414,7 @@ void
 config_free(Config *config)
 {
 	for (RelayConfig **relay = config->relays; relay && *relay; relay++)
-	{
-		ini_free(relay_keys, *relay);
-		free((*relay)->name);
-		free(*relay);
-	}
+		free_relay(*relay);
 	free(config->relays);
 	for (char **name = config->http_host_list; name && *name; name++)
 		free(*name);

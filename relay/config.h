@@ -78,6 +78,7 @@ typedef struct RelayConfig
 
 	RelayFormat format;
 	OnRefused on_refused;
+	char *shown_target; /* for people: without what ${VARIABLE} stands for */
 } RelayConfig;
 
 typedef struct Config

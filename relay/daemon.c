@@ -26,6 +26,7 @@
 #include "common/memory.h"
 #include "common/process.h"
 #include "common/service.h"
+#include "relay/note.h"
 #include "relay/relay.h"
 #include "relay/report.h"
 
@@ -37,6 +38,7 @@ typedef struct Daemon
 	struct event *stats;
 	Http *http;
 	Relay **relays; /* NULL-ended */
+	Noter *noter;
 } Daemon;
 
 static void
@@ -49,6 +51,7 @@ start_relays(Daemon *d)
 	d->relays = memory_make((n + 1) * sizeof(Relay *));
 	for (int i = 0; i < n; i++)
 		d->relays[i] = relay_start(d->config->relays[i]);
+	d->noter = noter_start(d->relays);
 }
 
 static void
@@ -56,6 +59,7 @@ end_relays(Daemon *d)
 {
 	for (int i = 0; d->relays[i]; i++)
 		relay_ask_to_stop(d->relays[i]);
+	noter_end(d->noter);
 	for (int i = 0; d->relays[i]; i++)
 		relay_end(d->relays[i]);
 	free(d->relays);

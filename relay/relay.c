@@ -31,6 +31,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "consumer/libpgq.h"
+#include "relay/database.h"
 #include "relay/message.h"
 #include "relay/target.h"
 
@@ -240,25 +241,12 @@ note_database(Relay *r, PgqConsumer *c)
 static bool
 run_alone(Relay *r, const char *sql, int nparams, const char *const *params)
 {
-	static const char *const keys[] = {"connect_timeout",
-									   "target_session_attrs", "dbname", NULL};
-	const char *const values[] = {"10", "primary", r->config->db, NULL};
-	PGconn *conn = PQconnectdbParams(keys, values, 1);
-	PGresult *res = PQexecParams(conn, sql, nparams, NULL, params, NULL, NULL,
-								 0);
-	bool ok = PQresultStatus(res) == PGRES_TUPLES_OK;
+	char error[512];
 
-	if (!ok)
-	{
-		char error[512];
-
-		snprintf(error, sizeof(error), "%s", PQerrorMessage(conn));
-		error[strcspn(error, "\n")] = '\0';
-		set_state(r, RELAY_NO_DATABASE, error);
-	}
-	PQclear(res);
-	PQfinish(conn);
-	return ok;
+	if (database_run(r->config, sql, nparams, params, error, sizeof(error)))
+		return true;
+	set_state(r, RELAY_NO_DATABASE, error);
+	return false;
 }
 
 /*

@@ -45,7 +45,7 @@ fail_with_errno(FileTarget *t, const char *what)
 					   error == ENOSPC || error == EDQUOT || error == EIO
 						   ? TARGET_AWAY
 						   : TARGET_STOP,
-					   "could not %s %s: %s", what, t->base.config->target,
+					   "could not %s %s: %s", what, t->base.config->shown_target,
 					   strerror(error));
 }
 
@@ -71,7 +71,7 @@ file_open(const RelayConfig *config)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 	{
 		target_fail(t, TARGET_AWAY, "another process writes %s",
-					config->target);
+					config->shown_target);
 		close(fd);
 		return &t->base;
 	}
@@ -95,12 +95,12 @@ file_where(Target *target, const TargetBatch *batch, int64_t *done)
 		return target_fail(t, TARGET_STOP,
 						   "%s has %lld bytes that are not this relay's - move "
 						   "the file away, or choose another",
-						   t->base.config->target, (long long) st.st_size);
+						   t->base.config->shown_target, (long long) st.st_size);
 	if (st.st_size < size)
 		return target_fail(t, TARGET_STOP,
 						   "%s has lost events: it has %lld bytes and had %lld "
 						   "before batch %" PRId64,
-						   t->base.config->target, (long long) st.st_size,
+						   t->base.config->shown_target, (long long) st.st_size,
 						   (long long) size, batch->id);
 	if (fflush(t->fp) != 0 || ftruncate(fileno(t->fp), size) < 0 ||
 		fseeko(t->fp, size, SEEK_SET) < 0)

@@ -76,7 +76,7 @@ receive_body(char *data, size_t size, size_t n, void *arg)
 static TargetResult
 judge(HttpsTarget *t, long status)
 {
-	const char *url = t->base.config->target;
+	const char *url = t->base.config->shown_target;
 
 	t->body[strcspn(t->body, "\r\n")] = '\0';
 	if (status >= 200 && status < 300)
@@ -275,7 +275,7 @@ https_send(Target *target, const RelayMessage *message)
 								   code == CURLE_URL_MALFORMAT
 							   ? TARGET_STOP
 							   : TARGET_AWAY,
-						   "%s: %s", t->base.config->target,
+						   "%s: %s", t->base.config->shown_target,
 						   t->error[0] ? t->error : curl_easy_strerror(code));
 	curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
 	result = judge(t, status);

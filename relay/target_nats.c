@@ -258,7 +258,7 @@ nats_open(const RelayConfig *config)
 							s == NATS_NOT_PERMITTED || s == NATS_INVALID_ARG
 						? TARGET_STOP
 						: TARGET_AWAY,
-					"%s: %s%s", config->target, natsStatus_GetText(s),
+					"%s: %s%s", config->shown_target, natsStatus_GetText(s),
 					s == NATS_CONNECTION_AUTH_FAILED
 						? " - see user, password, token, credentials"
 						: "");

@@ -53,7 +53,8 @@ typedef struct RedisTarget
 static TargetResult
 fail_away(RedisTarget *t, const char *what)
 {
-	return target_fail(t, TARGET_AWAY, "%s: %s%s%s", t->base.config->target,
+	return target_fail(t, TARGET_AWAY, "%s: %s%s%s",
+					   t->base.config->shown_target,
 					   what, t->conn && t->conn->err ? ": " : "",
 					   t->conn && t->conn->err ? t->conn->errstr : "");
 }
@@ -68,8 +69,8 @@ fail_reply(RedisTarget *t, const redisReply *reply)
 	for (size_t i = 0; i < sizeof(for_a_person) / sizeof(char *); i++)
 		if (strncmp(reply->str, for_a_person[i], strlen(for_a_person[i])) == 0)
 			return target_fail(t, TARGET_STOP, "%s: %s",
-							   t->base.config->target, reply->str);
-	return target_fail(t, TARGET_AWAY, "%s: %s", t->base.config->target,
+							   t->base.config->shown_target, reply->str);
+	return target_fail(t, TARGET_AWAY, "%s: %s", t->base.config->shown_target,
 					   reply->str);
 }
 
@@ -212,7 +213,7 @@ redis_open(const RelayConfig *config)
 	{
 		target_fail(t, TARGET_STOP,
 					"%s is no address like redis://localhost:6379/0",
-					config->target);
+					config->shown_target);
 		return &t->base;
 	}
 	t->conn = redisConnectWithTimeout(host, port, patience);

@@ -62,6 +62,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.finish_batch(int8),
 	pgq.set_bookmark(int8, text),
 	pgq.get_bookmark(text, text),
+	pgq.note_relay(text, text, text, text, text, float8),
 	pgq.tick_channel(text)
 TO pgq_reader;
 
@@ -100,6 +101,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.get_copy_info(),
 	pgq.get_slot_info(),
 	pgq.get_limit_warnings(int8),
+	pgq.get_relay_info(),
 	pgq.get_problems(),
 	pgq.wait_ingest(pg_lsn, interval)
 TO pgq_reader, pgq_writer;

@@ -67,7 +67,7 @@ sql($node, $db, 'select pgq.start_capture()');
 my $slot = sql($node, $db, 'select slot_name from pgq.slot');
 
 my @mark_tables = qw(capture event_table capture_transaction capture_trouble
-  held_event secret bookmark);
+  held_event secret bookmark relay);
 my @admin_tables = qw(retry_queue dead_event delayed_event once_key);
 
 my %statements = (
@@ -99,6 +99,7 @@ my %statements = (
 		q{select pgq.batch_retry({b}, 1)},
 		q{select pgq.event_dead({b}, 1, 'r'), pgq.get_dead_events('q', 'c')},
 		q{select pgq.set_bookmark({b}, 'x'), pgq.get_bookmark('q', 'c')},
+		q{select pgq.note_relay('q', 'c', 'file:x', 'running', '', 0)},
 		q{select pgq.requeue_dead_event('q', 'c', 1), pgq.purge_dead_events('q', 'c')},
 		q{select pgq.finish_batch({b}), pgq.force_tick('q')},
 		q{select pgq.tick_channel('q')},
@@ -134,6 +135,7 @@ my %statements = (
 		q{select pgq.get_capture_info(), pgq.get_capture_info('q'), pgq.get_copy_info()},
 		q{select count(*) from pgq.get_slot_info()},
 		q{select count(*) from pgq.get_problems()},
+		q{select count(*) from pgq.get_relay_info()},
 		q{select pgq.wait_ingest('0/1'), pgq.get_limit_warnings(1)},
 		q{select count(*) from pgq.capture_schema},
 	],

@@ -189,7 +189,7 @@ my $state = join(';',
 	  qw(pgq.queue pgq.consumer pgq.tick pgq.subscription pgq.retry_queue
 	  pgq.event_template));
 my $triggers = q{select oid, tgname, tgfoid, tgargs from pg_trigger
-	where not tgisinternal and tgname <> 'forget_bookmark' order by oid};
+	where not tgisinternal and tgname !~ '^forget_(bookmark|relay)$' order by oid};
 my $events = q{select * from pgq.get_batch_events(1)};
 my %before = map { $_ => sql($node, 'busy', $_) } ($state, $triggers, $events);
 

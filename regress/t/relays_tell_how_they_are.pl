@@ -1,0 +1,141 @@
+
+# How relays are is seen from anywhere: by pgq.get_relay_info() and pgqadm relay, while
+# they run, stand still, are ended and are killed. Secrets are seen nowhere.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use IPC::Run;
+use JSON::PP;
+use PgqRelay;
+use PgqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+plan skip_all => 'pgqrelay was not built here'
+  if system('pgqrelay --version >/dev/null 2>&1') != 0;
+
+my $node = new_server('main');
+my $db = new_database($node, 'shop', slot => 0);
+my $dir = PostgreSQL::Test::Utils::tempdir();
+
+sql($node, $db, q{select pgq.create_queue('q')});
+
+# seen(COLUMN...): of the relay, by SQL
+sub seen
+{
+	return sql($node, $db, 'select ' . join(', ', @_) . ' from pgq.get_relay_info()');
+}
+
+sub adm
+{
+	my (@args) = @_;
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run([ 'pgqadm', '-d', $node->connstr($db), 'relay', @args ], '<', \undef,
+		'>', \$out, '2>', \$err, IPC::Run::timeout(60));
+	return ($? >> 8, $out, $err);
+}
+
+like((adm('list'))[1], qr/none has run yet/, 'no relay yet');
+
+# a path that nobody should see
+local $ENV{HIDDEN} = 'hidden-path';
+my %keys = (
+	db => $node->connstr($db),
+	queue => 'q',
+	target => "file:$dir/\${HIDDEN}");
+my $relay = start_relay(r => \%keys);
+wait_for('it to run', sub { seen('state') eq 'running' });
+sql($node, $db, q{select pgq.insert_event('q', 't', 'n' || i) from generate_series(1, 5) i});
+ticks($node, $db, 'q');
+wait_for('the events', sub { seen('engine_position') eq '15' });
+is(seen('queue_name', 'consumer_name', 'pending_events', q{coalesce(last_error, 'none')}),
+	'q|relay_r|0|none', 'it runs');
+like(seen('target'), qr/^file:.*\$\{HIDDEN\}$/, 'its target, without what the environment has');
+
+# it stands still
+my $ran_since = seen('since');
+sql($node, $db, q{select pgq.insert_event('q', 't', E'two\nlines')});
+ticks($node, $db, 'q');
+wait_for('it to stand still', sub { seen('state') eq 'stands still' });
+like(seen('last_error'), qr/^the engine will not take event 6: .*newline/, 'and why');
+is(seen("since > '$ran_since'"), 't', 'and since when');
+my ($rc, $out, $err) = adm('list');
+is($rc, 0, 'relay list');
+like($out, qr/^q:\n  relay_r +stands still +\d+ s +\d+ s .*\n    file:.*, \d+ events pending\n    the engine will not/m, 'as lines');
+($rc, $out, $err) = adm('show', 'q', 'relay_r');
+like($out, qr/^state +stands still$/m, 'relay show');
+like($out, qr/^engine position +15$/m, 'where the engine is');
+like($out, qr/^last error +the engine will not take event 6/m, 'the last error');
+foreach my $args ([ 'list', '--json' ], [ 'show', '--json', 'q', 'relay_r' ])
+{
+	my $all = eval { decode_json((adm(@$args))[1]) };
+
+	is($all->[0]{state}, 'stands still', "relay @$args");
+	is($all->[0]{engine_position}, '15', 'its keys');
+}
+$relay->stop;
+is(seen('state'), 'ended', 'it was ended');
+
+# and goes on
+$relay = start_relay(r => { %keys, on_refused => 'dead' });
+wait_for('it to run', sub { seen('state') eq 'running' });
+like(seen('last_error'), qr/newline/, 'its last error is still told');
+$relay->kill9;
+sql($node, $db, q{update pgq.relay set rl_seen = now() - interval '4 minutes'});
+is(seen('state', q{date_trunc('minute', now() - since)}), 'silent|00:04:00', 'it was killed');
+
+# what can't be, has one clear message
+foreach my $case (
+	[ [ 'show', 'q', 'x' ], qr/no relay of queue q has run as consumer x\nhint: .*relay list/ ],
+	[ ['show'], qr/usage: pgqadm \.\.\. relay show QUEUE CONSUMER/ ],
+	[ ['check'], qr/usage: pgqadm \.\.\. relay check RELAY\.ini/ ],
+	[ ['stop'], qr/unknown command: relay stop\nhint: There are list, show and check/ ])
+{
+	my ($args, $message) = @$case;
+	($rc, $out, $err) = adm(@$args);
+	is("$rc$out", 1, "relay @$args fails");
+	like($err, $message, 'and says why');
+}
+
+# check(MODE, KEYS): pgqadm relay check, without a database of its own
+sub check
+{
+	my ($mode, %more) = @_;
+	my %all = (%keys, %more);
+	my $ini = "$dir/check.ini";
+	my $text = '';
+
+	unlink $ini;
+	append_to_file($ini, join("\n", '[pgqrelay]', 'syslog = 0', '[relay r]',
+		map { "$_ = $all{$_}" } sort keys %all) . "\n");
+	chmod $mode, $ini;
+	IPC::Run::run([ 'pgqadm', 'relay', 'check', $ini ], '<', \undef, '>&', \$text,
+		IPC::Run::timeout(60));
+	return ($? >> 8) . $text;
+}
+is(check(0644), "0r: ok\n", 'relay check');
+is(check(0644, target => "file:$dir/none/x"),
+	"1r: target: could not open file:$dir/none/x: No such file or directory\n",
+	'of a target that can not be');
+
+# secrets that others could read
+my $open = qr/^1pgqrelay: .*others may read this file, and it has a secret in section \[relay r\]/;
+my $with = $node->connstr($db) . ' password=geheim';
+like(check(0644, db => $with), $open, 'a password in a connect string');
+is(check(0600, db => $with), "0r: ok\n", 'is right where others can not read it');
+local $ENV{SHOP_PASSWORD} = 'geheim';
+is(check(0644, db => $node->connstr($db) . ' password=${SHOP_PASSWORD}'),
+	"0r: ok\n", 'or stands in the environment');
+like(check(0600, target => $_), qr/"target" has a password in it/, $_)
+  foreach 'nats://u:geheim@localhost', 'nats://geheim@localhost', 'https://u:geheim@localhost/x',
+  'nats://localhost,nats://u:geheim@localhost', 'postgresql://u:geheim@localhost/x',
+  'postgresql://localhost/x?password=geheim', 'amqp://u:geheim@localhost';
+unlike(check(0600, target => $_), qr/has a password in it/, $_)
+  foreach 'nats://${SHOP_PASSWORD}@127.0.0.1:1', 'postgresql://me@127.0.0.1:1/x',
+  'https://127.0.0.1:1/a:b@c';
+
+done_testing();

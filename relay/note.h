@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * note.h
+ *		Tells the queues' databases how their relays are.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_RELAY_NOTE_H
+#define PGQ_RELAY_NOTE_H
+
+#include "relay/relay.h"
+
+typedef struct Noter Noter;
+
+extern Noter *noter_start(Relay *const *relays);
+extern void noter_end(Noter *noter);
+
+#endif /* PGQ_RELAY_NOTE_H */
