@@ -24,12 +24,15 @@
 #include "capture/capture.h"
 #include "capture/copy.h"
 #include "capture/slot.h"
+#include "queue/own.h"
 #include "queue/queue.h"
 
 PG_FUNCTION_INFO_V1(pgq_capture_table);
 PG_FUNCTION_INFO_V1(pgq_uncapture_table);
 PG_FUNCTION_INFO_V1(pgq_cancel_copy);
-PG_FUNCTION_INFO_V1(pgq__mark_copy);
+PG_FUNCTION_INFO_V1(pgq__start_copy);
+PG_FUNCTION_INFO_V1(pgq__restart_copy);
+PG_FUNCTION_INFO_V1(pgq__forget_captures);
 
 static void
 refuse_null(FunctionCallInfo fcinfo, const char *function)
@@ -161,6 +164,8 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	Oid relid;
 	ArrayType *array;
 	EventArgs *args;
+	CaptureRow *mark;
+	char *table;
 	bool is_new;
 
 	PreventCommandDuringRecovery("pgq.capture_table()");
@@ -186,14 +191,17 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	/* the owner may have changed while we waited */
 	capture_require_rights(relid);
 	capture_require_fit(relid, args);
+	mark = capture_mark_find(relid, queue);
+	table = capture_table_name(relid);
 	if (args->copy)
 	{
 		raise_if(capture_check_copy(args));
-		is_new = copy_request(queue, relid, array);
+		is_new = copy_request(queue, relid, table,
+							  event_args_without_copy(array), mark != NULL);
 	}
 	else
 	{
-		copy_require_none(queue, relid);
+		copy_require_none(queue, relid, table, mark ? mark->copy : 0);
 		is_new = capture_mark_write(relid, queue, array, 0);
 	}
 	capture_trouble_clear(relid, queue);
@@ -254,22 +262,83 @@ pgq_cancel_copy(PG_FUNCTION_ARGS)
 }
 
 /*
- * pgq._mark_copy(i_queue text, i_table regclass, i_args text[], i_copy int8)
- * returns void
+ * pgq._start_copy(i_copy int8, OUT copy_id int8, OUT queue_name text,
+ * OUT table_oid oid, OUT table_name text)
  *
  * A copy begins: lock its table against writers, check that it still can be
  * captured, and set its mark.
  */
 Datum
-pgq__mark_copy(PG_FUNCTION_ARGS)
+pgq__start_copy(PG_FUNCTION_ARGS)
+{
+	int64 id = PG_GETARG_INT64(0);
+	Datum values[4] = {0};
+	bool nulls[4] = {true, true, true, true};
+	CopyRow *asked = copy_read_row(id);
+	CopyRow *copy = NULL;
+
+	if (asked && queue_lock(asked->queue))
+	{
+		CaptureRow *mark = capture_mark_find(asked->relid, asked->queue);
+
+		/* the mark follows renamed columns */
+		copy = copy_begin(id, mark && mark->copy == id ? mark->args : NULL);
+	}
+	if (copy)
+	{
+		capture_lock_tree(copy->relid, ShareRowExclusiveLock);
+		capture_require_fit(copy->relid, event_args_parse(copy->args));
+		(void) capture_mark_write(copy->relid, copy->queue, copy->args,
+								  copy->id);
+		values[0] = Int64GetDatum(copy->id);
+		values[1] = CStringGetTextDatum(copy->queue);
+		values[2] = ObjectIdGetDatum(copy->relid);
+		values[3] = CStringGetTextDatum(capture_table_name(copy->relid));
+		memset(nulls, false, sizeof(nulls));
+	}
+	return table_make_record(fcinfo, values, nulls);
+}
+
+/*
+ * pgq._restart_copy(i_queue text, i_table regclass, i_anew bool) returns bool
+ *
+ * Changes of a table were lost: a copy of it that is under way starts over.  With
+ * i_anew a captured table is copied anew in any case.  Returns whether one is to
+ * come.
+ */
+Datum
+pgq__restart_copy(PG_FUNCTION_ARGS)
 {
 	char *queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Oid relid = PG_GETARG_OID(1);
-	ArrayType *args = PG_GETARG_ARRAYTYPE_P(2);
+	bool anew = PG_GETARG_BOOL(2);
+	CaptureRow *mark = NULL;
+	int64 id;
 
-	capture_require_queue(queue);
-	capture_lock_tree(relid, ShareRowExclusiveLock);
-	capture_require_fit(relid, event_args_parse(args));
-	(void) capture_mark_write(relid, queue, args, PG_GETARG_INT64(3));
+	if (!queue_lock(queue))
+		PG_RETURN_BOOL(false);
+	if (anew && (mark = capture_mark_find(relid, queue)) == NULL)
+		PG_RETURN_BOOL(false);
+	id = copy_restart(queue, relid, mark ? mark->args : NULL);
+	if (anew)
+		(void) capture_mark_name_copy(relid, queue, 0, id);
+	PG_RETURN_BOOL(id != 0);
+}
+
+/*
+ * pgq._forget_captures(i_queue text) returns void
+ *
+ * A queue is dropped: delete all that feeds it.  The caller has locked its row.
+ */
+Datum
+pgq__forget_captures(PG_FUNCTION_ARGS)
+{
+	char *queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	(void) own_delete_all(OWN_CAPTURE, CAPTURE_QUEUE, queue);
+	(void) own_delete_all(OWN_COPY, COPY_QUEUE, queue);
+	(void) own_delete_all(OWN_CAPTURE_SCHEMA, RULE_QUEUE, queue);
+	(void) own_delete_all(OWN_CAPTURE_TROUBLE, TROUBLE_QUEUE, queue);
+	capture_invalidate();
 	PG_RETURN_VOID();
 }

@@ -38,6 +38,7 @@ typedef struct CaptureRow
 	Oid relid;
 	char *queue;
 	ArrayType *args;
+	int64 copy; /* that is under way, 0: none */
 } CaptureRow;
 
 /* How a table can be changed that its capture does not fit then. */
@@ -116,7 +117,8 @@ extern CaptureRow *capture_mark_find(Oid relid, const char *queue);
 extern bool capture_mark_write(Oid relid, const char *queue, ArrayType *args,
 							   int64 copy);
 extern int capture_mark_delete(Oid relid, const char *queue);
-extern void capture_mark_end_copy(Oid relid, const char *queue, int64 copy);
+extern bool capture_mark_name_copy(Oid relid, const char *queue, int64 from,
+								   int64 to);
 extern void capture_invalidate(void);
 
 /* capture_trouble.c */

@@ -218,7 +218,6 @@ capture_change_rename(CaptureRow *mark, const char *renamed, const char *now)
 		capture_change_refuse(mark, CAPTURE_WAY_ARGUMENTS,
 							  "With this name its arguments are too long.");
 	(void) capture_mark_write(mark->relid, mark->queue, args, 0);
-	CommandCounterIncrement();
 	mark->args = args;
 }
 

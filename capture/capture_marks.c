@@ -48,6 +48,9 @@ read_marks(OwnScan *scan)
 		mark->relid = DatumGetObjectId(scan->values[CAPTURE_RELID]);
 		mark->queue = TextDatumGetCString(scan->values[CAPTURE_QUEUE]);
 		mark->args = DatumGetArrayTypePCopy(scan->values[CAPTURE_ARGS]);
+		mark->copy = scan->nulls[CAPTURE_COPY]
+						 ? 0
+						 : DatumGetInt64(scan->values[CAPTURE_COPY]);
 		marks = lappend(marks, mark);
 	}
 	own_close(scan);
@@ -100,8 +103,9 @@ capture_mark_find(Oid relid, const char *queue)
 
 /*
  * Write a mark, or replace its arguments, and name the copy that begins; with 0
- * the one that is under way stays, if any is.  The caller holds locks on the table and on the queue's row, so nobody else changes
- * this mark.  Returns true if it is new.
+ * the one that is under way stays, if any is.  The caller holds locks on the
+ * table and on the queue's row, so nobody else changes this mark.  Returns true
+ * if it is new.
  */
 bool
 capture_mark_write(Oid relid, const char *queue, ArrayType *args, int64 copy)
@@ -125,23 +129,29 @@ capture_mark_write(Oid relid, const char *queue, ArrayType *args, int64 copy)
 }
 
 /*
- * A copy is over: the plugin need not name it any more.  Nothing happens if the
- * mark is gone, or names another copy.
+ * Let a mark name another copy, so that the plugin does: "to" instead of "from".
+ * From 0 means whatever it names now, to 0 none.  Returns false if the mark is
+ * gone, or names another one.
  */
-void
-capture_mark_end_copy(Oid relid, const char *queue, int64 copy)
+bool
+capture_mark_name_copy(Oid relid, const char *queue, int64 from, int64 to)
 {
 	OwnScan scan;
+	bool found;
 
 	open_marks(&scan, relid, queue, RowExclusiveLock);
-	if (own_next(&scan) && !scan.nulls[CAPTURE_COPY] &&
-		DatumGetInt64(scan.values[CAPTURE_COPY]) == copy)
+	found = own_next(&scan) && own_lock(&scan, LockTupleExclusive) &&
+			(from == 0 || (!scan.nulls[CAPTURE_COPY] &&
+						   DatumGetInt64(scan.values[CAPTURE_COPY]) == from));
+	if (found)
 	{
-		scan.nulls[CAPTURE_COPY] = true;
+		own_put(&scan, CAPTURE_COPY, Int64GetDatum(to));
+		scan.nulls[CAPTURE_COPY] = to == 0;
 		(void) own_write(&scan);
 		capture_invalidate();
 	}
 	own_close(&scan);
+	return found;
 }
 
 /*
@@ -155,19 +165,9 @@ capture_mark_delete(Oid relid, const char *queue)
 	int n = 0;
 
 	open_marks(&scan, relid, queue, RowExclusiveLock);
+	/* a drop_queue may delete the same mark: no reason to fail */
 	while (own_next(&scan))
-	{
-		TM_Result result = own_delete(&scan);
-
-		/* a drop_queue may delete the same mark: no reason to fail */
-		if (result == TM_Ok)
-			n++;
-		else if (result != TM_Deleted)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("mark of table %u was changed concurrently",
-							relid)));
-	}
+		n += own_lock(&scan, LockTupleExclusive) && own_delete(&scan);
 	own_close(&scan);
 	if (n > 0)
 	{

@@ -137,8 +137,8 @@ pgq__capture_schema_unset(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("pgq.uncapture_schema()");
 	open_rule(&scan, schema, queue);
-	if (own_next(&scan) && own_delete(&scan) == TM_Ok)
-		n = 1;
+	if (own_next(&scan))
+		n = own_delete(&scan);
 	own_close(&scan);
 	PG_RETURN_INT32(n);
 }
@@ -270,11 +270,10 @@ change_rules(const char *schema, const char *now)
 	while (own_next(&scan))
 	{
 		LockRelationOid(RelationGetRelid(scan.rel), RowExclusiveLock);
+		(void) own_delete(&scan);
 		if (now == NULL)
-		{
-			(void) own_delete(&scan);
 			continue;
-		}
+		scan.tup = NULL;
 		own_put(&scan, RULE_SCHEMA, NameGetDatum(&after));
 		(void) own_write(&scan);
 	}

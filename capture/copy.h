@@ -49,8 +49,12 @@ typedef struct CopyCounts
 } CopyCounts;
 
 /* copy_state.c */
-extern bool copy_request(const char *queue, Oid relid, ArrayType *args);
-extern void copy_require_none(const char *queue, Oid relid);
+extern bool copy_request(const char *queue, Oid relid, const char *table,
+						 ArrayType *args, bool captured);
+extern void copy_require_none(const char *queue, Oid relid, const char *table,
+							  int64 named);
+extern CopyRow *copy_begin(int64 id, ArrayType *args);
+extern int64 copy_restart(const char *queue, Oid relid, ArrayType *args);
 extern bool copy_cancel(const char *queue, Oid relid, bool capture_ends);
 extern CopyFate copy_read_fate(int64 id);
 extern CopyRow *copy_read_row(int64 id);

@@ -555,7 +555,7 @@ pgq__publish_copy(PG_FUNCTION_ARGS)
 	foreach(lc, earlier)
 		copy_write_done(((CopyRow *) lfirst(lc))->id, NULL);
 	copy_write_done(id, copied ? &run->counts : NULL);
-	capture_mark_end_copy(row->relid, row->queue, id);
+	(void) capture_mark_name_copy(row->relid, row->queue, id, 0);
 	if (copied)
 		note_troubles();
 	PG_RETURN_TEXT_P(cstring_to_text(row->queue));

@@ -63,11 +63,7 @@ check_position(const char *slot, XLogRecPtr from)
 	row = slot_read_row();
 	if (row == NULL || strcmp(row->name, slot) != 0 ||
 		!slot_read_position(slot, &lsn, &events))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("slot \"%s\" does not feed queues of this database",
-						slot),
-				 errhint("Call pgq.start_capture() first.")));
+		slot_refuse_unknown(slot);
 
 	if (lsn != from)
 		ereport(ERROR,

@@ -13,6 +13,8 @@
 
 #include "access/xlogdefs.h"
 
+#include "event/compat.h"
+
 #define SLOT_PLUGIN "pgq"
 
 /* A row of pgq.slot */
@@ -31,6 +33,7 @@ extern void slot_lock_position(const char *slot);
 extern void slot_add_position(const char *slot, XLogRecPtr lsn, int64 events);
 extern void slot_write_rows(const char *slot, XLogRecPtr lsn);
 extern int slot_delete_rows(const char *slot);
+pg_noreturn extern void slot_refuse_unknown(const char *slot);
 extern void slot_require_logical_wal(void);
 
 #endif /* PGQ_SLOT_H */

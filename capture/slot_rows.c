@@ -11,6 +11,7 @@
 
 #include "access/xlog.h"
 #include "common/hashfn.h"
+#include "fmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
@@ -19,6 +20,9 @@
 #include "event/compat.h"
 #include "capture/slot.h"
 #include "queue/own.h"
+
+PG_FUNCTION_INFO_V1(pgq_ingest_problem);
+PG_FUNCTION_INFO_V1(pgq_ingest_timeline);
 
 /* The row of pgq.slot, palloc'd, or NULL if capture was not started. */
 SlotRow *
@@ -118,29 +122,67 @@ slot_write_rows(const char *slot, XLogRecPtr lsn)
 	slot_add_position(slot, lsn, 0);
 }
 
-static int
-delete_rows_of(OwnRelation table, int column, const char *slot)
-{
-	OwnScan scan;
-	int n = 0;
-
-	/* waits for whoever writes, so that no row changes under the scan */
-	own_open(&scan, table, ShareRowExclusiveLock);
-	own_match_text(&scan, column, slot);
-	own_begin(&scan, OWN_NO_INDEX, NULL);
-	while (own_next(&scan))
-		n += own_delete(&scan) == TM_Ok;
-	own_close(&scan);
-	return n;
-}
-
 /*
- * Delete a slot's row and its positions.  Returns how many rows of pgq.slot
- * there were, 0 or 1.
+ * Delete a slot's row and its positions; waits for whoever writes these.  Returns
+ * how many rows of pgq.slot there were, 0 or 1.
  */
 int
 slot_delete_rows(const char *slot)
 {
-	delete_rows_of(OWN_POSITION, POSITION_SLOT, slot);
-	return delete_rows_of(OWN_SLOT, SLOT_NAME, slot);
+	LockRelationOid(own_oid(OWN_POSITION), ShareRowExclusiveLock);
+	(void) own_delete_all(OWN_POSITION, POSITION_SLOT, slot);
+	LockRelationOid(own_oid(OWN_SLOT), ShareRowExclusiveLock);
+	return own_delete_all(OWN_SLOT, SLOT_NAME, slot);
+}
+
+/* Raise 42704: the slot is not the one of this database. */
+void
+slot_refuse_unknown(const char *slot)
+{
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+					errmsg("slot \"%s\" does not feed queues of this database",
+						   slot),
+					errhint("Call pgq.start_capture() first.")));
+}
+
+/* Open the row of a slot and lock it; raises as slot_refuse_unknown(). */
+static void
+open_slot(OwnScan *scan, const char *slot)
+{
+	own_open(scan, OWN_SLOT, RowExclusiveLock);
+	own_match_text(scan, SLOT_NAME, slot);
+	own_begin(scan, OWN_NO_INDEX, NULL);
+	if (!own_next(scan) || !own_lock(scan, LockTupleExclusive))
+		slot_refuse_unknown(slot);
+}
+
+/* pgq.ingest_problem(i_slot text, i_problem text, i_lsn pg_lsn) returns void */
+Datum
+pgq_ingest_problem(PG_FUNCTION_ARGS)
+{
+	OwnScan scan;
+
+	if (PG_ARGISNULL(0))
+		slot_refuse_unknown("");
+	open_slot(&scan, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	own_put(&scan, SLOT_PROBLEM, PG_GETARG_DATUM(1));
+	scan.nulls[SLOT_PROBLEM] = PG_ARGISNULL(1);
+	own_put(&scan, SLOT_PROBLEM_LSN, PG_GETARG_DATUM(2));
+	scan.nulls[SLOT_PROBLEM_LSN] = PG_ARGISNULL(2);
+	(void) own_write(&scan);
+	own_close(&scan);
+	PG_RETURN_VOID();
+}
+
+/* pgq.ingest_timeline(i_slot text, i_timeline int4) returns void */
+Datum
+pgq_ingest_timeline(PG_FUNCTION_ARGS)
+{
+	OwnScan scan;
+
+	open_slot(&scan, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	own_put(&scan, SLOT_TIMELINE, PG_GETARG_DATUM(1));
+	(void) own_write(&scan);
+	own_close(&scan);
+	PG_RETURN_VOID();
 }

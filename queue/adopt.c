@@ -71,13 +71,14 @@ typedef enum Adoption
 static Adoption
 call_function(int32 id)
 {
-	Oid argtype = INT4OID;
+	static const Oid argtypes[] = {INT4OID, INT8OID};
 	List *name = list_make2(makeString("pgq"), makeString("_adopt_queue"));
-	Oid function = LookupFuncName(name, 1, &argtype, false);
+	Oid function = LookupFuncName(name, 2, argtypes, false);
 	Adoption result;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	result = DatumGetInt32(OidFunctionCall1(function, Int32GetDatum(id)));
+	result = DatumGetInt32(OidFunctionCall2(function, Int32GetDatum(id),
+											Int64GetDatum(local_origin())));
 	PopActiveSnapshot();
 	return result;
 }

@@ -11,8 +11,8 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -21,6 +21,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "event/compat.h"
 #include "event/relation.h"
@@ -52,6 +53,8 @@ static const char *const relation_names[OWN_NRELATIONS] = {
 	[OWN_CAPTURE_TROUBLE_PKEY] = "capture_trouble_pkey",
 	[OWN_POSITION_PKEY] = "position_pkey",
 	[OWN_COPY_PKEY] = "copy_pkey",
+	[OWN_COPY_ACTIVE] = "copy_active_idx",
+	[OWN_COPY_SEQUENCE] = "copy_copy_id_seq",
 	[OWN_HELD_PKEY] = "held_event_pkey",
 	[OWN_HELD_SEQUENCE] = "held_event_ev_id_seq"};
 
@@ -76,8 +79,10 @@ static const char *const column_names[OWN_NTABLES][OWN_MAX_COLUMNS] = {
 				  "slot_problem_lsn", "slot_timeline"},
 	[OWN_POSITION] = {"pos_slot", "pos_lsn", "pos_time", "pos_events"},
 	[OWN_COPY] = {"copy_id", "copy_queue", "copy_relid", "copy_args",
-				  "copy_state", "copy_truncate", "copy_finished", "copy_rows",
-				  "copy_bytes", "copy_blocks_done", "copy_error"},
+				  "copy_state", "copy_truncate", "copy_discard",
+				  "copy_requested", "copy_started", "copy_finished",
+				  "copy_tried", "copy_rows", "copy_bytes", "copy_blocks",
+				  "copy_blocks_done", "copy_error"},
 	[OWN_HELD_EVENT] = {"ev_id", "ev_time", "ev_txid", "ev_owner", "ev_retry",
 						"ev_type", "ev_data", "ev_extra1", "ev_extra2",
 						"ev_extra3", "ev_extra4", "held_copy"}};
@@ -271,19 +276,13 @@ own_begin_ordered(OwnScan *scan, OwnRelation index, ScanDirection direction,
 											scan->nkeys, scan->keys);
 }
 
-/* Go to the next row, which is good until the next call; false at the end. */
-bool
-own_next(OwnScan *scan)
+/* Put the columns of the row that was found into scan->values. */
+static void
+read_values(OwnScan *scan)
 {
 	Datum row[MaxTupleAttributeNumber];
 	bool row_nulls[MaxTupleAttributeNumber];
 
-	CHECK_FOR_INTERRUPTS();
-	scan->tup = scan->index
-					? systable_getnext_ordered(scan->scan, scan->direction)
-					: systable_getnext(scan->scan);
-	if (!HeapTupleIsValid(scan->tup))
-		return false;
 	heap_deform_tuple(scan->tup, RelationGetDescr(scan->rel), row, row_nulls);
 	for (int c = 0; c < OWN_MAX_COLUMNS && column_names[scan->table][c]; c++)
 	{
@@ -292,7 +291,49 @@ own_next(OwnScan *scan)
 		scan->nulls[c] = attno == InvalidAttrNumber || row_nulls[attno - 1];
 		scan->values[c] = scan->nulls[c] ? (Datum) 0 : row[attno - 1];
 	}
+}
+
+/* Go to the next row, which is good until the next call; false at the end. */
+bool
+own_next(OwnScan *scan)
+{
+	CHECK_FOR_INTERRUPTS();
+	scan->tup = scan->index
+					? systable_getnext_ordered(scan->scan, scan->direction)
+					: systable_getnext(scan->scan);
+	if (!HeapTupleIsValid(scan->tup))
+		return false;
+	read_values(scan);
 	return true;
+}
+
+/*
+ * Lock the row that own_next() has found, to the end of the transaction, and go
+ * on to its newest version; waits for others who hold it.  Returns false if it
+ * is gone.
+ */
+bool
+own_lock(OwnScan *scan, LockTupleMode mode)
+{
+	TupleTableSlot *slot = table_slot_create(scan->rel, NULL);
+	TM_FailureData failure;
+	TM_Result result = table_tuple_lock(scan->rel, &scan->tup->t_self,
+										SnapshotSelf, slot,
+										GetCurrentCommandId(false), mode,
+										LockWaitBlock,
+										TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+										&failure);
+
+	if (result == TM_Ok)
+	{
+		scan->tup = ExecCopySlotHeapTuple(slot);
+		read_values(scan);
+	}
+	else if (result != TM_Deleted)
+		elog(ERROR, "could not lock a row of pgq.%s: result %d",
+			 relation_names[scan->table], result);
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_Ok;
 }
 
 /* End the walk, if it was begun, and close the table. */
@@ -328,45 +369,43 @@ own_put_text(OwnScan *scan, int column, const char *value)
 }
 
 /*
- * Write the values: over the row that own_next() has found, else as a new one,
- * where columns that C does not know are NULL.  The caller keeps others from
- * changing the row; commands that follow see it.  Returns true if it is new.
+ * Write the values: over the row that was found, else as a new one, where
+ * columns that C does not know are NULL.  The primary key stays.  Nobody else may
+ * change the row meanwhile: it is locked, or the caller sees to that otherwise.
+ * Commands that follow see it.  Returns true if it is new.
  */
 bool
 own_write(OwnScan *scan)
 {
-	TupleDesc desc = RelationGetDescr(scan->rel);
-	Datum row[MaxTupleAttributeNumber];
-	bool row_nulls[MaxTupleAttributeNumber];
 	bool is_new = !HeapTupleIsValid(scan->tup);
-	HeapTuple tup;
+	TableWriter w;
 
+	table_open_writer(&w, RelationGetRelid(scan->rel), NoLock);
 	if (is_new)
-		memset(row_nulls, true, desc->natts * sizeof(bool));
+		memset(w.slot->tts_isnull, true,
+			   RelationGetDescr(scan->rel)->natts * sizeof(bool));
 	else
-		heap_deform_tuple(scan->tup, desc, row, row_nulls);
+		heap_deform_tuple(scan->tup, RelationGetDescr(scan->rel),
+						  w.slot->tts_values, w.slot->tts_isnull);
 	for (int c = 0; c < OWN_MAX_COLUMNS && column_names[scan->table][c]; c++)
-	{
-		AttrNumber attno = column_number(scan->rel, scan->table, c);
-
-		row[attno - 1] = scan->values[c];
-		row_nulls[attno - 1] = scan->nulls[c];
-	}
-	tup = heap_form_tuple(desc, row, row_nulls);
+		own_set(&w, scan->table, c, scan->values[c], scan->nulls[c]);
 	if (is_new)
-		CatalogTupleInsert(scan->rel, tup);
+		table_insert_row(&w);
 	else
-		CatalogTupleUpdate(scan->rel, &scan->tup->t_self, tup);
-	heap_freetuple(tup);
+	{
+		w.slot->tts_tid = scan->tup->t_self;
+		table_update_row(&w);
+	}
+	table_close_writer(&w);
 	CommandCounterIncrement();
 	return is_new;
 }
 
 /*
- * Delete the row that own_next() has found; commands that follow see it gone.
- * Returns TM_Ok, or what another transaction has done to it meanwhile.
+ * Delete the row that was found; commands that follow see it gone.  Returns
+ * false if another transaction has changed it meanwhile.
  */
-TM_Result
+bool
 own_delete(OwnScan *scan)
 {
 	TM_FailureData failure;
@@ -374,7 +413,23 @@ own_delete(OwnScan *scan)
 										  &failure);
 
 	CommandCounterIncrement();
-	return result;
+	return result == TM_Ok;
+}
+
+/* Delete the rows whose column has that value; returns how many there were. */
+int
+own_delete_all(OwnRelation table, int column, const char *value)
+{
+	OwnScan scan;
+	int n = 0;
+
+	own_open(&scan, table, RowExclusiveLock);
+	own_match_text(&scan, column, value);
+	own_begin(&scan, OWN_NO_INDEX, NULL);
+	while (own_next(&scan))
+		n += own_lock(&scan, LockTupleExclusive) && own_delete(&scan);
+	own_close(&scan);
+	return n;
 }
 
 /* A column of the row that table_lock_row() has locked in "w". */

@@ -18,6 +18,7 @@
 #include "access/skey.h"
 #include "access/tableam.h"
 #include "executor/tuptable.h"
+#include "nodes/lockoptions.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -53,6 +54,8 @@ typedef enum OwnRelation
 	OWN_CAPTURE_TROUBLE_PKEY,
 	OWN_POSITION_PKEY,
 	OWN_COPY_PKEY,
+	OWN_COPY_ACTIVE,
+	OWN_COPY_SEQUENCE,
 	OWN_HELD_PKEY,
 	OWN_HELD_SEQUENCE,
 	OWN_NRELATIONS,
@@ -156,9 +159,14 @@ typedef enum CopyColumn
 	COPY_ARGS,
 	COPY_STATE,
 	COPY_TRUNCATE,
+	COPY_DISCARD,
+	COPY_REQUESTED,
+	COPY_STARTED,
 	COPY_FINISHED,
+	COPY_TRIED,
 	COPY_ROWS,
 	COPY_BYTES,
+	COPY_BLOCKS,
 	COPY_BLOCKS_DONE,
 	COPY_ERROR
 } CopyColumn;
@@ -183,7 +191,7 @@ typedef struct OwnScan
 	SysScanDesc scan;        /* NULL: not begun */
 	ScanKeyData keys[3];
 	int nkeys;
-	HeapTuple tup; /* the row that own_next() has found; NULL: none */
+	HeapTuple tup; /* the row that was found; NULL: none */
 
 	/* its columns, those by reference in the page, for who reads or writes */
 	Datum values[OWN_MAX_COLUMNS];
@@ -202,12 +210,14 @@ extern void own_begin(OwnScan *scan, OwnRelation index, Snapshot snapshot);
 extern void own_begin_ordered(OwnScan *scan, OwnRelation index,
 							  ScanDirection direction, Snapshot snapshot);
 extern bool own_next(OwnScan *scan);
+extern bool own_lock(OwnScan *scan, LockTupleMode mode);
 extern void own_close(OwnScan *scan);
 
 extern void own_put(OwnScan *scan, int column, Datum value);
 extern void own_put_text(OwnScan *scan, int column, const char *value);
 extern bool own_write(OwnScan *scan);
-extern TM_Result own_delete(OwnScan *scan);
+extern bool own_delete(OwnScan *scan);
+extern int own_delete_all(OwnRelation table, int column, const char *value);
 
 extern Datum own_get(TableWriter *w, OwnRelation table, int column,
 					 bool *isnull);

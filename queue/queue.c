@@ -120,29 +120,15 @@ queue_refuse_unknown(const char *name)
 bool
 queue_lock(const char *name)
 {
-	Snapshot snapshot = table_fresh_snapshot();
-	TM_Result result = TM_Deleted;
-	TM_FailureData failure;
 	OwnScan scan;
+	bool found;
 
 	own_open(&scan, OWN_QUEUE, RowShareLock);
 	own_match_text(&scan, QUEUE_NAME, name);
-	own_begin(&scan, OWN_QUEUE_NAME, snapshot);
-	if (own_next(&scan))
-	{
-		TupleTableSlot *slot = table_slot_create(scan.rel, NULL);
-
-		result = table_tuple_lock(scan.rel, &scan.tup->t_self, snapshot, slot,
-								  GetCurrentCommandId(false), LockTupleKeyShare,
-								  LockWaitBlock,
-								  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
-		ExecDropSingleTupleTableSlot(slot);
-	}
+	own_begin(&scan, OWN_QUEUE_NAME, NULL);
+	found = own_next(&scan) && own_lock(&scan, LockTupleKeyShare);
 	own_close(&scan);
-	UnregisterSnapshot(snapshot);
-	if (result != TM_Ok && result != TM_Deleted)
-		elog(ERROR, "could not lock queue \"%s\": result %d", name, result);
-	return result == TM_Ok;
+	return found;
 }
 
 /*

@@ -157,7 +157,7 @@ COMMENT ON FUNCTION pgq._renumber_queue(pgq.queue, int8) IS
 
 
 -- Called by the ticker, with the queue's tick lock.
-CREATE OR REPLACE FUNCTION pgq._adopt_queue(i_queue_id int4)
+CREATE OR REPLACE FUNCTION pgq._adopt_queue(i_queue_id int4, i_origin int8)
 RETURNS int4 AS $$
 DECLARE
 	q pgq.queue%ROWTYPE;
@@ -176,7 +176,7 @@ BEGIN
 		result := 2;
 	END IF;
 	UPDATE pgq.queue
-	SET queue_origin = pgq._origin(), queue_created_lsn = NULL
+	SET queue_origin = i_origin, queue_created_lsn = NULL
 	WHERE queue_id = i_queue_id;
 	RETURN result;
 EXCEPTION
@@ -190,5 +190,5 @@ EXCEPTION
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s';
-COMMENT ON FUNCTION pgq._adopt_queue(int4) IS
+COMMENT ON FUNCTION pgq._adopt_queue(int4, int8) IS
 	'Makes a queue from another server one of this; returns 1 if it was already, 2 if it got new ids, 0 if somebody is in the way.';

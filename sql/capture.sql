@@ -27,41 +27,30 @@ COMMENT ON FUNCTION pgq._renew_slot(text) IS
 -- Changes that were held for a copy lack some, too: copies that are under way
 -- start over. From now on changes of the tables to copy are held, and thrown
 -- away when their copy starts, which has them.
+CREATE FUNCTION pgq._restart_copy(i_queue text, i_table regclass, i_anew bool)
+RETURNS bool AS 'MODULE_PATHNAME', 'pgq__restart_copy' LANGUAGE C STRICT;
+
+COMMENT ON FUNCTION pgq._restart_copy(text, regclass, bool) IS
+	'Lets a copy that is under way start over, or asks for one of a captured table; a part of _resync_copies.';
+
+
 CREATE FUNCTION pgq._resync_copies(i_copy bool, i_tables regclass[])
 RETURNS int4 AS $$
 DECLARE
-	m record;
-	id int8;
-	n int4 := 0;
+	n int4;
 BEGIN
-	UPDATE pgq.copy SET copy_state = 'waiting', copy_tried = NULL
-	WHERE copy_state = 'copying';
-	FOR m IN
-		SELECT c.cap_queue, c.cap_relid, c.cap_args FROM pgq.capture c
-		WHERE i_copy AND (i_tables IS NULL OR c.cap_relid = ANY (i_tables))
-		  AND c.cap_queue IN (SELECT q.queue_name FROM pgq.queue q)
-		  AND NOT EXISTS (SELECT FROM unnest(c.cap_args) a
-						  WHERE a LIKE 'ops=%' AND a NOT LIKE '%insert%')
-		ORDER BY c.cap_queue, c.cap_relid::text
-	LOOP
-		UPDATE pgq.copy
-		SET copy_discard = true, copy_started = coalesce(copy_started, now()),
-			copy_error = NULL
-		WHERE copy_queue = m.cap_queue AND copy_relid = m.cap_relid
-		  AND copy_state = 'waiting'
-		RETURNING copy_id INTO id;
-		IF NOT FOUND THEN
-			INSERT INTO pgq.copy (copy_queue, copy_relid, copy_args, copy_state,
-					copy_truncate, copy_discard, copy_started)
-			VALUES (m.cap_queue, m.cap_relid, m.cap_args, 'waiting', true, true,
-					now())
-			RETURNING copy_id INTO id;
-		END IF;
-		UPDATE pgq.capture SET cap_copy = id
-		WHERE cap_queue = m.cap_queue AND cap_relid = m.cap_relid;
-		n := n + 1;
-	END LOOP;
-	PERFORM pgq._invalidate_capture();
+	PERFORM pgq._restart_copy(c.copy_queue, c.copy_relid, false)
+	FROM pgq.copy c WHERE c.copy_state = 'copying';
+
+	SELECT count(*) INTO n
+	FROM (SELECT c.cap_queue, c.cap_relid
+		  FROM pgq.capture c JOIN pg_class r ON r.oid = c.cap_relid
+		  WHERE i_copy AND (i_tables IS NULL OR c.cap_relid = ANY (i_tables))
+			AND NOT EXISTS (SELECT FROM unnest(c.cap_args) a
+							WHERE a LIKE 'ops=%' AND a NOT LIKE '%insert%')
+		  ORDER BY c.cap_queue, c.cap_relid::text
+		  OFFSET 0) m
+	WHERE pgq._restart_copy(m.cap_queue, m.cap_relid, true);
 	RETURN n;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
@@ -174,6 +163,13 @@ RETURNS void AS 'MODULE_PATHNAME', 'pgq__invalidate_capture' LANGUAGE C;
 
 COMMENT ON FUNCTION pgq._invalidate_capture() IS
 	'Makes the output plugin read captures and event tables anew, after a change of these.';
+
+
+CREATE FUNCTION pgq._forget_captures(i_queue text)
+RETURNS void AS 'MODULE_PATHNAME', 'pgq__forget_captures' LANGUAGE C STRICT;
+
+COMMENT ON FUNCTION pgq._forget_captures(text) IS
+	'Ends all that is captured or copied into a queue; a part of drop_queue.';
 
 
 CREATE FUNCTION pgq.alter_captured(i_commands text)

@@ -1,122 +1,19 @@
 -- copy.sql: copies of captured tables, so that the rows that are there come
 -- before their changes. capture/copy_rows.c says how it all goes.
 
--- Called by capture_table, with the rights checked. Arguments are kept without
--- the word copy.
-CREATE FUNCTION pgq._request_copy(i_queue text, i_table regclass, i_args text[])
-RETURNS int4 AS $$
-DECLARE
-	captured bool;
-	c pgq.copy%ROWTYPE;
-	args text[] := array_remove(i_args, 'copy');
-BEGIN
-	captured := EXISTS (SELECT FROM pgq.capture m
-						WHERE m.cap_queue = i_queue AND m.cap_relid = i_table);
-	SELECT * INTO c FROM pgq.copy
-	WHERE copy_queue = i_queue AND copy_relid = i_table
-	  AND copy_state IN ('waiting', 'copying')
-	FOR UPDATE;
-	IF FOUND AND c.copy_started IS NOT NULL THEN
-		PERFORM pgq._require_no_copy(i_queue, i_table);
-	ELSIF FOUND THEN
-		UPDATE pgq.copy SET copy_args = args, copy_error = NULL
-		WHERE copy_id = c.copy_id;
-		RETURN 0;
-	END IF;
-	INSERT INTO pgq.copy (copy_queue, copy_relid, copy_args, copy_state,
-						  copy_truncate, copy_discard)
-	VALUES (i_queue, i_table, args, 'waiting', captured, NOT captured);
-	RETURN CASE WHEN captured THEN 0 ELSE 1 END;
-END;
-$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION pgq._request_copy(text, regclass, text[]) IS
-	'Notes that a table is to be copied; a part of capture_table.';
-
-
-CREATE FUNCTION pgq._require_no_copy(i_queue text, i_table regclass)
-RETURNS void AS $$
-BEGIN
-	PERFORM FROM pgq.copy
-	WHERE copy_queue = i_queue AND copy_relid = i_table
-	  AND copy_state IN ('waiting', 'copying');
-	IF FOUND THEN
-		RAISE EXCEPTION 'table % is being copied into queue "%"',
-				i_table, i_queue
-			USING ERRCODE = 'object_in_use',
-				HINT = 'Wait until pgq.get_copy_info() says that it is done, or give the copy up with pgq.cancel_copy().';
-	END IF;
-
-	-- Changes that a new capture sends at once would come before these.
-	PERFORM FROM pgq.copy c
-	WHERE c.copy_queue = i_queue AND c.copy_relid = i_table
-	  AND c.copy_state = 'cancelled'
-	  AND NOT EXISTS (SELECT FROM pgq.capture m
-					  WHERE m.cap_copy = c.copy_id);
-	IF FOUND THEN
-		RAISE EXCEPTION 'changes of table % are still held for a copy into queue "%" that was given up',
-				i_table, i_queue
-			USING ERRCODE = 'object_in_use',
-				HINT = 'pgqd puts them into the queue: try again when pgq.get_copy_info() says that the copy is done.';
-	END IF;
-END;
-$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION pgq._require_no_copy(text, regclass) IS
-	'Refuses to change a capture whose table is being copied; a part of capture_table.';
-
-
--- A copy that has begun holds changes, which pgqd then publishes; unless they
--- are those of a capture that came with the copy and ends with it.
-CREATE FUNCTION pgq._end_copy(i_copy int8, i_capture_ends bool)
-RETURNS void AS $$
-BEGIN
-	DELETE FROM pgq.copy
-	WHERE copy_id = i_copy
-	  AND (copy_started IS NULL OR (i_capture_ends AND NOT copy_truncate));
-	IF NOT FOUND THEN
-		UPDATE pgq.copy SET copy_state = 'cancelled', copy_tried = NULL
-		WHERE copy_id = i_copy;
-	END IF;
-END;
-$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION pgq._end_copy(int8, bool) IS
-	'Gives a copy up; a part of cancel_copy and uncapture_table.';
-
-
-CREATE FUNCTION pgq._cancel_copy(
-	i_queue text, i_table regclass, i_capture_ends bool)
-RETURNS int4 AS $$
-DECLARE
-	id int8;
-BEGIN
-	SELECT copy_id INTO id FROM pgq.copy
-	WHERE copy_queue = i_queue AND copy_relid = i_table
-	  AND copy_state IN ('waiting', 'copying')
-	FOR UPDATE;
-	IF NOT FOUND THEN
-		RETURN 0;
-	END IF;
-	PERFORM pgq._end_copy(id, i_capture_ends);
-	RETURN 1;
-END;
-$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION pgq._cancel_copy(text, regclass, bool) IS
-	'Gives the copy of a table up; a part of cancel_copy and uncapture_table.';
-
-
 CREATE FUNCTION pgq.cancel_copy(i_queue text, i_table regclass)
 RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_cancel_copy' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq.cancel_copy(text, regclass) IS
 	'Gives up copying a table into a queue, whose capture goes on without; returns 1, or 0 if it was not being copied.';
 
 
-CREATE FUNCTION pgq._mark_copy(
-	i_queue text, i_table regclass, i_args text[], i_copy int8)
-RETURNS void AS 'MODULE_PATHNAME', 'pgq__mark_copy' LANGUAGE C STRICT;
-COMMENT ON FUNCTION pgq._mark_copy(text, regclass, text[], int8) IS
-	'Locks a table against writers, checks that it can be captured and sets its mark; a part of _start_copy.';
-
-
 -- What pgqd calls.
+
+CREATE FUNCTION pgq._end_copy(i_copy int8)
+RETURNS void AS 'MODULE_PATHNAME', 'pgq__end_copy' LANGUAGE C STRICT;
+COMMENT ON FUNCTION pgq._end_copy(int8) IS
+	'Gives a copy up whose table is gone; a part of _next_copy.';
+
 
 CREATE FUNCTION pgq._next_copy(OUT copy_id int8, OUT is_cancelled bool)
 AS $$
@@ -129,7 +26,7 @@ BEGIN
 		  AND NOT EXISTS (SELECT FROM pg_class r WHERE r.oid = c.copy_relid)
 		FOR UPDATE OF c SKIP LOCKED
 	LOOP
-		PERFORM pgq._end_copy(gone, true);
+		PERFORM pgq._end_copy(gone);
 	END LOOP;
 
 	SELECT c.copy_id, c.copy_state = 'cancelled' INTO copy_id, is_cancelled
@@ -147,41 +44,7 @@ COMMENT ON FUNCTION pgq._next_copy() IS
 CREATE FUNCTION pgq._start_copy(
 	i_copy int8, OUT copy_id int8, OUT queue_name text, OUT table_oid oid,
 	OUT table_name text)
-AS $$
-DECLARE
-	c pgq.copy%ROWTYPE;
-	args text[];
-	new_id int8;
-BEGIN
-	SELECT * INTO c FROM pgq.copy p
-	WHERE p.copy_id = i_copy AND p.copy_state IN ('waiting', 'copying')
-	FOR UPDATE;
-	IF NOT FOUND THEN
-		RETURN;
-	END IF;
-	-- The mark follows renamed columns.
-	SELECT m.cap_args INTO args FROM pgq.capture m WHERE m.cap_copy = i_copy;
-	args := coalesce(args, c.copy_args);
-
-	-- What an earlier try held is in this one's snapshot.
-	IF c.copy_started IS NULL OR c.copy_discard THEN
-		DELETE FROM pgq.copy p WHERE p.copy_id = i_copy;
-	ELSE
-		UPDATE pgq.copy p SET copy_state = 'superseded' WHERE p.copy_id = i_copy;
-	END IF;
-	INSERT INTO pgq.copy AS p (copy_queue, copy_relid, copy_args, copy_state,
-			copy_truncate, copy_discard, copy_requested, copy_started, copy_tried)
-	VALUES (c.copy_queue, c.copy_relid, args, 'copying', c.copy_truncate,
-			c.copy_discard, c.copy_requested, clock_timestamp(), now())
-	RETURNING p.copy_id INTO new_id;
-
-	PERFORM pgq._mark_copy(c.copy_queue, c.copy_relid, args, new_id);
-	copy_id := new_id;
-	queue_name := c.copy_queue;
-	table_oid := c.copy_relid;
-	table_name := c.copy_relid::text;
-END;
-$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+AS 'MODULE_PATHNAME', 'pgq__start_copy' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq._start_copy(int8) IS
 	'Locks a table, gives its mark the id of a new copy and returns that; NULL when the copy was given up.';
 
@@ -221,21 +84,13 @@ COMMENT ON FUNCTION pgq._copy_goes_on(int8) IS
 
 CREATE FUNCTION pgq._note_copy(
 	i_copy int8, i_rows int8, i_bytes int8, i_blocks int8, i_blocks_done int8)
-RETURNS void AS $$
-	UPDATE pgq.copy
-	SET copy_rows = i_rows, copy_bytes = i_bytes, copy_blocks = i_blocks,
-		copy_blocks_done = i_blocks_done
-	WHERE copy_id = i_copy AND copy_state = 'copying';
-$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+RETURNS void AS 'MODULE_PATHNAME', 'pgq__note_copy' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq._note_copy(int8, int8, int8, int8, int8) IS
 	'Notes how far a copy is.';
 
 
 CREATE FUNCTION pgq._fail_copy(i_copy int8, i_error text)
-RETURNS void AS $$
-	UPDATE pgq.copy SET copy_error = i_error, copy_tried = now()
-	WHERE copy_id = i_copy AND copy_state IN ('waiting', 'copying', 'cancelled');
-$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+RETURNS void AS 'MODULE_PATHNAME', 'pgq__fail_copy' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq._fail_copy(int8, text) IS
 	'Notes why a copy did not succeed; it is tried again.';
 

@@ -11,25 +11,12 @@ COMMENT ON FUNCTION pgq.ingest(text, pg_lsn, pg_lsn, bytea) IS
 
 CREATE OR REPLACE FUNCTION pgq.ingest_problem(
 	i_slot text, i_problem text, i_lsn pg_lsn)
-RETURNS void AS $$
-BEGIN
-	UPDATE pgq.slot SET slot_problem = i_problem, slot_problem_lsn = i_lsn
-	WHERE slot_name = i_slot;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'slot % does not feed queues of this database',
-				coalesce(quote_ident(i_slot), 'NULL')
-			USING ERRCODE = 'undefined_object',
-				HINT = 'Call pgq.start_capture() first.';
-	END IF;
-END;
-$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+RETURNS void AS 'MODULE_PATHNAME', 'pgq_ingest_problem' LANGUAGE C;
 COMMENT ON FUNCTION pgq.ingest_problem(text, text, pg_lsn) IS
 	'Notes why ingest of a slot stands still and from which LSN changes are missing; NULL when it goes on.';
 
 
 CREATE OR REPLACE FUNCTION pgq.ingest_timeline(i_slot text, i_timeline int4)
-RETURNS void AS $$
-	UPDATE pgq.slot SET slot_timeline = i_timeline WHERE slot_name = i_slot
-$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+RETURNS void AS 'MODULE_PATHNAME', 'pgq_ingest_timeline' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq.ingest_timeline(text, int4) IS
 	'Notes the timeline of the server, after pgqd has found that the slot''s position is on its way.';

@@ -107,9 +107,6 @@ BEGIN
 		LOOP
 			PERFORM pgq.unregister_consumer(x_queue_name, consumer);
 		END LOOP;
-		DELETE FROM pgq.capture WHERE cap_queue = x_queue_name;
-		DELETE FROM pgq.copy WHERE copy_queue = x_queue_name;
-		DELETE FROM pgq.capture_schema WHERE cps_queue = x_queue_name;
 	ELSE
 		PERFORM FROM pgq.subscription WHERE sub_queue = q.queue_id;
 		IF FOUND THEN
@@ -131,16 +128,14 @@ BEGIN
 		END IF;
 	END IF;
 
+	PERFORM pgq._forget_captures(x_queue_name);
+	DELETE FROM pgq.event_table WHERE evt_queue = x_queue_name;
+	DELETE FROM pgq.capture_transaction WHERE ctx_queue = x_queue_name;
 	FOR i IN 0 .. q.queue_ntables - 1 LOOP
 		EXECUTE 'DROP TABLE '
 			|| pgq.quote_fqname(q.queue_data_pfx || '_' || i);
 	END LOOP;
 	EXECUTE 'DROP TABLE ' || pgq.quote_fqname(q.queue_data_pfx);
-	DELETE FROM pgq.event_table WHERE evt_queue = x_queue_name;
-	DELETE FROM pgq.capture_trouble WHERE ctr_queue = x_queue_name;
-	DELETE FROM pgq.copy WHERE copy_queue = x_queue_name;
-	DELETE FROM pgq.capture_transaction WHERE ctx_queue = x_queue_name;
-	PERFORM pgq._invalidate_capture();
 
 	DELETE FROM pgq.dead_event WHERE dead_queue = q.queue_id;
 	DELETE FROM pgq.delayed_event WHERE ev_queue = q.queue_id;

@@ -70,18 +70,16 @@ SELECT cop.try($$select count(*) from pgq.copy$$);
 SET ROLE cop_both;
 SELECT cop.try($$select pgq.capture_table('cop_q', 'both_t', 'copy')$$);
 SELECT cop.try($$select count(*) from pgq.held_event$$);
-SELECT cop.try($$select pgq._request_copy('cop_q', 'cop.t', '{}')$$);
-SELECT cop.try($$select pgq._cancel_copy('cop_q', 'cop.t', false)$$);
-SELECT cop.try($$select pgq._end_copy(1, false)$$);
+SELECT cop.try($$select pgq._restart_copy('cop_q', 'cop.t', true)$$);
+SELECT cop.try($$select pgq._forget_captures('cop_q')$$);
+SELECT cop.try($$select pgq._end_copy(1)$$);
+SELECT cop.try($$select pgq._note_copy(1, 1, 1, 1, 1)$$);
+SELECT cop.try($$select pgq._fail_copy(1, 'no')$$);
 SELECT cop.try($$select pgq._start_copy(1)$$);
 SELECT cop.try($$select pgq._copy_rows()$$);
 SELECT cop.try($$select pgq._publish_copy(1)$$);
--- what it calls is found whatever the search_path
-CREATE FUNCTION cop._cancel_copy(text, regclass, bool) RETURNS int4
-	LANGUAGE sql AS 'select 1/0';
 SELECT cop.try($$select pgq.cancel_copy('cop_q', 'both_t')$$);
 SELECT cop.try($$select pgq.cancel_copy('cop_q', 'both_t')$$);
-DROP FUNCTION cop._cancel_copy;
 RESET ROLE;
 
 -- refusals
