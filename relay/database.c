@@ -10,9 +10,12 @@
 #include "relay/database.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <libpq-fe.h>
+
+#include "common/session.h"
 
 /*
  * Run a query with text parameters in a session, and a transaction, of its own.
@@ -30,16 +33,30 @@ database_run(const RelayConfig *config, const char *sql, int nparams,
 									   "target_session_attrs", "dbname", NULL};
 	const char *const values[] = {"pgqrelay", "10", "primary", config->db, NULL};
 	PGconn *conn = PQconnectdbParams(keys, values, 1);
-	PGresult *res = PQexecParams(conn, sql, nparams, NULL, params, NULL, NULL,
-								 0);
-	bool ok = PQresultStatus(res) == PGRES_TUPLES_OK;
+	/* what the role has set, and whose the session is, does not matter */
+	char *begin = session_make_begin(conn);
+	PGresult *res = PQexec(conn, begin);
+	bool ok = PQresultStatus(res) == PGRES_COMMAND_OK;
 
+	if (ok)
+	{
+		PQclear(res);
+		res = PQexecParams(conn, sql, nparams, NULL, params, NULL, NULL, 0);
+		ok = PQresultStatus(res) == PGRES_TUPLES_OK;
+	}
+	if (ok)
+	{
+		PQclear(res);
+		res = PQexec(conn, "commit");
+		ok = PQresultStatus(res) == PGRES_COMMAND_OK;
+	}
 	if (!ok)
 	{
 		snprintf(error, size, "%s", PQerrorMessage(conn));
 		error[strcspn(error, "\n")] = '\0';
 	}
 	PQclear(res);
+	free(begin);
 	PQfinish(conn);
 	return ok;
 }

@@ -9,6 +9,7 @@
  */
 #include "relay/target.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,41 @@ target_fail(void *target, TargetResult result, const char *fmt, ...)
 	va_end(args);
 	t->result = result;
 	return result;
+}
+
+/*
+ * where() of engines that note the last batch that they have whole.  last: that
+ * one, 0: none; what: the thing that is noted there, for messages; the rest is
+ * where()'s.
+ *
+ * The bookmark is that note as the database has it.  An engine that has more
+ * than the bookmark and this batch has batches that the database knows nothing
+ * of any more: their events may be those that are to come, under other ids.
+ */
+TargetResult
+target_compare_batches(void *target, const char *what, int64_t last,
+					   const TargetBatch *batch, int64_t *done)
+{
+	int64_t before = batch->bookmark ? strtoll(batch->bookmark, NULL, 10) : 0;
+
+	if (last < before)
+		return target_fail(target, TARGET_STOP,
+						   "%s has lost events: it is at batch %" PRId64
+						   " and was at %" PRId64 " before batch %" PRId64,
+						   what, last, before, batch->id);
+	if (last > batch->id)
+		return target_fail(target, TARGET_STOP,
+						   "%s is at batch %" PRId64 ", ahead of batch %" PRId64
+						   ": " TARGET_WENT_BACK,
+						   what, last, batch->id);
+	if (batch->bookmark && last != before && last != batch->id)
+		return target_fail(target, TARGET_STOP,
+						   "%s is at batch %" PRId64
+						   ", and the bookmark at %" PRId64
+						   " before batch %" PRId64 ": " TARGET_WENT_BACK,
+						   what, last, before, batch->id);
+	*done = last == batch->id ? INT64_MAX : 0;
+	return TARGET_OK;
 }
 
 /*

@@ -115,11 +115,19 @@ extern const TargetClass *target_find(const char *address);
 extern bool target_knows_key(const TargetClass *class, const char *key);
 extern void target_print_all(void);
 
+/* what it means that the engine has more than the database knows of */
+#define TARGET_WENT_BACK                                                       \
+	"the database went back, or another relay has this consumer's name"
+
 /* target.c */
 extern void *target_make(size_t size, const RelayConfig *config);
 extern TargetResult target_fail(void *target, TargetResult result,
 								const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+extern TargetResult target_compare_batches(void *target, const char *what,
+										   int64_t last,
+										   const TargetBatch *batch,
+										   int64_t *done);
 extern char *target_password(const RelayConfig *config);
 
 /* one of each file; those without their library are left out of the list */

@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "common/memory.h"
 
 typedef struct FileTarget
@@ -102,6 +103,11 @@ file_where(Target *target, const TargetBatch *batch, int64_t *done)
 						   "before batch %" PRId64,
 						   t->base.config->shown_target, (long long) st.st_size,
 						   (long long) size, batch->id);
+	if (st.st_size > size)
+		log_info("[%s]: cutting %s back from %lld bytes to %lld, before batch "
+				 "%" PRId64,
+				 t->base.config->name, t->base.config->shown_target,
+				 (long long) st.st_size, (long long) size, batch->id);
 	if (fflush(t->fp) != 0 || ftruncate(fileno(t->fp), size) < 0 ||
 		fseeko(t->fp, size, SEEK_SET) < 0)
 		return fail_with_errno(t, "cut");

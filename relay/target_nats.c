@@ -293,9 +293,9 @@ nats_close(Target *target)
 
 /* ---- where ---- */
 
-/* The place that the stream's last message has in the batch; 0: of another. */
+/* Batch and place of the stream's last message; 0 and 0: another's. */
 static TargetResult
-read_place(NatsTarget *t, const TargetBatch *batch, int64_t *place)
+read_last(NatsTarget *t, const TargetBatch *batch, int64_t *id, int64_t *place)
 {
 	const char *stream = t->base.config->stream;
 	const char *text = NULL;
@@ -304,7 +304,7 @@ read_place(NatsTarget *t, const TargetBatch *batch, int64_t *place)
 	natsStatus s = js_GetMsg(&msg, t->js, stream, t->info->State.LastSeq, NULL,
 							 &code);
 
-	*place = 0;
+	*id = *place = 0;
 	/* gone by the stream's limits, or deleted: not to be told */
 	if (s == NATS_NOT_FOUND)
 		return TARGET_OK;
@@ -314,10 +314,12 @@ read_place(NatsTarget *t, const TargetBatch *batch, int64_t *place)
 						   (int) code);
 	if (natsMsgHeader_Get(msg, "Pgq-Source", &text) == NATS_OK &&
 		strcmp(text, batch->source) == 0 &&
-		natsMsgHeader_Get(msg, "Pgq-Batch", &text) == NATS_OK &&
-		strtoll(text, NULL, 10) == batch->id &&
-		natsMsgHeader_Get(msg, "Pgq-Place", &text) == NATS_OK)
+		natsMsgHeader_Get(msg, "Pgq-Batch", &text) == NATS_OK)
+		*id = strtoll(text, NULL, 10);
+	if (*id != 0 && natsMsgHeader_Get(msg, "Pgq-Place", &text) == NATS_OK)
 		*place = strtoll(text, NULL, 10);
+	if (*place == 0)
+		*id = 0;
 	natsMsg_Destroy(msg);
 	return TARGET_OK;
 }
@@ -331,13 +333,15 @@ nats_where(Target *target, const TargetBatch *batch, int64_t *done)
 		batch->bookmark ? strtoull(batch->bookmark, NULL, 10) : 0;
 	TargetResult result = read_stream(t);
 	uint64_t last;
+	int64_t id = 0;
+	int64_t place = 0;
 
 	if (result != TARGET_OK)
 		return result;
 	last = t->info->State.LastSeq;
 	*done = 0;
 	if (last > 0 && (batch->bookmark == NULL || last > mark))
-		result = read_place(t, batch, done);
+		result = read_last(t, batch, &id, &place);
 	if (result != TARGET_OK)
 		return result;
 	if (last < mark)
@@ -346,11 +350,19 @@ nats_where(Target *target, const TargetBatch *batch, int64_t *done)
 						   "%" PRIu64 " and was %" PRIu64
 						   " before batch %" PRId64,
 						   stream, last, mark, batch->id);
-	if (batch->bookmark && last > mark && *done == 0)
+	if (batch->bookmark && last > mark && id != 0 && id != batch->id)
+		return target_fail(t, TARGET_STOP,
+						   "stream \"%s\" is at message %" PRIu64
+						   " of batch %" PRId64 ", and the bookmark at %" PRIu64
+						   " before batch %" PRId64 ": " TARGET_WENT_BACK,
+						   stream, last, id, mark, batch->id);
+	if (batch->bookmark && last > mark && id == 0)
 		return target_fail(t, TARGET_STOP,
 						   "stream \"%s\" has another writer: message %" PRIu64
 						   " is not of batch %" PRId64,
 						   stream, last, batch->id);
+	if (id == batch->id)
+		*done = place;
 	pthread_mutex_lock(&lock);
 	t->last_seq = t->acked_seq = last;
 	t->progress = clock_seconds();

@@ -7,6 +7,7 @@
  * transaction: both are there or neither.  A lock keeps relays of one consumer
  * apart, so that none reads the note before another's transaction has ended.  The
  * bookmark is the batch's id, by which a database that went back is noticed.
+ * Nothing is kept in the session, so that it may be a pooler's.
  *
  * Events keep type, data, extras and time; their ids are the other queue's.  PgQ
  * 3.5 will do there.
@@ -25,6 +26,7 @@
 #include <libpq-fe.h>
 
 #include "common/memory.h"
+#include "common/session.h"
 
 typedef struct PgTarget
 {
@@ -33,8 +35,6 @@ typedef struct PgTarget
 	int64_t batch;
 	int pending; /* statements sent, whose results were not read */
 } PgTarget;
-
-static const char begin_sql[] = "begin isolation level read committed read write";
 
 static const char lock_sql[] =
 	"select pg_catalog.pg_advisory_xact_lock("
@@ -94,6 +94,24 @@ run_only(PgTarget *t, const char *sql, int n, const char *const *params)
 	return res != NULL;
 }
 
+/*
+ * Begin a transaction with settings of its own: the session may be a pooler's, in
+ * which nothing may stay.
+ */
+static bool
+begin(PgTarget *t)
+{
+	char *sql = session_make_begin(t->conn);
+	PGresult *res = PQexec(t->conn, sql);
+	bool ok = PQresultStatus(res) == PGRES_COMMAND_OK;
+
+	if (!ok)
+		fail_conn(t, res);
+	PQclear(res);
+	free(sql);
+	return ok;
+}
+
 static Target *
 postgresql_open(const RelayConfig *config)
 {
@@ -124,21 +142,15 @@ postgresql_open(const RelayConfig *config)
 		t->base.error[strcspn(t->base.error, "\n")] = '\0';
 		return &t->base;
 	}
-	/* not by the connect string, in which the user may have options of his own */
-	res = run(t,
-			  "select pg_catalog.set_config(s.n, s.v, false) from (values "
-			  "('search_path', 'pg_catalog'), ('statement_timeout', '0'), "
-			  "('lock_timeout', '0'), "
-			  "('idle_in_transaction_session_timeout', '0'), "
-			  "('default_transaction_read_only', 'off')) s(n, v)",
-			  0, NULL);
-	if (res == NULL)
-		return &t->base;
-	PQclear(res);
-	res = PQprepare(t->conn, "pgqrelay_insert", insert_sql, 0, NULL);
-	if (PQresultStatus(res) != PGRES_COMMAND_OK)
-		fail_conn(t, res);
-	PQclear(res);
+	/* is it a database with queues? */
+	if (begin(t))
+	{
+		res = PQprepare(t->conn, "", insert_sql, 0, NULL);
+		if (PQresultStatus(res) != PGRES_COMMAND_OK)
+			fail_conn(t, res);
+		PQclear(res);
+		PQclear(PQexec(t->conn, "rollback"));
+	}
 	return &t->base;
 }
 
@@ -156,37 +168,27 @@ postgresql_where(Target *target, const TargetBatch *batch, int64_t *done)
 {
 	PgTarget *t = (PgTarget *) target;
 	const char *consumer = t->base.config->consumer;
-	int64_t before = batch->bookmark ? strtoll(batch->bookmark, NULL, 10) : 0;
 	PGresult *res;
 	int64_t last;
+	TargetResult result;
 
 	t->batch = batch->id;
 	/* of a batch that was given up */
 	if (PQtransactionStatus(t->conn) != PQTRANS_IDLE)
 		return target_fail(t, TARGET_AWAY, "a transaction was left open");
-	if (!run_only(t, begin_sql, 0, NULL) ||
-		!run_only(t, lock_sql, 1, &consumer) ||
+	if (!begin(t) || !run_only(t, lock_sql, 1, &consumer) ||
 		(res = run(t, last_sql, 1, &consumer)) == NULL)
 		return t->base.result;
 	last = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
 	PQclear(res);
-	if (last < before)
-		return target_fail(t, TARGET_STOP,
-						   "the database has lost events: it is at batch "
-						   "%" PRId64 " and was at %" PRId64
-						   " before batch %" PRId64,
-						   last, before, batch->id);
-	if (last > batch->id)
-		return target_fail(t, TARGET_STOP,
-						   "the database is at batch %" PRId64
-						   ", ahead of batch %" PRId64
-						   ": another relay has this consumer's name, or the "
-						   "source went back",
-						   last, batch->id);
-	*done = last == batch->id ? INT64_MAX : 0;
-	if (!PQenterPipelineMode(t->conn))
+	result = target_compare_batches(t, "the database", last, batch, done);
+	if (result != TARGET_OK)
+		return result;
+	/* without a name nothing of it stays in a pooler's session */
+	if (!PQenterPipelineMode(t->conn) ||
+		!PQsendPrepare(t->conn, "", insert_sql, 0, NULL))
 		return fail_conn(t, NULL);
-	t->pending = 0;
+	t->pending = 1;
 	return TARGET_OK;
 }
 
@@ -234,8 +236,7 @@ postgresql_send(Target *target, const RelayMessage *message)
 		event->ev_extra3,
 		event->ev_extra4};
 
-	if (!PQsendQueryPrepared(t->conn, "pgqrelay_insert", 8, params, NULL, NULL,
-							 0))
+	if (!PQsendQueryPrepared(t->conn, "", 8, params, NULL, NULL, 0))
 		return fail_conn(t, NULL);
 	t->pending++;
 	if (t->pending < config->window_events)

@@ -294,7 +294,7 @@ static TargetResult
 redis_where(Target *target, const TargetBatch *batch, int64_t *done)
 {
 	RedisTarget *t = (RedisTarget *) target;
-	int64_t before = batch->bookmark ? strtoll(batch->bookmark, NULL, 10) : 0;
+	char what[128];
 	int64_t last;
 	int64_t place;
 	TargetResult result = read_last(t, t->marker, &last, &place);
@@ -303,21 +303,8 @@ redis_where(Target *target, const TargetBatch *batch, int64_t *done)
 		return result;
 	forget_window(t);
 	t->batch = batch->id;
-	if (last < before)
-		return target_fail(t, TARGET_STOP,
-						   "the server has lost events: stream %s is at batch "
-						   "%" PRId64 " and was at %" PRId64
-						   " before batch %" PRId64,
-						   t->marker, last, before, batch->id);
-	if (last > batch->id)
-		return target_fail(t, TARGET_STOP,
-						   "stream %s is at batch %" PRId64
-						   ", ahead of batch %" PRId64
-						   ": another relay has this consumer's name, or the "
-						   "database went back",
-						   t->marker, last, batch->id);
-	*done = last == batch->id ? INT64_MAX : 0;
-	return TARGET_OK;
+	snprintf(what, sizeof(what), "stream %s", t->marker);
+	return target_compare_batches(t, what, last, batch, done);
 }
 
 /* ---- send ---- */

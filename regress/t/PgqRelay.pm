@@ -15,7 +15,7 @@ use PgqDebian;
 use PgqTest;
 use Test::More;
 
-our @EXPORT = qw(start_relay start_engine need_engine free_port ticks events_of same_events);
+our @EXPORT = qw(database_goes_back start_relay start_engine need_engine free_port ticks events_of same_events);
 
 my @processes;
 
@@ -80,6 +80,29 @@ sub ticks
 	my ($node, $db, $queue) = @_;
 
 	sql($node, $db, "select pgq.force_tick('$queue'); select pgq.ticker()");
+	return;
+}
+
+# database_goes_back(NODE, DATABASE, RELAY, INSERT, REGEX): the bookmark of RELAY, of
+# consumer relay_r, is older than what the engine has.  INSERT makes an event; REGEX
+# is how the relay says so, with $1 what the bookmark has to be to go on.
+sub database_goes_back
+{
+	my ($node, $db, $relay, $insert, $regex) = @_;
+	my $mark;
+
+	$relay->stop;
+	sql($node, $db, q{update pgq.bookmark set bm_text = '1'});
+	$insert->();
+	$mark = length $relay->text;
+	$relay->start;
+	$relay->wait_log(qr/stands still: $regex: the database went back/, $mark);
+	Test::More::pass('a database that went back is seen');
+	my ($bookmark) = substr($relay->text, $mark) =~ $regex;
+	$relay->stop;
+	sql($node, $db, qq{select pgq.set_bookmark(pgq.next_batch('q', 'relay_r'),
+		'$bookmark')});
+	$relay->start;
 	return;
 }
 

@@ -1,7 +1,8 @@
 # What doc/backup.md says is done, word for word: a server goes back in time in
 # place, and is restored beside the original, with pgBackRest and with a base backup.
 # Afterwards no batch id or event id that a consumer saw comes again, a consumer that
-# applies events has the source's rows, and the original is left alone.
+# applies events has the source's rows, and the original is left alone. A relay into
+# another server sees that the database went back, and goes on as the page says.
 
 use strict;
 use warnings;
@@ -9,6 +10,7 @@ use warnings;
 use DocBlocks;
 use FindBin;
 use List::Util qw(max);
+use PgqRelay;
 use PgqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -18,6 +20,15 @@ use Time::HiRes qw(sleep);
 my @blocks = doc_blocks("$FindBin::RealBin/../../doc/backup.md");
 my $base = PostgreSQL::Test::Utils::tempdir();
 my (%seen, %copy);
+my $has_relay = system('pgqrelay --version >/dev/null 2>&1') == 0;
+my $far;
+
+if ($has_relay)
+{
+	$far = new_server('far');
+	new_database($far, 'far', slot => 0);
+	sql($far, 'far', 'create extension pgq_ext');
+}
 
 # The page shows machines of its own.
 sub block
@@ -38,6 +49,80 @@ sub shell
 	$text =~ s/^\s+//mg;
 	my $out = `set -e; $text 2>&1`;
 	is($?, 0, $what) or diag($out);
+	return;
+}
+
+# The relays of a node, into a queue of the far server that has the node's name, and
+# into a file.
+sub relays
+{
+	my ($node) = @_;
+	my %keys = (db => $node->connstr('shop'), queue => 'q');
+	my $name = $node->name;
+
+	sql($far, 'far', "select pgq.create_queue('$name')");
+	return start_relay(
+		orders => { %keys, consumer => "relay_$name", to_queue => $name,
+			target => 'postgresql:///far?host=' . ($far->host =~ s{/}{%2F}gr)
+			  . '&port=' . $far->port },
+		file => { %keys, format => 'json', target => "file:$base/$name.out" });
+}
+
+# Waits until the relays have moved all that there is, row ID the last of it.
+sub relayed
+{
+	my ($node, $id) = @_;
+	my $name = $node->name;
+
+	sql($node, 'shop', q{select pgq.force_tick('q'); select pgq.ticker('q')});
+	wait_for('the relays', sub {
+		-f "$base/$name.out"
+		  && slurp("$base/$name.out") =~ /"id\\?":\s*$id\b/
+		  && sql($far, 'far', qq{select count(*) from pgq.event_template
+			where ev_data::json->>'id' = '$id' and tableoid in (select evt_relid
+				from pgq.event_table where evt_queue = '$name')}) > 0 });
+	return;
+}
+
+# The rows that a consumer of the far queue has, and how often it had each event.
+sub far_rows
+{
+	my ($node) = @_;
+	my $name = $node->name;
+	my %rows;
+
+	foreach my $event (split(/\n/, sql($far, 'far', qq{select case
+			when ev_type like 'pgq.%' then ev_type else ev_type::json->>'op' end
+			|| ' ' || coalesce(ev_data::json->>'id', '') from pgq.event_template
+		where tableoid in (select evt_relid from pgq.event_table
+			where evt_queue = '$name') order by ev_id})))
+	{
+		my ($op, $row) = split(/ /, $event);
+
+		%rows = () if $op eq 'TRUNCATE';
+		$rows{$row} = 1 if $op eq 'INSERT';
+	}
+	return join(' ', sort { $a <=> $b } keys %rows);
+}
+
+# went_back(WHAT, NODE, RELAY): what the page says of relays, done.
+sub went_back
+{
+	my ($what, $node, $relay) = @_;
+	my $name = $node->name;
+	my $mark = length $relay->text;
+
+	$relay->start;
+	$relay->wait_log(qr/\[orders\]: stands still: the database is at batch \d+, and the bookmark at \d+ before batch \d+: the database went back/, $mark);
+	pass("$what, in place: the relay sees that the database went back");
+	my ($at) = substr($relay->text, $mark) =~ /is at batch (\d+), and/;
+	$relay->wait_log(qr/\[file\]: cutting file:\S+ back from \d+ bytes to/, $mark);
+	pass("$what, in place: the relay says that it cuts the file");
+	$relay->stop;
+	my $got = sql($node, 'shop', block(
+		$name eq 'plain' ? 'relay from now on' : 'relay again',
+		"'orders'" => "'q'", relay_orders => "relay_$name", "'107'" => "'$at'"));
+	is($got, $name eq 'plain' ? "1\n1" : 1, "$what, in place: what the page says for it");
 	return;
 }
 
@@ -95,6 +180,9 @@ sub goes_back
 		select pgq.register_consumer('q', 'c');
 		select pgq.capture_table('q', 't')});
 	my $pgqd = start_pgqd($node, database_list => $db);
+	my $relay = relays($node) if $has_relay;
+	wait_for('the relays', sub { sql($node, $db,
+		'select count(*) from pgq.get_consumer_info()') == 3 }) if $has_relay;
 	sql($node, $db, 'insert into t select generate_series(1, 5)');
 	wait_ingest($node, $db);
 	apply($node);
@@ -102,6 +190,7 @@ sub goes_back
 	sql($node, $db, 'insert into t values (6)');
 	wait_ingest($node, $db);
 	apply($node);
+	relayed($node, 6) if $has_relay;
 	# the target lies between two commits, a second from each, since tools for
 	# backups count in seconds
 	my $time = sql($node, $db, 'select pg_sleep(1.1), clock_timestamp()') =~ s/^\|//r;
@@ -135,6 +224,12 @@ sub goes_back
 	wait_ingest($node, $db);
 	apply($node);
 	is($seen{resync}, undef, "$what, beside: the original went on");
+	if ($has_relay)
+	{
+		relayed($node, 13);
+		is(far_rows($node), rows($node), "$what: the far copy is right");
+		is($relay->stop, 0, 'pgqrelay ends cleanly');
+	}
 
 	# in place
 	my $last_batch = max(keys %{ $seen{batches} });
@@ -151,6 +246,7 @@ sub goes_back
 		q{select slot_problem from pgq.slot}) =~ /missing/ });
 	$pgqd->wait_log(qr/stands still: the replication slot is missing; changes are missing from/);
 	pass("$what, in place: pgqd says that the slot is missing");
+	went_back($what, $node, $relay) if $has_relay;
 	sql($node, $db, 'insert into t values (20)');
 	{
 		local $ENV{PGHOST} = $node->host;
@@ -168,6 +264,17 @@ sub goes_back
 		'', "$what, in place: all batch ids are new");
 	is(join("\n", map { @$_ > 1 ? join(', ', @$_) : () } values %{ $seen{events} }),
 		'', "$what, in place: no event id comes again");
+	if ($has_relay)
+	{
+		$relay->start;
+		relayed($node, 21);
+		is(far_rows($node), rows($node),
+			"$what, in place: the far copy has the source's rows");
+		my @ids = slurp("$base/$name.out") =~ /"ev_id":(\d+)/g;
+		my %ids = map { $_ => 1 } @ids;
+		is(@ids, keys %ids, "$what, in place: the file has each event once");
+		is($relay->stop, 0, 'pgqrelay ends cleanly');
+	}
 	is($pgqd->stop, 0, 'pgqd ends cleanly');
 	$node->stop;
 	return;

@@ -1,6 +1,6 @@
 
-# Through PgBouncer pgqadm, consumers in C and python3-pgq work, in pools of
-# sessions and of transactions, and nothing that they set or listen to stays in a
+# Through PgBouncer pgqadm, pgqrelay, consumers in C and python3-pgq work, in pools
+# of sessions and of transactions, and nothing that they set or listen to stays in a
 # pooled session. pgqd says that it must be connected to the server itself.
 
 use strict;
@@ -11,6 +11,7 @@ use File::Spec;
 use IPC::Run;
 use PgqDebian;
 use PgqPooler;
+use PgqRelay;
 use PgqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -81,8 +82,9 @@ sub works
 # the pooler sees it.
 sub is_clean
 {
-	my ($name, $pool, $what) = @_;
-	my ($left) = run_command([ 'psql', '-XAt', '-d', "$pool dbname=$db user=app",
+	my ($name, $pool, $what, $in) = @_;
+	my ($left) = run_command([ 'psql', '-XAt', '-d',
+		"$pool user=app dbname=" . ($in // $db),
 		'-c', "select string_agg(name || '=' || setting, ' ') from pg_settings
 			where source = 'session' and name not in ($own)",
 		'-c', "select count(*) from pg_listening_channels()",
@@ -100,6 +102,9 @@ sub produce
 	wait_ingest($node, $db);
 	return;
 }
+
+new_database($node, 'far', slot => 0);
+sql($node, 'far', q{create extension pgq_ext; select pgq.create_queue('copy')});
 
 # What begins with nothing, before there is a pgqd that takes its slot.
 sql($node, 'postgres', 'create database fresh; alter role app in database fresh set
@@ -124,6 +129,47 @@ foreach my $mode (qw(session transaction))
 
 my $pgqd = start_pgqd($node);
 my $id = 0;
+
+# relays(NAME, POOL): from a queue into a file, and into a queue of another database;
+# it has one session for the batch, and another before the first one.
+my $has_relay = system('pgqrelay --version >/dev/null 2>&1') == 0;
+sub relays
+{
+	my ($name, $pool) = @_;
+	my ($host, $port) = $pool =~ /host=(\S+) port=(\d+)/;
+	my %keys = (db => "$pool dbname=$db user=app", queue => 'q', stall_release => 5);
+	my $file = "$tmp/relay" . ++$id;
+
+  SKIP:
+	{
+		skip 'pgqrelay was not built here', 6 if !$has_relay;
+		my $relay = start_relay(
+			into_file => { %keys, consumer => "file$id", target => "file:$file" },
+			into_queue => { %keys, consumer => "queue$id", to_queue => 'copy',
+				target => 'postgresql:///far?host=' . ($host =~ s{/}{%2F}gr)
+				  . "&port=$port&user=app" });
+		wait_for('two consumers', sub { sql($node, $db, q{select count(*)
+			from pgq.get_consumer_info('q') where consumer_name <> 'c'}) == 2 });
+		foreach my $round (1, 2)
+		{
+			produce(++$id);
+			wait_for('the file', sub { -f $file && slurp($file) =~ /"id":$id\b/ });
+			wait_for('the queue', sub { sql($node, 'far', qq{select count(*)
+				from pgq.event_template where ev_data like '%"id":$id,%'}) == 1 });
+			pass("$name: pgqrelay moves batch $round");
+		}
+		is(sql($node, $db, qq{select pgq.get_bookmark('q', consumer_name)
+				from pgq.get_consumer_info('q') where consumer_name like 'file%'}),
+			-s $file, '... and keeps its bookmark');
+		is($relay->stop, 0, '... and ends cleanly');
+		is_clean($name, $pool, 'pgqrelay');
+		is_clean($name, $pool, 'pgqrelay, where it writes', 'far');
+		sql($node, $db, q{select pgq.unregister_consumer('q', consumer_name)
+			from pgq.get_consumer_info('q') where consumer_name <> 'c'});
+	}
+	return;
+}
+
 foreach my $mode (qw(session transaction))
 {
 	foreach my $ignored ('', 'options')
@@ -194,6 +240,9 @@ foreach my $mode (qw(session transaction))
 			like($got, qr/\\"id\\":$id,/, "$name: python3-pgq");
 			sql($node, $db, 'alter role app set default_transaction_read_only = on');
 		}
+
+		relays($name, start_pooler($node, pool_mode => $mode, default_pool_size => 4,
+			ignore_startup_parameters => "extra_float_digits, $ignored"));
 
 		# pgqd
 		my $pooled = start_pgqd($node, base_connstr => "$pool user=app",

@@ -113,6 +113,10 @@ $r->stop;
 $relay->start;
 ledger('and nothing is lost by it');
 
+database_goes_back($node, $db, $relay, sub { insert(10) },
+	qr/the database is at batch (\d+), and the bookmark at 1 before batch \d+/);
+ledger('with a new bookmark it goes on');
+
 # the other database went back
 $relay->stop;
 sql($node, $far, q{update pgq_ext.completed_tick set last_tick_id = 1});

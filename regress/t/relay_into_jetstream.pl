@@ -105,6 +105,10 @@ foreach my $round (1 .. 5)
 ledger('two relays ran at once');
 $second->stop;
 
+database_goes_back($node, $db, $relay, sub { insert(10) },
+	qr/stream "ORDERS" is at message (\d+) of batch \d+, and the bookmark at 1 before batch \d+/);
+ledger('with a new bookmark it goes on');
+
 # what the stream can't take
 my $mark = length $relay->text;
 sql($node, $db, q{select pgq.insert_event('q', 't', repeat('x', 2000000))});

@@ -150,6 +150,10 @@ foreach my $round (1 .. 5)
 ledger('two relays ran at once');
 $second->stop;
 
+database_goes_back($node, $db, $relay, sub { insert(10) },
+	qr/stream pgq.position.relay_r is at batch (\d+), and the bookmark at 1 before batch \d+/);
+ledger('with a new bookmark it goes on');
+
 # another writer of a stream
 my $mark = length $relay->text;
 ask('XADD', 'q.t1', '999999999-1', 'id', 'x/1', 'body', 'foreign');
@@ -161,7 +165,7 @@ $relay->stop;
 # the server lost its end
 ask('FLUSHALL');
 $relay->start;
-$relay->wait_log(qr/stands still: the server has lost events: stream pgq.position.relay_r is at batch 0 and was at \d+/);
+$relay->wait_log(qr/stands still: stream pgq.position.relay_r has lost events: it is at batch 0 and was at \d+/);
 pass('a server that lost events is seen');
 is($relay->stop, 0, 'it ends cleanly');
 
