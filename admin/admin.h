@@ -23,6 +23,23 @@
 
 #define PGQADM_VERSION "4.0"
 
+/* Where in a queue, for the commands seek and register. */
+typedef enum PlaceKind
+{
+	PLACE_NOWHERE,
+	PLACE_TIME,
+	PLACE_TICK,
+	PLACE_START,
+	PLACE_END
+} PlaceKind;
+
+typedef struct Place
+{
+	PlaceKind kind;
+	bool twice;       /* more than one was given */
+	const char *text; /* of a time or a tick */
+} Place;
+
 /* The command line and the ini file, put together. */
 typedef struct Admin
 {
@@ -43,6 +60,11 @@ typedef struct Admin
 	bool wait;         /* --wait, for capture and resync */
 	bool consumers;    /* --consumers, for the command drain */
 	bool dry_run;      /* --dry-run, for the command migrate */
+
+	/* options of seek, some of register too */
+	Place place;
+	bool yes;           /* --yes: do not ask */
+	bool discard_batch; /* --discard-batch */
 
 	double interval; /* --interval, for the command top; seconds */
 
@@ -107,6 +129,9 @@ extern void admin_drop(Admin *a, int argc, char **argv);
 extern void admin_register(Admin *a, int argc, char **argv);
 extern void admin_unregister(Admin *a, int argc, char **argv);
 extern void admin_config(Admin *a, int argc, char **argv);
+
+/* seek.c */
+extern void admin_seek(Admin *a, int argc, char **argv);
 
 /* status.c */
 extern void admin_status(Admin *a, int argc, char **argv);

@@ -22,6 +22,22 @@
 
 static const CommandOption json_options[] = {JSON, END};
 
+#define PLACES                                                                 \
+	{"time", " T", "what came from time T on"},                                \
+		{"tick", " N", "what came after tick N, as in pgq.tick"},              \
+	{                                                                          \
+		"start", "", "all that the queue still has"                            \
+	}
+
+static const CommandOption register_options[] = {PLACES, END};
+
+static const CommandOption seek_options[] = {
+	PLACES,
+	{"end", "", "what comes from now on"},
+	{"discard-batch", "", "give up the batch that is open"},
+	{"yes", "", "do not ask"},
+	END};
+
 static const CommandOption top_options[] = {
 	{"interval", " S", "look every S seconds (2)"},
 	{"once", "", "print one look, without a terminal"},
@@ -79,8 +95,14 @@ const Command commands[] = {
 	 NULL},
 	{"drop", 1, 1, admin_drop, "QUEUE", "drop a queue that has no consumers",
 	 "drop orders", NULL},
-	{"register", 2, 2, admin_register, "QUEUE CONSUMER", "register a consumer",
-	 "register orders mailer", NULL},
+	{"register", 2, 2, admin_register,
+	 "QUEUE CONSUMER [--time T | --tick N | --start]",
+	 "register a consumer, for what comes from now on",
+	 "register orders mailer --start", register_options},
+	{"seek", 2, 2, admin_seek,
+	 "QUEUE CONSUMER --time T | --tick N | --start | --end",
+	 "move a consumer back or forwards; says what that means and asks",
+	 "seek orders mailer --start --yes", seek_options},
 	{"unregister", 2, 2, admin_unregister, "QUEUE CONSUMER",
 	 "remove a consumer", "unregister orders mailer", NULL},
 	{"config", 0, -1, admin_config, "[--json] [QUEUE [KEY=VALUE ...]]",

@@ -38,6 +38,12 @@ enum LongOption
 	OPT_CONSUMERS,
 	OPT_INTERVAL,
 	OPT_DRY_RUN,
+	OPT_TIME,
+	OPT_TICK,
+	OPT_START,
+	OPT_TO_END,
+	OPT_YES,
+	OPT_DISCARD_BATCH,
 	OPT_END
 };
 
@@ -69,6 +75,12 @@ static const struct option long_options[] = {
 	{"consumers", no_argument, NULL, OPT_CONSUMERS},
 	{"interval", required_argument, NULL, OPT_INTERVAL},
 	{"dry-run", no_argument, NULL, OPT_DRY_RUN},
+	{"time", required_argument, NULL, OPT_TIME},
+	{"tick", required_argument, NULL, OPT_TICK},
+	{"start", no_argument, NULL, OPT_START},
+	{"end", no_argument, NULL, OPT_TO_END},
+	{"yes", no_argument, NULL, OPT_YES},
+	{"discard-batch", no_argument, NULL, OPT_DISCARD_BATCH},
 	{NULL, 0, NULL, 0}};
 
 static bool
@@ -123,7 +135,17 @@ static const struct
 			 {OPT_WITHOUT_COPY, offsetof(Admin, without_copy)},
 			 {OPT_WAIT, offsetof(Admin, wait)},
 			 {OPT_CONSUMERS, offsetof(Admin, consumers)},
-			 {OPT_DRY_RUN, offsetof(Admin, dry_run)}};
+			 {OPT_DRY_RUN, offsetof(Admin, dry_run)},
+			 {OPT_YES, offsetof(Admin, yes)},
+			 {OPT_DISCARD_BATCH, offsetof(Admin, discard_batch)}};
+
+static void
+set_place(Place *place, PlaceKind kind, const char *text)
+{
+	place->twice = place->kind != PLACE_NOWHERE;
+	place->kind = kind;
+	place->text = text;
+}
 
 static void
 read_option(Admin *a, Words *w, int opt, int argc, char **argv)
@@ -192,6 +214,18 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 		case 'V':
 			puts("pgqadm version " PGQADM_VERSION);
 			exit(0);
+		case OPT_TIME:
+			set_place(&a->place, PLACE_TIME, optarg);
+			break;
+		case OPT_TICK:
+			set_place(&a->place, PLACE_TICK, optarg);
+			break;
+		case OPT_START:
+			set_place(&a->place, PLACE_START, NULL);
+			break;
+		case OPT_TO_END:
+			set_place(&a->place, PLACE_END, NULL);
+			break;
 		case OPT_SLOT:
 			a->slot = optarg;
 			break;

@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include "admin/admin.h"
+#include "admin/seek.h"
+#include "common/lasting.h"
 
 #define QUEUE_HINT "Command \"status\" shows the queues there are."
 
@@ -33,6 +35,8 @@ static const Setting settings[] = {{"ticker_max_count", false, true},
 								   {"per_tx_limit", true, false},
 								   {"max_size", false, false},
 								   {"max_size_policy", false, false},
+								   {"max_retries", false, false},
+								   {"retention", false, false},
 								   {NULL, false, false}};
 
 /* Columns of pgq.queue in the order of the table above; intervals in s. */
@@ -46,7 +50,9 @@ static const Setting settings[] = {{"ticker_max_count", false, true},
 	"nullif(queue_disable_insert, false), "                                    \
 	"queue_per_tx_limit, "                                                     \
 	"pg_catalog.to_jsonb(q)->>'queue_max_size', "                              \
-	"nullif(pg_catalog.to_jsonb(q)->>'queue_max_size_policy', 'warn')"
+	"nullif(pg_catalog.to_jsonb(q)->>'queue_max_size_policy', 'warn'), "       \
+	"pg_catalog.to_jsonb(q)->>'queue_max_retries', "                           \
+	"nullif(pg_catalog.date_part('epoch', " QUEUE_RETENTION "), 0)"
 
 /* create QUEUE */
 void
@@ -91,17 +97,28 @@ admin_drop(Admin *a, int argc, char **argv)
 	admin_say(a, "Dropping queue: %s", queue);
 }
 
-/* register QUEUE CONSUMER */
+/* register QUEUE CONSUMER [--time T | --tick N | --start] */
 void
 admin_register(Admin *a, int argc, char **argv)
 {
 	const char *params[2] = {argv[0], argv[1]};
+	bool new;
 
+	seek_check_options(a, true);
 	require_queue(a, argv[0]);
-	if (admin_query_int(a, NULL,
-						"select pgq.register_consumer($1::text, "
-						"$2::text)",
-						2, params) == 1)
+	admin_begin(a);
+	new = admin_query_int(a, NULL,
+						  "select pgq.register_consumer($1::text, "
+						  "$2::text)",
+						  2, params) == 1;
+	if (!new && a->place.kind != PLACE_NOWHERE)
+		admin_fail("Command \"seek\" moves it.",
+				   "consumer %s is registered on queue %s already", argv[1],
+				   argv[0]);
+	if (new && a->place.kind != PLACE_NOWHERE)
+		seek_move(a, argv[0], argv[1]);
+	PQclear(admin_query(a, NULL, "commit", 0, NULL));
+	if (new)
 		admin_say(a, "Registering consumer %s on queue %s", argv[1], argv[0]);
 	else
 		admin_say(a, "Consumer %s is registered on queue %s already", argv[1],
@@ -239,8 +256,8 @@ admin_config(Admin *a, int argc, char **argv)
 			admin_fail(
 				"There are ticker_max_count, ticker_max_lag, "
 				"ticker_idle_period, rotation_period, ticker_paused, "
-				"external_ticker, disable_insert, per_tx_limit, max_size "
-				"and max_size_policy.",
+				"external_ticker, disable_insert, per_tx_limit, max_size, "
+				"max_size_policy, max_retries and retention.",
 				"unknown config var: %.*s", (int) (eq - argv[i]), argv[i]);
 	}
 	require_queue(a, argv[0]);

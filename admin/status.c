@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "admin/admin.h"
+#include "common/lasting.h"
 
 #define RULE                                                                   \
 	"------------------------------------------------------------"             \
@@ -184,7 +185,9 @@ print_warnings(Admin *a)
 #define QUEUES_JSON \
 	"'queues', (select coalesce(json_agg(json_build_object('queue', " \
 	"queue_name, 'tables', queue_ntables, 'rotation_period_s', " \
-	EPOCH("queue_rotation_period") ", 'rotated_s_ago', " \
+	EPOCH("queue_rotation_period") ", 'retention_s', " \
+	"(select " EPOCH(QUEUE_RETENTION) " from pgq.queue q where " \
+	"q.queue_name = i.queue_name), 'rotated_s_ago', " \
 	EPOCH("now() - queue_switch_time") ", 'ticker_max_count', " \
 	"queue_ticker_max_count, 'ticker_max_lag_s', " \
 	EPOCH("queue_ticker_max_lag") ", 'ticker_idle_period_s', " \
@@ -192,7 +195,7 @@ print_warnings(Admin *a)
 	"queue_ticker_paused, 'external_ticker', queue_external_ticker, " \
 	"'last_tick', last_tick_id, 'tick_age_s', " EPOCH("ticker_lag") ", " \
 	"'events_per_s', ev_per_sec, 'new_events', ev_new)), '[]') from " \
-	"pgq.get_queue_info())"
+	"pgq.get_queue_info() i)"
 
 #define CONSUMERS_JSON \
 	"'consumers', (select coalesce(json_agg(json_build_object('queue', " \

@@ -15,10 +15,17 @@
 #define PGQ_LASTING_H
 
 /*
+ * A queue's retention, which PgQ 3 has not got.  A consumer within it keeps nothing
+ * that would not be kept without him, and no rotation is due before its end.
+ */
+/* clang-format off */
+#define QUEUE_RETENTION \
+	"coalesce((to_jsonb(q) ->> 'queue_retention')::interval, '0')"
+
+/*
  * For search_path pg_catalog.  Columns: kind, problem, hint, statement or ''.
  * A queue may be so late, beside three rotation periods, before it is told.
  */
-/* clang-format off */
 #define LASTING_SQL \
 	/* the age of a consumer's last tick says nothing: it may have done all */ \
 	"select 'consumers' as kind, format('consumer \"%s\" of queue \"%s\" is" \
@@ -35,7 +42,8 @@
 	" where n.tick_queue = q.queue_id and n.tick_id > c.last_tick" \
 	" order by n.tick_queue, n.tick_id limit 1) t" \
 	" where now() - t.tick_time" \
-	" > 3 * q.queue_rotation_period + interval '1 minute'" \
+	" > greatest(3 * q.queue_rotation_period, " QUEUE_RETENTION ")" \
+	" + interval '1 minute'" \
 	" union all" \
 	" select 'paused', format('queue \"%s\" is paused: its consumers get" \
 	" nothing', q.queue_name), 'Let it go on:'," \
@@ -51,7 +59,8 @@
 	" 'See to the consumers, transactions and pgqd that doctor names; pgqd" \
 	" rotates with its next maintenance (maint_period).', ''" \
 	" from pgq.queue q where now() - q.queue_switch_time" \
-	" > 3 * q.queue_rotation_period + interval '10 minutes'"
+	" > 2 * q.queue_rotation_period + greatest(q.queue_rotation_period, " \
+	QUEUE_RETENTION ") + interval '10 minutes'"
 /* clang-format on */
 
 #endif /* PGQ_LASTING_H */

@@ -1,13 +1,32 @@
 -- maint.sql: rotation of event tables, and the list of maintenance work.
 
+-- Of the ticks that there are, a rotation leaves those from after the last switch.
+-- Who goes back by the retention must find one that is old enough.
+CREATE OR REPLACE FUNCTION pgq._is_retention_over(i_queue pgq.queue)
+RETURNS bool AS $$
+	SELECT i_queue.queue_retention = interval '0'
+		OR coalesce((SELECT txid_snapshot_xmin(t.tick_snapshot)
+							>= i_queue.queue_switch_step2
+					 FROM pgq.tick t
+					 WHERE t.tick_queue = i_queue.queue_id
+					   AND t.tick_time <= now() - i_queue.queue_retention
+					 ORDER BY t.tick_queue DESC, t.tick_id DESC LIMIT 1), false)
+$$ LANGUAGE sql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._is_retention_over(pgq.queue) IS
+	'Tells whether what a rotation would leave of a queue goes back as far as its retention.';
+
+
 -- A last rotation that is yet to come means that the clock was set back, and
 -- not that nothing is to be done until it has caught up.
 CREATE OR REPLACE FUNCTION pgq._is_rotation_due(i_queue pgq.queue)
 RETURNS bool AS $$
 BEGIN
-	RETURN i_queue.queue_switch_time + i_queue.queue_rotation_period < now()
-		OR i_queue.queue_switch_time > now() + interval '1 minute'
-		OR pgq._is_over_size(i_queue);
+	RETURN i_queue.queue_switch_time > now() + interval '1 minute'
+		OR pgq._is_over_size(i_queue)
+		OR i_queue.queue_switch_time + greatest(i_queue.queue_rotation_period,
+				i_queue.queue_retention) < now()
+			AND pgq._is_retention_over(i_queue);
 END;
 $$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
 
@@ -23,6 +42,7 @@ DECLARE
 	lowest_xmin int8;
 	dropped bool := false;
 	next_table int4;
+	old_table int4;
 BEGIN
 	-- By an old snapshot, consumers that have registered since would lose the
 	-- table where they stand.
@@ -94,6 +114,21 @@ BEGIN
 	EXECUTE 'TRUNCATE '
 		|| pgq.quote_fqname(q.queue_data_pfx || '_' || next_table);
 
+	-- Nobody is before the last switch, so what was written before it is read no
+	-- more. Its disk need not be kept for another retention.
+	old_table := (q.queue_cur_table + q.queue_ntables - 1) % q.queue_ntables;
+	IF q.queue_retention > interval '0' AND old_table <> q.queue_cur_table THEN
+		BEGIN
+			EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT',
+				pgq.quote_fqname(q.queue_data_pfx || '_' || old_table));
+			EXECUTE 'TRUNCATE '
+				|| pgq.quote_fqname(q.queue_data_pfx || '_' || old_table);
+		EXCEPTION
+			WHEN lock_not_available THEN
+				NULL;
+		END;
+	END IF;
+
 	UPDATE pgq.queue
 	SET queue_cur_table = next_table, queue_switch_time = now(),
 		queue_switch_step1 = txid_current(), queue_switch_step2 = NULL
@@ -111,7 +146,7 @@ END;
 $$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.maint_rotate_tables_step1(text) IS
-	'Switches a queue to its next event table when the rotation period is over, or the queue is over its max_size, and all consumers are past that table.';
+	'Switches a queue to its next event table when the rotation period and the retention are over, or the queue is over its max_size, and all consumers are past that table.';
 
 
 CREATE OR REPLACE FUNCTION pgq.maint_rotate_tables_step2()

@@ -185,10 +185,10 @@ BEGIN
 	IF x_param_name NOT IN ('ticker_max_count', 'ticker_max_lag',
 			'ticker_idle_period', 'ticker_paused', 'rotation_period',
 			'external_ticker', 'max_retries', 'max_size',
-			'max_size_policy') THEN
+			'max_size_policy', 'retention') THEN
 		RAISE EXCEPTION 'cannot change parameter "%"', x_param_name
 			USING ERRCODE = 'invalid_parameter_value',
-				HINT = 'Parameters are ticker_max_count, ticker_max_lag, ticker_idle_period, ticker_paused, rotation_period, external_ticker, max_retries, max_size and max_size_policy.';
+				HINT = 'Parameters are ticker_max_count, ticker_max_lag, ticker_idle_period, ticker_paused, rotation_period, external_ticker, max_retries, max_size, max_size_policy and retention.';
 	END IF;
 	IF x_param_value IS NULL AND x_param_name NOT IN ('max_retries', 'max_size')
 	THEN
@@ -216,6 +216,14 @@ BEGIN
 		WHEN 'rotation_period' THEN
 			UPDATE pgq.queue
 			SET queue_rotation_period = x_param_value::interval
+			WHERE queue_id = id;
+		WHEN 'retention' THEN
+			IF x_param_value::interval < interval '0' THEN
+				RAISE EXCEPTION 'retention must not be negative'
+					USING ERRCODE = 'invalid_parameter_value',
+						HINT = 'Give 0 to keep only what consumers have yet to get.';
+			END IF;
+			UPDATE pgq.queue SET queue_retention = x_param_value::interval
 			WHERE queue_id = id;
 		WHEN 'external_ticker' THEN
 			UPDATE pgq.queue SET queue_external_ticker = x_param_value::bool

@@ -57,6 +57,10 @@ ALTER TABLE pgq.queue ADD COLUMN queue_created_lsn pg_lsn;
 COMMENT ON COLUMN pgq.queue.queue_created_lsn IS
 	'From where on in the WAL of its origin the queue is meant by its name; NULL for always.';
 
+-- How long what all consumers are past is kept.
+ALTER TABLE pgq.queue ADD COLUMN queue_retention interval NOT NULL DEFAULT '0'
+	CONSTRAINT queue_retention_check CHECK (queue_retention >= '0');
+
 -- Marks: which table's changes go to which queue. The output plugin reads
 -- them under the historic snapshot, which does not reach into a TOAST table,
 -- so no column may be moved out of the row.

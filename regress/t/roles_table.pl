@@ -100,6 +100,8 @@ my %statements = (
 		q{select pgq.event_dead({b}, 1, 'r'), pgq.get_dead_events('q', 'c')},
 		q{select pgq.set_bookmark({b}, 'x'), pgq.get_bookmark('q', 'c')},
 		q{select pgq.note_relay('q', 'c', 'file:x', 'running', '', 0)},
+		q{select pgq.seek_consumer('q', 'c', '-infinity'::timestamptz, true)},
+		q{select pgq.seek_consumer('q', 'c', (select max(tick_id) from pgq.tick), true)},
 		q{select pgq.requeue_dead_event('q', 'c', 1), pgq.purge_dead_events('q', 'c')},
 		q{select pgq.finish_batch({b}), pgq.force_tick('q')},
 		q{select pgq.tick_channel('q')},
