@@ -14,10 +14,8 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "fmgr.h"
 #include "utils/rel.h"
@@ -27,27 +25,15 @@
 
 PG_FUNCTION_INFO_V1(pgq_new_secret);
 
-/* Delete the secret that is there, if any.  Its row is not in the WAL again. */
-static void
-delete_secret(Relation rel)
-{
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0,
-										  NULL);
-	HeapTuple tup;
-
-	while (HeapTupleIsValid(tup = systable_getnext(scan)))
-		simple_heap_delete(rel, &tup->t_self);
-	systable_endscan(scan);
-}
-
 /*
  * pgq._new_secret() → void
+ *
+ * The row of the old secret, if any, is not in the WAL again when it is deleted.
  */
 Datum
 pgq_new_secret(PG_FUNCTION_ARGS)
 {
-	Relation rel = table_open(own_oid(OWN_SECRET),
-							  ShareRowExclusiveLock);
+	OwnScan scan;
 	bytea *secret = palloc(VARHDRSZ + EVENT_SECRET_LEN);
 	Datum value = PointerGetDatum(secret);
 	bool isnull = false;
@@ -60,12 +46,17 @@ pgq_new_secret(PG_FUNCTION_ARGS)
 				 errmsg("could not generate random values"),
 				 errhint("See whether the system's source of random numbers "
 						 "works.")));
-	delete_secret(rel);
-	tup = heap_form_tuple(RelationGetDescr(rel), &value, &isnull);
-	heap_insert(rel, tup, GetCurrentCommandId(true), HEAP_INSERT_NO_LOGICAL,
-				NULL);
+	own_open(&scan, OWN_SECRET, ShareRowExclusiveLock);
+	own_begin(&scan, OWN_NO_INDEX, NULL);
+	while (own_next(&scan))
+		(void) own_delete(&scan);
+	/* its one column */
+	Assert(RelationGetDescr(scan.rel)->natts == 1);
+	tup = heap_form_tuple(RelationGetDescr(scan.rel), &value, &isnull);
+	heap_insert(scan.rel, tup, GetCurrentCommandId(true),
+				HEAP_INSERT_NO_LOGICAL, NULL);
 	heap_freetuple(tup);
-	table_close(rel, NoLock);
+	own_close(&scan);
 	CommandCounterIncrement();
 	PG_RETURN_VOID();
 }

@@ -137,18 +137,6 @@ compat_insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot,
 #endif
 }
 
-/* Index scans take an argument for statistics since 18, flags since 19. */
-#if PG_VERSION_NUM >= 190000
-#define INDEX_BEGINSCAN(rel, index, snapshot, nkeys)                           \
-	index_beginscan(rel, index, snapshot, NULL, nkeys, 0, SO_NONE)
-#elif PG_VERSION_NUM >= 180000
-#define INDEX_BEGINSCAN(rel, index, snapshot, nkeys)                           \
-	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
-#else
-#define INDEX_BEGINSCAN(rel, index, snapshot, nkeys)                           \
-	index_beginscan(rel, index, snapshot, nkeys, 0)
-#endif
-
 /* Delete or update a row of which no other version may be meant. */
 #if PG_VERSION_NUM >= 190000
 #define TABLE_TUPLE_DELETE(rel, tid, failure)                                  \

@@ -18,6 +18,7 @@
 
 #include "event/compat.h"
 #include "event/message.h"
+#include "event/relation.h"
 
 /*
  * Read the secret out of pgq.secret, which is open; under the historic
@@ -35,7 +36,9 @@ event_secret_read(Relation rel, char *secret)
 	if (HeapTupleIsValid(tup))
 	{
 		bool isnull;
-		Datum value = heap_getattr(tup, 1, RelationGetDescr(rel), &isnull);
+		AttrNumber column = event_relation_find_column(RelationGetDescr(rel),
+													   "secret");
+		Datum value = heap_getattr(tup, column, RelationGetDescr(rel), &isnull);
 		bytea *bytes = isnull ? NULL : DatumGetByteaPP(value);
 
 		if (bytes && VARSIZE_ANY_EXHDR(bytes) == EVENT_SECRET_LEN)

@@ -67,6 +67,8 @@ static const char *const column_names[OWN_NTABLES][OWN_MAX_COLUMNS] = {
 				   "queue_ticker_max_lag", "queue_ticker_idle_period",
 				   "queue_per_tx_limit", "queue_data_pfx", "queue_event_seq",
 				   "queue_tick_seq", "queue_origin", "queue_created_lsn"},
+	[OWN_TICK] = {"tick_queue", "tick_id", "tick_time", "tick_snapshot",
+				  "tick_event_seq"},
 	[OWN_CONSUMER] = {"co_id", "co_name"},
 	[OWN_SUBSCRIPTION] = {"sub_id", "sub_queue", "sub_consumer",
 						  "sub_last_tick", "sub_active", "sub_batch",
@@ -83,6 +85,7 @@ static const char *const column_names[OWN_NTABLES][OWN_MAX_COLUMNS] = {
 				  "copy_requested", "copy_started", "copy_finished",
 				  "copy_tried", "copy_rows", "copy_bytes", "copy_blocks",
 				  "copy_blocks_done", "copy_error"},
+	[OWN_SECRET] = {"secret"},
 	[OWN_HELD_EVENT] = {"ev_id", "ev_time", "ev_txid", "ev_owner", "ev_retry",
 						"ev_type", "ev_data", "ev_extra1", "ev_extra2",
 						"ev_extra3", "ev_extra4", "held_copy"}};
@@ -178,8 +181,8 @@ find_columns(OwnRelation table, TupleDesc tupdesc)
 }
 
 /* The number of a column of a table that is open. */
-static AttrNumber
-column_number(Relation rel, OwnRelation table, int column)
+AttrNumber
+own_column(Relation rel, OwnRelation table, int column)
 {
 	if (!known[table].columns_known)
 		find_columns(table, RelationGetDescr(rel));
@@ -208,7 +211,7 @@ void
 own_compare(OwnScan *scan, int column, StrategyNumber strategy,
 			RegProcedure proc, Datum value)
 {
-	AttrNumber attno = column_number(scan->rel, scan->table, column);
+	AttrNumber attno = own_column(scan->rel, scan->table, column);
 
 	Assert(scan->nkeys < lengthof(scan->keys));
 	ScanKeyEntryInitialize(
@@ -221,7 +224,7 @@ own_compare(OwnScan *scan, int column, StrategyNumber strategy,
 void
 own_match(OwnScan *scan, int column, Datum value)
 {
-	AttrNumber attno = column_number(scan->rel, scan->table, column);
+	AttrNumber attno = own_column(scan->rel, scan->table, column);
 	RegProcedure proc;
 
 	switch (TupleDescAttr(RelationGetDescr(scan->rel), attno - 1)->atttypid)
@@ -286,7 +289,7 @@ read_values(OwnScan *scan)
 	heap_deform_tuple(scan->tup, RelationGetDescr(scan->rel), row, row_nulls);
 	for (int c = 0; c < OWN_MAX_COLUMNS && column_names[scan->table][c]; c++)
 	{
-		AttrNumber attno = column_number(scan->rel, scan->table, c);
+		AttrNumber attno = own_column(scan->rel, scan->table, c);
 
 		scan->nulls[c] = attno == InvalidAttrNumber || row_nulls[attno - 1];
 		scan->values[c] = scan->nulls[c] ? (Datum) 0 : row[attno - 1];
@@ -436,14 +439,14 @@ own_delete_all(OwnRelation table, int column, const char *value)
 Datum
 own_get(TableWriter *w, OwnRelation table, int column, bool *isnull)
 {
-	return slot_getattr(w->slot, column_number(w->rel, table, column), isnull);
+	return slot_getattr(w->slot, own_column(w->rel, table, column), isnull);
 }
 
 /* Put a value there, for table_update_row(). */
 void
 own_set(TableWriter *w, OwnRelation table, int column, Datum value, bool isnull)
 {
-	int i = column_number(w->rel, table, column) - 1;
+	int i = own_column(w->rel, table, column) - 1;
 
 	w->slot->tts_values[i] = value;
 	w->slot->tts_isnull[i] = isnull;

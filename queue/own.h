@@ -89,6 +89,15 @@ typedef enum QueueColumn
 	OWN_MAX_COLUMNS
 } QueueColumn;
 
+typedef enum TickColumn
+{
+	TICK_QUEUE,
+	TICK_ID,
+	TICK_TIME,
+	TICK_SNAPSHOT,
+	TICK_EVENT_SEQ
+} TickColumn;
+
 typedef enum ConsumerColumn
 {
 	CONSUMER_ID,
@@ -200,6 +209,7 @@ typedef struct OwnScan
 
 extern Oid own_oid(OwnRelation which);
 extern bool own_exists(OwnRelation which);
+extern AttrNumber own_column(Relation rel, OwnRelation table, int column);
 
 extern void own_open(OwnScan *scan, OwnRelation table, LOCKMODE lockmode);
 extern void own_match(OwnScan *scan, int column, Datum value);

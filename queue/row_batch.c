@@ -129,6 +129,9 @@ row_batch_open_held(int64 copy)
 	batch->sequence = own_oid(OWN_HELD_SEQUENCE);
 	table_open_writer(&batch->writer, own_oid(OWN_HELD_EVENT),
 					  RowExclusiveLock);
+	/* columns as those of events, which are known by their place */
+	Assert(own_column(batch->writer.rel, OWN_HELD_EVENT, HELD_COPY) ==
+		   HELD_COPY + 1);
 	return batch;
 }
 

@@ -15,10 +15,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/relscan.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
@@ -38,80 +34,36 @@
 #include "queue/table.h"
 #include "queue/tick.h"
 
-/* columns of pgq.tick; the first two are those of its primary key */
-#define TICK_QUEUE 1
-#define TICK_ID 2
-#define TICK_TIME 3
-#define TICK_SNAPSHOT 4
-#define TICK_EVENT_SEQ 5
-#define TICK_NCOLUMNS 5
-
 static void
-key_queue(ScanKey key, int32 queue_id)
+read_tick(const OwnScan *scan, Tick *tick)
 {
-	ScanKeyInit(key, TICK_QUEUE, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(queue_id));
+	tick->id = DatumGetInt64(scan->values[TICK_ID]);
+	tick->time = DatumGetTimestampTz(scan->values[TICK_TIME]);
+	tick->snapshot = snapshot_copy(scan->values[TICK_SNAPSHOT]);
+	tick->event_seq = DatumGetInt64(scan->values[TICK_EVENT_SEQ]);
 }
 
 static void
-read_tick(TupleTableSlot *slot, Tick *tick)
+open_ticks(OwnScan *scan, int32 queue_id)
 {
-	Datum *values = slot->tts_values;
-
-	slot_getallattrs(slot);
-	tick->id = DatumGetInt64(values[TICK_ID - 1]);
-	tick->time = DatumGetTimestampTz(values[TICK_TIME - 1]);
-	tick->snapshot = snapshot_copy(values[TICK_SNAPSHOT - 1]);
-	tick->event_seq = DatumGetInt64(values[TICK_EVENT_SEQ - 1]);
-}
-
-static void
-open_reader(TickReader *reader, Snapshot snapshot, int nkeys)
-{
-	reader->snapshot = snapshot;
-	reader->rel = table_open(own_oid(OWN_TICK), AccessShareLock);
-	reader->index = index_open(own_oid(OWN_TICK_PKEY),
-							   AccessShareLock);
-	reader->scan = INDEX_BEGINSCAN(reader->rel, reader->index, snapshot, nkeys);
-	reader->slot = table_slot_create(reader->rel, NULL);
-}
-
-static void
-close_reader(TickReader *reader)
-{
-	ExecDropSingleTupleTableSlot(reader->slot);
-	index_endscan(reader->scan);
-	index_close(reader->index, AccessShareLock);
-	table_close(reader->rel, AccessShareLock);
+	own_open(scan, OWN_TICK, AccessShareLock);
+	own_match(scan, TICK_QUEUE, Int32GetDatum(queue_id));
 }
 
 /*
- * Read up to "max" ticks in the order of the index, which "keys" narrow.
- * Returns how many were there.
+ * Read up to "max" ticks in the order of the index, which the scan's keys
+ * narrow, and close it.  Returns how many were there.
  */
 static int
-read_ticks(TickReader *reader, int nkeys, ScanKey keys, ScanDirection direction,
+read_ticks(OwnScan *scan, ScanDirection direction, Snapshot snapshot,
 		   Tick *ticks, int max)
 {
 	int n = 0;
 
-	index_rescan(reader->scan, keys, nkeys, NULL, 0);
-	while (n < max && index_getnext_slot(reader->scan, direction, reader->slot))
-		read_tick(reader->slot, &ticks[n++]);
-	return n;
-}
-
-/* The same with a reader of its own. */
-static int
-read_ticks_once(int nkeys, ScanKey keys, ScanDirection direction,
-				Snapshot snapshot, Tick *ticks, int max)
-{
-	TickReader reader;
-	int n;
-
-	open_reader(&reader, snapshot, nkeys);
-	n = read_ticks(&reader, nkeys, keys, direction, ticks, max);
-	close_reader(&reader);
+	own_begin_ordered(scan, OWN_TICK_PKEY, direction, snapshot);
+	while (n < max && own_next(scan))
+		read_tick(scan, &ticks[n++]);
+	own_close(scan);
 	return n;
 }
 
@@ -124,37 +76,33 @@ read_ticks_once(int nkeys, ScanKey keys, ScanDirection direction,
 int
 tick_find_newest(int32 queue_id, Snapshot snapshot, Tick *ticks, int max)
 {
-	ScanKeyData key;
+	OwnScan scan;
 
-	key_queue(&key, queue_id);
-	return read_ticks_once(1, &key, BackwardScanDirection, snapshot, ticks,
-						   max);
+	open_ticks(&scan, queue_id);
+	return read_ticks(&scan, BackwardScanDirection, snapshot, ticks, max);
 }
 
 /* Read the tick with the given id; false if there is none. */
 bool
 tick_find_id(int32 queue_id, int64 id, Snapshot snapshot, Tick *tick)
 {
-	ScanKeyData keys[2];
+	OwnScan scan;
 
-	key_queue(&keys[0], queue_id);
-	ScanKeyInit(&keys[1], TICK_ID, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(id));
-	return read_ticks_once(2, keys, ForwardScanDirection, snapshot, tick, 1) ==
-		   1;
+	open_ticks(&scan, queue_id);
+	own_match(&scan, TICK_ID, Int64GetDatum(id));
+	return read_ticks(&scan, ForwardScanDirection, snapshot, tick, 1) == 1;
 }
 
 /* Read the first tick with an id above "id"; false if there is none. */
 bool
 tick_find_next(int32 queue_id, int64 id, Snapshot snapshot, Tick *tick)
 {
-	ScanKeyData keys[2];
+	OwnScan scan;
 
-	key_queue(&keys[0], queue_id);
-	ScanKeyInit(&keys[1], TICK_ID, BTGreaterStrategyNumber, F_INT8GT,
+	open_ticks(&scan, queue_id);
+	own_compare(&scan, TICK_ID, BTGreaterStrategyNumber, F_INT8GT,
 				Int64GetDatum(id));
-	return read_ticks_once(2, keys, ForwardScanDirection, snapshot, tick, 1) ==
-		   1;
+	return read_ticks(&scan, ForwardScanDirection, snapshot, tick, 1) == 1;
 }
 
 /* Take the queue's tick lock, to the end of the transaction. */
@@ -207,37 +155,18 @@ tick_unlock_queue(int32 queue_id)
 }
 
 /*
- * Make ready to read the states of queues as they are at this moment.  With
- * skip_locked those that are being dropped count as gone, else they are waited
- * for.  The caller ends it with tick_end_read().
- */
-void
-tick_begin_read(TickReader *reader, bool skip_locked)
-{
-	open_reader(reader, table_fresh_snapshot(), 1);
-	reader->skip_locked = skip_locked;
-}
-
-void
-tick_end_read(TickReader *reader)
-{
-	close_reader(reader);
-	UnregisterSnapshot(reader->snapshot);
-}
-
-/*
- * Read one sequence; false if it is gone, or, where the reader does not wait, if
- * it is locked: then *locked is set.
+ * Read one sequence; false if it is gone, or, with skip_locked, if it is locked:
+ * then *locked is set.
  */
 static bool
-read_one(const TickReader *reader, Oid sequence, int64 *value, bool *called,
+read_one(Oid sequence, bool skip_locked, int64 *value, bool *called,
 		 bool *locked)
 {
 	bool found;
 
 	if (!OidIsValid(sequence))
 		return false;
-	if (!reader->skip_locked)
+	if (!skip_locked)
 		return sequence_read_called(sequence, value, called);
 
 	*locked = !ConditionalLockRelationOid(sequence, AccessShareLock);
@@ -249,24 +178,25 @@ read_one(const TickReader *reader, Oid sequence, int64 *value, bool *called,
 }
 
 /*
- * Read the sequences; false if there is none of events, or, where the reader does
- * not wait, if one is locked: then *locked is set.
+ * Read the sequences; false if there is none of events, or, with skip_locked, if
+ * one is locked: then *locked is set.
  */
 static bool
-read_sequence(const TickReader *reader, TickState *state, bool *locked)
+read_sequence(TickState *state, bool skip_locked, bool *locked)
 {
 	bool called;
 
 	*locked = false;
 	if (!OidIsValid(state->sequence))
 		state->sequence = table_find_name(state->queue.event_seq);
-	if (!read_one(reader, state->sequence, &state->event_seq, &called, locked))
+	if (!read_one(state->sequence, skip_locked, &state->event_seq, &called,
+				  locked))
 		return false;
 
 	/* without a sequence of ticks, none was asked for */
 	if (!OidIsValid(state->tick_sequence))
 		state->tick_sequence = table_find_name(state->queue.tick_seq);
-	if (!read_one(reader, state->tick_sequence, &state->tick_seq,
+	if (!read_one(state->tick_sequence, skip_locked, &state->tick_seq,
 				  &state->tick_called, locked))
 		state->tick_seq = 0;
 	return !*locked;
@@ -274,21 +204,22 @@ read_sequence(const TickReader *reader, TickState *state, bool *locked)
 
 /*
  * Read the newest ticks and the event sequence of state->queue, and its row
- * again if it has changed.  The state's sequences must be known or none.
+ * again if it has changed, as they are at this moment.  The state's sequences must
+ * be known or none.  With skip_locked a queue that is being dropped counts as
+ * gone, else it is waited for.
  *
  * The sequence is read before a tick's own snapshot is taken.  Returns false if
  * there is no such queue any more and, with a warning, if it has no sequence.
  */
 bool
-tick_read_state(TickReader *reader, TickState *state)
+tick_read_state(TickState *state, bool skip_locked)
 {
 	int32 id = state->queue.id;
-	ScanKeyData key;
 	Tick ticks[2];
 	bool locked = false;
 
 	while (!queue_is_current(&state->queue) ||
-		   !read_sequence(reader, state, &locked))
+		   !read_sequence(state, skip_locked, &locked))
 	{
 		bool found = queue_find_id(id, NULL, &state->queue);
 
@@ -296,7 +227,7 @@ tick_read_state(TickReader *reader, TickState *state)
 			return false;
 		state->sequence = InvalidOid;
 		state->tick_sequence = InvalidOid;
-		if (!read_sequence(reader, state, &locked) && !locked &&
+		if (!read_sequence(state, skip_locked, &locked) && !locked &&
 			queue_is_current(&state->queue))
 		{
 			/* Other queues go on. */
@@ -308,9 +239,7 @@ tick_read_state(TickReader *reader, TickState *state)
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
-	key_queue(&key, id);
-	state->nticks = read_ticks(reader, 1, &key, BackwardScanDirection, ticks,
-							   2);
+	state->nticks = tick_find_newest(id, NULL, ticks, 2);
 	if (state->nticks > 0)
 		state->newest = ticks[0];
 	if (state->nticks > 1)
@@ -345,7 +274,7 @@ lock_sequence(TickState *state)
  * stands at the newest tick, there is no newer one.
  */
 bool
-tick_read_again(TickReader *reader, TickState *state)
+tick_read_again(TickState *state)
 {
 	int64 id;
 
@@ -353,7 +282,7 @@ tick_read_again(TickReader *reader, TickState *state)
 		sequence_read(state->tick_sequence, &id) && id == state->newest.id &&
 		queue_is_current(&state->queue))
 		return true;
-	return tick_read_state(reader, state);
+	return tick_read_state(state, true);
 }
 
 /* Does the newest tick fit this server's transaction ids? */
@@ -490,14 +419,13 @@ static void
 put_row(TableWriter *w, const Queue *queue, int64 id, TimestampTz time,
 		TickSnapshot *snapshot, int64 event_seq)
 {
-	Datum *values = w->slot->tts_values;
-
-	memset(w->slot->tts_isnull, false, TICK_NCOLUMNS * sizeof(bool));
-	values[TICK_QUEUE - 1] = Int32GetDatum(queue->id);
-	values[TICK_ID - 1] = Int64GetDatum(id);
-	values[TICK_TIME - 1] = TimestampTzGetDatum(time);
-	values[TICK_SNAPSHOT - 1] = PointerGetDatum(snapshot);
-	values[TICK_EVENT_SEQ - 1] = Int64GetDatum(event_seq);
+	memset(w->slot->tts_isnull, true,
+		   w->slot->tts_tupleDescriptor->natts * sizeof(bool));
+	own_set(w, OWN_TICK, TICK_QUEUE, Int32GetDatum(queue->id), false);
+	own_set(w, OWN_TICK, TICK_ID, Int64GetDatum(id), false);
+	own_set(w, OWN_TICK, TICK_TIME, TimestampTzGetDatum(time), false);
+	own_set(w, OWN_TICK, TICK_SNAPSHOT, PointerGetDatum(snapshot), false);
+	own_set(w, OWN_TICK, TICK_EVENT_SEQ, Int64GetDatum(event_seq), false);
 	table_insert_row(w);
 }
 

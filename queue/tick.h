@@ -12,7 +12,6 @@
 
 #include "datatype/timestamp.h"
 #include "utils/array.h"
-#include "utils/relcache.h"
 
 #include "queue/queue.h"
 #include "queue/snapshot.h"
@@ -39,17 +38,6 @@ typedef struct TickState
 	Tick before;
 } TickState;
 
-/* pgq.tick open for looking up, by a fresh snapshot. */
-typedef struct TickReader
-{
-	Snapshot snapshot;
-	Relation rel;
-	Relation index;
-	struct IndexScanDescData *scan;
-	struct TupleTableSlot *slot;
-	bool skip_locked; /* a queue that is being dropped counts as gone */
-} TickReader;
-
 /* tick.c */
 extern int tick_find_newest(int32 queue_id, Snapshot snapshot, Tick *ticks,
 							int max);
@@ -62,10 +50,8 @@ extern void tick_lock_queue(int32 queue_id);
 extern bool tick_try_lock_queue(int32 queue_id);
 extern bool tick_try_lock(TickState *state);
 extern void tick_unlock_queue(int32 queue_id);
-extern void tick_begin_read(TickReader *reader, bool skip_locked);
-extern void tick_end_read(TickReader *reader);
-extern bool tick_read_state(TickReader *reader, TickState *state);
-extern bool tick_read_again(TickReader *reader, TickState *state);
+extern bool tick_read_state(TickState *state, bool skip_locked);
+extern bool tick_read_again(TickState *state);
 extern bool tick_check_state(const TickState *state, int elevel);
 extern TimestampTz tick_due_time(const TickState *state);
 extern bool tick_is_due(const TickState *state);

@@ -75,16 +75,10 @@ channel_name(int32 queue_id)
 static bool
 lock_and_read(TickState *state)
 {
-	TickReader reader;
-	bool found;
-
 	state->sequence = InvalidOid;
 	state->tick_sequence = InvalidOid;
 	tick_lock_queue(state->queue.id);
-	tick_begin_read(&reader, false);
-	found = tick_read_state(&reader, state);
-	tick_end_read(&reader);
-	return found;
+	return tick_read_state(state, false);
 }
 
 /*
@@ -158,8 +152,7 @@ judge(const TickState *state, TickReason reason)
  * For the settings of the queue alone, what the session remembers will do.
  */
 static TickOutcome
-look(TickReader *reader, const Queue *queue, TickReason reason,
-	 List **candidates)
+look(const Queue *queue, TickReason reason, List **candidates)
 {
 	TickState *state = palloc(sizeof(TickState));
 	TickOutcome outcome;
@@ -169,7 +162,7 @@ look(TickReader *reader, const Queue *queue, TickReason reason,
 	state->tick_sequence = InvalidOid;
 	if (reason != REASON_DUE || !tick_recall(queue, state))
 	{
-		if (!tick_read_state(reader, state))
+		if (!tick_read_state(state, true))
 			return TICK_IDLE;
 		tick_remember(state);
 	}
@@ -251,7 +244,6 @@ tick_candidates(List *candidates, TickReason reason, TableResult *result)
 	int64 ticked = 0;
 	TickState **states;
 	int64 *ids;
-	TickReader reader;
 	ListCell *lc;
 
 	if (candidates == NIL)
@@ -270,7 +262,6 @@ tick_candidates(List *candidates, TickReason reason, TableResult *result)
 			put_row(result, &state->queue, 0);
 		candidates = foreach_delete_current(candidates, lc);
 	}
-	tick_begin_read(&reader, true);
 	foreach(lc, candidates)
 	{
 		TickState *state = lfirst(lc);
@@ -278,7 +269,7 @@ tick_candidates(List *candidates, TickReason reason, TableResult *result)
 		TickOutcome outcome = TICK_IDLE;
 
 		CHECK_FOR_INTERRUPTS();
-		if (tick_read_again(&reader, state))
+		if (tick_read_again(state))
 			outcome = judge(state, reason);
 		if (outcome == TICK_DONE && tick_check_state(state, WARNING))
 			states[n++] = state;
@@ -287,7 +278,6 @@ tick_candidates(List *candidates, TickReason reason, TableResult *result)
 		if (outcome == TICK_NOT_NOW && result != NULL)
 			put_row(result, &state->queue, 0);
 	}
-	tick_end_read(&reader);
 	if (n > 0)
 		tick_insert(states, n, ids);
 	for (int i = 0; i < n; i++)
@@ -353,16 +343,13 @@ tick_all(TableResult *result)
 	Snapshot snapshot = table_fresh_snapshot();
 	List *queues = adopt_queues(queue_list(snapshot));
 	List *candidates = NIL;
-	TickReader reader;
 	ListCell *lc;
 
-	tick_begin_read(&reader, true);
 	foreach(lc, queues)
 	{
 		CHECK_FOR_INTERRUPTS();
-		look(&reader, lfirst(lc), REASON_DUE, &candidates);
+		look(lfirst(lc), REASON_DUE, &candidates);
 	}
-	tick_end_read(&reader);
 	UnregisterSnapshot(snapshot);
 	return tick_candidates(candidates, REASON_DUE, result);
 }
@@ -428,19 +415,15 @@ static List *
 look_at_fed(List *queues, List **candidates)
 {
 	List *waiting = NIL;
-	TickReader reader;
 	ListCell *lc;
 
 	if (queues == NIL)
 		return NIL;
-	tick_begin_read(&reader, true);
 	foreach(lc, queues)
 	{
-		if (look(&reader, lfirst(lc), REASON_COMMIT, candidates) ==
-			TICK_NOT_NOW)
+		if (look(lfirst(lc), REASON_COMMIT, candidates) == TICK_NOT_NOW)
 			waiting = lappend(waiting, lfirst(lc));
 	}
-	tick_end_read(&reader);
 	return waiting;
 }
 
@@ -546,17 +529,12 @@ Datum
 pgq_force_tick(PG_FUNCTION_ARGS)
 {
 	TickState state;
-	TickReader reader;
-	bool found;
 
 	if (PG_ARGISNULL(0) || !find_by_name(PG_GETARG_TEXT_PP(0), &state.queue))
 		PG_RETURN_NULL();
 	state.sequence = InvalidOid;
 	state.tick_sequence = InvalidOid;
-	tick_begin_read(&reader, false);
-	found = tick_read_state(&reader, &state);
-	tick_end_read(&reader);
-	if (!found || state.nticks == 0)
+	if (!tick_read_state(&state, false) || state.nticks == 0)
 		PG_RETURN_NULL();
 
 	/* The sequence may be behind the ticks after a restore by hand. */
