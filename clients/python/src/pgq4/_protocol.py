@@ -1,0 +1,253 @@
+"""What the two consumers share: statements, the event, failures, pauses."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import psycopg
+from psycopg import conninfo, pq
+from psycopg.adapt import Loader
+
+log = logging.getLogger("pgq4")
+
+AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+OnError = Literal["stop", "retry", "dead"]
+
+# Settings that guard a batch against defaults of the role or the server that would
+# break it, above all limits on its time. A session of our own gets them once, a
+# pooler's for each transaction.
+_SETTINGS = (
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("datestyle", "ISO"),
+    ("jit", "off"),
+)
+_SESSION_SETTINGS = (
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_deferrable", "off"),
+    ("idle_session_timeout", "0"),
+    ("client_connection_check_interval", "2s"),
+)
+_BEGIN = "begin isolation level read committed read write"
+
+# Is the session a pooler's, and does the server send notices of ticks?
+PROBE = (
+    "select pg_catalog.pg_backend_pid(),"
+    " pg_catalog.to_regprocedure('pgq.tick_channel(pg_catalog.text)') is not null"
+)
+REGISTER = "select pgq.register_consumer(%s::pg_catalog.text, %s::pg_catalog.text)"
+CHANNEL = "select pg_catalog.quote_ident(pgq.tick_channel(%s::pg_catalog.text))"
+
+# A consumer that is many ticks behind gets some hundred events at once.
+NEXT_BATCH = (
+    "select coalesce(m.batch_id, pgq.next_batch(%(queue)s::pg_catalog.text,"
+    " %(consumer)s::pg_catalog.text))"
+    " from pgq.next_batch_custom(%(queue)s::pg_catalog.text,"
+    " %(consumer)s::pg_catalog.text, null, 500, null) m"
+)
+_COLUMNS = (
+    "ev_id, ev_time, ev_txid, ev_retry, ev_type, ev_data,"
+    " ev_extra1, ev_extra2, ev_extra3, ev_extra4"
+)
+FIRST_PAGE_ROWS = 10
+FIRST_PAGE = (
+    f"select {_COLUMNS} from pgq.get_batch_cursor(%s::pg_catalog.int8,"
+    f" 'pgq_batch', {FIRST_PAGE_ROWS})"
+)
+_PAGE_ROWS = 1000
+_PAGE_BYTES = 8 * 1024 * 1024
+
+EVENT_RETRY = (
+    "select pgq.event_retry(%s::pg_catalog.int8, %s::pg_catalog.int8,"
+    " %s::pg_catalog.int4)"
+)
+EVENT_DEAD = (
+    "select pgq.event_dead(%s::pg_catalog.int8, %s::pg_catalog.int8,"
+    " %s::pg_catalog.text)"
+)
+FINISH = "select pgq.finish_batch(%s::pg_catalog.int8)"
+
+# The longest wait on a server that sends notices, and on one that does not.
+WAIT_NOTIFIED = 10.0
+WAIT_POLL = 1.0
+
+_BACKOFF_MIN = 0.2
+_BACKOFF_MAX = 15.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a queue. None is SQL NULL.
+
+    In a database of encoding SQL_ASCII, bytes that are no UTF-8 come as surrogates:
+    ``event.data.encode("utf-8", "surrogateescape")`` gives them back.
+    """
+
+    id: int
+    time: datetime
+    txid: int
+    retry: int | None
+    """How often the event was retried; None for never."""
+    type: str | None
+    data: str | None
+    extra1: str | None
+    extra2: str | None
+    extra3: str | None
+    extra4: str | None
+
+    def json(self) -> Any:
+        """``data``, read as JSON."""
+        return None if self.data is None else json.loads(self.data)
+
+
+class Retry(Exception):
+    """Raised by a handler: this event again, so many seconds later at the earliest."""
+
+    def __init__(self, seconds: float = 60) -> None:
+        super().__init__(f"retry in {seconds} s")
+        self.seconds = seconds
+
+
+class Dead(Exception):
+    """Raised by a handler: this event can never be done. It is kept with the reason."""
+
+
+class BatchLost(Exception):
+    """The batch is not ours any more: another session of this consumer finished it."""
+
+
+class EventText(Loader):
+    """Text of events, whatever bytes a SQL_ASCII database has for it."""
+
+    def load(self, data: Any) -> str:
+        return bytes(data).decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True)
+class ErrorPolicy:
+    """What is done about an event whose handler fails."""
+
+    on_error: OnError = "stop"
+    retry_delay: float = 10.0
+    max_retry_delay: float = 3600.0
+    max_retries: int | None = None
+
+    def decide(self, event: Event, error: Exception) -> Retry | Dead | None:
+        """Retry or Dead, or None: the batch fails with the error."""
+        if isinstance(error, (Retry, Dead)):
+            return error
+        if self.on_error == "stop":
+            return None
+        reason = f"{type(error).__name__}: {error}".strip()
+        retries = event.retry or 0
+        if self.on_error == "dead" or (
+            self.max_retries is not None and retries >= self.max_retries
+        ):
+            return Dead(reason)
+        delay = min(self.retry_delay * 2.0 ** min(retries, 30), self.max_retry_delay)
+        return Retry(delay)
+
+
+class Backoff:
+    """Pauses that grow and differ: many lose a server at once, and must not come
+    back at once."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._longest = _BACKOFF_MIN
+
+    def next(self) -> float:
+        pause = random.uniform(self._longest / 2, self._longest)
+        self._longest = min(self._longest * 2, _BACKOFF_MAX)
+        return pause
+
+
+def connect_args(dsn: str, consumer: str) -> dict[str, Any]:
+    """The parameters of the connection: what dsn does not say has our defaults."""
+    args: dict[str, Any] = {
+        "fallback_application_name": f"pgq consumer {consumer}",
+        "keepalives_idle": 60,
+        "keepalives_interval": 10,
+        "keepalives_count": 6,
+        "tcp_user_timeout": 120000,
+    }
+    if "PGCONNECT_TIMEOUT" not in os.environ:
+        args["connect_timeout"] = 10
+    if "PGTARGETSESSIONATTRS" not in os.environ:
+        args["target_session_attrs"] = "primary"
+    args.update(conninfo.conninfo_to_dict(dsn))
+    args["client_encoding"] = "UTF8"
+    args["autocommit"] = True
+    return args
+
+
+def accepts_connections(dsn: str) -> bool:
+    """Whoever cannot connect to a server that does accept connections was refused."""
+    return pq.PGconn.ping(dsn.encode()) == pq.Ping.OK
+
+
+def is_standby(conn: AnyConnection) -> bool:
+    return conn.pgconn.parameter_status(b"in_hot_standby") == b"on"
+
+
+def _settings(conn: AnyConnection) -> list[str]:
+    settings = [f"{name} = '{value}'" for name, value in _SETTINGS]
+    if conn.pgconn.server_version >= 170000:
+        settings.append("transaction_timeout = '0'")
+    # such a database has bytes that are no UTF-8, and could not send them as that
+    if conn.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
+        settings.append("client_encoding = 'SQL_ASCII'")
+    return settings
+
+
+def begin_sql(
+    conn: AnyConnection, pooled: bool
+) -> str:
+    """Begins a transaction, in a pooler's session with its settings."""
+    local = _settings(conn) if pooled else []
+    return ";".join([_BEGIN] + [f"set local {s}" for s in local])
+
+
+def session_sql(conn: AnyConnection) -> str:
+    """The settings of a session of our own."""
+    session = [f"{name} = '{value}'" for name, value in _SESSION_SETTINGS]
+    return ";".join(f"set {s}" for s in _settings(conn) + session)
+
+
+def next_page_rows(rows: list[Event], asked: int) -> int:
+    """How many rows the next page may have, so that it takes some megabytes at most."""
+    size = sum(len(e.data or "") + 200 for e in rows)
+    return max(1, min(asked * 4, _PAGE_ROWS, _PAGE_BYTES * len(rows) // max(size, 1)))
+
+
+def is_lost(conn: AnyConnection | None) -> bool:
+    return conn is None or conn.closed or conn.broken
+
+
+def passes(error: BaseException) -> bool:
+    """Does it help to do the batch again? Deadlocks, serialization failures, a full
+    disk or memory, a server that goes down, a server that became a standby."""
+    state = getattr(error, "sqlstate", None) or ""
+    return state[:2] in ("40", "53") or state[:3] == "57P" or state == "25006"
+
+
+def in_failed_transaction(
+    conn: AnyConnection,
+) -> bool:
+    return conn.pgconn.transaction_status == pq.TransactionStatus.INERROR
+
+
+def in_transaction(
+    conn: AnyConnection,
+) -> bool:
+    return conn.pgconn.transaction_status != pq.TransactionStatus.IDLE
