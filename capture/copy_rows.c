@@ -37,6 +37,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/partition.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
@@ -89,6 +90,7 @@ typedef struct CopyRun
 	int part; /* the next block to read */
 	BlockNumber block;
 	BlockNumber chunk; /* how many at once */
+	EventSource source;
 
 	/* made by the first step */
 	CopyRow *row; /* NULL until then */
@@ -219,6 +221,11 @@ pgq__begin_copy(PG_FUNCTION_ARGS)
 										 ALLOCSET_DEFAULT_SIZES);
 	run->id = PG_GETARG_INT64(0);
 	run->relid = PG_GETARG_OID(2);
+
+	/* nobody writes the table now: all its changes have larger LSNs */
+	run->source.lsn = run->source.commit_lsn = GetXLogInsertRecPtr();
+	run->source.commit_time = GetCurrentTimestamp();
+	run->source.is_copy = true;
 	MemoryContextSwitchTo(run->context);
 	locked = find_parts(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	MemoryContextSwitchTo(old);
@@ -271,7 +278,7 @@ put_first_events(RowBatch *batch)
 	}
 	if (!run->row->truncate || (run->plan->ops & EVENT_OP_TRUNCATE) == 0)
 		return;
-	event_build_truncate(run->plan, &event);
+	event_build_truncate(run->plan, &run->scratch, &event);
 	finish_event(&event, false);
 	row_batch_add(batch, &event);
 }
@@ -294,6 +301,7 @@ prepare_run(void)
 	run->natts = RelationGetDescr(rel)->natts;
 	table_close(rel, NoLock);
 	event_scratch_init(&run->scratch);
+	run->scratch.source = run->source;
 	run->values.values = palloc(run->natts * sizeof(Datum) + 1);
 	run->values.isnull = palloc(run->natts * sizeof(bool) + 1);
 	run->values.absent = palloc0(run->natts * sizeof(bool) + 1);

@@ -186,6 +186,19 @@ note_warning(DecoderState *state, const CaptureMark *mark, char kind,
 	MemoryContextSwitchTo(old);
 }
 
+/* Where the events that come next come from. */
+static void
+set_source(DecoderState *state, ReorderBufferTXN *txn,
+		   const ReorderBufferChange *change)
+{
+	EventSource *source = &state->scratch.source;
+
+	source->lsn = change->lsn;
+	source->commit_lsn = txn->final_lsn;
+	source->xid = txn->xid;
+	source->commit_time = TXN_COMMIT_TIME(txn);
+}
+
 static void
 decode_for_mark(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 				const CaptureMark *mark, EventOp op, const EventRow *oldrow,
@@ -279,6 +292,7 @@ change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel,
 		return;
 	}
 
+	set_source(state, txn, change);
 	size_rows(ctx, state, width);
 	if (oldtuple)
 		oldrow = unpack_old(state, desc, oldtuple, entry);
@@ -326,6 +340,7 @@ typedef struct TruncateCall
 {
 	const CaptureMark *mark;
 	Relation rel;
+	EventScratch *scratch;
 	Event *event;
 } TruncateCall;
 
@@ -342,12 +357,13 @@ build_truncate(void *arg)
 					  .ops = EVENT_OPS_ALL};
 	EventPlan *plan;
 
-	event_build_truncate(call->mark->plan, call->event);
 	if (call->mark->marked_relid == RelationGetRelid(call->rel))
+	{
+		event_build_truncate(call->mark->plan, call->scratch, call->event);
 		return;
+	}
 	plan = event_plan_make(call->rel, &args);
-	call->event->field[EVENT_TYPE] = plan->type_truncate;
-	call->event->field[EVENT_EXTRA1] = plan->table;
+	event_build_truncate(plan, call->scratch, call->event);
 	call->event->field[EVENT_EXTRA3].str = flag;
 	call->event->field[EVENT_EXTRA3].len = strlen(flag);
 }
@@ -358,10 +374,12 @@ build_truncate(void *arg)
  */
 void
 change_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-					   int nrels, Relation rels[])
+					   int nrels, Relation rels[],
+					   ReorderBufferChange *change)
 {
 	DecoderState *state = ctx->output_plugin_private;
 
+	set_source(state, txn, change);
 	for (int i = 0; i < nrels; i++)
 	{
 		CaptureEntry *entry = capture_cache_get(rels[i]);
@@ -370,7 +388,7 @@ change_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		{
 			CaptureMark *mark = &entry->marks[j];
 			Event event;
-			TruncateCall call = {mark, rels[i], &event};
+			TruncateCall call = {mark, rels[i], &state->scratch, &event};
 			ErrorData *error = NULL;
 
 			if (!mark_wants(mark, EVENT_OP_TRUNCATE, txn) ||

@@ -138,7 +138,8 @@ extern void change_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 						  Relation rel, ReorderBufferChange *change);
 extern void change_decode_truncate(LogicalDecodingContext *ctx,
 								   ReorderBufferTXN *txn, int nrels,
-								   Relation rels[]);
+								   Relation rels[],
+								   ReorderBufferChange *change);
 
 /* message.c */
 extern bool message_decode(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,

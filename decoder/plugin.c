@@ -115,7 +115,7 @@ pgq_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrels,
 	DecoderState *state = ctx->output_plugin_private;
 	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
 
-	change_decode_truncate(ctx, txn, nrels, rels);
+	change_decode_truncate(ctx, txn, nrels, rels, change);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->change_cxt);
 	keep_alive(ctx);

@@ -23,6 +23,7 @@ typedef struct NamedValue
 static const NamedValue formats[] = {{"json", EVENT_FORMAT_JSON},
 									 {"urlenc", EVENT_FORMAT_URLENC},
 									 {"sql", EVENT_FORMAT_SQL},
+									 {"debezium", EVENT_FORMAT_DEBEZIUM},
 									 {NULL, 0}};
 
 static const NamedValue operations[] = {{"insert", EVENT_OP_INSERT},
@@ -186,7 +187,7 @@ parse_capture_arg(EventArgs *args, const char *arg)
 		return;
 	if ((value = value_of(arg, "format")) != NULL)
 		args->format = lookup_value(formats, "format", value,
-									"json, urlenc and sql");
+									"json, urlenc, sql and debezium");
 	else if ((value = value_of(arg, "ops")) != NULL)
 		args->ops = parse_ops(value);
 	else if ((value = value_of(arg, "origin")) != NULL)
@@ -264,6 +265,13 @@ event_args_parse(ArrayType *array)
 					 errmsg("capture argument must not be null")));
 		parse_capture_arg(args, TextDatumGetCString(elems[i]));
 	}
+	if (args->format == EVENT_FORMAT_DEBEZIUM && args->backup)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("capture argument \"backup\" does not go with "
+						"format=debezium"),
+				 errhint("Leave it out: \"before\" has the old row where the "
+						 "table has REPLICA IDENTITY FULL.")));
 	return args;
 }
 

@@ -21,7 +21,8 @@ typedef enum EventFormat
 {
 	EVENT_FORMAT_JSON,
 	EVENT_FORMAT_URLENC,
-	EVENT_FORMAT_SQL
+	EVENT_FORMAT_SQL,
+	EVENT_FORMAT_DEBEZIUM /* of captures only */
 } EventFormat;
 
 /* What a change is; the values are bits of EventArgs.ops. */

@@ -65,24 +65,28 @@ put_row(const EventPlan *plan, const EventRow *row, bool keys_only,
 }
 
 static void
-build_insert(const EventPlan *plan, const EventRow *newrow, StringInfo buf,
-			 Event *event)
+build_insert(const EventPlan *plan, const EventSource *source,
+			 const EventRow *newrow, StringInfo buf, Event *event)
 {
 	init_event(plan, plan->type_insert, event);
 	if (plan->format == EVENT_FORMAT_SQL)
 		event_sql_insert(plan, newrow, buf);
+	else if (plan->format == EVENT_FORMAT_DEBEZIUM)
+		event_debezium_change(plan, source, EVENT_OP_INSERT, NULL, newrow, buf);
 	else
 		put_row(plan, newrow, false, buf);
 	set_field(event, EVENT_DATA, buf);
 }
 
 static void
-build_delete(const EventPlan *plan, const EventRow *oldrow, StringInfo buf,
-			 Event *event)
+build_delete(const EventPlan *plan, const EventSource *source,
+			 const EventRow *oldrow, StringInfo buf, Event *event)
 {
 	init_event(plan, plan->type_delete, event);
 	if (plan->format == EVENT_FORMAT_SQL)
 		event_sql_delete(plan, oldrow, buf);
+	else if (plan->format == EVENT_FORMAT_DEBEZIUM)
+		event_debezium_change(plan, source, EVENT_OP_DELETE, oldrow, NULL, buf);
 	else
 		put_row(plan, oldrow, false, buf);
 	set_field(event, EVENT_DATA, buf);
@@ -207,6 +211,20 @@ fixed_changed(const EventPlan *plan, const EventRow *oldrow,
 	return false;
 }
 
+/* What ev_extra2 of an update has of the old row: all, its key, or nothing. */
+static void
+put_old_row(const EventPlan *plan, const EventRow *oldrow, bool new_key,
+			StringInfo buf)
+{
+	bool is_sql = plan->format == EVENT_FORMAT_SQL;
+
+	if (oldrow && oldrow->complete &&
+		(plan->backup || (!is_sql && !plan->has_key)))
+		put_row(plan, oldrow, false, buf);
+	else if (new_key && !is_sql)
+		put_row(plan, oldrow, true, buf);
+}
+
 static int
 build_update(const EventPlan *plan, EventScratch *scratch,
 			 const EventRow *oldrow, const EventRow *newrow, Event *events)
@@ -214,6 +232,7 @@ build_update(const EventPlan *plan, EventScratch *scratch,
 	bool new_key = oldrow && plan->has_key && !plan->is_trigger &&
 				   key_changed(plan, oldrow, newrow);
 	bool is_sql = plan->format == EVENT_FORMAT_SQL;
+	bool is_debezium = plan->format == EVENT_FORMAT_DEBEZIUM;
 	bool as_two = is_sql ? oldrow && !plan->is_trigger &&
 							   fixed_changed(plan, oldrow, newrow)
 						 : new_key;
@@ -229,23 +248,26 @@ build_update(const EventPlan *plan, EventScratch *scratch,
 	 */
 	if (as_two && newrow->complete)
 	{
-		build_delete(plan, oldrow, &scratch->data[0], &events[0]);
-		build_insert(plan, newrow, &scratch->data[1], &events[1]);
+		build_delete(plan, &scratch->source, oldrow, &scratch->data[0],
+					 &events[0]);
+		build_insert(plan, &scratch->source, newrow, &scratch->data[1],
+					 &events[1]);
 		return 2;
 	}
 
 	init_event(plan, plan->type_update, &events[0]);
-	if (!is_sql)
+	if (is_debezium)
+		event_debezium_change(plan, &scratch->source, EVENT_OP_UPDATE, oldrow,
+							  newrow, &scratch->data[0]);
+	else if (!is_sql)
 		put_row(plan, newrow, false, &scratch->data[0]);
 	else if (!event_sql_update(plan, oldrow, newrow, &scratch->data[0]))
 		return 0;
 	set_field(&events[0], EVENT_DATA, &scratch->data[0]);
 
-	if (oldrow && oldrow->complete &&
-		(plan->backup || (!is_sql && !plan->has_key)))
-		put_row(plan, oldrow, false, &scratch->extra2);
-	else if (new_key && !is_sql)
-		put_row(plan, oldrow, true, &scratch->extra2);
+	/* the envelope has the old row itself */
+	if (!is_debezium)
+		put_old_row(plan, oldrow, new_key, &scratch->extra2);
 	if (scratch->extra2.len > 0)
 		set_field(&events[0], EVENT_EXTRA2, &scratch->extra2);
 
@@ -284,13 +306,15 @@ build(EventPlan *plan, EventScratch *scratch, EventOp op,
 	switch (op)
 	{
 		case EVENT_OP_INSERT:
-			build_insert(plan, newrow, &scratch->data[0], &events[0]);
+			build_insert(plan, &scratch->source, newrow, &scratch->data[0],
+						 &events[0]);
 			break;
 		case EVENT_OP_UPDATE:
 			n = build_update(plan, scratch, oldrow, newrow, events);
 			break;
 		case EVENT_OP_DELETE:
-			build_delete(plan, oldrow, &scratch->data[0], &events[0]);
+			build_delete(plan, &scratch->source, oldrow, &scratch->data[0],
+						 &events[0]);
 			break;
 		case EVENT_OP_TRUNCATE:
 			elog(ERROR, "TRUNCATE changes no single row");
@@ -362,6 +386,17 @@ build_guarded(void *arg)
 		check_encoding(&call->events[i]);
 }
 
+/* Of a row whose key alone is told the rest counts as unavailable. */
+static void
+put_key_envelope(BuildCall *call, const EventRow *key)
+{
+	bool is_delete = call->op == EVENT_OP_DELETE;
+
+	event_debezium_change(call->plan, &call->scratch->source, call->op,
+						  is_delete ? key : NULL, is_delete ? NULL : key,
+						  &call->scratch->data[0]);
+}
+
 /* Write the key of a row. */
 static void
 put_key_guarded(void *arg)
@@ -369,8 +404,11 @@ put_key_guarded(void *arg)
 	BuildCall *call = arg;
 	const EventRow *row = call->oldrow ? call->oldrow : call->newrow;
 
-	put_row(call->plan, key_of_row(call->plan, row), true,
-			&call->scratch->data[0]);
+	if (call->plan->format == EVENT_FORMAT_DEBEZIUM)
+		put_key_envelope(call, key_of_row(call->plan, row));
+	else
+		put_row(call->plan, key_of_row(call->plan, row), true,
+				&call->scratch->data[0]);
 	(void) pg_verifymbstr(call->scratch->data[0].data,
 						  call->scratch->data[0].len, false);
 }
@@ -412,7 +450,10 @@ build_key_only(BuildCall *call, const char *flag)
 	if (error || buf->len > FRAME_MAX_EVENT / 2)
 	{
 		reset_buffer(buf);
-		if (plan->format == EVENT_FORMAT_JSON)
+		if (plan->format == EVENT_FORMAT_DEBEZIUM)
+			event_debezium_change(plan, &call->scratch->source,
+								  call->op, NULL, NULL, buf);
+		else if (plan->format == EVENT_FORMAT_JSON)
 			appendStringInfoString(buf, "{}");
 	}
 	set_field(&call->events[0], EVENT_DATA, buf);
@@ -468,13 +509,20 @@ event_build(EventPlan *plan, EventScratch *scratch, EventOp op,
 }
 
 /*
- * Build the event of a TRUNCATE.  Its strings lie in the plan.
+ * Build the event of a TRUNCATE.  Its strings lie in the plan and in scratch.
  */
 void
-event_build_truncate(const EventPlan *plan, Event *event)
+event_build_truncate(const EventPlan *plan, EventScratch *scratch,
+					 Event *event)
 {
+	StringInfo buf = &scratch->data[0];
+
 	init_event(plan, plan->type_truncate, event);
-	event->field[EVENT_DATA].str = plan->format == EVENT_FORMAT_JSON ? "{}"
-																	 : "";
-	event->field[EVENT_DATA].len = plan->format == EVENT_FORMAT_JSON ? 2 : 0;
+	reset_buffer(buf);
+	if (plan->format == EVENT_FORMAT_DEBEZIUM)
+		event_debezium_change(plan, &scratch->source, EVENT_OP_TRUNCATE, NULL,
+							  NULL, buf);
+	else if (plan->format == EVENT_FORMAT_JSON)
+		appendStringInfoString(buf, "{}");
+	set_field(event, EVENT_DATA, buf);
 }

@@ -182,6 +182,14 @@ compat_insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot,
 #define SLOT_ACTIVE_PID(slot) ((slot)->active_pid)
 #endif
 
+/* base64: n bytes into dst, which has room for len; -1 if it does not fit. */
+#if PG_VERSION_NUM >= 180000
+#define B64_ENCODE(src, n, dst, len)                                           \
+	pg_b64_encode((const uint8 *) (src), n, dst, len)
+#else
+#define B64_ENCODE(src, n, dst, len) pg_b64_encode(src, n, dst, len)
+#endif
+
 /* Replication origins: where a change comes from. */
 #if PG_VERSION_NUM >= 190000
 #define SESSION_ORIGIN replorigin_xact_state.origin

@@ -7,8 +7,9 @@
  * does not change from row to row.  event_build() then turns a change into
  * the fields of an event.  Data goes one way:
  *
- *		args.c, relation.c -> plan.c -> build.c -> json.c, urlenc.c, sql.c
- *		                                 expr.c     all of them -> value.c
+ *		args.c, relation.c -> plan.c -> build.c -> debezium.c -> json.c
+ *		                                 expr.c    json.c, urlenc.c, sql.c
+ *		                                           all of them -> value.c
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -18,6 +19,8 @@
 #define PGQ_EVENT_H
 
 #include "access/tupdesc.h"
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/relcache.h"
@@ -62,6 +65,10 @@ typedef struct EventColumn
 	bool comparable;   /* a literal can be compared with it */
 	const char *label; /* the name as the format writes it */
 	int label_len;
+
+	/* of the debezium format, where it is an array: what its elements are */
+	struct EventColumn *element;
+	char element_align;
 } EventColumn;
 
 /*
@@ -101,6 +108,7 @@ typedef struct EventPlan
 	/* for the sql format: "(c1,c2) values (" and what ends it */
 	const char *insert_head;
 	const char *insert_tail;
+	EventField source; /* for the debezium format */
 
 	/* a capture's expressions; a trigger has its own, which may query */
 	EventExpr *when;
@@ -114,9 +122,23 @@ typedef struct EventPlan
 	char *reason;       /* of the last one; as long as the call's memory */
 } EventPlan;
 
-/* Buffers that the fields of built events point into. */
+/* Where changes come from; only the debezium format looks at it. */
+typedef struct EventSource
+{
+	XLogRecPtr lsn; /* of the change */
+	XLogRecPtr commit_lsn;
+	TransactionId xid; /* invalid: none */
+	TimestampTz commit_time;
+	bool is_copy; /* rows that were there, not changes */
+} EventSource;
+
+/*
+ * Buffers that the fields of built events point into, and where the next one
+ * comes from, which the caller sets for a capture.
+ */
 typedef struct EventScratch
 {
+	EventSource source;
 	StringInfoData data[2];
 	StringInfoData extra2;
 	StringInfoData extra4;
@@ -133,7 +155,8 @@ extern void event_scratch_init(EventScratch *scratch);
 extern int event_build(EventPlan *plan, EventScratch *scratch, EventOp op,
 					   const EventRow *oldrow, const EventRow *newrow,
 					   Event *events);
-extern void event_build_truncate(const EventPlan *plan, Event *event);
+extern void event_build_truncate(const EventPlan *plan, EventScratch *scratch,
+								 Event *event);
 
 /* value.c */
 extern ValueKind event_value_kind(Oid typid);
@@ -149,6 +172,8 @@ extern bool event_value_same(const EventColumn *col, const EventRow *a,
  * not absent.
  */
 extern void event_json_string(StringInfo buf, const char *str, int len);
+extern void event_json_value(const EventColumn *col, Datum value,
+							 StringInfo buf);
 extern void event_json_row(const EventPlan *plan, const EventRow *row,
 						   bool keys_only, StringInfo buf);
 extern void event_urlenc_string(StringInfo buf, const char *str, int len);
@@ -160,5 +185,12 @@ extern bool event_sql_update(const EventPlan *plan, const EventRow *oldrow,
 							 const EventRow *newrow, StringInfo buf);
 extern void event_sql_delete(const EventPlan *plan, const EventRow *row,
 							 StringInfo buf);
+extern void event_debezium_change(const EventPlan *plan,
+								  const EventSource *source, EventOp op,
+								  const EventRow *before, const EventRow *after,
+								  StringInfo buf);
+extern void event_debezium_source(const char *schema, const char *table,
+								  StringInfo buf);
+extern EventColumn *event_debezium_element(EventColumn *col);
 
 #endif /* PGQ_EVENT_H */

@@ -53,8 +53,9 @@ event_json_string(StringInfo buf, const char *str, int len)
 	appendStringInfoCharMacro(buf, '"');
 }
 
-static void
-json_value(const EventColumn *col, Datum value, StringInfo buf)
+/* Append one value that is not NULL. */
+void
+event_json_value(const EventColumn *col, Datum value, StringInfo buf)
 {
 	char local[Max(EVENT_VALUE_BUFLEN, MAXDATELEN + 1)];
 	const char *str;
@@ -110,7 +111,7 @@ event_json_row(const EventPlan *plan, const EventRow *row, bool keys_only,
 		if (row->isnull[col->index])
 			appendBinaryStringInfo(buf, "null", 4);
 		else
-			json_value(col, row->values[col->index], buf);
+			event_json_value(col, row->values[col->index], buf);
 	}
 	if (lead == '{')
 		appendStringInfoCharMacro(buf, '{');

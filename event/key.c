@@ -4,10 +4,11 @@
  *		The key of a row, read back from its event.  Plain C, for the server and
  *		for clients.
  *
- * Events of the json and urlenc formats name the key's columns in their type and
- * have their values in their data.  Those of the sql format
- * do not tell the key of an INSERT: they have none.  Type and data are any text that a user may have put into a queue: what is not as our formats
- * have it has no key, and is no error.
+ * Events of the json, debezium and urlenc formats name the key's columns in their
+ * type and have their values in their data.  Those of the sql format do not tell
+ * the key of an INSERT: they have none.  Type and data are any text that a user
+ * may have put into a queue: what is not as our formats have it has no key, and
+ * is no error.
  *
  * A key of one column is its value; one of more is a JSON array of strings, so
  * that no two keys read alike.
@@ -181,33 +182,96 @@ read_json_names(const char *type, size_t len, Key *key)
 	return take(&c, ']') && take(&c, '}') && c.p == c.end;
 }
 
-/* {"col":value,...} without anything nested. */
 static bool
-read_json_values(const char *data, size_t len, Key *key)
+take_text(Cursor *c, const char *text)
 {
-	Cursor c = {data, data + len};
+	size_t len = strlen(text);
 
-	if (!take(&c, '{'))
+	if ((size_t) (c->end - c->p) < len || memcmp(c->p, text, len) != 0)
+		return false;
+	c->p += len;
+	return true;
+}
+
+/* A string, or what is written without quotes. */
+static bool
+take_value(Cursor *c, Span *value)
+{
+	if (c->p < c->end && *c->p == '"')
+		return take_string(c, value);
+	*value = take_until(c, ",}[]{\"");
+	return value->len > 0;
+}
+
+/* Behind "[", an array of values, which is of no key. */
+static bool
+skip_array(Cursor *c)
+{
+	Span value;
+
+	if (take(c, ']'))
+		return true;
+	do
+		if (!take_value(c, &value))
+			return false;
+	while (take(c, ','));
+	return take(c, ']');
+}
+
+/* {"col":value,...} without anything nested but arrays of values. */
+static bool
+read_json_row(Cursor *c, Key *key)
+{
+	if (!take(c, '{'))
 		return false;
 	do
 	{
 		Span name;
 		Span value;
 
-		if (!take_string(&c, &name) || !take(&c, ':'))
+		if (!take_string(c, &name) || !take(c, ':'))
 			return false;
-		if (c.p < c.end && *c.p == '"')
+		if (take(c, '['))
 		{
-			if (!take_string(&c, &value))
+			if (!skip_array(c))
 				return false;
+			continue;
 		}
-		else
-			value = take_until(&c, ",}[{\"");
-		if (value.len == 0)
+		if (!take_value(c, &value))
 			return false;
 		set_value(key, true, name, value);
-	} while (take(&c, ','));
-	return take(&c, '}') && c.p == c.end;
+	} while (take(c, ','));
+	return take(c, '}');
+}
+
+/*
+ * {"before":R,"after":R,"source":{...}...} behind its first name: what is after
+ * the change tells the key, if there is anything.
+ */
+static bool
+read_envelope(Cursor *c, Key *key)
+{
+	return (take_text(c, "null") || read_json_row(c, key)) &&
+		   take_text(c, ",\"after\":") &&
+		   (take_text(c, "null") || read_json_row(c, key)) &&
+		   take_text(c, ",\"source\":{");
+}
+
+static bool
+read_json_values(const char *data, size_t len, Key *key)
+{
+	Cursor c = {data, data + len};
+
+	if (take_text(&c, "{\"before\":"))
+	{
+		Key names = *key;
+
+		if (read_envelope(&c, key))
+			return true;
+		*key = names;
+		c.p = data;
+	}
+	return read_json_row(&c, key) && c.p == c.end;
 }
 
 /* The bytes of a JSON value as it is written; those of strings unescaped. */

@@ -42,6 +42,7 @@ set_label(EventColumn *col, EventFormat format)
 	switch (format)
 	{
 		case EVENT_FORMAT_JSON:
+		case EVENT_FORMAT_DEBEZIUM:
 			event_json_string(&buf, col->name, strlen(col->name));
 			appendStringInfoChar(&buf, ':');
 			break;
@@ -120,6 +121,8 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 	col->generated = att->attgenerated != '\0';
 	col->fixed = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
 	col->comparable = is_comparable(att->atttypid);
+	if (args->format == EVENT_FORMAT_DEBEZIUM)
+		col->element = event_debezium_element(col);
 	set_label(col, args->format);
 }
 
@@ -191,7 +194,8 @@ set_types(EventPlan *plan, const char *schema, const char *table, List *keys)
 {
 	bool with_keys = plan->format == EVENT_FORMAT_URLENC;
 
-	if (plan->format == EVENT_FORMAT_JSON)
+	if (plan->format == EVENT_FORMAT_JSON ||
+		plan->format == EVENT_FORMAT_DEBEZIUM)
 	{
 		plan->type_insert = json_type("INSERT", schema, table, keys);
 		plan->type_update = json_type("UPDATE", schema, table, keys);
@@ -304,6 +308,12 @@ event_plan_make(Relation rel, const EventArgs *args)
 	set_types(plan, schema, table, key_names(rel, args));
 	if (plan->format == EVENT_FORMAT_SQL)
 		set_insert_head(plan);
+	if (plan->format == EVENT_FORMAT_DEBEZIUM)
+	{
+		initStringInfo(&name);
+		event_debezium_source(schema, table, &name);
+		plan->source = field_of(&name);
+	}
 	if (!args->is_trigger)
 		set_expressions(plan, rel, args);
 	return plan;

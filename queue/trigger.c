@@ -421,9 +421,11 @@ write_row_event(TriggerData *tg, TriggerState *state, const TriggerRows *rows,
 static void
 write_truncate_event(TriggerData *tg, TriggerState *state)
 {
+	EventScratch scratch;
 	Event event;
 
-	event_build_truncate(state->plan, &event);
+	event_scratch_init(&scratch);
+	event_build_truncate(state->plan, &scratch, &event);
 	insert_built(tg->tg_trigger->tgargs[0], &event);
 }
 

@@ -46,7 +46,7 @@ check(const EventArgs *args)
 	ListCell *lc;
 
 	if (args->ops < 1 || args->ops > EVENT_OPS_ALL ||
-		args->format > EVENT_FORMAT_SQL || (args->pkey && !args->has_pkey))
+		args->format > EVENT_FORMAT_DEBEZIUM || (args->pkey && !args->has_pkey))
 		abort();
 	foreach(lc, args->columns)
 		if (*(char *) lfirst(lc) == '\0')
