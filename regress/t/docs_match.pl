@@ -7,6 +7,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use DocBlocks;
 use PgqTest;
 use Test::More;
 
@@ -178,6 +179,22 @@ SKIP:
 		is(join(' ', grep { !$offered{$_} } sort keys %{ $own{$command} }, '--help'),
 			'', "completion of $command: no option is missing");
 	}
+}
+
+# doc/high-availability.md: each block is run by the tests with Patroni, which take it
+# from there, and need no other.
+{
+	my %run;
+	foreach my $file ("$top/regress/t/PgqPatroni.pm", "$top/regress/t/PatroniLedger.pm")
+	{
+		my $text = slurp($file);
+		$run{$_} = 1
+		  foreach map { /\$version/ ? (s/\$version/15/r, s/\$version/17/r) : $_ }
+		  $text =~ /->block\(["'](.+?)["']\)/g;
+	}
+	my @blocks = doc_blocks("$top/doc/high-availability.md");
+	is(join(', ', sort map { $_->{note} } @blocks), join(', ', sort keys %run),
+		'high-availability.md: the tests run each block');
 }
 
 done_testing();
