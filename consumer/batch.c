@@ -28,13 +28,20 @@
 
 #define MERGE_EVENTS "500"
 
+/* A batch's id, and the time of its end in us of 1970; NULL: there is none. */
+#define ID_AND_TIME(b)                                                         \
+	b ".batch_id || ' ' || (1000000 * extract(epoch from " b                   \
+	  ".cur_tick_time))::pg_catalog.int8"
+
 /*
  * Ticks come as fast as the fastest consumer takes them.  One that is
  * MERGE_EVENTS behind gets so many at once, or it would never catch up.
  */
 static const char next_batch_sql[] =
-	"select coalesce(m.batch_id, pgq.next_batch($1::pg_catalog.text, "
-	"$2::pg_catalog.text)) from pgq.next_batch_custom($1::pg_catalog.text, "
+	"select coalesce(" ID_AND_TIME("m") ", "
+	"(select " ID_AND_TIME("n") " from pgq.next_batch_info("
+	"$1::pg_catalog.text, $2::pg_catalog.text) n)) "
+	"from pgq.next_batch_custom($1::pg_catalog.text, "
 	"$2::pg_catalog.text, null, " MERGE_EVENTS ", null) m";
 
 #define EVENT_COLUMNS                                                          \
@@ -106,6 +113,7 @@ pgq_next_batch(PgqConsumer *c)
 	const char *names[2] = {c->queue, c->consumer};
 	char sql[768];
 	PGresult *res;
+	char *end;
 
 	pgq_abandon(c);
 	if (libpgq_connect(c) != PGQ_OK)
@@ -119,7 +127,8 @@ pgq_next_batch(PgqConsumer *c)
 		PQclear(res);
 		return libpgq_done(c, PGQ_NONE);
 	}
-	c->batch_id = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+	c->batch_id = strtoll(PQgetvalue(res, 0, 0), &end, 10);
+	c->batch_time = strtoll(end, NULL, 10);
 	PQclear(res);
 	c->last_page = false;
 	snprintf(sql, sizeof(sql),
@@ -136,6 +145,12 @@ int64_t
 pgq_batch_id(const PgqConsumer *c)
 {
 	return c->batch_id;
+}
+
+int64_t
+pgq_batch_time(const PgqConsumer *c)
+{
+	return c->batch_id == 0 ? 0 : c->batch_time;
 }
 
 static PgqResult

@@ -39,6 +39,7 @@ struct PgqConsumer
 	int wake_pipe[2];   /* pgq_wake() writes, pgq_wait() polls */
 
 	int64_t batch_id; /* 0 = no batch is open */
+	int64_t batch_time;
 	bool detached;    /* the batch is open without a transaction, and stays so
 								 * when the connection is lost */
 	bool finish_sent; /* no answer to finishing it has come */

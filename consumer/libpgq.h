@@ -167,6 +167,13 @@ extern PgqResult pgq_next_batch(PgqConsumer *c);
 extern int64_t pgq_batch_id(const PgqConsumer *c);
 
 /*
+ * When the end of the open batch was ticked, in microseconds since 1970; 0 if none
+ * is open.  A database that was restored to an older state gives ids anew, and not
+ * this.
+ */
+extern int64_t pgq_batch_time(const PgqConsumer *c);
+
+/*
  * Gives the next event of the open batch, in the order of ev_id, in *ev.
  * They are read one by one, so a large batch takes little memory.
  *

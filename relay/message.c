@@ -456,12 +456,12 @@ message_maker_source(const MessageMaker *m)
 /*
  * Make the message of an event.
  *
- * batch: the batch's id.  place: the event's in it, from 1.  *message gets
- * strings that belong to the maker.
+ * batch: the batch's id.  tick: of its end, in us of 1970.  place: the event's in
+ * it, from 1.  *message gets strings that belong to the maker.
  */
 void
 message_make(MessageMaker *m, const PgqEvent *event, int64_t batch,
-			 int64_t place, RelayMessage *message)
+			 int64_t tick, int64_t place, RelayMessage *message)
 {
 	const Origin *origin = find_origin(m, event);
 
@@ -471,12 +471,14 @@ message_make(MessageMaker *m, const PgqEvent *event, int64_t batch,
 	message->event = event;
 	message->ev_id = event->ev_id;
 	message->batch = batch;
+	message->tick = tick;
 	message->place = place;
 	message->is_delete = origin->op && strcmp(origin->op, "delete") == 0;
 	make_names(m, event, origin, message);
 
 	add_text_header(m, message, "Pgq-Source", m->origin_name);
 	add_number_header(m, message, "Pgq-Batch", batch);
+	add_number_header(m, message, "Pgq-Tick", tick);
 	add_number_header(m, message, "Pgq-Place", place);
 	switch (m->config->format)
 	{

@@ -34,6 +34,7 @@ typedef struct RelayMessage
 	const PgqEvent *event; /* that it is made of */
 	int64_t ev_id;
 	int64_t batch;
+	int64_t tick;  /* of the batch's end, in us of 1970 */
 	int64_t place; /* in the batch, from 1 */
 	const char *id;
 	const char *address; /* subject, topic, routing key: the template filled */
@@ -59,6 +60,7 @@ extern MessageMaker *message_maker_create(const RelayConfig *config,
 extern void message_maker_free(MessageMaker *maker);
 extern const char *message_maker_source(const MessageMaker *maker);
 extern void message_make(MessageMaker *maker, const PgqEvent *event,
-						 int64_t batch, int64_t place, RelayMessage *message);
+						 int64_t batch, int64_t tick, int64_t place,
+						 RelayMessage *message);
 
 #endif /* PGQ_RELAY_MESSAGE_H */

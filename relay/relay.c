@@ -329,7 +329,8 @@ send_events(Relay *r, PgqConsumer *c, int64_t done, bool *db_failed)
 			continue;
 		if (is_asked_to_stop(r))
 			return TARGET_AWAY;
-		message_make(r->maker, &event, pgq_batch_id(c), place, &message);
+		message_make(r->maker, &event, pgq_batch_id(c), pgq_batch_time(c), place,
+					 &message);
 		result = r->class->send(r->target, &message);
 		if (result == TARGET_REFUSED && r->config->on_refused == REFUSED_DEAD)
 		{
@@ -362,7 +363,7 @@ send_events(Relay *r, PgqConsumer *c, int64_t done, bool *db_failed)
 static bool
 move_batch(Relay *r, PgqConsumer *c)
 {
-	TargetBatch batch = {.id = pgq_batch_id(c)};
+	TargetBatch batch = {.id = pgq_batch_id(c), .tick = pgq_batch_time(c)};
 	TargetResult result;
 	char *bookmark = NULL;
 	int64_t done = 0;

@@ -43,8 +43,8 @@ target_fail(void *target, TargetResult result, const char *fmt, ...)
 
 /*
  * where() of engines that note the last batch that they have whole.  last: that
- * one, 0: none; what: the thing that is noted there, for messages; the rest is
- * where()'s.
+ * one, 0: none; tick: when it ended, 0: not known; what: the thing that is noted
+ * there, for messages; the rest is where()'s.
  *
  * The bookmark is that note as the database has it.  An engine that has more
  * than the bookmark and this batch has batches that the database knows nothing
@@ -52,7 +52,7 @@ target_fail(void *target, TargetResult result, const char *fmt, ...)
  */
 TargetResult
 target_compare_batches(void *target, const char *what, int64_t last,
-					   const TargetBatch *batch, int64_t *done)
+					   int64_t tick, const TargetBatch *batch, int64_t *done)
 {
 	int64_t before = batch->bookmark ? strtoll(batch->bookmark, NULL, 10) : 0;
 
@@ -66,6 +66,11 @@ target_compare_batches(void *target, const char *what, int64_t last,
 						   "%s is at batch %" PRId64 ", ahead of batch %" PRId64
 						   ": " TARGET_WENT_BACK,
 						   what, last, batch->id);
+	if (last == batch->id && tick != 0 && tick != batch->tick)
+		return target_fail(target, TARGET_STOP,
+						   "%s is at batch %" PRId64
+						   ", which is of other events now: " TARGET_WENT_BACK,
+						   what, last);
 	if (batch->bookmark && last != before && last != batch->id)
 		return target_fail(target, TARGET_STOP,
 						   "%s is at batch %" PRId64

@@ -44,6 +44,8 @@ typedef struct Target Target;
 typedef struct TargetBatch
 {
 	int64_t id;
+	int64_t tick;         /* when its end was ticked, in us of 1970: a database
+						   * that went back gives an id anew, but not this */
 	const char *bookmark; /* of the batch before, NULL: there is none */
 	const char *source;   /* of all messages: database/queue/consumer */
 	int64_t acked;        /* Target's "acked" when it was closed amid this batch */
@@ -63,8 +65,8 @@ typedef struct TargetClass
 
 	/*
 	 * where() tells a batch from what was there before by the bookmark alone, so
-	 * there must be one before the first event: flush() with nothing sent gives
-	 * it.
+	 * there must be one before the first event: where there is none yet, flush()
+	 * is called right after where(), with nothing sent, and gives it.
 	 */
 	bool starts_with_bookmark;
 
@@ -78,7 +80,8 @@ typedef struct TargetClass
 
 	/*
 	 * How many places of the batch the engine has: 0, nothing of it, so that
-	 * the next message to send is that of place *done + 1.
+	 * the next message to send is that of place *done + 1.  STOP when it has what
+	 * the database does not know of: that went back.
 	 */
 	TargetResult (*where)(Target *target, const TargetBatch *batch,
 						  int64_t *done);
@@ -125,7 +128,7 @@ extern TargetResult target_fail(void *target, TargetResult result,
 								const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 extern TargetResult target_compare_batches(void *target, const char *what,
-										   int64_t last,
+										   int64_t last, int64_t tick,
 										   const TargetBatch *batch,
 										   int64_t *done);
 extern char *target_password(const RelayConfig *config);

@@ -11,7 +11,8 @@
  *
  *		last == bookmark					nothing of the batch is there
  *		last > bookmark, of this batch		it is there up to that place
- *		last > bookmark, else				another writer
+ *		last > bookmark, of another			the database went back
+ *		last > bookmark, not of the relay	another writer
  *		last < bookmark						the stream lost what it had
  *
  * The headers' meaning: https://docs.nats.io/nats-concepts/jetstream/headers.
@@ -293,35 +294,66 @@ nats_close(Target *target)
 
 /* ---- where ---- */
 
-/* Batch and place of the stream's last message; 0 and 0: another's. */
+/* A header, "" without it. */
+static const char *
+read_header(natsMsg *msg, const char *name)
+{
+	const char *text = NULL;
+
+	return natsMsgHeader_Get(msg, name, &text) == NATS_OK ? text : "";
+}
+
+static int64_t
+read_number(natsMsg *msg, const char *name)
+{
+	return strtoll(read_header(msg, name), NULL, 10);
+}
+
+/*
+ * The place that the stream's last message has in the batch, 0 if nothing of it
+ * is there; STOP if the message has no business to be there.
+ */
 static TargetResult
-read_last(NatsTarget *t, const TargetBatch *batch, int64_t *id, int64_t *place)
+read_place(NatsTarget *t, const TargetBatch *batch, int64_t *place)
 {
 	const char *stream = t->base.config->stream;
-	const char *text = NULL;
+	uint64_t last = t->info->State.LastSeq;
+	const char *source = "";
+	const char *id = "";
 	natsMsg *msg = NULL;
 	jsErrCode code = 0;
-	natsStatus s = js_GetMsg(&msg, t->js, stream, t->info->State.LastSeq, NULL,
-							 &code);
+	TargetResult result = TARGET_OK;
+	natsStatus s = js_GetMsg(&msg, t->js, stream, last, NULL, &code);
 
-	*id = *place = 0;
-	/* gone by the stream's limits, or deleted: not to be told */
-	if (s == NATS_NOT_FOUND)
-		return TARGET_OK;
-	if (s != NATS_OK)
-		return target_fail(t, TARGET_AWAY, "message %" PRIu64 ": %s (%d)",
-						   t->info->State.LastSeq, natsStatus_GetText(s),
-						   (int) code);
-	if (natsMsgHeader_Get(msg, "Pgq-Source", &text) == NATS_OK &&
-		strcmp(text, batch->source) == 0 &&
-		natsMsgHeader_Get(msg, "Pgq-Batch", &text) == NATS_OK)
-		*id = strtoll(text, NULL, 10);
-	if (*id != 0 && natsMsgHeader_Get(msg, "Pgq-Place", &text) == NATS_OK)
-		*place = strtoll(text, NULL, 10);
-	if (*place == 0)
-		*id = 0;
+	*place = 0;
+	if (s != NATS_OK && s != NATS_NOT_FOUND)
+		return target_fail(t, TARGET_AWAY, "message %" PRIu64 ": %s (%d)", last,
+						   natsStatus_GetText(s), (int) code);
+	/* gone by the stream's limits, or deleted: not to be told whose it was */
+	if (s == NATS_OK)
+	{
+		source = read_header(msg, "Pgq-Source");
+		id = read_header(msg, "Nats-Msg-Id");
+		if (strcmp(source, batch->source) == 0 &&
+			read_number(msg, "Pgq-Batch") == batch->id &&
+			read_number(msg, "Pgq-Tick") == batch->tick)
+			*place = read_number(msg, "Pgq-Place");
+	}
+	if (batch->bookmark == NULL || *place > 0)
+		;
+	else if (strcmp(source, batch->source) == 0)
+		result = target_fail(t, TARGET_STOP,
+							 "stream \"%s\" is at message %" PRIu64
+							 " (%s), and not in batch %" PRId64
+							 ": " TARGET_WENT_BACK,
+							 stream, last, id, batch->id);
+	else
+		result = target_fail(t, TARGET_STOP,
+							 "stream \"%s\" has another writer: message "
+							 "%" PRIu64 " is not of batch %" PRId64,
+							 stream, last, batch->id);
 	natsMsg_Destroy(msg);
-	return TARGET_OK;
+	return result;
 }
 
 static TargetResult
@@ -333,36 +365,21 @@ nats_where(Target *target, const TargetBatch *batch, int64_t *done)
 		batch->bookmark ? strtoull(batch->bookmark, NULL, 10) : 0;
 	TargetResult result = read_stream(t);
 	uint64_t last;
-	int64_t id = 0;
-	int64_t place = 0;
 
 	if (result != TARGET_OK)
 		return result;
 	last = t->info->State.LastSeq;
 	*done = 0;
-	if (last > 0 && (batch->bookmark == NULL || last > mark))
-		result = read_last(t, batch, &id, &place);
-	if (result != TARGET_OK)
-		return result;
 	if (last < mark)
 		return target_fail(t, TARGET_STOP,
 						   "stream \"%s\" has lost events: its last sequence is "
 						   "%" PRIu64 " and was %" PRIu64
 						   " before batch %" PRId64,
 						   stream, last, mark, batch->id);
-	if (batch->bookmark && last > mark && id != 0 && id != batch->id)
-		return target_fail(t, TARGET_STOP,
-						   "stream \"%s\" is at message %" PRIu64
-						   " of batch %" PRId64 ", and the bookmark at %" PRIu64
-						   " before batch %" PRId64 ": " TARGET_WENT_BACK,
-						   stream, last, id, mark, batch->id);
-	if (batch->bookmark && last > mark && id == 0)
-		return target_fail(t, TARGET_STOP,
-						   "stream \"%s\" has another writer: message %" PRIu64
-						   " is not of batch %" PRId64,
-						   stream, last, batch->id);
-	if (id == batch->id)
-		*done = place;
+	if (last > 0 && (batch->bookmark == NULL || last > mark))
+		result = read_place(t, batch, done);
+	if (result != TARGET_OK)
+		return result;
 	pthread_mutex_lock(&lock);
 	t->last_seq = t->acked_seq = last;
 	t->progress = clock_seconds();

@@ -33,6 +33,7 @@ typedef struct PgTarget
 	Target base;
 	PGconn *conn;
 	int64_t batch;
+	int64_t tick;
 	int pending; /* statements sent, whose results were not read */
 } PgTarget;
 
@@ -40,11 +41,14 @@ static const char lock_sql[] =
 	"select pg_catalog.pg_advisory_xact_lock("
 	"pg_catalog.hashtextextended($1::pg_catalog.text, 0))";
 
+/* beside the batch, when its end was ticked: ids may be given anew, not this */
 static const char last_sql[] =
-	"select pgq_ext.get_last_tick($1::pg_catalog.text)";
+	"select pgq_ext.get_last_tick($1::pg_catalog.text), "
+	"pgq_ext.get_last_tick($1::pg_catalog.text, 'time')";
 
 static const char note_sql[] =
-	"select pgq_ext.set_last_tick($1::pg_catalog.text, $2::pg_catalog.int8)";
+	"select pgq_ext.set_last_tick($1::pg_catalog.text, $2::pg_catalog.int8), "
+	"pgq_ext.set_last_tick($1::pg_catalog.text, 'time', $3::pg_catalog.int8)";
 
 /* the time is the event's, its id is new */
 static const char insert_sql[] =
@@ -170,9 +174,11 @@ postgresql_where(Target *target, const TargetBatch *batch, int64_t *done)
 	const char *consumer = t->base.config->consumer;
 	PGresult *res;
 	int64_t last;
+	int64_t tick;
 	TargetResult result;
 
 	t->batch = batch->id;
+	t->tick = batch->tick;
 	/* of a batch that was given up */
 	if (PQtransactionStatus(t->conn) != PQTRANS_IDLE)
 		return target_fail(t, TARGET_AWAY, "a transaction was left open");
@@ -180,8 +186,10 @@ postgresql_where(Target *target, const TargetBatch *batch, int64_t *done)
 		(res = run(t, last_sql, 1, &consumer)) == NULL)
 		return t->base.result;
 	last = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+	tick = strtoll(PQgetvalue(res, 0, 1), NULL, 10);
 	PQclear(res);
-	result = target_compare_batches(t, "the database", last, batch, done);
+	result = target_compare_batches(t, "the database", last, tick,
+									 batch, done);
 	if (result != TARGET_OK)
 		return result;
 	/* without a name nothing of it stays in a pooler's session */
@@ -252,11 +260,13 @@ postgresql_flush(Target *target, char **bookmark)
 {
 	PgTarget *t = (PgTarget *) target;
 	char batch[32];
-	const char *params[2] = {t->base.config->consumer, batch};
+	char tick[32];
+	const char *params[3] = {t->base.config->consumer, batch, tick};
 	PGresult *res;
 	TargetResult result;
 
 	snprintf(batch, sizeof(batch), "%" PRId64, t->batch);
+	snprintf(tick, sizeof(tick), "%" PRId64, t->tick);
 	if (!PQpipelineSync(t->conn))
 		return fail_conn(t, NULL);
 	result = read_results(t, 0);
@@ -268,7 +278,7 @@ postgresql_flush(Target *target, char **bookmark)
 	PQclear(res);
 	if (result != TARGET_OK || !PQexitPipelineMode(t->conn))
 		return result != TARGET_OK ? result : fail_conn(t, NULL);
-	if (!run_only(t, note_sql, 2, params) || !run_only(t, "commit", 0, NULL))
+	if (!run_only(t, note_sql, 3, params) || !run_only(t, "commit", 0, NULL))
 		return t->base.result;
 	*bookmark = text_copy(batch);
 	return TARGET_OK;

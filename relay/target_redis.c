@@ -43,7 +43,9 @@ typedef struct RedisTarget
 	redisSSLContext *tls;
 #endif
 	char *marker; /* the stream of positions */
+	char *source;
 	int64_t batch;
+	int64_t tick;
 
 	int count; /* messages in the window */
 	size_t bytes;
@@ -255,22 +257,65 @@ redis_close(Target *target)
 #endif
 	free(t->streams);
 	free(t->marker);
+	free(t->source);
 	free(t);
 }
 
 /* ---- where ---- */
 
-/*
- * The batch and place of a stream's last message, 0 and 0 without a stream.
- * Messages that were deleted or trimmed count.
- */
+/* What a stream's last id tells, and the message that has it. */
+typedef struct LastId
+{
+	int64_t batch; /* 0: there is no such stream */
+	int64_t place;
+	int64_t tick; /* of the message, 0: it is gone or has none */
+	bool is_ours; /* the message comes from this relay */
+} LastId;
+
+static const char *
+find_field(const redisReply *list, const char *name)
+{
+	for (size_t i = 0; i + 1 < list->elements; i += 2)
+		if (list->element[i]->str && list->element[i + 1]->str &&
+			strcmp(list->element[i]->str, name) == 0)
+			return list->element[i + 1]->str;
+	return NULL;
+}
+
+/* Read the message that has the stream's last id, unless it was deleted. */
 static TargetResult
-read_last(RedisTarget *t, const char *stream, int64_t *batch, int64_t *place)
+read_last_message(RedisTarget *t, const char *stream, LastId *last)
+{
+	char id[48];
+	const char *words[4] = {"XRANGE", stream, id, id};
+	redisReply *reply;
+
+	snprintf(id, sizeof(id), "%" PRId64 "-%" PRId64, last->batch, last->place);
+	reply = ask(t, 4, words);
+	if (reply == NULL)
+		return t->base.result;
+	if (reply->elements == 1 && reply->element[0]->elements == 2)
+	{
+		const redisReply *fields = reply->element[0]->element[1];
+		const char *tick = find_field(fields, "Pgq-Tick");
+		const char *source = find_field(fields, "Pgq-Source");
+
+		last->tick = tick ? strtoll(tick, NULL, 10) : 0;
+		last->is_ours = source && strcmp(source, t->source) == 0;
+	}
+	freeReplyObject(reply);
+	return TARGET_OK;
+}
+
+/* The stream's last id; messages that were deleted or trimmed count. */
+static TargetResult
+read_last(RedisTarget *t, const char *stream, LastId *last)
 {
 	const char *words[3] = {"XINFO", "STREAM", stream};
 	redisReply *reply = ask(t, 3, words);
+	const char *id;
 
-	*batch = *place = 0;
+	memset(last, 0, sizeof(*last));
 	if (reply == NULL)
 	{
 		if (strstr(t->base.error, "no such key") == NULL)
@@ -278,16 +323,22 @@ read_last(RedisTarget *t, const char *stream, int64_t *batch, int64_t *place)
 		t->base.error[0] = '\0';
 		return t->base.result = TARGET_OK;
 	}
-	for (size_t i = 0; i + 1 < reply->elements; i += 2)
-	{
-		const redisReply *name = reply->element[i];
-		const redisReply *value = reply->element[i + 1];
-
-		if (name->str && strcmp(name->str, "last-generated-id") == 0)
-			(void) sscanf(value->str, "%" SCNd64 "-%" SCNd64, batch, place);
-	}
+	id = find_field(reply, "last-generated-id");
+	if (id)
+		(void) sscanf(id, "%" SCNd64 "-%" SCNd64, &last->batch, &last->place);
 	freeReplyObject(reply);
-	return TARGET_OK;
+	return read_last_message(t, stream, last);
+}
+
+/* A stream has what this database does not know of. */
+static TargetResult
+fail_went_back(RedisTarget *t, const char *stream, const LastId *last)
+{
+	return target_fail(t, TARGET_STOP,
+					   "stream %s is at batch %" PRId64
+					   ", which is not batch %" PRId64
+					   " of the queue: " TARGET_WENT_BACK,
+					   stream, last->batch, t->batch);
 }
 
 static TargetResult
@@ -295,16 +346,19 @@ redis_where(Target *target, const TargetBatch *batch, int64_t *done)
 {
 	RedisTarget *t = (RedisTarget *) target;
 	char what[128];
-	int64_t last;
-	int64_t place;
-	TargetResult result = read_last(t, t->marker, &last, &place);
+	LastId last;
+	TargetResult result;
 
+	free(t->source);
+	t->source = text_copy(batch->source);
+	t->batch = batch->id;
+	t->tick = batch->tick;
+	forget_window(t);
+	result = read_last(t, t->marker, &last);
 	if (result != TARGET_OK)
 		return result;
-	forget_window(t);
-	t->batch = batch->id;
 	snprintf(what, sizeof(what), "stream %s", t->marker);
-	return target_compare_batches(t, what, last, batch, done);
+	return target_compare_batches(t, what, last.batch, last.tick, batch, done);
 }
 
 /* ---- send ---- */
@@ -313,16 +367,18 @@ redis_where(Target *target, const TargetBatch *batch, int64_t *done)
 static TargetResult
 check_refused(RedisTarget *t, const char *stream)
 {
-	int64_t batch;
-	int64_t place;
-	TargetResult result = read_last(t, stream, &batch, &place);
+	LastId last;
+	TargetResult result = read_last(t, stream, &last);
 
-	if (result != TARGET_OK || batch == t->batch)
+	if (result != TARGET_OK ||
+		(last.batch == t->batch && (last.tick == 0 || last.tick == t->tick)))
 		return result;
+	if (last.is_ours)
+		return fail_went_back(t, stream, &last);
 	return target_fail(t, TARGET_STOP,
 					   "stream %s has another writer: its last message is of "
 					   "batch %" PRId64 ", not %" PRId64,
-					   stream, batch, t->batch);
+					   stream, last.batch, t->batch);
 }
 
 /* Read the answers to MULTI and the commands behind it; *exec gets EXEC's. */
@@ -461,8 +517,9 @@ redis_flush(Target *target, char **bookmark)
 {
 	RedisTarget *t = (RedisTarget *) target;
 	char id[32];
-	const char *words[8] = {"XADD", t->marker, "MAXLEN", "1",
-							id,     "batch",   id,       NULL};
+	char tick[32];
+	const char *words[7] = {"XADD", t->marker,  "MAXLEN", "1",
+							id,     "Pgq-Tick", tick};
 	TargetResult result = send_window(t);
 	redisReply *reply;
 
@@ -470,19 +527,20 @@ redis_flush(Target *target, char **bookmark)
 		return result;
 	/* place 0 is below that of any message, and above the batch before */
 	snprintf(id, sizeof(id), "%" PRId64 "-0", t->batch);
+	snprintf(tick, sizeof(tick), "%" PRId64, t->tick);
 	reply = ask(t, 7, words);
 	if (reply == NULL)
 	{
-		int64_t last;
-		int64_t place;
+		LastId last;
 
 		if (strstr(t->base.error, REFUSED_ID) == NULL)
 			return t->base.result;
 		/* another relay of this consumer was there first */
-		result = read_last(t, t->marker, &last, &place);
-		if (result == TARGET_OK && last != t->batch)
-			result = target_fail(t, TARGET_STOP, "stream %s is at batch %" PRId64,
-								 t->marker, last);
+		result = read_last(t, t->marker, &last);
+		if (result == TARGET_OK &&
+			(last.batch != t->batch ||
+			 (last.tick && last.tick != t->tick)))
+			result = fail_went_back(t, t->marker, &last);
 		if (result != TARGET_OK)
 			return result;
 	}

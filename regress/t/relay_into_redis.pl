@@ -6,63 +6,17 @@
 use strict;
 use warnings;
 
-use IO::Socket::INET;
-use PgqTest;
+use PgqRedis;
 use PgqRelay;
-use PostgreSQL::Test::Utils;
+use PgqTest;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-my $redis = need_engine('hiredis', 'redis-server', 'redis-server', 'redis-tools');
+need_engine('hiredis', 'redis-server', 'redis-server', 'redis-tools');
 
 my $node = new_server('main');
 my $db = new_database($node, 'shop', slot => 0);
-my $dir = PostgreSQL::Test::Utils::tempdir();
-my $port = free_port();
-my @command = ($redis, '--bind', '127.0.0.1', '--port', $port, '--dir', $dir,
-	'--appendonly', 'yes', '--appendfsync', 'always', '--save', '');
-my $engine = start_engine('redis', @command);
-
-# ask(WORD...): the answer as nested lists, in Redis' protocol; dies on an error.
-my $socket;
-
-sub ask
-{
-	my @words = @_;
-
-	$socket //= IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 5)
-	  or die "no connection to redis: $!";
-	print $socket '*' . @words . "\r\n", map { '$' . length($_) . "\r\n$_\r\n" } @words;
-	return answer();
-}
-
-sub answer
-{
-	my $line = <$socket>;
-
-	if (!defined $line)
-	{
-		undef $socket;
-		die 'connection to redis lost';
-	}
-	$line =~ s/\r\n$//;
-	my ($kind, $rest) = $line =~ /^(.)(.*)/;
-	die $rest if $kind eq '-';
-	return $rest if $kind eq '+' || $kind eq ':';
-	return [ map { answer() } 1 .. $rest ] if $kind eq '*';
-	return undef if $rest < 0;
-	my $got = '';
-	read($socket, $got, $rest + 2 - length($got), length($got)) while length($got) < $rest + 2;
-	return substr($got, 0, $rest);
-}
-
-sub wait_ready
-{
-	undef $socket;
-	wait_for('redis', sub { eval { ask('PING') eq 'PONG' } or do { undef $socket; 0 } });
-	return;
-}
-wait_ready();
+my $redis = PgqRedis->new;
 
 sql($node, $db, $_)
   foreach q{select pgq.create_queue('q')},
@@ -71,7 +25,7 @@ sql($node, $db, $_)
 my %keys = (
 	db => $node->connstr($db),
 	queue => 'q',
-	target => "redis://127.0.0.1:$port/0",
+	target => $redis->url,
 	stream => 'q.{table}',
 	stall_release => 2,
 	window_events => 100);
@@ -90,27 +44,17 @@ sub insert
 	return;
 }
 
-sub entries
-{
-	my ($stream) = @_;
-
-	return [
-		map { my %f = @{ $_->[1] }; [ $f{id} =~ m{/(\d+)}, $f{body} ] }
-		  @{ ask('XRANGE', $stream, '-', '+') }
-	];
-}
-
 sub ledger
 {
 	my ($name) = @_;
 	my $all;
 
 	wait_for("$n messages",
-		sub { ask('XLEN', 'q.t0') + ask('XLEN', 'q.t1') >= $n });
+		sub { $redis->ask('XLEN', 'q.t0') + $redis->ask('XLEN', 'q.t1') >= $n });
 	$all = events_of($node, $db, 'q');
 	foreach my $t (0, 1)
 	{
-		same_events(entries("q.t$t"),
+		same_events($redis->events("q.t$t"),
 			[ grep { $_->[1] =~ /(\d+)$/ && $1 % 2 == $t } @$all ],
 			"$name, stream $t");
 	}
@@ -134,10 +78,9 @@ foreach my $round (1 .. 3)
 {
 	insert(700);
 	sleep(rand(0.05));
-	$engine->kill9;
+	$redis->kill9;
 	sleep(rand(0.3));
-	$engine->start;
-	wait_ready();
+	$redis->start;
 }
 ledger('the engine was killed');
 
@@ -156,21 +99,21 @@ ledger('with a new bookmark it goes on');
 
 # another writer of a stream
 my $mark = length $relay->text;
-ask('XADD', 'q.t1', '999999999-1', 'id', 'x/1', 'body', 'foreign');
+$redis->ask('XADD', 'q.t1', '999999999-1', 'id', 'x/1', 'body', 'foreign');
 insert(2);
 $relay->wait_log(qr/stands still: stream q.t1 has another writer: its last message is of batch 999999999/, $mark);
 pass('another writer is seen');
 $relay->stop;
 
 # the server lost its end
-ask('FLUSHALL');
+$redis->ask('FLUSHALL');
 $relay->start;
 $relay->wait_log(qr/stands still: stream pgq.position.relay_r has lost events: it is at batch 0 and was at \d+/);
 pass('a server that lost events is seen');
 is($relay->stop, 0, 'it ends cleanly');
 
 # bad input
-ask('SET', 'q.t1', 'no stream');
+$redis->ask('SET', 'q.t1', 'no stream');
 foreach my $case (
 	[ { stream => undef }, qr/key "stream" is missing/ ],
 	[ { target => 'redis://' }, qr/is no address like redis:/ ],
