@@ -319,7 +319,6 @@ read_place(NatsTarget *t, const TargetBatch *batch, int64_t *place)
 	const char *stream = t->base.config->stream;
 	uint64_t last = t->info->State.LastSeq;
 	const char *source = "";
-	const char *id = "";
 	natsMsg *msg = NULL;
 	jsErrCode code = 0;
 	TargetResult result = TARGET_OK;
@@ -333,7 +332,6 @@ read_place(NatsTarget *t, const TargetBatch *batch, int64_t *place)
 	if (s == NATS_OK)
 	{
 		source = read_header(msg, "Pgq-Source");
-		id = read_header(msg, "Nats-Msg-Id");
 		if (strcmp(source, batch->source) == 0 &&
 			read_number(msg, "Pgq-Batch") == batch->id &&
 			read_number(msg, "Pgq-Tick") == batch->tick)
@@ -344,9 +342,10 @@ read_place(NatsTarget *t, const TargetBatch *batch, int64_t *place)
 	else if (strcmp(source, batch->source) == 0)
 		result = target_fail(t, TARGET_STOP,
 							 "stream \"%s\" is at message %" PRIu64
-							 " (%s), and not in batch %" PRId64
-							 ": " TARGET_WENT_BACK,
-							 stream, last, id, batch->id);
+							 " of batch %" PRId64 ", and the bookmark at %s "
+							 "before batch %" PRId64 ": " TARGET_WENT_BACK,
+							 stream, last, read_number(msg, "Pgq-Batch"),
+							 batch->bookmark, batch->id);
 	else
 		result = target_fail(t, TARGET_STOP,
 							 "stream \"%s\" has another writer: message "
