@@ -1,6 +1,7 @@
 
-# The languages that there are clients for, and whether this machine has what they
-# need. Tests of those that it has not are skipped, by name.
+# The languages that there are clients for, as scripts/build-clients has built them, and
+# whether this machine has what they need. Tests of those that it has not are skipped,
+# by name.
 
 package Languages;
 
@@ -10,18 +11,20 @@ use warnings;
 use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Basename qw(dirname);
+use PgqTest;
 use Test::More;
 
 our @EXPORT = qw(languages language);
 
-my $clients = abs_path(dirname(__FILE__) . '/..');
+my $top = abs_path(dirname(__FILE__) . '/../..');
 
-# Each with its name, the command of its worker, how a program in it is run, what its
-# programs look like (suffix, fence in documents, what a whole program has), and what is
-# missing here, '' if nothing is.
+# Each with its name, the command of its worker, the programs of its documents (name =>
+# command), and what is missing here, '' if nothing is.
 sub languages
 {
-	return (python());
+	return map { one(@$_) } (
+		[ 'python', \&python ],
+		[ 'go', sub { (undef, "$top/built/go/worker") } ]);
 }
 
 # language(NAME): one of them; ends the test as skipped if something is missing.
@@ -34,24 +37,41 @@ sub language
 	return $language;
 }
 
+sub one
+{
+	my ($name, $about) = @_;
+	my $built = "$top/built/$name";
+	my ($run, @worker) = $about->();
+	my %programs;
+
+	foreach my $file (glob("$built/programs/*"))
+	{
+		my ($program) = $file =~ m{([^/]+?)(?:\.\w+)?$};
+
+		# compiled ones stand beside their source
+		$programs{$program} = $run ? [ $run, $file ] : [$file] if $run || -x $file;
+	}
+	return {
+		name => $name,
+		worker => \@worker,
+		programs => \%programs,
+		missing => -f "$built/missing" ? slurp("$built/missing") =~ s/\n//r
+		: !$worker[0] || !-x $worker[0] ? "clients/$name was not built"
+		: '',
+	};
+}
+
 # The system's Python: those of users are often closed to others.
 sub python
 {
 	my $python = $ENV{PGQ_PYTHON} // '/usr/bin/python3';
-	my $there = system("$python -c 'import psycopg, sys; assert sys.version_info >= (3, 10)'"
-		  . ' 2>/dev/null') == 0;
 
-	$ENV{PYTHONPATH} = "$clients/python/src";
+	$ENV{PYTHONPATH} = "$top/clients/python/src";
 	$ENV{PYTHONDONTWRITEBYTECODE} = 1;
-	return {
-		name => 'python',
-		missing => $there ? '' : 'no Python 3.10 with psycopg 3',
-		worker => [ $python, "$clients/behaviours/worker.py" ],
-		run => sub { ($python, @_) },
-		suffix => '.py',
-		fence => 'python',
-		whole => qr/Consumer\("dbname|psycopg\.connect/,
-	};
+	return ('', '')
+	  if system("$python -c 'import psycopg, sys; assert sys.version_info >= (3, 10)'"
+		  . ' 2>/dev/null') != 0;
+	return ($python, $python, "$top/clients/behaviours/worker.py");
 }
 
 1;

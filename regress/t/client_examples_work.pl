@@ -6,7 +6,6 @@
 use strict;
 use warnings;
 
-use DocBlocks;
 use FindBin;
 use lib "$FindBin::RealBin/../../clients/behaviours";
 use Behaviours;
@@ -14,8 +13,6 @@ use Languages;
 use PgqTest;
 use Test::More;
 
-my $top = "$FindBin::RealBin/../..";
-my $dir = PostgreSQL::Test::Utils::tempdir();
 my $node = new_server('main');
 my $nr = 0;
 
@@ -63,46 +60,21 @@ sub produces
 	return;
 }
 
-# program(LANGUAGE, TEXT): a file with a program of a document
-sub program
-{
-	my ($language, $text) = @_;
-	my $file = "$dir/program" . ++$nr . $language->{suffix};
-
-	PostgreSQL::Test::Utils::append_to_file($file, $text);
-	return $language->{run}->($file);
-}
-
 foreach my $language (languages())
 {
 	my $name = $language->{name};
   SKIP:
 	{
 		skip "$name: $language->{missing}", 1 if $language->{missing};
-		foreach my $file (glob("$top/clients/$name/examples/*$language->{suffix}"))
+		foreach my $program (sort keys %{ $language->{programs} })
 		{
-			my ($example) = $file =~ m{([^/]+)$};
-			my @command = $language->{run}->($file);
+			my @command = @{ $language->{programs}{$program} };
 
-			$example =~ /producer/
-			  ? produces("$name/$example", @command)
-			  : consumes("$name/$example", @command);
+			$program =~ /producer/
+			  ? produces("$name, $program", @command)
+			  : consumes("$name, $program", @command);
 		}
-		foreach my $doc (grep { -f } "$top/clients/$name/README.md", "$top/doc/consumers.md")
-		{
-			my @blocks = grep { $_->{lang} eq $language->{fence} } doc_blocks($doc);
-
-			foreach my $block (grep { $_->{text} =~ $language->{whole} } @blocks)
-			{
-				my ($page) = $doc =~ m{([^/]+/[^/]+)$};
-				my $what = "$page, $block->{heading}";
-				my @command = program($language, $block->{text});
-
-				$block->{text} =~ /consumer/i
-				  ? consumes($what, @command)
-				  : produces($what, @command);
-			}
-		}
+		cmp_ok(scalar(keys %{ $language->{programs} }), '>', 3, "$name has programs");
 	}
 }
 done_testing();
