@@ -1,6 +1,6 @@
 # PgQ 4: build, install, check, demo. One entry for all of it.
 #
-#   make                 build pgq.so, pgq--4.0.sql, libpgq, pgqd and pgqadm
+#   make                 build pgq.so, the SQL, libpgq, pgqd and pgqadm
 #   make install         into the places that PG_CONFIG names; honours DESTDIR
 #   make check           every test, in a private copy of the server tree
 #   make check-asan, check-valgrind

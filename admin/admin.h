@@ -21,8 +21,6 @@
 
 #include <libpq-fe.h>
 
-#define PGQADM_VERSION "4.0"
-
 /* Where in a queue, for the commands seek and register. */
 typedef enum PlaceKind
 {

@@ -18,7 +18,7 @@ static void
 require_capture(Admin *a)
 {
 	if (!admin_has_function(a, "pgq.capture_table(text, regclass, text[])"))
-		admin_fail("It needs the extension pgq 4.0; command \"install\" says "
+		admin_fail("It needs the extension pgq 4; command \"install\" says "
 				   "which one is there.",
 				   "this database cannot capture "
 				   "tables");

@@ -267,7 +267,7 @@ admin_migrate(Admin *a, int argc, char **argv)
 	int done;
 
 	if (!admin_has_function(a, "pgq.capture_trigger(regclass, name)"))
-		admin_fail("It needs the extension pgq 4.0; command \"install\" says "
+		admin_fail("It needs the extension pgq 4; command \"install\" says "
 				   "which one is there.",
 				   "this database cannot capture tables");
 	if (admin_query_int(a, NULL, "select count(*) from pgq.get_slot_info()", 0,

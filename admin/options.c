@@ -16,6 +16,7 @@
 #include "common/pgqadm_ini.h"
 #include "common/trust.h"
 #include "admin/options.h"
+#include "version.h"
 
 /* Long options; those from OPT_REGISTER on are some commands' only. */
 enum LongOption
@@ -212,7 +213,7 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			a->fields = optarg;
 			break;
 		case 'V':
-			puts("pgqadm version " PGQADM_VERSION);
+			puts("pgqadm version " PGQ_VERSION);
 			exit(0);
 		case OPT_TIME:
 			set_place(&a->place, PLACE_TIME, optarg);

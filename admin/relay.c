@@ -55,7 +55,7 @@ static void
 require_relays(Admin *a)
 {
 	if (!admin_has_function(a, "pgq.get_relay_info()"))
-		admin_fail("It needs the extension pgq 4.0; command \"install\" says "
+		admin_fail("It needs the extension pgq 4; command \"install\" says "
 				   "which one is there.",
 				   "this database knows of no relays");
 }

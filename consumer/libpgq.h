@@ -50,7 +50,7 @@
  * A connection through a pooler is noticed, and works, too: each transaction
  * sets for itself what it needs, and nothing stays in the pooled session.
  *
- * Servers: the extension pgq 4.0 and PgQ 3.x, which knows no wake-up by
+ * Servers: the extension pgq 4 and PgQ 3.x, which knows no wake-up by
  * LISTEN; there the queue is looked at once a second.
  *
  * The role needs membership in pgq_reader.

@@ -17,6 +17,8 @@
 #include "replication/origin.h"
 #include "utils/acl.h"
 
+#include "version.h"
+
 /* Decoded tuples are plain HeapTuples since 17. */
 #if PG_VERSION_NUM >= 170000
 #define CHANGE_OLD_TUPLE(change) ((change)->data.tp.oldtuple)
@@ -48,7 +50,7 @@
 
 /* PG_MODULE_MAGIC with name and version came with 18. */
 #ifdef PG_MODULE_MAGIC_EXT
-#define PGQ_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "pgq", .version = "4.0")
+#define PGQ_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "pgq", .version = PGQ_VERSION)
 #else
 #define PGQ_MODULE_MAGIC PG_MODULE_MAGIC
 #endif

@@ -19,8 +19,6 @@
 
 #include "common/process.h"
 
-#define PGQRELAY_VERSION "4.0"
-
 /* What to do with an event that the engine will never take. */
 typedef enum OnRefused
 {

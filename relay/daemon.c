@@ -29,6 +29,7 @@
 #include "relay/note.h"
 #include "relay/relay.h"
 #include "relay/report.h"
+#include "version.h"
 
 typedef struct Daemon
 {
@@ -199,7 +200,7 @@ daemon_run(Config *config, const char *config_file)
 	Daemon d = {.config = config, .config_file = config_file};
 	struct event *signals[3];
 
-	log_info("Starting pgqrelay %s", PGQRELAY_VERSION);
+	log_info("Starting pgqrelay %s", PGQ_VERSION);
 	d.base = event_base_new();
 	if (d.base == NULL)
 		abort();

@@ -17,6 +17,7 @@
 #include "relay/daemon.h"
 #include "relay/relay.h"
 #include "relay/target.h"
+#include "version.h"
 
 static const char usage[] =
 	"usage: pgqrelay [switches] config.file\n"
@@ -103,7 +104,7 @@ main(int argc, char **argv)
 		switch (opt)
 		{
 			case 'V':
-				printf("pgqrelay version %s\nTargets:\n", PGQRELAY_VERSION);
+				printf("pgqrelay version %s\nTargets:\n", PGQ_VERSION);
 				target_print_all();
 				return 0;
 			case 'h':

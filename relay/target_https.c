@@ -31,6 +31,7 @@
 #include <openssl/hmac.h>
 
 #include "common/memory.h"
+#include "version.h"
 
 typedef struct HttpsTarget
 {
@@ -226,7 +227,7 @@ https_open(const RelayConfig *config)
 	curl_easy_setopt(t->curl, CURLOPT_HEADERDATA, t);
 	curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, receive_body);
 	curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
-	curl_easy_setopt(t->curl, CURLOPT_USERAGENT, "pgqrelay/" PGQRELAY_VERSION);
+	curl_easy_setopt(t->curl, CURLOPT_USERAGENT, "pgqrelay/" PGQ_VERSION);
 	set_identity(t);
 	return &t->base;
 }

@@ -3,21 +3,6 @@
 -- A bookmark is written in the transaction that finishes a batch, so that it and
 -- the consumer's position tell the same. It goes with the consumer.
 
--- A row a batch, so that the newest is one step down the index, even while a
--- snapshot that is held keeps all others. No foreign key: its check would read all
--- versions of the consumer's row.
-CREATE TABLE pgq.bookmark (
-	bm_queue     int4 NOT NULL,
-	bm_consumer  int4 NOT NULL,
-	bm_batch     int8 NOT NULL,
-	bm_text      text NOT NULL,
-	bm_time      timestamptz NOT NULL,
-	CONSTRAINT bookmark_pkey PRIMARY KEY (bm_queue, bm_consumer, bm_batch)
-);
-COMMENT ON TABLE pgq.bookmark IS
-	'Where consumers are in the systems that they feed; changed through set_bookmark only.';
-SELECT pg_catalog.pg_extension_config_dump('pgq.bookmark', '');
-
 
 CREATE OR REPLACE FUNCTION pgq._forget_bookmark()
 RETURNS trigger AS $$
@@ -29,8 +14,6 @@ END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION pgq._forget_bookmark() IS
 	'Deletes the bookmark of a consumer that leaves a queue.';
-CREATE TRIGGER forget_bookmark AFTER DELETE ON pgq.subscription
-	FOR EACH ROW EXECUTE FUNCTION pgq._forget_bookmark();
 
 
 CREATE OR REPLACE FUNCTION pgq.set_bookmark(i_batch_id int8, i_bookmark text)

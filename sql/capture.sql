@@ -16,7 +16,7 @@ COMMENT ON FUNCTION pgq.stop_capture(text) IS
 	'Drops the replication slot with its position; returns 1, or 0 if there was none.';
 
 
-CREATE FUNCTION pgq._renew_slot(
+CREATE OR REPLACE FUNCTION pgq._renew_slot(
 	i_slot text, OUT slot text, OUT from_lsn pg_lsn, OUT to_lsn pg_lsn)
 AS 'MODULE_PATHNAME', 'pgq__renew_slot' LANGUAGE C;
 
@@ -27,14 +27,14 @@ COMMENT ON FUNCTION pgq._renew_slot(text) IS
 -- Changes that were held for a copy lack some, too: copies that are under way
 -- start over. From now on changes of the tables to copy are held, and thrown
 -- away when their copy starts, which has them.
-CREATE FUNCTION pgq._restart_copy(i_queue text, i_table regclass, i_anew bool)
+CREATE OR REPLACE FUNCTION pgq._restart_copy(i_queue text, i_table regclass, i_anew bool)
 RETURNS bool AS 'MODULE_PATHNAME', 'pgq__restart_copy' LANGUAGE C STRICT;
 
 COMMENT ON FUNCTION pgq._restart_copy(text, regclass, bool) IS
 	'Lets a copy that is under way start over, or asks for one of a captured table; a part of _resync_copies.';
 
 
-CREATE FUNCTION pgq._resync_copies(i_copy bool, i_tables regclass[])
+CREATE OR REPLACE FUNCTION pgq._resync_copies(i_copy bool, i_tables regclass[])
 RETURNS int4 AS $$
 DECLARE
 	n int4;
@@ -59,7 +59,7 @@ COMMENT ON FUNCTION pgq._resync_copies(bool, regclass[]) IS
 	'Asks for copies of captured tables after changes were lost; a part of resync_capture.';
 
 
-CREATE FUNCTION pgq._tell_resync(i_slot text, i_from pg_lsn, i_to pg_lsn)
+CREATE OR REPLACE FUNCTION pgq._tell_resync(i_slot text, i_from pg_lsn, i_to pg_lsn)
 RETURNS int4 AS $$
 DECLARE
 	queue text;
@@ -98,7 +98,7 @@ COMMENT ON FUNCTION pgq._tell_resync(text, pg_lsn, pg_lsn) IS
 
 
 -- The invoker's rights make the slot: the server decides who may.
-CREATE FUNCTION pgq.resync_capture(
+CREATE OR REPLACE FUNCTION pgq.resync_capture(
 	i_slot text DEFAULT NULL, i_copy bool DEFAULT true,
 	i_tables regclass[] DEFAULT NULL,
 	OUT slot text, OUT from_lsn pg_lsn, OUT to_lsn pg_lsn, OUT queues int4,
@@ -165,14 +165,14 @@ COMMENT ON FUNCTION pgq._invalidate_capture() IS
 	'Makes the output plugin read captures and event tables anew, after a change of these.';
 
 
-CREATE FUNCTION pgq._forget_captures(i_queue text)
+CREATE OR REPLACE FUNCTION pgq._forget_captures(i_queue text)
 RETURNS void AS 'MODULE_PATHNAME', 'pgq__forget_captures' LANGUAGE C STRICT;
 
 COMMENT ON FUNCTION pgq._forget_captures(text) IS
 	'Ends all that is captured or copied into a queue; a part of drop_queue.';
 
 
-CREATE FUNCTION pgq.alter_captured(i_commands text)
+CREATE OR REPLACE FUNCTION pgq.alter_captured(i_commands text)
 RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_alter_captured' LANGUAGE C STRICT;
 
 COMMENT ON FUNCTION pgq.alter_captured(text) IS
@@ -203,32 +203,6 @@ RETURNS event_trigger AS 'MODULE_PATHNAME', 'pgq__capture_drop_index' LANGUAGE C
 
 COMMENT ON FUNCTION pgq._capture_drop_index() IS
 	'Refuses DROP INDEX CONCURRENTLY of the replica identity of a captured table.';
-
-
--- ALTER INDEX renames tables, too, and ALTER VIEW their columns; CREATE may add
--- a partition, or a table to a captured schema.
-CREATE EVENT TRIGGER pgq_capture_ddl ON ddl_command_end
-	WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER INDEX',
-				 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER TYPE',
-				 'ALTER SCHEMA', 'CREATE TABLE', 'CREATE TABLE AS',
-				 'SELECT INTO', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
-	EXECUTE FUNCTION pgq._capture_ddl();
-ALTER EVENT TRIGGER pgq_capture_ddl ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER pgq_capture_ddl IS
-	'Keeps captured tables fit for their capture, and captures what comes into captured schemas.';
-
-CREATE EVENT TRIGGER pgq_capture_drop ON sql_drop
-	EXECUTE FUNCTION pgq._capture_drop();
-ALTER EVENT TRIGGER pgq_capture_drop ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER pgq_capture_drop IS
-	'Ends the captures of dropped tables and schemas.';
-
-CREATE EVENT TRIGGER pgq_capture_drop_index ON ddl_command_start
-	WHEN TAG IN ('DROP INDEX')
-	EXECUTE FUNCTION pgq._capture_drop_index();
-ALTER EVENT TRIGGER pgq_capture_drop_index ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER pgq_capture_drop_index IS
-	'Keeps the replica identity of captured tables.';
 
 
 -- What is captured, and how it goes.
@@ -487,7 +461,7 @@ COMMENT ON FUNCTION pgq.get_capture_info() IS
 	'Lists the tables that are captured into queues, with what their events lack and whether they still can be captured.';
 
 
-CREATE FUNCTION pgq.capture_transactions(i_queue text, i_on bool DEFAULT true)
+CREATE OR REPLACE FUNCTION pgq.capture_transactions(i_queue text, i_on bool DEFAULT true)
 RETURNS int4 AS $$
 DECLARE
 	n int4;

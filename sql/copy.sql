@@ -1,7 +1,7 @@
 -- copy.sql: copies of captured tables, so that the rows that are there come
 -- before their changes. capture/copy_rows.c says how it all goes.
 
-CREATE FUNCTION pgq.cancel_copy(i_queue text, i_table regclass)
+CREATE OR REPLACE FUNCTION pgq.cancel_copy(i_queue text, i_table regclass)
 RETURNS int4 AS 'MODULE_PATHNAME', 'pgq_cancel_copy' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq.cancel_copy(text, regclass) IS
 	'Gives up copying a table into a queue, whose capture goes on without; returns 1, or 0 if it was not being copied.';
@@ -9,13 +9,13 @@ COMMENT ON FUNCTION pgq.cancel_copy(text, regclass) IS
 
 -- What pgqd calls.
 
-CREATE FUNCTION pgq._end_copy(i_copy int8)
+CREATE OR REPLACE FUNCTION pgq._end_copy(i_copy int8)
 RETURNS void AS 'MODULE_PATHNAME', 'pgq__end_copy' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq._end_copy(int8) IS
 	'Gives a copy up whose table is gone; a part of _next_copy.';
 
 
-CREATE FUNCTION pgq._next_copy(OUT copy_id int8, OUT is_cancelled bool)
+CREATE OR REPLACE FUNCTION pgq._next_copy(OUT copy_id int8, OUT is_cancelled bool)
 AS $$
 DECLARE
 	gone int8;
@@ -41,7 +41,7 @@ COMMENT ON FUNCTION pgq._next_copy() IS
 	'Tells pgqd which copy to begin, or to end when it was cancelled; NULL when there is none.';
 
 
-CREATE FUNCTION pgq._start_copy(
+CREATE OR REPLACE FUNCTION pgq._start_copy(
 	i_copy int8, OUT copy_id int8, OUT queue_name text, OUT table_oid oid,
 	OUT table_name text)
 AS 'MODULE_PATHNAME', 'pgq__start_copy' LANGUAGE C STRICT;
@@ -49,27 +49,27 @@ COMMENT ON FUNCTION pgq._start_copy(int8) IS
 	'Locks a table, gives its mark the id of a new copy and returns that; NULL when the copy was given up.';
 
 
-CREATE FUNCTION pgq._begin_copy(i_copy int8, i_queue text, i_table oid)
+CREATE OR REPLACE FUNCTION pgq._begin_copy(i_copy int8, i_queue text, i_table oid)
 RETURNS int8 AS 'MODULE_PATHNAME', 'pgq__begin_copy' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq._begin_copy(int8, text, oid) IS
 	'Takes the snapshot of a copy while _start_copy keeps writers out; returns the number of blocks, NULL when somebody is in the way.';
 
 
-CREATE FUNCTION pgq._copy_rows(
+CREATE OR REPLACE FUNCTION pgq._copy_rows(
 	OUT copied int8, OUT bytes int8, OUT blocks int8, OUT done bool)
 AS 'MODULE_PATHNAME', 'pgq__copy_rows' LANGUAGE C;
 COMMENT ON FUNCTION pgq._copy_rows() IS
 	'Copies some rows into the queue and tells how many there are so far.';
 
 
-CREATE FUNCTION pgq._publish_copy(i_copy int8)
+CREATE OR REPLACE FUNCTION pgq._publish_copy(i_copy int8)
 RETURNS text AS 'MODULE_PATHNAME', 'pgq__publish_copy' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq._publish_copy(int8) IS
 	'Ends a copy: puts the changes that it held behind its rows; returns the queue.';
 
 
 -- A row that is being deleted is one to let go of: drop_queue waits for us.
-CREATE FUNCTION pgq._copy_goes_on(i_copy int8)
+CREATE OR REPLACE FUNCTION pgq._copy_goes_on(i_copy int8)
 RETURNS bool AS $$
 BEGIN
 	PERFORM FROM pgq.copy
@@ -82,20 +82,20 @@ COMMENT ON FUNCTION pgq._copy_goes_on(int8) IS
 	'Tells pgqd whether a copy is still wanted.';
 
 
-CREATE FUNCTION pgq._note_copy(
+CREATE OR REPLACE FUNCTION pgq._note_copy(
 	i_copy int8, i_rows int8, i_bytes int8, i_blocks int8, i_blocks_done int8)
 RETURNS void AS 'MODULE_PATHNAME', 'pgq__note_copy' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq._note_copy(int8, int8, int8, int8, int8) IS
 	'Notes how far a copy is.';
 
 
-CREATE FUNCTION pgq._fail_copy(i_copy int8, i_error text)
+CREATE OR REPLACE FUNCTION pgq._fail_copy(i_copy int8, i_error text)
 RETURNS void AS 'MODULE_PATHNAME', 'pgq__fail_copy' LANGUAGE C STRICT;
 COMMENT ON FUNCTION pgq._fail_copy(int8, text) IS
 	'Notes why a copy did not succeed; it is tried again.';
 
 
-CREATE FUNCTION pgq._clean_copies()
+CREATE OR REPLACE FUNCTION pgq._clean_copies()
 RETURNS void AS $$
 BEGIN
 	-- Ingest has passed the start of the newer one: nothing names the older
@@ -135,7 +135,7 @@ COMMENT ON FUNCTION pgq._clean_copies() IS
 
 -- What users see.
 
-CREATE FUNCTION pgq.get_copy_info(
+CREATE OR REPLACE FUNCTION pgq.get_copy_info(
 	OUT queue_name text,
 	OUT table_name text,
 	OUT state text,

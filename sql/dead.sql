@@ -8,32 +8,6 @@
 -- what the consumer said, the last counts. Whoever says either goes by a row in
 -- pgq.retry_queue first, by whose key two sessions wait for each other.
 
-CREATE TABLE pgq.dead_event (
-	dead_time      timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	dead_reason    text,
-	dead_queue     int4 NOT NULL,
-	dead_consumer  int4 NOT NULL,
-	ev_id          int8 NOT NULL,
-	ev_time        timestamptz NOT NULL,
-	ev_txid        int8,
-	ev_retry       int4,
-	ev_type        text,
-	ev_data        text,
-	ev_extra1      text,
-	ev_extra2      text,
-	ev_extra3      text,
-	ev_extra4      text,
-	CONSTRAINT dead_event_pkey
-		PRIMARY KEY (dead_queue, dead_consumer, ev_id),
-	CONSTRAINT dead_event_queue_fkey FOREIGN KEY (dead_queue)
-		REFERENCES pgq.queue (queue_id),
-	CONSTRAINT dead_event_consumer_fkey FOREIGN KEY (dead_consumer)
-		REFERENCES pgq.consumer (co_id)
-);
-COMMENT ON TABLE pgq.dead_event IS
-	'Events that a consumer has given up, with the reason.';
-SELECT pg_catalog.pg_extension_config_dump('pgq.dead_event', '');
-
 
 CREATE OR REPLACE FUNCTION pgq._add_dead_event(
 	i_queue_id int4, i_consumer_id int4, i_sub_id int4,

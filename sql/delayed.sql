@@ -1,25 +1,5 @@
 -- delayed.sql: events that are put into their queue at a later time.
 
--- ev_time is when that is to be. All consumers get the event, so it has no
--- owner.
-CREATE TABLE pgq.delayed_event (
-	ev_queue    int4 NOT NULL,
-	ev_time     timestamptz NOT NULL,
-	ev_id       int8 NOT NULL,
-	ev_type     text,
-	ev_data     text,
-	ev_extra1   text,
-	ev_extra2   text,
-	ev_extra3   text,
-	ev_extra4   text,
-	CONSTRAINT delayed_event_pkey PRIMARY KEY (ev_queue, ev_time, ev_id),
-	CONSTRAINT delayed_event_queue_fkey FOREIGN KEY (ev_queue)
-		REFERENCES pgq.queue (queue_id)
-);
-COMMENT ON TABLE pgq.delayed_event IS
-	'Events that wait for the time to be put into their queue.';
-SELECT pg_catalog.pg_extension_config_dump('pgq.delayed_event', '');
-
 
 CREATE OR REPLACE FUNCTION pgq.insert_event_at(
 	i_queue text, i_time timestamptz, i_type text, i_data text,

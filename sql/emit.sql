@@ -26,5 +26,3 @@ AS 'MODULE_PATHNAME', 'pgq_new_secret'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION pgq._new_secret() IS
 	'Makes another secret that events of emit_event are sealed with; what is sealed by then still counts.';
-
-SELECT pgq._new_secret();

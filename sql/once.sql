@@ -1,19 +1,5 @@
 -- once.sql: events of producers that may say the same thing twice.
 
--- No foreign key: its check would lock the queue's row for each event. drop_queue
--- deletes keys when no producer has the queue's tables locked any more.
-CREATE TABLE pgq.once_key (
-	ok_queue    int4 NOT NULL,
-	ok_key      text NOT NULL,
-	ok_event    int8 NOT NULL,
-	ok_until    timestamptz NOT NULL,
-	CONSTRAINT once_key_pkey PRIMARY KEY (ok_queue, ok_key)
-);
-CREATE INDEX once_key_until_idx ON pgq.once_key (ok_until);
-COMMENT ON TABLE pgq.once_key IS
-	'Keys of events that insert_event_once has inserted, kept until a time.';
-SELECT pg_catalog.pg_extension_config_dump('pgq.once_key', '');
-
 
 CREATE OR REPLACE FUNCTION pgq._insert_event_as(
 	i_queue text, i_id int8, i_type text, i_data text,

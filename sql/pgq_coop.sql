@@ -13,7 +13,7 @@ GRANT USAGE ON SCHEMA pgq_coop TO PUBLIC;
 DO $$
 BEGIN
 	IF pg_catalog.split_part(pgq.version(), '.', 1)::pg_catalog.int4 < 4 THEN
-		RAISE EXCEPTION 'extension pgq_coop 4.0 needs extension pgq 4.0'
+		RAISE EXCEPTION 'extension pgq_coop of PgQ 4 needs extension pgq of PgQ 4'
 			USING ERRCODE = 'object_not_in_prerequisite_state',
 				HINT = 'Call ALTER EXTENSION pgq UPDATE first.';
 	END IF;

@@ -4,21 +4,6 @@
 -- What belongs to a batch is in the consumer's row and its bookmark.  Not in dumps:
 -- a relay that runs writes it anew.
 
-CREATE TABLE pgq.relay (
-	rl_queue      int4 NOT NULL,
-	rl_consumer   int4 NOT NULL,
-	rl_target     text NOT NULL,
-	rl_state      text NOT NULL,
-	rl_since      timestamptz NOT NULL,
-	rl_seen       timestamptz NOT NULL,
-	rl_rate       float8 NOT NULL,
-	rl_error      text,
-	rl_error_time timestamptz,
-	CONSTRAINT relay_pkey PRIMARY KEY (rl_queue, rl_consumer)
-);
-COMMENT ON TABLE pgq.relay IS
-	'How relays are; changed through note_relay only.';
-
 
 CREATE OR REPLACE FUNCTION pgq._forget_relay()
 RETURNS trigger AS $$
@@ -30,8 +15,6 @@ END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION pgq._forget_relay() IS
 	'Deletes what the relay told that was a consumer, when that leaves a queue.';
-CREATE TRIGGER forget_relay AFTER DELETE ON pgq.subscription
-	FOR EACH ROW EXECUTE FUNCTION pgq._forget_relay();
 
 
 CREATE OR REPLACE FUNCTION pgq.note_relay(i_queue text, i_consumer text,

@@ -1,5 +1,5 @@
 -- tables.sql: schema, tables and sequences as PgQ 3 has them. An upgrade finds
--- them in place, so they are changed in tables_4.sql, not here.
+-- them in place, so they are changed in tables_4_0.sql, not here.
 
 CREATE SCHEMA pgq;
 

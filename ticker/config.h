@@ -19,8 +19,6 @@
 
 #include "common/process.h"
 
-#define PGQD_VERSION "4.0"
-
 typedef struct Config
 {
 	ProcessConfig process;

@@ -55,6 +55,7 @@
 #include "ticker/stats.h"
 #include "ticker/trouble.h"
 #include "ticker/timer.h"
+#include "version.h"
 
 /* Seconds that SIGINT gives to what is under way. */
 #define STOP_PATIENCE 5.0
@@ -495,7 +496,7 @@ daemon_run(Config *config, const char *config_file)
 	d.base = event_base_new();
 	if (d.base == NULL)
 		abort();
-	log_info("Starting pgqd %s", PGQD_VERSION);
+	log_info("Starting pgqd %s", PGQ_VERSION);
 	d.conn = create_check(&d);
 	d.check = timer_make(d.base, 0, handle_check, &d);
 	events[0] = add_signal(&d, SIGINT, handle_sigint);

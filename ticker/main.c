@@ -20,6 +20,7 @@
 #include "ticker/config.h"
 #include "ticker/daemon.h"
 #include "ticker/dial.h"
+#include "version.h"
 
 static const char usage[] =
 	"usage: pgqd [switches] config.file\n"
@@ -105,7 +106,7 @@ main(int argc, char **argv)
 		switch (opt)
 		{
 			case 'V':
-				printf("pgqd version %s\n", PGQD_VERSION);
+				printf("pgqd version %s\n", PGQ_VERSION);
 				return 0;
 			case 'h':
 				fputs(usage, stdout);

@@ -19,6 +19,7 @@
 #include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/report.h"
+#include "version.h"
 
 /* A member of Stats. */
 typedef struct Counter
@@ -208,7 +209,7 @@ print_daemon(PQExpBuffer out, const Report *report)
 	int n = report->n;
 
 	print_head(out, "pgqd_info", "gauge", "Version of pgqd.");
-	appendPQExpBuffer(out, "pgqd_info{version=\"%s\"} 1\n", PGQD_VERSION);
+	appendPQExpBuffer(out, "pgqd_info{version=\"%s\"} 1\n", PGQ_VERSION);
 
 	print_head(out, "pgqd_database_list_fails", "gauge",
 			   "Can databases not be listed?");

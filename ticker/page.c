@@ -14,6 +14,7 @@
 #include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/report.h"
+#include "version.h"
 
 /* Size of a curve, in units of its own; the page stretches it. */
 #define CURVE_WIDTH 240
@@ -411,7 +412,7 @@ report_page(const Report *report)
 		"<header><h1>pgqd %s</h1><span class=\"pill %s\">%s</span>"
 		"<nav><a href=\"/health\">health</a><a href=\"/metrics\">metrics"
 		"</a></nav></header>\n",
-		PGQD_VERSION, status == 200 ? "good" : "bad",
+		PGQ_VERSION, status == 200 ? "good" : "bad",
 		status == 200 ? "healthy" : "trouble");
 	if (report->list_fault)
 	{

@@ -52,7 +52,7 @@ works("dpkg -s postgresql-$version-pgq-node | grep '^Status: .* installed'",
 	'what depends on it stays');
 is(daemons(), 'postgres /usr/bin/pgqd -d /etc/pgqd.ini',
 	'our pgqd runs, as the role that the databases know');
-is(output('pgqd -V'), 'pgqd version 4.0', 'and is ours');
+like(output('pgqd -V'), qr/^pgqd version 4\./, 'and is ours');
 
 is(next_events(), 'in between', 'events of before are there');
 sql('old', q{insert into item values (7)});

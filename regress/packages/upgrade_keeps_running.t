@@ -14,7 +14,7 @@ my $as = 'runuser -u postgres --';
 for my $name ("postgresql-$version-pgq4", 'pgqd')
 {
 	output("dpkg-deb -R /packages/${name}_*.deb /tmp/$name");
-	output("sed -i 's/^Version: 4.0/&~old/' /tmp/$name/DEBIAN/control");
+	output("sed -i 's/^Version: .*/&~old/' /tmp/$name/DEBIAN/control");
 	output("dpkg-deb --root-owner-group -b /tmp/$name /tmp/$name.deb");
 }
 

@@ -221,7 +221,8 @@ SET client_min_messages = warning;
 ALTER EXTENSION pgq_coop UPDATE;
 RESET client_min_messages;
 SELECT co_name, last IS NULL AS idle FROM subs WHERE co_name LIKE 'r%';
-SELECT pgq_coop.version();
+SELECT pgq_coop.version() = default_version AS newest
+FROM pg_available_extensions WHERE name = 'pgq_coop';
 
 SELECT pgq.drop_queue('coop', true);
 DROP EXTENSION pgq_coop;

@@ -83,7 +83,8 @@ UPDATE pg_extension SET extversion = '3.1' WHERE extname = 'pgq_ext';
 SET client_min_messages = warning;
 ALTER EXTENSION pgq_ext UPDATE;
 RESET client_min_messages;
-SELECT extversion, pgq_ext.is_batch_done('w', 1) FROM pg_extension WHERE extname = 'pgq_ext';
+SELECT installed_version = default_version AS newest, pgq_ext.is_batch_done('w', 1)
+FROM pg_available_extensions WHERE name = 'pgq_ext';
 
 DROP ROLE regress_ext_none, regress_ext_writer;
 \c pgq_regress

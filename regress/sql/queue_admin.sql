@@ -175,7 +175,8 @@ DROP TABLE queue_admin_t;
 -- small helpers
 SELECT n, pgq.quote_fqname(n)
 FROM unnest('{abc, a.B, a.b.C, "", "sel ect.from", NULL}'::text[]) n;
-SELECT pgq.version();
+SELECT pgq.version() = default_version AS newest
+FROM pg_available_extensions WHERE name = 'pgq';
 SELECT pgq.upgrade_schema();
 CREATE SEQUENCE "queue_admin Seq";
 SELECT pgq.seq_getval('queue_admin Seq'), pgq.seq_getval(NULL);

@@ -18,7 +18,7 @@ use Test::More;
 our @EXPORT = qw(
   new_server new_database sql session start_pgqd commits_wait_for_nobody
   drop_slot wait_for wait_ingest consume consume_json slurp
-  ingest_by_hand load_start load_stop load_kill
+  ingest_by_hand load_start load_stop load_kill pgq_version
 );
 
 # Seconds that any wait may take before the test fails.
@@ -63,6 +63,16 @@ sub sql
 {
 	my ($node, $db, $text) = @_;
 	return $node->safe_psql($db, $text);
+}
+
+# pgq_version(): which one is installed, by the extension's control file
+sub pgq_version
+{
+	chomp(my $sharedir = `pg_config --sharedir`);
+
+	return slurp("$sharedir/extension/pgq.control") =~ /^default_version = '(.*)'$/m
+	  ? $1
+	  : die 'no version in pgq.control';
 }
 
 sub slurp

@@ -251,7 +251,7 @@ is(found('older extension', 'extension', qr/is version 3\.5/, 'warning')->{sql},
 wait_for('pgqd to see it',
 	sub { substr($pgqd->text, $mark) =~ /pgq version ok: 3\.5/ });
 sql($node, $db,
-	q{update pg_extension set extversion = '4.0' where extname = 'pgq'});
+	"update pg_extension set extversion = '@{[pgq_version()]}' where extname = 'pgq'");
 green('older extension', 'extension', qr/./);
 wait_for('pgqd to begin anew',
 	sub { substr($pgqd->text, $mark) =~ /ok: 3\.5.*ingest reads slot/s });

@@ -12,12 +12,12 @@ use IPC::Run;
 
 my $tmp = PostgreSQL::Test::Utils::tempdir();
 my $source = dirname($0) . '/libpgq_client.c';
-chomp(my $includedir = `pg_config --includedir`);
 chomp(my $libdir = `pg_config --libdir`);
 my $built = system(
-	"cc -Wall -Wextra -I$includedir -o $tmp/client $source"
-	  . " $libdir/libpgq.a -L$libdir -lpq") == 0;
-ok($built, 'a client builds with what is installed') or BAIL_OUT('no client');
+	"cc -Wall -Wextra -o $tmp/client $source"
+	  . " \$(PKG_CONFIG_PATH=$libdir/pkgconfig pkg-config --cflags --libs libpgq)") == 0;
+ok($built, 'a client builds with what pkg-config says') or BAIL_OUT('no client');
+$ENV{LD_LIBRARY_PATH} = join(':', $libdir, $ENV{LD_LIBRARY_PATH} // ());
 
 my $node = new_server('main');
 new_database($node, 'shop', slot => 0);

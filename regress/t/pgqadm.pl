@@ -12,6 +12,7 @@ use IPC::Run;
 my $node = new_server('main');
 my $tmp = PostgreSQL::Test::Utils::tempdir();
 my @db = ('-d', $node->connstr('shop'));
+my $version = pgq_version();
 
 # Only what a test says shall name the database.
 delete $ENV{PGDATABASE};
@@ -104,7 +105,7 @@ unlike(fails("connection to server on socket \"$tmp/.s.PGSQL.1\" failed: "
 		  . 'No such file or directory',
 		'-d', "host=$tmp port=1 password=secret", 'status'),
 	qr/secret/, 'no password is shown');
-is((pgqadm('-V'))[1], "pgqadm version 4.0\n", '-V');
+is((pgqadm('-V'))[1], "pgqadm version $version\n", '-V');
 like((pgqadm('--help'))[1], qr/usage: pgqadm .*unregister QUEUE CONSUMER/s,
 	'--help');
 like((pgqadm('--ini'))[1], qr/^\[pgqadm\].*pidfile/s, '--ini');
@@ -113,8 +114,8 @@ like((pgqadm('--ini'))[1], qr/^\[pgqadm\].*pidfile/s, '--ini');
 
 fails('schema "pgq" does not exist', @db, 'create', 'q');
 fails('schema "pgq" does not exist', @db, 'consume', 'q', 'c');
-works(qr/^pgq 4.0 is installed$/m, @db, 'install');
-works(qr/^pgq 4.0 is installed$/m, @db, 'install');
+works(qr/^pgq \Q$version\E is installed$/m, @db, 'install');
+works(qr/^pgq \Q$version\E is installed$/m, @db, 'install');
 
 # queues and consumers
 
@@ -240,8 +241,8 @@ sub fails_any
 
 # status
 
-my $status = works(qr/PgQ version: 4.0$/m, $ini, 'status');
-like($status, qr/^Postgres version: \S.*   PgQ version: 4.0$/m, 'versions');
+my $status = works(qr/PgQ version: \Q$version\E$/m, $ini, 'status');
+like($status, qr/^Postgres version: \S.*   PgQ version: \Q$version\E$/m, 'versions');
 like($status, qr/^Event queue {24}Rotation {8}Ticker   TLag    EPS   New\n-{78}$/m,
 	'head of the queues');
 like($status,
@@ -270,7 +271,7 @@ works(qr/^Dropping queue: orders$/, @db, 'drop', 'orders');
 	require JSON::PP;
 	my $json = sub { JSON::PP->new->utf8->decode((pgqadm(@db, @_, '--json'))[1]) };
 
-	is_deeply($json->('install'), { version => '4.0' }, 'install --json');
+	is_deeply($json->('install'), { version => $version }, 'install --json');
 	is_deeply($json->('slot', 'create'), { slot => 'pgq_shop' },
 		'slot create --json');
 	is_deeply([ map { $_->{slot} } @{ $json->('slot', 'status')->{slots} } ],

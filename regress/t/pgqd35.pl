@@ -83,7 +83,7 @@ foreach my $autovacuum (qw(on off))
 				) eq '0';
 			}),
 		'completes rotations');
-	like($pgqd->text, qr/\[db\]: pgq version ok: 4\.0/, 'likes our version');
+	like($pgqd->text, qr/\[db\]: pgq version ok: \Q@{[pgq_version()]}\E/, 'likes our version');
 	unlike($pgqd->text, qr/ERROR/, 'and finds no error')
 	  if $autovacuum eq 'on';
 	$pgqd->stop;

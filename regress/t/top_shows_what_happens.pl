@@ -41,7 +41,7 @@ like($err, qr/^pgqadm: top needs a terminal\nhint: .*--once/, 'that says so');
 	local $ENV{LC_ALL} = 'C';
 	is(run(@top, '--once', '--interval', '0.2'), 0, '--once');
 }
-like($out, qr/^shop +PostgreSQL \S+ +PgQ 4\.0 .*\n.*\npgqd does not look after this database/,
+like($out, qr/^shop +PostgreSQL \S+ +PgQ \Q@{[pgq_version()]}\E .*\n.*\npgqd does not look after this database/,
 	'it misses pgqd');
 like($out, qr/^Nobody reads the slot/m, "and shows the slot's problem");
 like($out, qr/^Copy .*Rows left.*\norders\/public\.old .* waiting/m,

@@ -6,6 +6,7 @@
 use strict;
 use warnings;
 
+use PgqCatalogue;
 use PgqDebian;
 use PgqTest;
 use PostgreSQL::Test::Cluster;
@@ -17,83 +18,17 @@ my $v35 = pgq35_version($prefix);
 add_pgq4($prefix);
 my $node = new_server('upgrade', install_path => $prefix);
 
-# All that the extension is, one line an object. What differs for good reason:
-# numbers of columns, and objects of single queues. Bodies of functions are
-# compared by their digest.
-my $catalogue = q{
-	with member as (
-		select classid, objid,
-			pg_describe_object(classid, objid, objsubid) as name
-		from pg_depend
-		where refclassid = 'pg_extension'::regclass and deptype = 'e'
-			and refobjid = (select oid from pg_extension where extname = 'pgq')),
-	relation as (
-		select c.* from pg_class c
-		where relnamespace = 'pgq'::regnamespace and relname !~ '^event_\d'
-			and relkind in ('r', 'S')),
-	line(t) as (
-		select concat_ws(' | ', 'member', name) from member
-		union all
-		select concat_ws(' | ', 'function', p.oid::regprocedure,
-			md5(pg_get_functiondef(p.oid)), probin, proconfig, prosecdef,
-			(select array_agg(a::text order by a::text) from unnest(proacl) a),
-			obj_description(p.oid, 'pg_proc'))
-		from pg_proc p where pronamespace = 'pgq'::regnamespace
-		union all
-		select concat_ws(' | ', 'relation', relname, relkind, reloptions,
-			(select array_agg(a::text order by a::text) from unnest(relacl) a),
-			obj_description(oid, 'pg_class'))
-		from relation
-		union all
-		select concat_ws(' | ', 'column', relname,
-			row_number() over (partition by relname order by attnum), attname,
-			format_type(atttypid, atttypmod), attnotnull, attstorage,
-			pg_get_expr(adbin, adrelid), col_description(r.oid, attnum))
-		from relation r join pg_attribute a on attrelid = r.oid
-			left join pg_attrdef on (adrelid, adnum) = (attrelid, attnum)
-		where attnum > 0 and not attisdropped
-		union all
-		select concat_ws(' | ', 'constraint', relname, conname,
-			pg_get_constraintdef(n.oid), convalidated)
-		from relation r join pg_constraint n on conrelid = r.oid
-		-- since 18 the NOT NULL of columns, see above, have names
-		where contype <> 'n'
-		union all
-		select concat_ws(' | ', 'index', pg_get_indexdef(indexrelid))
-		from relation r join pg_index on indrelid = r.oid
-		union all
-		select concat_ws(' | ', 'dumped', rel::regclass, cond)
-		from pg_extension, unnest(extconfig, extcondition) as x(rel, cond)
-		where extname = 'pgq'
-		union all
-		select concat_ws(' | ', 'initial grants', name, i.objsubid,
-			(select array_agg(a::text order by a::text) from unnest(initprivs) a))
-		from pg_init_privs i join member on (classid, objid) = (classoid, objoid)
-		union all
-		select concat_ws(' | ', 'event trigger', evtname, evtevent,
-			evtfoid::regproc, evtenabled, evttags)
-		from pg_event_trigger
-		union all
-		select concat_ws(' | ', 'version', extversion)
-		from pg_extension where extname = 'pgq')
-	select t from line order by t collate "C"};
+new_database($node, 'fresh', slot => 0);
+my @fresh = catalogue_of($node, 'fresh');
+cmp_ok(scalar @fresh, '>', 300, 'a new installation, for comparison');
 
 # differences(DATABASE): of its catalogue from that of a new installation
-my %fresh;
-
 sub differences
 {
 	my ($db) = @_;
-	my %here = map { $_ => 1 } split(/\n/, sql($node, $db, $catalogue));
 
-	return join("\n",
-		(map { "- $_" } grep { !$here{$_} } sort keys %fresh),
-		(map { "+ $_" } grep { !$fresh{$_} } sort keys %here));
+	return differences_of(\@fresh, [ catalogue_of($node, $db) ]);
 }
-
-new_database($node, 'fresh', slot => 0);
-%fresh = map { $_ => 1 } split(/\n/, sql($node, 'fresh', $catalogue));
-cmp_ok(scalar keys %fresh, '>', 300, 'a new installation, for comparison');
 
 # Every version that can be upgraded. Those before 3.5 are 3.5's catalogue
 # under another number; early ones lack a column and forbid a NULL.
@@ -118,7 +53,7 @@ foreach my $version (
 	qw(3.2 3.2.3 3.2.6 3.3.1 3.4 3.4.1 3.4.2 3.5 3.5.1 3.5.2))
 {
 	old_database("v$version", $version);
-	sql($node, "v$version", q{alter extension pgq update to '4.0'});
+	sql($node, "v$version", q{alter extension pgq update});
 	is(differences("v$version"), '',
 		"upgraded from $version it is as if installed anew");
 	sql($node, 'postgres', "drop database \"v$version\"");
@@ -184,19 +119,18 @@ is( sql(
 			from pgq.queue where queue_name = 'half'}),
 	'1|', 'a rotation is half done');
 
-my $state = join(';',
-	map { "select to_jsonb(t) - '{queue_max_retries, queue_max_size, queue_max_size_policy, queue_origin, queue_created_lsn, sub_lost_time, sub_lost_tick}'::text[] from $_ t order by 1" }
-	  qw(pgq.queue pgq.consumer pgq.tick pgq.subscription pgq.retry_queue
-	  pgq.event_template));
+my $columns = columns_of($node, 'busy', 'pgq');
+my @rows = rows_of($node, 'busy', $columns);
 my $triggers = q{select oid, tgname, tgfoid, tgargs from pg_trigger
 	where not tgisinternal and tgname !~ '^forget_(bookmark|relay)$' order by oid};
 my $events = q{select * from pgq.get_batch_events(1)};
-my %before = map { $_ => sql($node, 'busy', $_) } ($state, $triggers, $events);
+my %before = map { $_ => sql($node, 'busy', $_) } ($triggers, $events);
 
 sql($node, 'busy', 'alter extension pgq update');
-is(sql($node, 'busy', 'select pgq.version()'), '4.0', 'upgraded');
-is(sql($node, 'busy', $_), $before{$_}, 'rows, triggers and open batch stay')
-  foreach ($state, $triggers, $events);
+is(sql($node, 'busy', 'select pgq.version()'), pgq_version(), 'upgraded');
+is(differences_of(\@rows, [ rows_of($node, 'busy', $columns) ]), '', 'rows stay');
+is(sql($node, 'busy', $_), $before{$_}, 'triggers and open batch stay')
+  foreach ($triggers, $events);
 is( sql(
 		$node, 'busy', q{
 		select has_table_privilege('app', 'pgq.retry_queue', 'select'),
@@ -325,7 +259,7 @@ is( sql(
 		$node, 'restored', q{
 		select pgq.version(), pgq.upgrade_schema();
 		select count(*) from pgq.event_table}),
-	"4.0|0\n3",
+	pgq_version() . "|0\n3",
 	'upgrade_schema registers its event tables');
 
 done_testing();

@@ -1,5 +1,7 @@
--- tables_4.sql: what PgQ 4 adds to the tables of PgQ 3, in a new database or in
--- an upgrade, and what pg_dump must save.
+-- tables_4_0.sql: what PgQ 4.0 adds to the tables of PgQ 3, in a new database or
+-- in an upgrade, and what pg_dump must save.
+--
+-- Frozen, since databases have it: what is new stands in tables_4_1.sql.
 
 COMMENT ON TABLE pgq.consumer IS
 	'Names of the registered consumers.';
@@ -219,6 +221,97 @@ ALTER TABLE pgq.secret ALTER COLUMN secret SET STORAGE PLAIN;
 COMMENT ON TABLE pgq.secret IS
 	'Marks events of emit_event as genuine; for nobody''s eyes.';
 
+-- Events that consumers have given up, see dead.sql.
+CREATE TABLE pgq.dead_event (
+	dead_time      timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	dead_reason    text,
+	dead_queue     int4 NOT NULL,
+	dead_consumer  int4 NOT NULL,
+	ev_id          int8 NOT NULL,
+	ev_time        timestamptz NOT NULL,
+	ev_txid        int8,
+	ev_retry       int4,
+	ev_type        text,
+	ev_data        text,
+	ev_extra1      text,
+	ev_extra2      text,
+	ev_extra3      text,
+	ev_extra4      text,
+	CONSTRAINT dead_event_pkey
+		PRIMARY KEY (dead_queue, dead_consumer, ev_id),
+	CONSTRAINT dead_event_queue_fkey FOREIGN KEY (dead_queue)
+		REFERENCES pgq.queue (queue_id),
+	CONSTRAINT dead_event_consumer_fkey FOREIGN KEY (dead_consumer)
+		REFERENCES pgq.consumer (co_id)
+);
+COMMENT ON TABLE pgq.dead_event IS
+	'Events that a consumer has given up, with the reason.';
+
+-- Events that are put into their queue at a later time, see delayed.sql. ev_time is
+-- when that is to be. All consumers get the event, so it has no owner.
+CREATE TABLE pgq.delayed_event (
+	ev_queue    int4 NOT NULL,
+	ev_time     timestamptz NOT NULL,
+	ev_id       int8 NOT NULL,
+	ev_type     text,
+	ev_data     text,
+	ev_extra1   text,
+	ev_extra2   text,
+	ev_extra3   text,
+	ev_extra4   text,
+	CONSTRAINT delayed_event_pkey PRIMARY KEY (ev_queue, ev_time, ev_id),
+	CONSTRAINT delayed_event_queue_fkey FOREIGN KEY (ev_queue)
+		REFERENCES pgq.queue (queue_id)
+);
+COMMENT ON TABLE pgq.delayed_event IS
+	'Events that wait for the time to be put into their queue.';
+
+-- What consumers keep of where they are elsewhere, see bookmark.sql. A row a
+-- batch, so that the newest is one step down the index, even while a snapshot that
+-- is held keeps all others. No foreign key: its check would read all versions of
+-- the consumer's row.
+CREATE TABLE pgq.bookmark (
+	bm_queue     int4 NOT NULL,
+	bm_consumer  int4 NOT NULL,
+	bm_batch     int8 NOT NULL,
+	bm_text      text NOT NULL,
+	bm_time      timestamptz NOT NULL,
+	CONSTRAINT bookmark_pkey PRIMARY KEY (bm_queue, bm_consumer, bm_batch)
+);
+COMMENT ON TABLE pgq.bookmark IS
+	'Where consumers are in the systems that they feed; changed through set_bookmark only.';
+
+-- Keys of events that are inserted only once, see once.sql. No foreign key: its
+-- check would lock the queue's row for each event. drop_queue deletes keys when no
+-- producer has the queue's tables locked any more.
+CREATE TABLE pgq.once_key (
+	ok_queue    int4 NOT NULL,
+	ok_key      text NOT NULL,
+	ok_event    int8 NOT NULL,
+	ok_until    timestamptz NOT NULL,
+	CONSTRAINT once_key_pkey PRIMARY KEY (ok_queue, ok_key)
+);
+CREATE INDEX once_key_until_idx ON pgq.once_key (ok_until);
+COMMENT ON TABLE pgq.once_key IS
+	'Keys of events that insert_event_once has inserted, kept until a time.';
+
+-- What relays tell of themselves, see relay.sql. Not in dumps: a relay that runs
+-- writes it anew.
+CREATE TABLE pgq.relay (
+	rl_queue      int4 NOT NULL,
+	rl_consumer   int4 NOT NULL,
+	rl_target     text NOT NULL,
+	rl_state      text NOT NULL,
+	rl_since      timestamptz NOT NULL,
+	rl_seen       timestamptz NOT NULL,
+	rl_rate       float8 NOT NULL,
+	rl_error      text,
+	rl_error_time timestamptz,
+	CONSTRAINT relay_pkey PRIMARY KEY (rl_queue, rl_consumer)
+);
+COMMENT ON TABLE pgq.relay IS
+	'How relays are; changed through note_relay only.';
+
 -- What pg_dump saves. The serial sequences belong to it: without them a
 -- restored database would hand out ids that are in use.
 SELECT pg_catalog.pg_extension_config_dump('pgq.consumer', '');
@@ -240,3 +333,7 @@ SELECT pg_catalog.pg_extension_config_dump('pgq.batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.consumer_co_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.queue_queue_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pgq.subscription_sub_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.dead_event', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.delayed_event', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.bookmark', '');
+SELECT pg_catalog.pg_extension_config_dump('pgq.once_key', '');

@@ -1,0 +1,4 @@
+-- tables_4_1.sql: what PgQ 4.1 adds to the tables of 4.0, in a new database or in an
+-- update: tables, columns, constraints, indexes, and what of them pg_dump must save.
+--
+-- The files of functions follow, with triggers that are new.
