@@ -48,6 +48,12 @@ is(output('stat -c %U:%G:%a /etc/pgqrelay.ini'), 'root:pgqrelay:640',
 my ($status, $said) = run("runuser -u $unit{User} -- $unit{ExecStart}");
 is($status, 1, 'no relay is set up');
 like($said, qr/there is no section \[relay NAME\]/, 'and that is said');
+my $targets = output('pgqrelay --version');
+my $sources = output('cat /pgq/relay/target_*.c');
+foreach my $scheme ($sources =~ /\.scheme = "(\w+)"/g)
+{
+	like($targets, qr/\b$scheme\b/, "target $scheme is in the package");
+}
 output("$as createuser pgqrelay");
 sql('shop', 'grant pgq_reader to pgqrelay');
 output("$as pgqadm -d shop register orders relay_orders");
