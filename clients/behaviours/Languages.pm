@@ -24,7 +24,8 @@ sub languages
 {
 	return map { one(@$_) } (
 		[ 'python', \&python ],
-		[ 'go', sub { (undef, "$top/built/go/worker") } ]);
+		[ 'go', sub { (undef, "$top/built/go/worker") } ],
+		[ 'node', sub { my $node = found('node'); ($node, $node, "$top/built/node/worker.mjs") } ]);
 }
 
 # language(NAME): one of them; ends the test as skipped if something is missing.
@@ -59,6 +60,13 @@ sub one
 		: !$worker[0] || !-x $worker[0] ? "clients/$name was not built"
 		: '',
 	};
+}
+
+# found(PROGRAM): where it is in the PATH, or ''
+sub found
+{
+	my ($program) = @_;
+	return (grep { -x } map { "$_/$program" } split(/:/, $ENV{PATH}))[0] // '';
 }
 
 # The system's Python: those of users are often closed to others.
