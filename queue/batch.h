@@ -10,6 +10,7 @@
 #ifndef PGQ_BATCH_H
 #define PGQ_BATCH_H
 
+#include "fmgr.h"
 #include "queue/tick.h"
 #include "utils/relcache.h"
 
@@ -50,6 +51,9 @@ typedef struct BatchEvent
 
 typedef void (*BatchVisitor)(const BatchEvent *event, void *arg);
 
+/* Is the event wanted? */
+typedef bool (*BatchFilter)(const BatchEvent *event, void *arg);
+
 /* A batch's events are in two tables at most. */
 #define BATCH_MAX_TABLES 2
 
@@ -63,6 +67,9 @@ extern int batch_list_tables(const Queue *queue, const TickSnapshot *from,
 							 const TickSnapshot *to, int *tables);
 extern void batch_visit_events(const Batch *batch, Snapshot snapshot,
 							   bool check, BatchVisitor visit, void *arg);
+extern void batch_return_events(FunctionCallInfo fcinfo, const Batch *batch,
+								Snapshot snapshot, BatchFilter filter,
+								void *arg);
 extern bool batch_has_row(const Batch *batch, const Datum *values,
 						  const bool *nulls);
 extern bool batch_has_events(const Queue *queue, const TickSnapshot *from);

@@ -49,6 +49,8 @@ typedef struct EventSink
 	TableResult *result;
 	int64 last_id;
 	Tuplesortstate *sort; /* NULL while ids have come in rising order */
+	BatchFilter filter;   /* NULL: all events are wanted */
+	void *filter_arg;
 	TupleTableSlot *slot;
 } EventSink;
 
@@ -176,6 +178,8 @@ put_event(const BatchEvent *event, void *arg)
 	int64 id = DatumGetInt64(values[EV_ID]);
 	int n = 0;
 
+	if (sink->filter != NULL && !sink->filter(event, sink->filter_arg))
+		return;
 	ExecClearTuple(slot);
 	for (int i = 0; i < EVENT_NCOLUMNS; i++)
 	{
@@ -297,30 +301,29 @@ batch_visit_events(const Batch *batch, Snapshot snapshot, bool check,
 	}
 }
 
-/* pgq.get_batch_events(x_batch_id) */
-Datum
-pgq_get_batch_events(PG_FUNCTION_ARGS)
+/*
+ * The events of a batch, in the order of their ids, as the result of the function
+ * that is called, whose columns are those of pgq.get_batch_events(); those only
+ * that "filter" wants, if there is one.
+ */
+void
+batch_return_events(FunctionCallInfo fcinfo, const Batch *batch,
+					Snapshot snapshot, BatchFilter filter, void *arg)
 {
-	Snapshot snapshot;
 	TableResult result;
 	EventSink sink;
-	Batch batch;
 
 	table_begin_result(fcinfo, &result);
-	snapshot = table_transaction_snapshot();
-	if (PG_ARGISNULL(0) || !batch_find(PG_GETARG_INT64(0), snapshot, &batch))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("batch not found"),
-				 errhint("A batch can be read until it is finished.")));
 	if (result.tupdesc->natts != RESULT_NCOLUMNS)
 		elog(ERROR, "unexpected result type of pgq.get_batch_events()");
 
 	sink.result = &result;
 	sink.last_id = PG_INT64_MIN;
 	sink.sort = NULL;
+	sink.filter = filter;
+	sink.filter_arg = arg;
 	sink.slot = MakeSingleTupleTableSlot(result.tupdesc, &TTSOpsVirtual);
-	batch_visit_events(&batch, snapshot, true, put_event, &sink);
+	batch_visit_events(batch, snapshot, true, put_event, &sink);
 
 	if (sink.sort != NULL)
 	{
@@ -334,6 +337,21 @@ pgq_get_batch_events(PG_FUNCTION_ARGS)
 		tuplesort_end(sink.sort);
 	}
 	ExecDropSingleTupleTableSlot(sink.slot);
+}
+
+/* pgq.get_batch_events(x_batch_id) */
+Datum
+pgq_get_batch_events(PG_FUNCTION_ARGS)
+{
+	Snapshot snapshot = table_transaction_snapshot();
+	Batch batch;
+
+	if (PG_ARGISNULL(0) || !batch_find(PG_GETARG_INT64(0), snapshot, &batch))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("batch not found"),
+				 errhint("A batch can be read until it is finished.")));
+	batch_return_events(fcinfo, &batch, snapshot, NULL, NULL);
 	UnregisterSnapshot(snapshot);
 	return (Datum) 0;
 }

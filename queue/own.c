@@ -40,6 +40,7 @@ static const char *const relation_names[OWN_NRELATIONS] = {
 	[OWN_COPY] = "copy",
 	[OWN_HELD_EVENT] = "held_event",
 	[OWN_SECRET] = "secret",
+	[OWN_SHARE] = "share",
 	[OWN_QUEUE_PKEY] = "queue_pkey",
 	[OWN_QUEUE_NAME] = "queue_name_uq",
 	[OWN_TICK_PKEY] = "tick_pkey",
@@ -56,7 +57,9 @@ static const char *const relation_names[OWN_NRELATIONS] = {
 	[OWN_COPY_ACTIVE] = "copy_active_idx",
 	[OWN_COPY_SEQUENCE] = "copy_copy_id_seq",
 	[OWN_HELD_PKEY] = "held_event_pkey",
-	[OWN_HELD_SEQUENCE] = "held_event_ev_id_seq"};
+	[OWN_HELD_SEQUENCE] = "held_event_ev_id_seq",
+	[OWN_SHARE_ID] = "share_id_uq",
+	[OWN_SHARE_SEQUENCE] = "share_id_seq"};
 
 /* In the order of the columns' enums. */
 static const char *const column_names[OWN_NTABLES][OWN_MAX_COLUMNS] = {
@@ -86,6 +89,8 @@ static const char *const column_names[OWN_NTABLES][OWN_MAX_COLUMNS] = {
 				  "copy_tried", "copy_rows", "copy_bytes", "copy_blocks",
 				  "copy_blocks_done", "copy_error"},
 	[OWN_SECRET] = {"secret"},
+	[OWN_SHARE] = {"sh_batch", "sh_no", "sh_count", "sh_key", "sh_id",
+				   "sh_done"},
 	[OWN_HELD_EVENT] = {"ev_id", "ev_time", "ev_txid", "ev_owner", "ev_retry",
 						"ev_type", "ev_data", "ev_extra1", "ev_extra2",
 						"ev_extra3", "ev_extra4", "held_copy"}};

@@ -40,6 +40,7 @@ typedef enum OwnRelation
 	OWN_COPY,
 	OWN_HELD_EVENT,
 	OWN_SECRET,
+	OWN_SHARE,
 	OWN_NTABLES,
 	OWN_QUEUE_PKEY = OWN_NTABLES,
 	OWN_QUEUE_NAME,
@@ -58,6 +59,8 @@ typedef enum OwnRelation
 	OWN_COPY_SEQUENCE,
 	OWN_HELD_PKEY,
 	OWN_HELD_SEQUENCE,
+	OWN_SHARE_ID,
+	OWN_SHARE_SEQUENCE,
 	OWN_NRELATIONS,
 	OWN_NO_INDEX = OWN_NRELATIONS
 } OwnRelation;
@@ -116,6 +119,16 @@ typedef enum SubscriptionColumn
 	SUBSCRIPTION_LOST_TIME,
 	SUBSCRIPTION_LOST_TICK
 } SubscriptionColumn;
+
+typedef enum ShareColumn
+{
+	SHARE_BATCH,
+	SHARE_NO,
+	SHARE_COUNT,
+	SHARE_KEY_NAME,
+	SHARE_ID,
+	SHARE_DONE
+} ShareColumn;
 
 typedef enum CaptureColumn
 {

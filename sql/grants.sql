@@ -62,6 +62,11 @@ GRANT EXECUTE ON FUNCTION
 	pgq.purge_dead_events(text, text, timestamptz),
 	pgq.force_tick(text),
 	pgq.finish_batch(int8),
+	pgq.event_share(text, int4, int8, text, text, text, text, text, text),
+	pgq.next_share(text, text, text, interval, text),
+	pgq.get_share_events(int8),
+	pgq.renew_share(int8, interval),
+	pgq.finish_share(int8),
 	pgq.set_bookmark(int8, text),
 	pgq.get_bookmark(text, text),
 	pgq.note_relay(text, text, text, text, text, float8),
@@ -150,6 +155,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.maint_tables_to_vacuum(),
 	pgq.maint_positions(),
 	pgq.maint_once_keys(),
+	pgq.maint_shares(),
 	pgq.maint_operations(),
 	pgq._has_function(name, name),
 	pgq.upgrade_schema(),
@@ -180,5 +186,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE
 	TO pgq_admin;
 -- Copied to the event tables of each queue.
 GRANT SELECT, INSERT, TRUNCATE ON pgq.event_template TO pgq_admin;
+GRANT SELECT ON pgq.share, pgq.share_worker TO pgq_reader, pgq_admin;
 GRANT SELECT ON pgq.slot, pgq.position, pgq.copy TO pgq_admin;
 GRANT SELECT ON pgq.capture_schema TO pgq_reader, pgq_writer;

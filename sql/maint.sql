@@ -190,7 +190,8 @@ RETURNS SETOF text AS $$
 			'pgq_ext.completed_event', 'pgq_ext.partial_batch',
 			'pgq_node.local_state', 'londiste.seq_info', 'txid.epoch',
 			'londiste.completed', 'pgq.position', 'pgq.dead_event',
-			'pgq.delayed_event', 'pgq.once_key'
+			'pgq.delayed_event', 'pgq.once_key', 'pgq.share',
+			'pgq.share_worker'
 		 ]) WITH ORDINALITY AS t(name, ord)
 		 JOIN pg_catalog.pg_namespace n ON n.nspname = split_part(t.name, '.', 1)
 		 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
@@ -319,6 +320,11 @@ BEGIN
 		RETURN NEXT;
 	END IF;
 
+	PERFORM FROM pgq.share_worker LIMIT 1;
+	IF FOUND THEN
+		func_name := 'pgq.maint_shares';
+		RETURN NEXT;
+	END IF;
 	PERFORM FROM pgq.once_key WHERE ok_until <= now() LIMIT 1;
 	IF FOUND THEN
 		func_name := 'pgq.maint_once_keys';

@@ -2,3 +2,37 @@
 -- update: tables, columns, constraints, indexes, and what of them pg_dump must save.
 --
 -- The files of functions follow, with triggers that are new.
+
+-- Shares of batches, see share.sql. sh_id is that of the lease.
+CREATE SEQUENCE pgq.share_id_seq;
+CREATE TABLE pgq.share (
+	sh_batch    int8 NOT NULL,
+	sh_no       int4 NOT NULL,
+	sh_count    int4 NOT NULL,
+	sh_key      text NOT NULL,
+	sh_events   int8 NOT NULL,
+	sh_id       int8 NOT NULL,
+	sh_done     bool NOT NULL DEFAULT false,
+	sh_worker   text,
+	sh_until    timestamptz,
+	sh_pid      int4,
+	sh_since    timestamptz,
+	CONSTRAINT share_pkey PRIMARY KEY (sh_batch, sh_no),
+	CONSTRAINT share_id_uq UNIQUE (sh_id)
+);
+COMMENT ON TABLE pgq.share IS
+	'Shares of the open batches that several workers of a consumer do together.';
+SELECT pg_catalog.pg_extension_config_dump('pgq.share_id_seq', '');
+
+-- Rows are only inserted: the newest are at an end of the index, while an old
+-- snapshot keeps all that maint_shares deleted.
+CREATE TABLE pgq.share_worker (
+	sw_queue    int4 NOT NULL,
+	sw_consumer int4 NOT NULL,
+	sw_seen     timestamptz NOT NULL,
+	sw_worker   text NOT NULL
+);
+CREATE INDEX share_worker_seen_idx
+	ON pgq.share_worker (sw_queue, sw_consumer, sw_seen);
+COMMENT ON TABLE pgq.share_worker IS
+	'When workers of consumers came for a share, for as long as that counts.';

@@ -12,7 +12,7 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'pgq'::regnamespace AND c.relname IN ('consumer', 'queue',
 	'tick', 'subscription', 'event_template', 'retry_queue', 'capture',
 	'event_table', 'slot', 'position', 'dead_event', 'delayed_event',
-	'once_key')
+	'once_key', 'share', 'share_worker')
 ORDER BY c.relname COLLATE "C", a.attnum;
 
 -- constraints, indexes and sequences
@@ -61,7 +61,8 @@ WHERE p.pronamespace = 'pgq'::regnamespace AND p.proname IN ('create_queue',
 	'get_queue_info', 'get_consumer_info', 'version', 'seq_getval',
 	'seq_setval', 'quote_fqname', 'event_dead', 'get_dead_events',
 	'requeue_dead_event', 'purge_dead_events', 'insert_event_at',
-	'insert_events', 'insert_event_once', 'maint_once_keys');
+	'insert_events', 'insert_event_once', 'maint_once_keys', 'next_share', 'get_share_events',
+	'renew_share', 'finish_share', 'event_share', 'maint_shares');
 \a
 SELECT signature, pg_get_function_result(oid) AS result, proisstrict AS strict,
 	provolatile AS vol, proparallel AS par,
