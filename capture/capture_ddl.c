@@ -152,6 +152,7 @@ tables_of_type(Oid type_relid)
 	{
 		Oid relid = ((Form_pg_class) GETSTRUCT(tup))->oid;
 
+		CHECK_FOR_INTERRUPTS();
 		tables = list_concat_unique_oid(
 			tables, find_all_inheritors(relid, NoLock, NULL));
 	}
@@ -309,6 +310,7 @@ pgq__capture_ddl(PG_FUNCTION_ARGS)
 		CollectedCommand *command =
 			(CollectedCommand *) DatumGetPointer(field(i, 3));
 
+		CHECK_FOR_INTERRUPTS();
 		if (classid == RelationRelationId)
 		{
 			check_changed(objid, command);
@@ -375,6 +377,7 @@ pgq__capture_drop(PG_FUNCTION_ARGS)
 	{
 		Oid classid = DatumGetObjectId(field(i, 1));
 
+		CHECK_FOR_INTERRUPTS();
 		if (classid == RelationRelationId)
 			relation_dropped(DatumGetObjectId(field(i, 2)),
 							 DatumGetInt32(field(i, 3)),

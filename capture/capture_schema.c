@@ -327,6 +327,7 @@ pgq__capture_schema_tables(PG_FUNCTION_ARGS)
 		Datum value = ObjectIdGetDatum(class->oid);
 		bool isnull = false;
 
+		CHECK_FOR_INTERRUPTS();
 		if (is_of_rules(class))
 			tuplestore_putvalues(result.store, result.tupdesc, &value, &isnull);
 	}

@@ -169,6 +169,7 @@ write_events(FrameReader *reader, List **batches, List **fates)
 		batch = find_batch(batches, &queue);
 	while (frame_next_event(reader, &event))
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (batch)
 			row_batch_add(batch, &event);
 		/* Events of a queue that has been dropped go nowhere. */

@@ -262,6 +262,7 @@ read_rows(OwnRows *table, Oid relid)
 			tup, desc, is_capture ? "cap_queue" : "evt_queue", &no_queue);
 		OwnRow *row;
 
+		CHECK_FOR_INTERRUPTS();
 		if (no_relid || no_queue)
 			continue;
 		row = add_row(table);
@@ -425,6 +426,7 @@ load_boundaries(void)
 		Datum queue = get_column(tup, RelationGetDescr(rel), "ctx_queue",
 								 &isnull);
 
+		CHECK_FOR_INTERRUPTS();
 		if (!isnull)
 			boundary_queues = lappend(boundary_queues,
 									  TextDatumGetCString(queue));

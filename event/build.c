@@ -413,11 +413,15 @@ put_key_guarded(void *arg)
 						  call->scratch->data[0].len, false);
 }
 
-/* Whether something has got too large for memory or for an event. */
+/*
+ * Whether something has got too large for memory or for an event.  What an output
+ * function will ask for can't be told before it does: eight bytes of numeric may
+ * be 131,000 digits.
+ */
 static bool
 is_size_error(const ErrorData *error)
 {
-	/* by elog(), so nobody translates it */
+	/* no code tells it; by elog(), so nobody translates it */
 	static const char alloc[] = "invalid memory alloc request size";
 
 	return error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||

@@ -87,31 +87,88 @@ guard_run(GuardedWork work, void *arg)
 	return error;
 }
 
+/* What light work holds; it may do light work itself, whose owner comes next. */
+typedef struct GuardOwner
+{
+	ResourceOwner owner; /* NULL: to be made */
+	ResourceOwner parent;
+} GuardOwner;
+
+static GuardOwner owners[2];
+static int depth = 0;
+
+/* Resource callback: an owner goes, itself or with its parent. */
+static void
+forget_owner(ResourceReleasePhase phase, bool is_commit, bool is_top, void *arg)
+{
+	for (int i = 0; i < lengthof(owners); i++)
+		if (owners[i].owner == CurrentResourceOwner)
+			owners[i].owner = NULL;
+}
+
+/* Make one the current owner.  They are kept, since there are many rows. */
+static void
+enter_owner(GuardOwner *own)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterResourceReleaseCallback(forget_owner, NULL);
+		registered = true;
+	}
+	if (own->owner == NULL || own->parent != CurrentResourceOwner)
+	{
+		own->parent = CurrentResourceOwner;
+		own->owner = ResourceOwnerCreate(own->parent, "pgq guard");
+	}
+	CurrentResourceOwner = own->owner;
+}
+
+static void
+release_owner(ResourceOwner owner)
+{
+	ResourceOwnerRelease(owner, RESOURCE_RELEASE_BEFORE_LOCKS, false, false);
+	ResourceOwnerRelease(owner, RESOURCE_RELEASE_LOCKS, false, false);
+	ResourceOwnerRelease(owner, RESOURCE_RELEASE_AFTER_LOCKS, false, false);
+	ResourceOwnerDelete(owner);
+}
+
 /*
  * As guard_run(), for what is done for each row: expressions and output
- * functions.  An error of theirs leaves no more behind than memory, locks and
- * references, which the end of the decoded transaction gives back.  A lack of
- * memory is returned, too: the caller may do with less.
+ * functions.  These change nothing that only the end of a subtransaction could
+ * set right: what they hold when they fail are pins, locks and references, which
+ * an owner of their own gives back, and memory.  A lack of memory is returned,
+ * too: the caller may do with less.
  */
 ErrorData *
 guard_run_light(GuardedWork work, void *arg)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	ResourceOwner parent = CurrentResourceOwner;
 	ErrorData *volatile error = NULL;
+	ResourceOwner owner;
 
+	Assert(depth < lengthof(owners));
+	enter_owner(&owners[depth]);
+	owner = CurrentResourceOwner;
+	depth++;
 	PG_TRY();
 	{
 		work(arg);
+		depth--;
 	}
 	PG_CATCH();
 	{
+		depth--;
+		CurrentResourceOwner = parent;
 		error = take_error(cxt, true);
 		LWLockReleaseAll();
 		UnlockBuffers();
-		CurrentResourceOwner = owner;
+		release_owner(owner);
 	}
 	PG_END_TRY();
+	CurrentResourceOwner = parent;
 	return error;
 }
 

@@ -163,7 +163,10 @@ begin_sort(EventSink *sink)
 									  &collation, &nulls_first, work_mem, NULL,
 									  0);
 	while (tuplestore_gettupleslot(sink->result->store, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
 		tuplesort_puttupleslot(sink->sort, slot);
+	}
 	tuplestore_clear(sink->result->store);
 }
 
@@ -293,8 +296,11 @@ batch_visit_events(const Batch *batch, Snapshot snapshot, bool check,
 		Oid index = find_txid_index(rel);
 
 		for (int i = 0; i < span.nsingles; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
 			visit_scan(batch, rel, index, snapshot, span.singles[i],
 					   span.singles[i] + 1, visit, arg);
+		}
 		visit_scan(batch, rel, index, snapshot, span.low, span.high, visit,
 				   arg);
 		table_close(rel, NoLock);
@@ -332,7 +338,10 @@ batch_return_events(FunctionCallInfo fcinfo, const Batch *batch,
 
 		tuplesort_performsort(sink.sort);
 		while (tuplesort_gettupleslot(sink.sort, true, false, slot, NULL))
+		{
+			CHECK_FOR_INTERRUPTS();
 			tuplestore_puttupleslot(result.store, slot);
+		}
 		ExecDropSingleTupleTableSlot(slot);
 		tuplesort_end(sink.sort);
 	}
@@ -373,6 +382,7 @@ scan_has_events(Relation rel, Oid index, Snapshot snapshot,
 		uint64 txid;
 		bool isnull;
 
+		CHECK_FOR_INTERRUPTS();
 		if (!HeapTupleIsValid(tup))
 		{
 			systable_endscan(scan);

@@ -13,6 +13,7 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "parser/scansup.h"
 #include "utils/builtins.h"
 #include "utils/portal.h"
@@ -213,7 +214,10 @@ open_cursor(const char *sql, char *name, int32 limit, TableResult *result)
 	{
 		SPI_cursor_fetch(portal, true, limit);
 		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
 			tuplestore_puttuple(result->store, SPI_tuptable->vals[i]);
+		}
 		SPI_freetuptable(SPI_tuptable);
 	}
 	SPI_finish();

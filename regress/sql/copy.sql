@@ -220,6 +220,22 @@ SELECT pgq._publish_copy(:copy);
 COMMIT;
 SELECT * FROM cop.events('cop_q');
 
+-- a row that can't be written fails alone, and leaves nothing open behind
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE TYPE pair AS (n int, m mood);
+CREATE TABLE moods (id int PRIMARY KEY, p pair);
+INSERT INTO moods VALUES (1, (1, 'good')), (2, (2, 'bad')), (3, (3, 'good'));
+DELETE FROM pg_enum WHERE enumlabel = 'bad' AND enumtypid = 'mood'::regtype;
+SELECT pgq.capture_table('cop_q', 'moods', 'copy');
+SELECT copy_id AS copy FROM pgq._start_copy((pgq._next_copy()).copy_id) \gset
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT pgq._begin_copy(:copy, 'cop_q', 'moods'::regclass);
+SELECT copied, blocks, done FROM pgq._copy_rows();
+SELECT pgq._publish_copy(:copy);
+COMMIT;
+SELECT * FROM cop.events('cop_q');
+DROP TABLE moods;
+
 -- where transactions have boundaries, what is held has its own; a disabled queue
 -- is no obstacle
 SELECT pgq.uncapture_table('cop_q', 'part_2'), pgq.capture_transactions('cop_q');
