@@ -61,6 +61,7 @@ struct Relay
 	Target *target;
 	int64_t acked_batch; /* the target was closed amid it, */
 	int64_t acked_place; /* and had so much of it for sure */
+	int64_t suspect;     /* of the target, then */
 	MessageMaker *maker;
 	double pause;
 	unsigned seed;
@@ -174,6 +175,7 @@ close_target(Relay *r)
 	r->acked_batch = r->status.batch;
 	if (r->target->acked > r->acked_place)
 		r->acked_place = r->target->acked;
+	r->suspect = r->target->suspect;
 	r->class->close(r->target);
 	r->target = NULL;
 }
@@ -376,10 +378,12 @@ move_batch(Relay *r, PgqConsumer *c)
 		return false;
 	}
 	if (r->acked_batch != batch.id)
-		r->acked_place = 0;
+		r->acked_place = r->suspect = 0;
 	batch.acked = r->acked_place;
+	batch.suspect = r->suspect;
 	batch.source = message_maker_source(r->maker);
 	r->target->acked = batch.acked;
+	r->target->suspect = batch.suspect;
 	result = r->class->where(r->target, &batch, &done);
 	if (result == TARGET_OK && batch.bookmark == NULL &&
 		r->class->starts_with_bookmark && done == 0)

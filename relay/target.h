@@ -49,6 +49,7 @@ typedef struct TargetBatch
 	const char *bookmark; /* of the batch before, NULL: there is none */
 	const char *source;   /* of all messages: database/queue/consumer */
 	int64_t acked;        /* Target's "acked" when it was closed amid this batch */
+	int64_t suspect;      /* its "suspect" then */
 } TargetBatch;
 
 typedef struct TargetClass
@@ -109,6 +110,8 @@ struct Target
 	TargetResult result; /* what open() came to */
 	int64_t acked; /* place up to which the engine has the open batch: of those
 					* that can't be asked, so that a long batch gets on */
+	int64_t suspect; /* some message up to this place was refused after send()
+					  * had taken it: to tell which, each is to go alone */
 	long retry_after;    /* seconds that the engine asks to wait, 0: as we like */
 	char error[512];     /* of the last call that failed */
 };

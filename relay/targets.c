@@ -25,6 +25,11 @@ static const struct
 #else
 	{"nats:", NULL, "libnats"},
 #endif
+#ifdef HAVE_RDKAFKA
+	{"kafka:", &target_kafka, NULL},
+#else
+	{"kafka:", NULL, "librdkafka"},
+#endif
 #ifdef HAVE_HIREDIS
 	{"redis:", &target_redis, NULL},
 	{"rediss:", &target_redis, NULL},

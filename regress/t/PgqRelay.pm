@@ -143,7 +143,11 @@ END
 {
 	my $rc = $?;
 
-	$_->kill9 foreach @processes;
+	foreach my $p (@processes)
+	{
+		$p->kill9;
+		diag("$p->{name}: ...", substr($p->text, -2000)) if $rc && -s $p->{log};
+	}
 	$? = $rc;
 }
 

@@ -1,0 +1,203 @@
+
+# Apache Kafka of the tests' own, one broker or more, or librdkafka's mock of it;
+# and what tests ask of it, by way of kafka_tool.c.
+
+package PgqKafka;
+
+use strict;
+use warnings;
+
+use FindBin;
+use IPC::Run;
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use PgqRelay;
+use PgqTest;
+use Test::More;
+
+my $tool;
+
+# build_tool(): kafka_tool; ends the test as skipped where pgqrelay has no librdkafka.
+sub build_tool
+{
+	return $tool if $tool;
+	plan skip_all => 'pgqrelay was built without librdkafka'
+	  if `pgqrelay --version 2>&1` !~ /\(librdkafka \d/;
+	$tool = PostgreSQL::Test::Utils::tempdir() . '/kafka_tool';
+	system("cc -Wall -D_GNU_SOURCE -o $tool $FindBin::RealBin/../t/kafka_tool.c"
+		  . ' $(pkg-config --cflags --libs rdkafka jansson)') == 0
+	  or die 'kafka_tool was not built';
+	return $tool;
+}
+
+# new(NODES [, CONFIG LINE...]): brokers, started, whose data outlive kills. Ends the
+# test as skipped where there is no Java or no Kafka (scripts/install-deps --kafka).
+sub new
+{
+	my ($class, $nodes, @config) = @_;
+	my $jars = $ENV{PGQ_KAFKA} // '';
+
+	build_tool();
+	plan skip_all => 'no java' if system('java -version >/dev/null 2>&1') != 0;
+	plan skip_all => 'no Apache Kafka: scripts/install-deps --kafka fetches it'
+	  if !-d $jars;
+
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my @ports = map { [ free_port(), free_port() ] } 1 .. $nodes;
+	my $copies = $nodes < 3 ? 1 : 3;
+	my $self = bless {
+		nodes => $nodes,
+		dir => $dir,
+		copies => $copies,
+		java => [
+			'java', '-Xmx320m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-cp',
+			"$jars/*"
+		],
+		servers => join(',', map { "127.0.0.1:$_->[0]" } @ports)
+	}, $class;
+	foreach my $id (1 .. $nodes)
+	{
+		my ($port, $control) = @{ $ports[ $id - 1 ] };
+
+		PostgreSQL::Test::Utils::append_to_file("$dir/$id.properties", join("\n",
+			'process.roles=broker,controller',
+			"node.id=$id",
+			'controller.quorum.voters='
+			  . join(',', map { "$_\@127.0.0.1:$ports[$_ - 1][1]" } 1 .. $nodes),
+			"listeners=CLIENT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$control",
+			"advertised.listeners=CLIENT://127.0.0.1:$port",
+			'controller.listener.names=CONTROLLER',
+			'inter.broker.listener.name=CLIENT',
+			'listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+			"log.dirs=$dir/data$id",
+			'auto.create.topics.enable=false',
+			'offsets.topic.num.partitions=1',
+			"offsets.topic.replication.factor=$copies",
+			'transaction.state.log.num.partitions=3',
+			"transaction.state.log.replication.factor=$copies",
+			'transaction.state.log.min.isr=' . ($copies > 1 ? 2 : 1),
+			'min.insync.replicas=' . ($copies > 1 ? 2 : 1),
+			'broker.session.timeout.ms=3000',
+			'broker.heartbeat.interval.ms=500',
+			'controller.quorum.election.timeout.ms=500',
+			'controller.quorum.fetch.timeout.ms=1000',
+			@config, ''));
+		run_log([ @{ $self->{java} }, 'kafka.tools.StorageTool', 'format', '-t',
+				'cGdxIHRlc3RzIG9mIGthZg', '-c', "$dir/$id.properties" ],
+			'>', "$dir/format.log", '2>&1')
+		  or die slurp("$dir/format.log");
+		$self->{broker}{$id} = start_engine("kafka$id", @{ $self->{java} },
+			'kafka.Kafka', "$dir/$id.properties");
+	}
+	$self->wait_ready;
+	return $self;
+}
+
+# mock(BROKERS): librdkafka's mock of a cluster. It hides no transaction and shuts
+# nobody out.
+sub mock
+{
+	my ($class, $brokers) = @_;
+	my $self = bless { in => '', out => '', copies => 1 }, $class;
+
+	$self->{h} = IPC::Run::start([ build_tool(), 'mock', $brokers ],
+		\$self->{in}, \$self->{out}, IPC::Run::timeout(300));
+	$self->{h}->pump until $self->{out} =~ /\n/;
+	chomp($self->{servers} = $self->{out});
+	return $self;
+}
+
+# tell(LINE): has the mock obey; see kafka_tool.c.
+sub tell
+{
+	my ($self, $line) = @_;
+
+	$self->{out} = '';
+	$self->{in} .= "$line\n";
+	$self->{h}->pump until $self->{out} =~ /ok\n/;
+	return;
+}
+
+sub url { return "kafka://$_[0]{servers}" }
+
+sub wait_ready
+{
+	my ($self) = @_;
+	my $n = 0;
+
+	wait_for('kafka', sub {
+		foreach my $id (keys %{ $self->{broker} })
+		{
+			die "kafka $id ended: " . $self->{broker}{$id}->text
+			  if !$self->{broker}{$id}->alive;
+		}
+		return eval { $self->run('create', 'ready' . ++$n . "_$$", 1, $self->{copies}); 1 };
+	}, 60);
+	return;
+}
+
+sub kill9 { return $_[0]{broker}{ $_[1] // 1 }->kill9 }
+
+sub start
+{
+	my ($self, $id) = @_;
+
+	$self->{broker}{ $id // 1 }->start;
+	$self->wait_ready;
+	return;
+}
+
+# run(COMMAND, ARGUMENT...): what kafka_tool prints; dies if it fails.
+sub run
+{
+	my ($self, @args) = @_;
+	my ($out, $err);
+
+	IPC::Run::run([ build_tool(), $self->{servers}, @args ], '<', \undef, '>', \$out, '2>',
+		\$err, IPC::Run::timeout(60))
+	  or die $err;
+	return $out;
+}
+
+# create(TOPIC, PARTITIONS, NAME=VALUE...)
+sub create
+{
+	my ($self, $topic, $partitions, @config) = @_;
+
+	return $self->run('create', $topic, $partitions, $self->{copies}, @config);
+}
+
+# dump(TOPIC): its messages, partition after partition, as hashes; READ: "uncommitted"
+# to see what was aborted or may be, too.
+sub dump
+{
+	my ($self, $topic, $read) = @_;
+
+	return map { JSON::PP->new->utf8->decode($_) }
+	  split(/\n/, $self->run('dump', $topic, $read // 'committed'));
+}
+
+# decode(TEXT): what JSON says.
+sub decode { return JSON::PP->new->decode($_[0]) }
+
+# hold(TOPIC, PARTITION, ID): an open transaction; end it with close_hold.
+sub hold
+{
+	my ($self, @args) = @_;
+	my $p = { in => '', out => '' };
+
+	$p->{h} = IPC::Run::start([ build_tool(), $self->{servers}, 'hold', @args ],
+		\$p->{in}, \$p->{out}, IPC::Run::timeout(120));
+	$p->{h}->pump until $p->{out} =~ /open/;
+	return $p;
+}
+
+sub close_hold
+{
+	my ($self, $p) = @_;
+
+	$p->{h}->finish;
+	return;
+}
+
+1;
