@@ -42,6 +42,9 @@
 /* Between looks at an engine that must be looked at by a person. */
 #define PAUSE_STANDSTILL 60.0
 
+/* Between calls of a target's idle(). */
+#define IDLE_MSEC 10000
+
 /* The longest that an engine may have us wait, in seconds. */
 #define MOST_RETRY_AFTER 3600
 
@@ -431,6 +434,21 @@ move_batch(Relay *r, PgqConsumer *c)
 	return true;
 }
 
+/* Wait for a batch, while the target's connection is kept alive. */
+static PgqResult
+wait_for_batch(Relay *r, PgqConsumer *c)
+{
+	PgqResult rc = pgq_wait(c, r->class->idle ? IDLE_MSEC : 60000);
+	TargetResult result;
+
+	if (rc != PGQ_NONE || r->class->idle == NULL || is_asked_to_stop(r))
+		return rc;
+	result = r->class->idle(r->target);
+	if (result != TARGET_OK)
+		leave_engine(r, result);
+	return rc;
+}
+
 /* One turn: a batch, or a wait for one. */
 static void
 turn(Relay *r, PgqConsumer *c)
@@ -443,7 +461,7 @@ turn(Relay *r, PgqConsumer *c)
 	if (rc == PGQ_NONE)
 	{
 		set_state(r, RELAY_RUNNING, "");
-		rc = pgq_wait(c, 60000);
+		rc = wait_for_batch(r, c);
 		if (rc == PGQ_OK || rc == PGQ_NONE)
 			return;
 	}

@@ -99,6 +99,12 @@ typedef struct TargetClass
 	 */
 	TargetResult (*flush)(Target *target, char **bookmark);
 
+	/*
+	 * Called every few seconds while there is nothing to send, to keep the
+	 * connection alive.  May be NULL.
+	 */
+	TargetResult (*idle)(Target *target);
+
 	/* Disconnect and free; what is on its way is not waited for. */
 	void (*close)(Target *target);
 } TargetClass;

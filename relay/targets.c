@@ -37,6 +37,12 @@ static const struct
 	{"redis:", NULL, "hiredis"},
 #endif
 	{"postgresql:", &target_postgresql, NULL},
+#ifdef HAVE_AMQP
+	{"amqp:", &target_amqp, NULL},
+	{"amqps:", &target_amqp, NULL},
+#else
+	{"amqp:", NULL, "librabbitmq"},
+#endif
 #ifdef HAVE_CURL
 	{"https:", &target_https, NULL},
 	{"http:", &target_https, NULL},

@@ -25,24 +25,43 @@ sub pgq35_package
 	return "postgresql-$version-pgq3";
 }
 
-# fetch_package(PACKAGE): its file, once for all tests of a run; undef if it is not
-# to be had.
-sub fetch_package
+# fetch(PACKAGE...): their files, each once for all tests of a run; undef for those
+# that are not to be had.
+sub fetch
 {
-	my ($package) = @_;
+	my @packages = @_;
 	my $cache = $ENV{PGQ_PACKAGES} // PostgreSQL::Test::Utils::tempdir();
-	my $dir = "$cache/$package";
 
-	open(my $lock, '>', "$dir.lock") or die "$dir.lock: $!";
-	flock($lock, LOCK_EX) or die "$dir.lock: $!";
-	if (!-d $dir)
+	open(my $lock, '>', "$cache/lock") or die "$cache/lock: $!";
+	flock($lock, LOCK_EX) or die "$cache/lock: $!";
+	my %seen;
+	my @missing = grep { !$seen{$_}++ && !-d "$cache/$_" } @packages;
+	mkdir("$cache/$_") or die "$cache/$_: $!" foreach @missing;
+	# all at once, since apt takes long to begin; one that is unknown spoils it
+	if (@missing > 1 && download($cache, @missing))
 	{
-		mkdir($dir) or die "$dir: $!";
-		# our own Python or libraries will not do for another architecture
-		system("cd '$dir' && timeout 60 apt-get download $package >/dev/null 2>&1") == 0
-		  or unlink(glob("$dir/*"));
+		foreach my $package (@missing)
+		{
+			rename($_, "$cache/$package/" . s{.*/}{}r) or die "$_: $!"
+			  foreach glob("$cache/${package}_*.deb");
+		}
 	}
-	return (glob("$dir/*.deb"))[0];
+	else
+	{
+		download("$cache/$_", $_) foreach @missing;
+	}
+	return map { (glob("$cache/$_/*.deb"))[0] } @packages;
+}
+
+# our own Python or libraries will not do for another architecture
+sub download
+{
+	my ($dir, @packages) = @_;
+
+	return 1
+	  if system("cd '$dir' && timeout 120 apt-get download @packages >/dev/null 2>&1") == 0;
+	unlink(glob("$dir/*.deb"));
+	return 0;
 }
 
 # fetch_packages(PACKAGE...): a folder with what is in them, from usr/ on.
@@ -52,12 +71,12 @@ sub fetch_packages
 	my @packages = @_;
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 
-	foreach my $package (@packages)
-	{
-		my $file = fetch_package($package);
+	my @files = fetch(@packages);
 
-		plan skip_all => "no package $package to be had"
-		  if !defined $file || system('dpkg-deb', '-x', $file, $dir) != 0;
+	foreach my $i (0 .. $#packages)
+	{
+		plan skip_all => "no package $packages[$i] to be had"
+		  if !defined $files[$i] || system('dpkg-deb', '-x', $files[$i], $dir) != 0;
 	}
 	return $dir;
 }

@@ -1,0 +1,143 @@
+
+# A relay brings each event of a queue to RabbitMQ at least once, with an id that stays
+# the same, whoever is killed; what no queue takes is refused by name.
+
+use strict;
+use warnings;
+
+use PgqRabbit;
+use PgqRelay;
+use PgqTest;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my $rabbit = PgqRabbit->new('max_message_size = 1000000');
+my $node = new_server('main');
+my $db = new_database($node, 'shop', slot => 0);
+
+sql($node, $db, $_)
+  foreach q{select pgq.create_queue('q')},
+  q{select pgq.register_consumer('q', 'relay_r')};
+$rabbit->ask('declare', 'orders', 'shop', 'topic', 'q.t.*');
+
+my %keys = (
+	db => $node->connstr($db),
+	queue => 'q',
+	target => $rabbit->url,
+	exchange => 'shop',
+	routing_key => 'q.{table}.{op}',
+	stall_release => 2,
+	window_events => 100);
+my $n = 0;
+my (@got, %times);
+
+sub insert
+{
+	my ($count, $table) = @_;
+
+	sql($node, $db, "select pgq.insert_event('q', 'I:id', 'id=' || i || '&v=x',
+		'public." . ($table // 't') . "', null, null, null)
+		from generate_series($n + 1, $n + $count) i");
+	$n += $count;
+	ticks($node, $db, 'q');
+	return;
+}
+
+sub take
+{
+	foreach my $line (split(/\n/, $rabbit->ask('take', 'orders')))
+	{
+		my ($id, $place, $body) = $line =~ m{^q/(\d+) (\d+) (.*)$} or die "odd: $line";
+
+		push @got, [ $id, $body ] if !$times{"$id $body"}++;
+	}
+	return;
+}
+
+# each event, its id always with the same body
+sub ledger
+{
+	my ($name, $missing) = @_;
+
+	wait_for("$n messages", sub { take(); @got >= $n - ($missing // 0) });
+	return same_events([ sort { $a->[0] <=> $b->[0] } @got ],
+		[ grep { $_->[1] !~ /^nowhere/ } @{ events_of($node, $db, 'q') } ], $name);
+}
+
+sub times_more { return scalar grep { $_ > 1 } values %times }
+
+my $relay = start_relay(r => \%keys);
+insert(1000);
+ledger('each event is a message');
+is(times_more(), 0, 'and is there once, when nobody dies');
+is(join(' ', map { $_->[0] } @got), join(' ', sort { $a <=> $b } map { $_->[0] } @got), 'in order');
+
+foreach my $round (1 .. 6)
+{
+	insert(700);
+	sleep(rand(0.05));
+	$relay->kill9;
+	$relay->start;
+}
+ledger('the relay was killed');
+insert(700);
+sleep(rand(0.05));
+$rabbit->kill9;
+$rabbit->start;
+ledger('the engine was killed');
+insert(700);
+sleep(rand(0.05));
+$node->stop('immediate');
+$node->start;
+ledger('the database was killed');
+wait_for('it to run', sub { sql($node, $db, q{select state from pgq.get_relay_info()}) eq 'running' });
+
+# what no queue takes, in the midst of others
+my $mark = length $relay->text;
+my $there = scalar @got;
+insert(250);
+sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere' || i, 'public.u', null, null, null)
+	from generate_series(1, 2) i});
+insert(250);
+$relay->wait_log(qr/stands still: the engine will not take event \d+: no queue takes messages of exchange "shop" with routing key "q\.u\.insert" \(NO_ROUTE\)/, $mark);
+pass('what no queue takes stops it');
+take();
+$relay->stop;
+$relay = start_relay(r => { %keys, on_refused => 'dead' });
+ledger('or is dead, and all others are there');
+is(sql($node, $db, q{select string_agg(ev_data || ' ' || (dead_reason ~ 'NO_ROUTE'), ',' order by ev_id)
+	from pgq.get_dead_events('q', 'relay_r')}), 'nowhere1 true,nowhere2 true', 'with the reason');
+is(sql($node, $db, q{select count(*) from pgq.get_dead_events('q', 'relay_r')}), '2', 'each once');
+
+# too large: its body, its headers
+insert(5);
+sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere' || repeat('x', 1000001), 'public.t', null, null, null)});
+sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere', 'public.t', repeat('x', 200000), null, null)});
+sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere', 'public.' || repeat('x', 300), null, null, null)});
+insert(5);
+ledger('what is too large is dead, and all others are there');
+is(sql($node, $db, q{select count(*), count(*) filter (where dead_reason ~ 'max size'),
+	count(*) filter (where dead_reason ~ 'bytes of headers'),
+	count(*) filter (where dead_reason ~ 'routing key or its id is longer than 255')
+	from pgq.get_dead_events('q', 'relay_r')}), '5|1|1|1', 'with the reason');
+is($relay->stop, 0, 'it ends cleanly');
+
+# the exchange goes away, and comes again
+foreach my $case (
+	[ { exchange => 'none' }, qr/stands still: amqp:.*no exchange 'none'/ ],
+	[ { user => 'guest', password => 'wrong' }, qr/stands still: amqp:.*ACCESS_REFUSED/ ],
+	[ { target => $rabbit->url . '/none' }, qr/stands still: amqp:.*vhost none not found|stands still: amqp:.*NOT_ALLOWED/ ],
+	[ { target => 'amqp://127.0.0.1:x' }, qr/stands still: amqp:.* is no address like amqp:/ ],
+	[ { target => 'amqp://127.0.0.1:1' }, qr/engine away: amqp:\/\/127\.0\.0\.1:1: no connection/ ],
+	[ { target => $rabbit->url, tls => 1 }, qr/stands still: amqp:.*TLS failed: is it a port with TLS/ ],
+	[ { stream => 'x' }, qr/key "stream" means nothing to a amqp: target/ ])
+{
+	my ($bad, $message) = @$case;
+	my $r = start_relay(r => { %keys, %$bad });
+
+	$r->wait_log($message);
+	pass("told: $message");
+	$r->stop;
+}
+
+done_testing();
