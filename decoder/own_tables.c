@@ -52,10 +52,23 @@ static bool relids_known = false;
 static char secret[EVENT_SECRET_LEN];
 static bool secret_known = false;
 
+/*
+ * Which transactions a snapshot sees.  A transaction whose snapshot is replaced
+ * by a newer one in its midst is not always told what was invalidated, nor are
+ * those that follow it: what was read is good for its own snapshot alone.
+ */
+typedef struct AsOf
+{
+	TransactionId xmin;
+	TransactionId xmax;
+	uint32 xcnt;
+} AsOf;
+
 /* queues that want begin and commit, in a context of their own */
 static MemoryContext boundary_cxt = NULL;
 static List *boundary_queues = NIL;
 static bool boundaries_known = false;
+static AsOf boundaries_as_of;
 
 /* The rows of a table, in the order of their first column. */
 typedef struct OwnRows
@@ -70,13 +83,22 @@ static OwnRows marks;
 static OwnRows event_tables;
 static bool rows_known = false;
 
-/* Which transactions the snapshot saw that the rows were read under. */
-static struct
+static AsOf rows_as_of;
+
+/* Whether the snapshot is another one now; *as_of is then that of now. */
+static bool
+has_changed(AsOf *as_of)
 {
-	TransactionId xmin;
-	TransactionId xmax;
-	uint32 xcnt;
-} rows_as_of;
+	Snapshot now = GetCatalogSnapshot(InvalidOid);
+
+	if (as_of->xmin == now->xmin && as_of->xmax == now->xmax &&
+		as_of->xcnt == now->xcnt)
+		return false;
+	as_of->xmin = now->xmin;
+	as_of->xmax = now->xmax;
+	as_of->xcnt = now->xcnt;
+	return true;
+}
 
 /*
  * Forget what was read: marks, event tables or our tables themselves may have
@@ -285,20 +307,14 @@ read_rows(OwnRows *table, Oid relid)
 		qsort(table->rows, table->nrows, sizeof(OwnRow), compare_rows);
 }
 
-/*
- * Read the rows, unless those in memory are what the snapshot sees.  A
- * transaction whose snapshot is replaced by a newer one in its midst is not
- * always told what was invalidated.
- */
+/* Read the rows, unless those in memory are what the snapshot sees. */
 static void
 know_rows(void)
 {
-	Snapshot snapshot = GetCatalogSnapshot(InvalidOid);
 	MemoryContext old;
 
 	check_own_tables();
-	if (rows_known && rows_as_of.xmin == snapshot->xmin &&
-		rows_as_of.xmax == snapshot->xmax && rows_as_of.xcnt == snapshot->xcnt)
+	if (!has_changed(&rows_as_of) && rows_known)
 		return;
 	rows_known = false;
 	if (!rows_cxt)
@@ -310,9 +326,6 @@ know_rows(void)
 
 	/* an invalidation that comes while we read must not be lost */
 	rows_known = true;
-	rows_as_of.xmin = snapshot->xmin;
-	rows_as_of.xmax = snapshot->xmax;
-	rows_as_of.xcnt = snapshot->xcnt;
 	old = MemoryContextSwitchTo(rows_cxt);
 	PG_TRY();
 	{
@@ -408,6 +421,7 @@ load_boundaries(void)
 	if (!boundary_cxt)
 		boundary_cxt = AllocSetContextCreate(
 			CacheMemoryContext, "pgq transaction queues", ALLOCSET_SMALL_SIZES);
+	boundaries_known = false;
 	boundary_queues = NIL;
 	MemoryContextReset(boundary_cxt);
 	check_own_tables();
@@ -445,7 +459,7 @@ bool
 own_tables_has_boundaries(void)
 {
 	find_own_tables();
-	if (!boundaries_known)
+	if (has_changed(&boundaries_as_of) || !boundaries_known)
 		load_boundaries();
 	return boundary_queues != NIL;
 }
