@@ -655,11 +655,13 @@ my @all = qw(
 );
 
 # behaviours([COMMAND...], options => [OPTION...], without => [NAME...]): all of
-# them, with options that each run of the worker gets.
+# them, with options that each run of the worker gets. BEHAVIOURS in the environment
+# names those to try alone.
 sub behaviours
 {
 	my ($command, %opt) = @_;
 	my %without = map { $_ => 1 } @{ $opt{without} // [] };
+	my @names = $ENV{BEHAVIOURS} ? split(' ', $ENV{BEHAVIOURS}) : @all;
 
 	@command = @$command;
 	@options = @{ $opt{options} // [] };
@@ -668,7 +670,7 @@ sub behaviours
 	new_shop($node, $db, 'UTF8', slot => 1);
 	new_shop($node, 'latin', 'LATIN1');
 	new_shop($node, 'ascii', 'SQL_ASCII');
-	foreach my $name (grep { !$without{$_} } @all)
+	foreach my $name (grep { !$without{$_} } @names)
 	{
 		no strict 'refs';
 		my $start = time();
