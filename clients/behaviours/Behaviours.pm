@@ -559,9 +559,10 @@ sub producers_produce
 	my $got = consume($node, $db, 'made', 'made',
 		q{concat_ws('|', ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3)});
 	like($got->[0], qr/^one\|\{"key": ?"é"\}\|x\|z$/, 'one, as JSON, with its extras');
-	is_deeply([ @$got[ 1 .. 1000 ] ], [ map { "many|$_" } 0 .. 999 ], 'many, in order');
-	is($got->[1001], 'emitted|through the WAL', 'one through the WAL');
-	is(scalar(@$got), 1002, 'and no more');
+	is_deeply([ @$got[ 1 .. 1000 ] ], [ map { "many|$_|x" } 0 .. 999 ], 'many, in order');
+	is($got->[1001], 'once|only', 'one that is said twice');
+	is($got->[1002], 'emitted|through the WAL', 'one through the WAL');
+	is(scalar(@$got), 1003, 'and no more');
 }
 
 sub ingest_by_hand_now
@@ -570,6 +571,49 @@ sub ingest_by_hand_now
 
 	sql($node, $db, $call) if $call ne '';
 	return;
+}
+
+sub seek_goes_back
+{
+	my $tick;
+
+	make_queue($node, $db, 'seek', 'seek');
+	$tick = sql($node, $db, q{select last_tick from pgq.get_consumer_info('seek', 'seek')});
+	produce($node, $db, 'seek', [ 'a', '' ], [ 'b', '' ]);
+	run_worker(\@command, uri($db, $node), 'seek', 'seek', 'mode=drain');
+	is(done($node, $db, 'seek'), 'a b', 'events are done');
+	is((run_worker(\@command, uri($db, $node), 'seek', 'seek', 'mode=seek', "to=$tick"))[0], 0,
+		'it goes back');
+	run_worker(\@command, uri($db, $node), 'seek', 'seek', 'mode=drain');
+	is(done($node, $db, 'seek'), 'a b a b', 'and they come again');
+}
+
+sub workers_share_a_consumer
+{
+	my @w;
+	my $killed;
+
+	make_queue($node, $db, 'team', 'team');
+	produce($node, $db, 'team', [ 'hold', "$tmp/team" ]);
+	@w = map { start('team', 'team', 'share=type') } 1 .. 3;
+	($killed) = wait_for('one to hold the event', sub {
+		$_->{h}->pump_nb foreach @w;
+		return (grep { $_->{out} =~ /^hold/ } @w)[0] });
+	kill9($killed);
+	@w = grep { $_ != $killed } @w;
+	release("$tmp/team");
+	wait_done($node, $db, 'team', 'hold', 'the share of one that was killed is another\'s');
+	sql($node, $db, q{select count(pgq.insert_event('team', 'k' || g % 7, g::text))
+		from generate_series(1, 700) g});
+	tick($node, $db, 'team');
+	wait_for('all events', sub { sql($node, $db, q{select count(*) from done
+		where consumer = 'team'}) >= 701 });
+	is(sql($node, $db, q{select count(*), count(distinct ev_id) from done
+		where consumer = 'team'}), '701|701', 'together they do each event once');
+	is(sql($node, $db, q{select count(*) from (select ev_id < lag(ev_id) over (
+			partition by ev_type order by done_at) as bad
+		from done where consumer = 'team') o where bad}), '0', '... those of a key in order');
+	is(join(' ', map { stop_worker($_) } @w), '0 0', 'they end well');
 }
 
 sub server_may_go_and_come
@@ -650,6 +694,8 @@ my @all = qw(
   registers_itself
   loop_over_batches
   producers_produce
+  seek_goes_back
+  workers_share_a_consumer
   server_may_go_and_come
   standby_takes_over
 );

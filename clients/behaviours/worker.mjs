@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import pg from "pg";
-import { Consumer, Dead, emit, insert, insertMany, Retry } from "pgq4";
+import { Consumer, Dead, emit, insert, insertMany, insertOnce, Retry, seek } from "pgq4";
 
 const [connection, queue, consumer, ...words] = process.argv.slice(2);
 const option = Object.fromEntries(words.map((word) => word.split("=")));
@@ -41,23 +41,33 @@ async function work(c) {
   }
 }
 
-async function produce() {
-  const client = new pg.Client({ connectionString: connection });
-  await client.connect();
+async function produce(client) {
   await insert(client, queue, { type: "one", data: { key: "é" }, extra: ["x", null, "z"] });
   await insertMany(client, queue,
-    Array.from({ length: 1000 }, (_, n) => ({ type: "many", data: String(n) })));
+    Array.from({ length: 1000 }, (_, n) => ({ type: "many", data: String(n), extra: ["x"] })));
+  for (let n = 0; n < 2; n++) {
+    await insertOnce(client, queue, "the key", { type: "once", data: "only" });
+  }
   await emit(client, queue, { type: "emitted", data: "through the WAL" });
+}
+
+async function connected(action) {
+  const client = new pg.Client({ connectionString: connection });
+  await client.connect();
+  await action(client);
   await client.end();
 }
 
 try {
   if (option.mode === "produce") {
-    await produce();
+    await connected(produce);
+  } else if (option.mode === "seek") {
+    await connected((client) => seek(client, queue, consumer, option.to));
   } else {
     await work(new Consumer({
       connection, queue, consumer,
       register: option.register === "yes",
+      share: option.share,
       onError: option.on_error,
       maxRetries: option.max_retries && Number(option.max_retries),
       retryDelay: option.retry_delay && Number(option.retry_delay),

@@ -96,17 +96,32 @@ async def work_async(mode, options):
             await c.run(handle_async)
 
 
+def seek(tick):
+    with psycopg.connect(dsn) as conn:
+        pgq4.seek(conn, queue, consumer, tick)
+
+
+async def seek_async(tick):
+    async with await psycopg.AsyncConnection.connect(dsn) as conn:
+        await pgq4.aio.seek(conn, queue, consumer, tick)
+
+
 def produce():
     with psycopg.connect(dsn) as conn:
         pgq4.insert(conn, queue, "one", {"key": "é"}, ["x", None, "z"])
-        pgq4.insert_many(conn, queue, [("many", str(n)) for n in range(1000)])
+        pgq4.insert_many(conn, queue, [("many", str(n), "x") for n in range(1000)])
+        for _ in range(2):
+            pgq4.insert_once(conn, queue, "the key", "once", "only")
         pgq4.emit(conn, queue, "emitted", "through the WAL")
 
 
 async def produce_async():
     async with await psycopg.AsyncConnection.connect(dsn) as conn:
         await pgq4.aio.insert(conn, queue, "one", {"key": "é"}, ["x", None, "z"])
-        await pgq4.aio.insert_many(conn, queue, [("many", str(n)) for n in range(1000)])
+        many = [("many", str(n), "x") for n in range(1000)]
+        await pgq4.aio.insert_many(conn, queue, many)
+        for _ in range(2):
+            await pgq4.aio.insert_once(conn, queue, "the key", "once", "only")
         await pgq4.aio.emit(conn, queue, "emitted", "through the WAL")
 
 
@@ -122,6 +137,9 @@ options["register"] = options.pop("register", "no") == "yes"
 try:
     if mode == "produce":
         asyncio.run(produce_async()) if is_async else produce()
+    elif mode == "seek":
+        tick = int(options["to"])
+        asyncio.run(seek_async(tick)) if is_async else seek(tick)
     elif is_async:
         asyncio.run(work_async(mode, options))
     else:

@@ -3,6 +3,7 @@ package pgq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -24,6 +25,11 @@ const (
 	deadSQL = "select pgq.event_dead($1::pg_catalog.int8, $2::pg_catalog.int8," +
 		" $3::pg_catalog.text)"
 	finishSQL = "select pgq.finish_batch($1::pg_catalog.int8)"
+
+	// of a part of a batch, when several workers do it together
+	shareCursorSQL = "declare pgq_batch no scroll cursor for select " + eventColumns +
+		" from pgq.get_share_events(%d)"
+	finishShareSQL = "select 1 from pgq.finish_share($1::pg_catalog.int8)"
 )
 
 // ErrBatchLost: another session of the same consumer has finished the batch, and what
@@ -38,6 +44,7 @@ type Batch struct {
 	Tx pgx.Tx
 
 	consumer *Consumer
+	share    *int64 // nil: all of it
 }
 
 // Events reads the batch's events, in their order and page by page, so that a large
@@ -45,7 +52,7 @@ type Batch struct {
 func (b *Batch) Events(ctx context.Context) iter.Seq2[*Event, error] {
 	return func(yield func(*Event, error) bool) {
 		asked := firstPageRows
-		page, size, err := b.page(ctx, firstPageSQL, b.ID, asked)
+		page, size, err := b.firstPage(ctx, asked)
 		for {
 			if err != nil {
 				yield(nil, err)
@@ -60,7 +67,7 @@ func (b *Batch) Events(ctx context.Context) iter.Seq2[*Event, error] {
 				return
 			}
 			asked = max(1, min(asked*4, pageRows, pageBytes*len(page)/size))
-			page, size, err = b.page(ctx, fetchSQL(asked))
+			page, size, err = b.page(ctx, fmt.Sprintf(pageSQL, asked))
 		}
 	}
 }
@@ -126,7 +133,11 @@ func (b *Batch) failed(ctx context.Context, tx pgx.Tx, ev *Event, err error) err
 
 func (b *Batch) finish(ctx context.Context) error {
 	var done int
-	err := b.Tx.QueryRow(ctx, finishSQL, pgx.QueryExecModeExec, b.ID).Scan(&done)
+	sql, id := finishSQL, b.ID
+	if b.share != nil {
+		sql, id = finishShareSQL, *b.share
+	}
+	err := b.Tx.QueryRow(ctx, sql, pgx.QueryExecModeExec, id).Scan(&done)
 	if err != nil {
 		return err
 	}
@@ -139,6 +150,16 @@ func (b *Batch) finish(ctx context.Context) error {
 func (b *Batch) exec(ctx context.Context, sql string, args ...any) error {
 	_, err := b.Tx.Exec(ctx, sql, append([]any{pgx.QueryExecModeExec}, args...)...)
 	return err
+}
+
+func (b *Batch) firstPage(ctx context.Context, rows int) ([]Event, int, error) {
+	if b.share == nil {
+		return b.page(ctx, firstPageSQL, b.ID, rows)
+	}
+	if _, err := b.Tx.Exec(ctx, fmt.Sprintf(shareCursorSQL, *b.share)); err != nil {
+		return nil, 0, err
+	}
+	return b.page(ctx, fmt.Sprintf(pageSQL, rows))
 }
 
 // page reads some events, and tells how many bytes they take.

@@ -15,6 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,10 +28,16 @@ const nextBatchSQL = "select coalesce(m.batch_id, pgq.next_batch($1::pg_catalog.
 	" $2::pg_catalog.text)) from pgq.next_batch_custom($1::pg_catalog.text," +
 	" $2::pg_catalog.text, null, 500, null) m"
 
-// The longest wait on a server that sends notices, and on one that does not.
+const nextShareSQL = "select s.batch_id, s.share_id from pgq.next_share(" +
+	"$1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text," +
+	" pg_catalog.make_interval(secs => $4::pg_catalog.float8), $5::pg_catalog.text) s"
+
+// The longest wait on a server that sends notices, on one that does not, and while other
+// workers are at the last shares of a batch.
 const (
 	waitNotified = 10 * time.Second
 	waitPoll     = time.Second
+	waitShare    = 100 * time.Millisecond
 )
 
 // Handler does the work of one event. What it does in tx is undone if it fails, and is
@@ -51,6 +59,12 @@ type Options struct {
 	RetryDelay    time.Duration
 	MaxRetryDelay time.Duration
 	MaxRetries    int
+	// Share lets any number of processes do the batches of this consumer together, so
+	// that events of the same key come in order: "key", those of one row; "type", of the
+	// same type; "extra1" to "extra4", with the same text there; "none". A share whose
+	// worker is gone, or has taken longer than Lease (a minute), is given to another.
+	Share string
+	Lease time.Duration
 	// Logger gets what the consumer has to say; slog's default if nil.
 	Logger *slog.Logger
 }
@@ -65,6 +79,8 @@ type Consumer struct {
 	wasConnected    bool
 	session         *session // nil: no connection
 	backoff         backoff
+	worker          string // our name among those that share batches
+	others          bool   // are at work on the batch that we wait for
 }
 
 // New makes a consumer, and connects later. dsn is a connection string or URI, as
@@ -87,6 +103,11 @@ func New(dsn, queue, consumer string, options *Options) (*Consumer, error) {
 	if c.options.MaxRetryDelay == 0 {
 		c.options.MaxRetryDelay = time.Hour
 	}
+	if c.options.Lease == 0 {
+		c.options.Lease = time.Minute
+	}
+	host, _ := os.Hostname()
+	c.worker = fmt.Sprintf("%s-%d-%x", host, os.Getpid(), rand.Uint32())
 	c.registered = c.options.NoRegister
 	return c, nil
 }
@@ -168,27 +189,39 @@ func (c *Consumer) turn(ctx context.Context, handler BatchHandler) (found bool, 
 	}
 	s := c.session
 	s.notified = false
-	var id *int64
-	asking, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	if err := s.query(asking, &id, nextBatchSQL, c.queue, c.consumer); err != nil {
+	id, share, err := c.next(ctx)
+	if err != nil {
 		return false, wrap("next batch", err)
 	}
-	if id == nil {
+	if id == nil || c.options.Share != "" && share == nil {
+		c.others = id != nil
 		c.backoff = 0
 		return false, nil
 	}
 	// whoever stops us lets us finish what we have begun
-	return true, c.work(context.WithoutCancel(ctx), *id, handler)
+	return true, c.work(context.WithoutCancel(ctx), *id, share, handler)
 }
 
-func (c *Consumer) work(ctx context.Context, id int64, handler BatchHandler) error {
+// next asks for ids of the next batch and of our share of it.
+func (c *Consumer) next(ctx context.Context) (id, share *int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if c.options.Share == "" {
+		err = c.session.query(ctx, []any{&id}, nextBatchSQL, c.queue, c.consumer)
+	} else {
+		err = c.session.query(ctx, []any{&id, &share}, nextShareSQL, c.queue, c.consumer,
+			c.worker, c.options.Lease.Seconds(), c.options.Share)
+	}
+	return id, share, err
+}
+
+func (c *Consumer) work(ctx context.Context, id int64, share *int64, handler BatchHandler) error {
 	tx, err := c.session.begin(ctx)
 	if err != nil {
 		return wrap("begin", err)
 	}
 	defer tx.Rollback(ctx)
-	b := &Batch{ID: id, Tx: tx, consumer: c}
+	b := &Batch{ID: id, Tx: tx, consumer: c, share: share}
 	if err := handler(ctx, b); err != nil {
 		return err
 	}
@@ -206,6 +239,9 @@ func (c *Consumer) wait(ctx context.Context) error {
 	longest := waitPoll
 	if s.sendsNotices {
 		longest = waitNotified
+	}
+	if c.others {
+		longest = waitShare
 	}
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
@@ -244,5 +280,3 @@ func (c *Consumer) pause(ctx context.Context, err error) {
 	case <-ctx.Done():
 	}
 }
-
-func fetchSQL(rows int) string { return fmt.Sprintf(pageSQL, rows) }

@@ -132,14 +132,14 @@ func (c *Consumer) setUp(ctx context.Context, s *session) error {
 		}
 	}
 	if !c.registered {
-		if err := s.query(ctx, nil, registerSQL, c.queue, c.consumer); err != nil {
+		if err := s.query(ctx, []any{nil}, registerSQL, c.queue, c.consumer); err != nil {
 			return err
 		}
 		c.registered = true
 	}
 	if s.listening {
 		var channel *string
-		if err := s.query(ctx, &channel, channelSQL, c.queue); err != nil {
+		if err := s.query(ctx, []any{&channel}, channelSQL, c.queue); err != nil {
 			return err
 		}
 		s.listening = channel != nil
@@ -173,19 +173,18 @@ func (s *session) begin(ctx context.Context) (pgx.Tx, error) {
 	return s.BeginTx(ctx, pgx.TxOptions{BeginQuery: sql})
 }
 
-// query runs a statement of its own and puts its one value into dest, unless that is
-// nil.
-func (s *session) query(ctx context.Context, dest any, sql string, args ...any) error {
+// query runs a statement of its own and puts its row into dest; nil leaves a value out.
+func (s *session) query(ctx context.Context, dest []any, sql string, args ...any) error {
 	args = append([]any{pgx.QueryExecModeExec}, args...)
 	if !s.pooled {
-		return s.QueryRow(ctx, sql, args...).Scan(dest)
+		return s.QueryRow(ctx, sql, args...).Scan(dest...)
 	}
 	tx, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(ctx)
-	if err := tx.QueryRow(ctx, sql, args...).Scan(dest); err != nil {
+	if err := tx.QueryRow(ctx, sql, args...).Scan(dest...); err != nil {
 		return err
 	}
 	return tx.Commit(ctx)
@@ -207,11 +206,12 @@ func sqlstate(err error) string {
 }
 
 // passes: does it help to do it again? Deadlocks, serialization failures, a full disk
-// or memory, a server that goes down or became a standby.
+// or memory, a server that goes down or became a standby, a share that another worker
+// has taken over.
 func passes(err error) bool {
 	code := sqlstate(err)
 	return strings.HasPrefix(code, "40") || strings.HasPrefix(code, "53") ||
-		strings.HasPrefix(code, "57P") || code == "25006"
+		strings.HasPrefix(code, "57P") || code == "25006" || code == "PQ002"
 }
 
 // backoff makes pauses that grow and differ: many lose a server at once, and must not

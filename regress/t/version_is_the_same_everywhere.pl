@@ -30,6 +30,11 @@ foreach my $file ('control', 'control.in')
 	my ($told) = slurp("$top/debian/$file") =~ /^Recommends: pgqd \(>= (.*)~\)$/m;
 	is($told, $version, "debian/$file");
 }
+foreach my $file (qw(python/pyproject.toml node/package.json node/package-lock.json))
+{
+	my ($told) = slurp("$top/clients/$file") =~ /^ *"?version"?(?: =|:) "(.*)",?$/m;
+	is($told, "$version.0", "clients/$file");
+}
 my ($newest) = slurp("$top/CHANGELOG.md") =~ /^## (\S+)/m;
 is($newest, $version, 'CHANGELOG.md');
 

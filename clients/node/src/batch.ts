@@ -16,6 +16,8 @@ const RETRY = `select pgq.event_retry($1::pg_catalog.int8, $2::pg_catalog.int8,
 const DEAD = `select pgq.event_dead($1::pg_catalog.int8, $2::pg_catalog.int8,
   $3::pg_catalog.text)`;
 const FINISH = `select pgq.finish_batch($1::pg_catalog.int8)`;
+// of a part of a batch, when several workers do it together
+const FINISH_SHARE = `select 1 from pgq.finish_share($1::pg_catalog.int8)`;
 
 /**
  * Does the work of one event. What it does on the client is in the transaction that
@@ -25,14 +27,17 @@ export type Handler = (event: Event, client: pg.Client) => unknown;
 
 /** What came between two ticks: any number of events, maybe none. */
 export class Batch implements AsyncIterable<Event> {
+  #share: string | null;
   #session: Session;
   #policy: ErrorPolicy;
   #warn: (message: string) => void;
 
   /** @internal */
   constructor(
-    readonly id: string, session: Session, policy: ErrorPolicy, warn: (message: string) => void,
+    readonly id: string, share: string | null, session: Session, policy: ErrorPolicy,
+    warn: (message: string) => void,
   ) {
+    this.#share = share;
     this.#session = session;
     this.#policy = policy;
     this.#warn = warn;
@@ -49,7 +54,7 @@ export class Batch implements AsyncIterable<Event> {
   /** Its events, in their order. Those that are not read count as done. */
   async *[Symbol.asyncIterator](): AsyncIterator<Event> {
     let asked = FIRST_PAGE_ROWS;
-    let rows = await this.#session.rows(FIRST_PAGE, [this.id]);
+    let rows = await this.#firstPage(asked);
     for (;;) {
       let size = 1;
       for (const row of rows) {
@@ -92,10 +97,19 @@ export class Batch implements AsyncIterable<Event> {
 
   /** @internal */
   async finish(): Promise<void> {
-    const rows = await this.#session.rows(FINISH, [this.id]);
+    const rows = this.#share === null
+      ? await this.#session.rows(FINISH, [this.id])
+      : await this.#session.rows(FINISH_SHARE, [this.#share]);
     if (rows[0]?.[0] !== "1") throw new BatchLost(this.id);
     const { command } = await this.client.query("commit");
     if (command !== "COMMIT") throw new Error("a statement of the batch failed");
+  }
+
+  async #firstPage(rows: number): Promise<Row[]> {
+    if (this.#share === null) return this.#session.rows(FIRST_PAGE, [this.id]);
+    await this.client.query(`declare pgq_batch no scroll cursor for select ${COLUMNS}
+      from pgq.get_share_events(${BigInt(this.#share)})`);
+    return this.#session.rows(`fetch ${rows} from pgq_batch`);
   }
 
   async #failed(event: Event, error: unknown): Promise<void> {

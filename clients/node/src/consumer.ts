@@ -1,5 +1,6 @@
 // The consumer: its batches, one after the other, and all that may come between.
 
+import { hostname } from "node:os";
 import pg from "pg";
 import { Batch, type Handler } from "./batch.js";
 import { BatchLost, type ErrorPolicy } from "./event.js";
@@ -10,9 +11,15 @@ const NEXT_BATCH = `select coalesce(m.batch_id, pgq.next_batch($1::pg_catalog.te
     $2::pg_catalog.text))
   from pgq.next_batch_custom($1::pg_catalog.text, $2::pg_catalog.text, null, 500, null) m`;
 
-// The longest wait on a server that sends notices, and on one that does not, in ms.
+const NEXT_SHARE = `select s.batch_id, s.share_id from pgq.next_share(
+    $1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text,
+    pg_catalog.make_interval(secs => $4::pg_catalog.float8), $5::pg_catalog.text) s`;
+
+// The longest wait on a server that sends notices, on one that does not, and while other
+// workers are at the last shares of a batch; in ms.
 const WAIT_NOTIFIED = 10_000;
 const WAIT_POLL = 1_000;
+const WAIT_SHARE = 100;
 
 export interface ConsumerOptions extends ErrorPolicy {
   /**
@@ -25,6 +32,14 @@ export interface ConsumerOptions extends ErrorPolicy {
   /** false refuses a consumer that is not registered; else it is registered, and gets
    * what comes from then on. */
   register?: boolean;
+  /**
+   * Any number of processes do the batches of this consumer together, so that events of
+   * the same key come in order: "key", those of one row; "type", of the same type; "extra1"
+   * to "extra4", with the same text there; "none". A share whose worker is gone, or has
+   * taken longer than lease seconds (60), is given to another.
+   */
+  share?: "key" | "type" | "extra1" | "extra2" | "extra3" | "extra4" | "none";
+  lease?: number;
   /** Gets what the consumer has to say: a failure that it tries again after. */
   warn?: (message: string) => void;
 }
@@ -37,6 +52,8 @@ export class Consumer implements AsyncIterable<Batch> {
   #register: boolean;
   #wasConnected = false;
   #stopping = false;
+  #worker = `${hostname()}-${process.pid}-${Math.random().toString(36).slice(2)}`;
+  #others = false; // are at work on the batch that we wait for
   #backoff = new Backoff();
   #wake: () => void = () => undefined;
   #signals = new Map<NodeJS.Signals, () => void>();
@@ -161,13 +178,17 @@ export class Consumer implements AsyncIterable<Batch> {
     }
     const session = this.#session;
     session.notified = false;
-    const id = await session.value(NEXT_BATCH, [queue, consumer]);
-    if (id === null) {
+    const { share: key, lease = 60 } = this.#options;
+    const [id = null, share = null] = key === undefined
+      ? await session.row(NEXT_BATCH, [queue, consumer])
+      : await session.row(NEXT_SHARE, [queue, consumer, this.#worker, lease, key]);
+    if (id === null || (key !== undefined && share === null)) {
+      this.#others = id !== null;
       this.#backoff.reset();
       return null;
     }
     await session.begin();
-    return new Batch(id, session, this.#options, warn ?? console.warn);
+    return new Batch(id, share, session, this.#options, warn ?? console.warn);
   }
 
   async #finish(batch: Batch): Promise<void> {
@@ -203,7 +224,7 @@ export class Consumer implements AsyncIterable<Batch> {
   async #wait(): Promise<void> {
     const session = this.#session;
     if (session === null || session.notified || session.lost || this.#stopping) return;
-    await this.#sleep(session.sendsNotices ? WAIT_NOTIFIED : WAIT_POLL);
+    await this.#sleep(this.#others ? WAIT_SHARE : session.sendsNotices ? WAIT_NOTIFIED : WAIT_POLL);
   }
 
   /** Until something happens, or so many milliseconds. */

@@ -125,10 +125,10 @@ export class Session {
       await this.client.query(
         [...this.#settings, ...SESSION_SETTINGS].map((s) => `set ${s}`).join("; "));
     }
-    if (register) await this.value(REGISTER, [queue, consumer]);
+    if (register) await this.row(REGISTER, [queue, consumer]);
     if (hasChannel === "t" && !this.pooled) {
-      const channel = await this.value(CHANNEL, [queue]);
-      if (channel !== null) await this.client.query(`listen ${channel}`);
+      const [channel] = await this.row(CHANNEL, [queue]);
+      if (channel) await this.client.query(`listen ${channel}`);
     }
   }
 
@@ -142,14 +142,14 @@ export class Session {
     if (!this.lost) await this.client.query("rollback").catch(() => undefined);
   }
 
-  /** One value, from a statement of its own. */
-  async value(sql: string, values: unknown[]): Promise<string | null> {
-    if (!this.pooled) return (await this.#rows(sql, values))[0]?.[0] ?? null;
+  /** One row, from a statement of its own. */
+  async row(sql: string, values: unknown[]): Promise<Row> {
+    if (!this.pooled) return (await this.#rows(sql, values))[0]!;
     await this.begin();
     try {
       const rows = await this.#rows(sql, values);
       await this.client.query("commit");
-      return rows[0]?.[0] ?? null;
+      return rows[0]!;
     } catch (error) {
       await this.rollback();
       throw error;
@@ -181,9 +181,9 @@ export class Session {
 export function passes(error: unknown): boolean {
   if (error instanceof NoConnection) return true;
   // deadlocks, serialization failures; a full disk or memory; a server that goes down,
-  // or became a standby
+  // or became a standby; a share that another worker has taken over
   return error instanceof pg.DatabaseError
-    && /^(40|53|57P|25006)/.test(error.code ?? "");
+    && /^(40|53|57P|25006|PQ002)/.test(error.code ?? "");
 }
 
 /** Pauses that grow and differ: many lose a server at once, and must not come back at

@@ -103,15 +103,32 @@ func produce(ctx context.Context) error {
 	}
 	many := make([]pgq.NewEvent, 1000)
 	for i := range many {
-		many[i] = pgq.NewEvent{Type: "many", Data: strconv.Itoa(i)}
+		many[i] = pgq.NewEvent{Type: "many", Data: strconv.Itoa(i), Extra: []*string{&x}}
 	}
 	if _, err = pgq.InsertMany(ctx, conn, queue, many); err != nil {
 		return err
 	}
+	for range 2 {
+		_, err = pgq.InsertOnce(ctx, conn, queue, "the key",
+			pgq.NewEvent{Type: "once", Data: "only"}, time.Hour)
+		if err != nil {
+			return err
+		}
+	}
 	return pgq.Emit(ctx, conn, queue, pgq.NewEvent{Type: "emitted", Data: "through the WAL"})
 }
 
+func seek(ctx context.Context, tick int64) error {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	return pgq.SeekTick(ctx, conn, queue, consumer, tick)
+}
+
 func main() {
+	var to int64
 	mode := "run"
 	options := &pgq.Options{NoRegister: true}
 	for _, word := range os.Args[4:] {
@@ -125,6 +142,10 @@ func main() {
 		case "on_error":
 			options.OnError = map[string]pgq.OnError{"retry": pgq.OnErrorRetry,
 				"dead": pgq.OnErrorDead}[value]
+		case "share":
+			options.Share = value
+		case "to":
+			to = int64(number)
 		case "max_retries":
 			options.MaxRetries = number
 		case "retry_delay":
@@ -132,9 +153,12 @@ func main() {
 		}
 	}
 	var err error
-	if mode == "produce" {
+	switch mode {
+	case "produce":
 		err = produce(context.Background())
-	} else {
+	case "seek":
+		err = seek(context.Background(), to)
+	default:
 		err = run(mode, options)
 	}
 	if err != nil {

@@ -12,7 +12,7 @@
 from ._protocol import BatchLost, Dead, Event, OnError, Retry
 from .aio import AsyncBatch, AsyncConsumer
 from .consumer import Batch, Consumer
-from .produce import emit, insert, insert_many
+from .produce import emit, insert, insert_many, insert_once, seek
 
 __all__ = [
     "AsyncBatch",
@@ -27,4 +27,6 @@ __all__ = [
     "emit",
     "insert",
     "insert_many",
+    "insert_once",
+    "seek",
 ]

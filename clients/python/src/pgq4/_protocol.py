@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from os import getpid
+from socket import gethostname
 from typing import Any, Literal
 
 import psycopg
@@ -75,9 +77,24 @@ EVENT_DEAD = (
 )
 FINISH = "select pgq.finish_batch(%s::pg_catalog.int8)"
 
+# A part of a batch, when several workers do it together.
+NEXT_SHARE = (
+    "select s.batch_id, s.share_id from pgq.next_share(%(queue)s::pg_catalog.text,"
+    " %(consumer)s::pg_catalog.text, %(worker)s::pg_catalog.text,"
+    " pg_catalog.make_interval(secs => %(lease)s::pg_catalog.float8),"
+    " %(key)s::pg_catalog.text) s"
+)
+SHARE_CURSOR = (
+    f"declare pgq_batch no scroll cursor for select {_COLUMNS}"
+    " from pgq.get_share_events({})"
+)
+FINISH_SHARE = "select 1 from pgq.finish_share(%s::pg_catalog.int8)"
+
 # The longest wait on a server that sends notices, and on one that does not.
 WAIT_NOTIFIED = 10.0
 WAIT_POLL = 1.0
+# While other workers are at the last shares of a batch.
+WAIT_SHARE = 0.1
 
 _BACKOFF_MIN = 0.2
 _BACKOFF_MAX = 15.0
@@ -154,6 +171,17 @@ class ErrorPolicy:
             return Dead(reason)
         delay = min(self.retry_delay * 2.0 ** min(retries, 30), self.max_retry_delay)
         return Retry(delay)
+
+
+@dataclass(frozen=True)
+class Share:
+    """How several workers of a consumer share its batches."""
+
+    key: str
+    lease: float
+    worker: str = field(
+        default_factory=lambda: f"{gethostname()}-{getpid()}-{random.getrandbits(32):x}"
+    )
 
 
 class Backoff:
@@ -236,9 +264,12 @@ def is_lost(conn: AnyConnection | None) -> bool:
 
 def passes(error: BaseException) -> bool:
     """Does it help to do the batch again? Deadlocks, serialization failures, a full
-    disk or memory, a server that goes down, a server that became a standby."""
+    disk or memory, a server that goes down or became a standby, a share that another
+    worker has taken over."""
     state = getattr(error, "sqlstate", None) or ""
-    return state[:2] in ("40", "53") or state[:3] == "57P" or state == "25006"
+    return (
+        state[:2] in ("40", "53") or state[:3] == "57P" or state in ("25006", "PQ002")
+    )
 
 
 def in_failed_transaction(

@@ -9,6 +9,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +19,7 @@ from psycopg.rows import args_row, tuple_row
 from . import _protocol as proto
 from . import produce
 from ._protocol import BatchLost, ErrorPolicy, Event, OnError, Retry, log
-from .produce import Data, Extra
+from .produce import Data, Extra, NewEvent
 
 Connection = psycopg.AsyncConnection[Any]
 Handler = Callable[[Event, Connection], Awaitable[object]]
@@ -32,8 +33,11 @@ class AsyncBatch:
     an exception. Events that were not read count as done when it is finished.
     """
 
-    def __init__(self, consumer: AsyncConsumer, conn: Connection, batch_id: int) -> None:
-        self.id = batch_id
+    def __init__(
+        self, consumer: AsyncConsumer, conn: Connection, id: int, share: int | None
+    ) -> None:
+        self.id = id
+        self._share = share
         self.conn = conn
         """The connection, in the transaction that finishes the batch: what is done
         here is done exactly once. Leave its transaction alone."""
@@ -41,8 +45,12 @@ class AsyncBatch:
         self._open = True
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        rows = await self._page(proto.FIRST_PAGE, (self.id,))
         asked = proto.FIRST_PAGE_ROWS
+        if self._share is None:
+            rows = await self._page(proto.FIRST_PAGE, (self.id,))
+        else:
+            await self.conn.execute(proto.SHARE_CURSOR.format(self._share))
+            rows = await self._page(f"fetch {asked} from pgq_batch")
         while True:
             for row in rows:
                 yield row
@@ -79,7 +87,10 @@ class AsyncBatch:
         if not proto.in_transaction(self.conn):
             raise RuntimeError("the batch's transaction was ended by somebody else")
         cur = self.conn.cursor(row_factory=tuple_row)
-        await cur.execute(proto.FINISH, (self.id,))
+        if self._share is None:
+            await cur.execute(proto.FINISH, (self.id,))
+        else:
+            await cur.execute(proto.FINISH_SHARE, (self._share,))
         row = await cur.fetchone()
         if row is None or row[0] != 1:
             raise BatchLost(f"batch {self.id} is no longer open")
@@ -147,6 +158,12 @@ class AsyncConsumer:
     exception leaves ``run`` and the batch comes again; ``"retry"``, the event comes
     again after ``retry_delay`` seconds, twice that the next time, and so on, and is
     dead after ``max_retries``; ``"dead"``, it is kept as a dead event.
+
+    With ``share`` any number of processes do the batches of this consumer together, and
+    events of the same key come in order: those of one row (``share="key"``), of the same
+    type (``"type"``), with the same text in ``"extra1"`` to ``"extra4"``; or none
+    (``"none"``). A share whose worker is gone, or has taken longer than ``lease`` seconds,
+    is given to another.
     """
 
     def __init__(
@@ -160,6 +177,8 @@ class AsyncConsumer:
         retry_delay: float = 10.0,
         max_retry_delay: float = 3600.0,
         max_retries: int | None = None,
+        share: str | None = None,
+        lease: float = 60.0,
     ) -> None:
         self.queue = queue
         self.consumer = consumer
@@ -167,6 +186,8 @@ class AsyncConsumer:
         self._register = register
         self._policy = ErrorPolicy(on_error, retry_delay, max_retry_delay, max_retries)
         self._conn: Connection | None = None
+        self._share = None if share is None else proto.Share(share, lease)
+        self._others = False       # are at work on the batch that we wait for
         self._pooled = False
         self._was_connected = False
         self._listening = False
@@ -306,13 +327,13 @@ class AsyncConsumer:
             self._register = False
         if has_channel and not self._pooled:
             conn.add_notify_handler(self._on_notice)
-            channel = await self._query(conn, proto.CHANNEL, (self.queue,))
+            (channel,) = await self._query(conn, proto.CHANNEL, (self.queue,))
             if channel is not None:
                 await cur.execute(f"listen {channel}")
                 self._listening = True
 
     async def _query(self, conn: Connection, sql: str, params: Any) -> Any:
-        """One value, from a statement of its own."""
+        """One row, from a statement of its own."""
         cur = conn.cursor(row_factory=tuple_row)
         cur.adapters.register_loader("text", proto.EventText)
         if self._pooled:
@@ -326,7 +347,7 @@ class AsyncConsumer:
             raise
         if self._pooled:
             await cur.execute("commit")
-        return row[0] if row else None
+        return row
 
     async def _goes_on(self, error: BaseException) -> bool:
         """After a failure: True, with a pause set, if it may pass by itself."""
@@ -360,18 +381,26 @@ class AsyncConsumer:
         try:
             conn = await self._connect()
             self._notified = False
-            batch_id = await self._query(
-                conn, proto.NEXT_BATCH, {"queue": self.queue, "consumer": self.consumer}
-            )
-            if batch_id is None:
+            batch_id, share = await self._next(conn)
+            if batch_id is None or (self._share and share is None):
+                self._others = batch_id is not None
                 self._backoff.reset()
                 return None
             await conn.execute(proto.begin_sql(conn, self._pooled))
-            return AsyncBatch(self, conn, batch_id)
+            return AsyncBatch(self, conn, batch_id, share)
         except psycopg.Error as error:
             if not await self._goes_on(error):
                 raise
             return None
+
+    async def _next(self, conn: Connection) -> tuple[int | None, int | None]:
+        """Ids of the next batch and of our share of it."""
+        args = {"queue": self.queue, "consumer": self.consumer}
+        if self._share is None:
+            row = await self._query(conn, proto.NEXT_BATCH, args)
+            return row[0], None
+        row = await self._query(conn, proto.NEXT_SHARE, args | vars(self._share))
+        return row[0], row[1]
 
     async def _check_used(self, batch: AsyncBatch) -> None:
         if batch._open:
@@ -389,6 +418,8 @@ class AsyncConsumer:
         more, and there is no need to sleep."""
         conn = self._conn
         longest = proto.WAIT_NOTIFIED if self._sends_notices else proto.WAIT_POLL
+        if self._others:
+            longest = proto.WAIT_SHARE
         until = asyncio.get_running_loop().time() + longest
         while conn is not None and not self._stopping:
             while conn.pgconn.notifies():
@@ -431,16 +462,28 @@ async def insert(
     conn: Connection, queue: str, type: str | None, data: Data, extra: Extra = ()
 ) -> int:
     """As pgq4.insert()."""
-    cur = await conn.execute(produce.INSERT, produce.one(queue, type, data, extra))
-    return produce.value(await cur.fetchone())
+    return int(await _value(conn, produce.INSERT, produce.one(queue, type, data, extra)))
 
 
 async def insert_many(
-    conn: Connection, queue: str, events: Iterable[tuple[str | None, Data]]
+    conn: Connection, queue: str, events: Iterable[NewEvent]
 ) -> list[int]:
     """As pgq4.insert_many()."""
-    cur = await conn.execute(produce.INSERT_MANY, produce.many(queue, events))
-    return [produce.value(row) for row in await cur.fetchall()]
+    return list(await _value(conn, produce.INSERT_MANY, produce.many(queue, events)))
+
+
+async def insert_once(
+    conn: Connection,
+    queue: str,
+    key: str,
+    type: str | None,
+    data: Data,
+    extra: Extra = (),
+    keep: timedelta = timedelta(days=1),
+) -> int:
+    """As pgq4.insert_once()."""
+    args = produce.once(queue, key, type, data, keep, extra)
+    return int(await _value(conn, produce.INSERT_ONCE, args))
 
 
 async def emit(
@@ -448,3 +491,15 @@ async def emit(
 ) -> None:
     """As pgq4.emit()."""
     await conn.execute(produce.EMIT, produce.one(queue, type, data, extra))
+
+
+async def seek(
+    conn: Connection, queue: str, consumer: str, to: datetime | int
+) -> int:
+    """As pgq4.seek()."""
+    return int(await _value(conn, produce.seek_sql(to), (queue, consumer, to)))
+
+
+async def _value(conn: Connection, sql: str, args: Sequence[Any]) -> Any:
+    cur = await conn.execute(sql, args)
+    return produce.value(await cur.fetchone())

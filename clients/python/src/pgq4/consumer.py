@@ -30,8 +30,11 @@ class Batch:
     an exception. Events that were not read count as done when it is finished.
     """
 
-    def __init__(self, consumer: Consumer, conn: Connection, batch_id: int) -> None:
-        self.id = batch_id
+    def __init__(
+        self, consumer: Consumer, conn: Connection, id: int, share: int | None
+    ) -> None:
+        self.id = id
+        self._share = share
         self.conn = conn
         """The connection, in the transaction that finishes the batch: what is done
         here is done exactly once. Leave its transaction alone."""
@@ -39,8 +42,12 @@ class Batch:
         self._open = True
 
     def __iter__(self) -> Iterator[Event]:
-        rows = self._page(proto.FIRST_PAGE, (self.id,))
         asked = proto.FIRST_PAGE_ROWS
+        if self._share is None:
+            rows = self._page(proto.FIRST_PAGE, (self.id,))
+        else:
+            self.conn.execute(proto.SHARE_CURSOR.format(self._share))
+            rows = self._page(f"fetch {asked} from pgq_batch")
         while True:
             yield from rows
             if len(rows) < asked:
@@ -76,7 +83,10 @@ class Batch:
         if not proto.in_transaction(self.conn):
             raise RuntimeError("the batch's transaction was ended by somebody else")
         cur = self.conn.cursor(row_factory=tuple_row)
-        cur.execute(proto.FINISH, (self.id,))
+        if self._share is None:
+            cur.execute(proto.FINISH, (self.id,))
+        else:
+            cur.execute(proto.FINISH_SHARE, (self._share,))
         row = cur.fetchone()
         if row is None or row[0] != 1:
             raise BatchLost(f"batch {self.id} is no longer open")
@@ -144,6 +154,12 @@ class Consumer:
     exception leaves ``run`` and the batch comes again; ``"retry"``, the event comes
     again after ``retry_delay`` seconds, twice that the next time, and so on, and is
     dead after ``max_retries``; ``"dead"``, it is kept as a dead event.
+
+    With ``share`` any number of processes do the batches of this consumer together, and
+    events of the same key come in order: those of one row (``share="key"``), of the same
+    type (``"type"``), with the same text in ``"extra1"`` to ``"extra4"``; or none
+    (``"none"``). A share whose worker is gone, or has taken longer than ``lease`` seconds,
+    is given to another.
     """
 
     def __init__(
@@ -157,6 +173,8 @@ class Consumer:
         retry_delay: float = 10.0,
         max_retry_delay: float = 3600.0,
         max_retries: int | None = None,
+        share: str | None = None,
+        lease: float = 60.0,
     ) -> None:
         self.queue = queue
         self.consumer = consumer
@@ -164,6 +182,8 @@ class Consumer:
         self._register = register
         self._policy = ErrorPolicy(on_error, retry_delay, max_retry_delay, max_retries)
         self._conn: Connection | None = None
+        self._share = None if share is None else proto.Share(share, lease)
+        self._others = False       # are at work on the batch that we wait for
         self._pooled = False
         self._was_connected = False
         self._listening = False
@@ -303,13 +323,13 @@ class Consumer:
             self._register = False
         if has_channel and not self._pooled:
             conn.add_notify_handler(self._on_notice)
-            channel = self._query(conn, proto.CHANNEL, (self.queue,))
+            (channel,) = self._query(conn, proto.CHANNEL, (self.queue,))
             if channel is not None:
                 cur.execute(f"listen {channel}")
                 self._listening = True
 
     def _query(self, conn: Connection, sql: str, params: Any) -> Any:
-        """One value, from a statement of its own."""
+        """One row, from a statement of its own."""
         cur = conn.cursor(row_factory=tuple_row)
         cur.adapters.register_loader("text", proto.EventText)
         if self._pooled:
@@ -323,7 +343,7 @@ class Consumer:
             raise
         if self._pooled:
             cur.execute("commit")
-        return row[0] if row else None
+        return row
 
     def _goes_on(self, error: BaseException) -> bool:
         """After a failure: True, with a pause set, if it may pass by itself."""
@@ -357,18 +377,26 @@ class Consumer:
         try:
             conn = self._connect()
             self._notified = False
-            batch_id = self._query(
-                conn, proto.NEXT_BATCH, {"queue": self.queue, "consumer": self.consumer}
-            )
-            if batch_id is None:
+            batch_id, share = self._next(conn)
+            if batch_id is None or (self._share and share is None):
+                self._others = batch_id is not None
                 self._backoff.reset()
                 return None
             conn.execute(proto.begin_sql(conn, self._pooled))
-            return Batch(self, conn, batch_id)
+            return Batch(self, conn, batch_id, share)
         except psycopg.Error as error:
             if not self._goes_on(error):
                 raise
             return None
+
+    def _next(self, conn: Connection) -> tuple[int | None, int | None]:
+        """Ids of the next batch and of our share of it."""
+        args = {"queue": self.queue, "consumer": self.consumer}
+        if self._share is None:
+            row = self._query(conn, proto.NEXT_BATCH, args)
+            return row[0], None
+        row = self._query(conn, proto.NEXT_SHARE, args | vars(self._share))
+        return row[0], row[1]
 
     def _check_used(self, batch: Batch) -> None:
         if batch._open:
@@ -386,6 +414,8 @@ class Consumer:
         more, and there is no need to sleep."""
         conn = self._conn
         longest = proto.WAIT_NOTIFIED if self._sends_notices else proto.WAIT_POLL
+        if self._others:
+            longest = proto.WAIT_SHARE
         until = time.monotonic() + longest
         while conn is not None and not self._stopping:
             while conn.pgconn.notifies():
