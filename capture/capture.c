@@ -34,16 +34,6 @@ PG_FUNCTION_INFO_V1(pgq__start_copy);
 PG_FUNCTION_INFO_V1(pgq__restart_copy);
 PG_FUNCTION_INFO_V1(pgq__forget_captures);
 
-static void
-refuse_null(FunctionCallInfo fcinfo, const char *function)
-{
-	for (int i = 0; i < PG_NARGS(); i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("arguments of %s must not be null", function)));
-}
-
 static bool
 has_role(const char *role)
 {
@@ -90,18 +80,6 @@ capture_require_rights(Oid relid)
 	if (!IS_TABLE_OWNER(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
 	capture_require_writer(psprintf("table \"%s\"", capture_table_name(relid)));
-}
-
-static void
-require_slot(void)
-{
-	slot_require_logical_wal();
-	if (slot_read_row() == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no capture slot in this database"),
-				 errhint("Call pgq.start_capture() first, as a member of "
-						 "pgq_admin with REPLICATION.")));
 }
 
 /* Lock a queue's row as queue_lock() does; raise an error if there is none. */
@@ -170,7 +148,7 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 
 	PreventCommandDuringRecovery("pgq.capture_table()");
 	PreventCommandIfReadOnly("pgq.capture_table()");
-	refuse_null(fcinfo, "pgq.capture_table()");
+	table_refuse_nulls(fcinfo, "pgq.capture_table()");
 	queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	relid = PG_GETARG_OID(1);
 	array = PG_GETARG_ARRAYTYPE_P(2);
@@ -180,7 +158,8 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	capture_require_rights(relid);
 	args = event_args_parse(array);
 	capture_require_size(queue, array);
-	require_slot();
+	slot_require_logical_wal();
+	(void) slot_require_row();
 	if (!args->copy)
 		capture_refuse_written(relid, capture_mark_find(relid, queue) != NULL);
 	capture_require_queue(queue);
@@ -223,7 +202,7 @@ pgq_uncapture_table(PG_FUNCTION_ARGS)
 
 	PreventCommandDuringRecovery("pgq.uncapture_table()");
 	PreventCommandIfReadOnly("pgq.uncapture_table()");
-	refuse_null(fcinfo, "pgq.uncapture_table()");
+	table_refuse_nulls(fcinfo, "pgq.uncapture_table()");
 	queue = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	relid = PG_GETARG_OID(1);
 

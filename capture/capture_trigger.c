@@ -30,6 +30,7 @@
 #include "utils/rel.h"
 
 #include "capture/capture.h"
+#include "queue/table.h"
 
 PG_FUNCTION_INFO_V1(pgq_capture_trigger);
 
@@ -236,10 +237,7 @@ pgq_capture_trigger(PG_FUNCTION_ARGS)
 	Datum args;
 	ObjectAddress address;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("arguments of pgq.capture_trigger() must not be null")));
+	table_refuse_nulls(fcinfo, "pgq.capture_trigger()");
 	relid = PG_GETARG_OID(0);
 	name = NameStr(*PG_GETARG_NAME(1));
 

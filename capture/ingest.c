@@ -291,13 +291,7 @@ pgq_ingest(PG_FUNCTION_ARGS)
 	int64 total;
 	int64 written;
 
-	for (int i = 0; i < 4; i++)
-	{
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("arguments of pgq.ingest() must not be NULL")));
-	}
+	table_refuse_nulls(fcinfo, "pgq.ingest()");
 	slot = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	from = PG_GETARG_LSN(1);
 	to = PG_GETARG_LSN(2);

@@ -438,11 +438,6 @@ pgq_stop_capture(PG_FUNCTION_ARGS)
 static void
 check_broken(const SlotRow *row, bool exists, const ServerSlot *found)
 {
-	if (row == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("capture is not started in this database"),
-				 errhint("Call pgq.start_capture() first.")));
 	if (row->sysid == GetSystemIdentifier() && exists && found->ours &&
 		!found->lost && row->problem_lsn == InvalidXLogRecPtr)
 		ereport(ERROR,
@@ -478,8 +473,8 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	slot_require_logical_wal();
 	require_plugin_allowed();
 	LockRelationOid(own_oid(OWN_SLOT), ShareRowExclusiveLock);
-	row = slot_read_row();
-	exists = row && find_server_slot(row->name, &found);
+	row = slot_require_row();
+	exists = find_server_slot(row->name, &found);
 	check_broken(row, exists, &found);
 	slot = slot_name_argument(fcinfo, row);
 	slot_read_position(row->name, &from, &events);

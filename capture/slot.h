@@ -27,6 +27,7 @@ typedef struct SlotRow
 } SlotRow;
 
 extern SlotRow *slot_read_row(void);
+extern SlotRow *slot_require_row(void);
 extern bool slot_read_position(const char *slot, XLogRecPtr *lsn,
 							   int64 *events);
 extern void slot_lock_position(const char *slot);

@@ -47,6 +47,21 @@ slot_read_row(void)
 	return row;
 }
 
+/* The same; raises 55000 if capture was not started. */
+SlotRow *
+slot_require_row(void)
+{
+	SlotRow *row = slot_read_row();
+
+	if (row == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no capture slot in this database"),
+				 errhint("Call pgq.start_capture() first, as a member of "
+						 "pgq_admin with REPLICATION.")));
+	return row;
+}
+
 /*
  * The newest position of a slot, and its total of events (events may be NULL).
  * Reads the index backwards, so that old rows that can't be vacuumed yet

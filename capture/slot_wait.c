@@ -41,14 +41,9 @@ PG_FUNCTION_INFO_V1(pgq_wait_ingest);
 static XLogRecPtr
 read_position(void)
 {
-	SlotRow *row = slot_read_row();
+	SlotRow *row = slot_require_row();
 	XLogRecPtr lsn = InvalidXLogRecPtr;
 
-	if (row == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no capture slot in this database"),
-				 errhint("Call pgq.start_capture() first.")));
 	if (row->problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -217,6 +217,17 @@ table_find_name(const char *name)
 	return get_relname_relid(dot == NULL ? name : dot + 1, schema);
 }
 
+/* Raise 22004 if an argument is NULL; function is for the message. */
+void
+table_refuse_nulls(FunctionCallInfo fcinfo, const char *function)
+{
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("arguments of %s must not be null", function)));
+}
+
 /*
  * Begin the result of a set-returning function that fills a tuplestore: the
  * caller puts rows of result->tupdesc into result->store and returns.

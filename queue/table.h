@@ -52,6 +52,7 @@ extern void table_close_writer(TableWriter *w);
 
 extern Oid table_find_name(const char *name);
 
+extern void table_refuse_nulls(FunctionCallInfo fcinfo, const char *function);
 extern void table_begin_result(FunctionCallInfo fcinfo, TableResult *result);
 extern Datum table_make_record(FunctionCallInfo fcinfo, Datum *values,
 							   bool *nulls);

@@ -95,7 +95,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'Event queue not created yet'
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no queue %L.', x_queue_name),
+				DETAIL = format('There is no queue "%s".', x_queue_name),
 				HINT = 'Call pgq.create_queue() first.';
 	END IF;
 

@@ -143,7 +143,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'consumer not registered'
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no consumer %L on queue %L.',
+				DETAIL = format('There is no consumer "%s" on queue "%s".',
 								i_consumer, i_queue),
 				HINT = 'pgq.get_dead_events(NULL, NULL) lists all dead events with their queues and consumers.';
 	END IF;

@@ -97,7 +97,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'No such event queue'
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no queue %L.', x_queue_name),
+				DETAIL = format('There is no queue "%s".', x_queue_name),
 				HINT = 'pgq.get_queue_info() lists the queues.';
 	END IF;
 
@@ -179,7 +179,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'No such event queue'
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no queue %L.', x_queue_name),
+				DETAIL = format('There is no queue "%s".', x_queue_name),
 				HINT = 'pgq.get_queue_info() lists the queues.';
 	END IF;
 	IF x_param_name NOT IN ('ticker_max_count', 'ticker_max_lag',
@@ -273,7 +273,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'Queue not found'
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no queue %L.', x_queue_name),
+				DETAIL = format('There is no queue "%s".', x_queue_name),
 				HINT = 'pgq.get_queue_info() lists the queues.';
 	END IF;
 

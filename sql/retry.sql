@@ -139,7 +139,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'consumer not registered'
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no consumer %L on queue %L.',
+				DETAIL = format('There is no consumer "%s" on queue "%s".',
 								x_consumer, x_queue),
 				HINT = 'Call pgq.register_consumer() first.';
 	END IF;

@@ -39,7 +39,7 @@ BEGIN
 	IF s.sub_id IS NULL THEN
 		RAISE EXCEPTION 'consumer not registered'
 			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no consumer %L on queue %L.',
+				DETAIL = format('There is no consumer "%s" on queue "%s".',
 								i_consumer, i_queue),
 				HINT = 'Call pgq.register_consumer() first.';
 	END IF;
