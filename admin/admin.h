@@ -74,6 +74,8 @@ typedef struct Admin
 	const char *exec;
 	bool confirm;
 	const char *fields;
+	int workers; /* 0: not by shares */
+	const char *key;
 } Admin;
 
 #define ADMIN_NORETURN __attribute__((noreturn))
@@ -163,6 +165,9 @@ extern void admin_drain(Admin *a, int argc, char **argv);
 
 /* relay.c */
 extern void admin_relay(Admin *a, int argc, char **argv);
+
+/* workers.c */
+extern int admin_run_workers(Admin *a);
 
 /* consume.c */
 extern void admin_consume(Admin *a, int argc, char **argv);

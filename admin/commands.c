@@ -77,6 +77,12 @@ static const CommandOption consume_options[] = {
 	 "and only if CMD writes the last line of its input,\n"
 	 "{\"end_of_batch\":ID,\"events\":N}, to descriptor 3"},
 	{"fields", " A,B", "print these fields only"},
+	{"workers", " N",
+	 "N workers at a time, each on the events whose keys\n"
+	 "fall to it"},
+	{"key", " K",
+	 "with --workers: keys are \"key\", of a row (without the\n"
+	 "option), \"type\", \"extra1\" .. \"extra4\" or \"none\""},
 	{"json", "", "print JSON, as it always does"},
 	END};
 

@@ -23,14 +23,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "admin/admin.h"
 #include "admin/command.h"
 #include "admin/wait.h"
 #include "common/clock.h"
+#include "common/memory.h"
 #include "consumer/libpgq.h"
 
 #define PAUSE_MIN_MS 1000
+#define LEASE 86400       /* seconds */
+#define LEASE_POOLED 600
+#define SHARE_LOST "PQ002"
 #define LOOK_DELAY 10 /* seconds without a batch, before pgqd is looked for */
 #define PAUSE_MAX_MS 60000
 
@@ -61,6 +66,9 @@ typedef struct Run
 	bool offline;   /* said so already */
 	bool pooled;    /* said so already */
 	bool looked;    /* whether pgqd is there */
+	int worker;     /* its number, from 1 on; 0: there is only this */
+	int lease;      /* seconds, that are set */
+	FILE *lock;     /* for printing by turns */
 	double look_at;
 } Run;
 
@@ -194,12 +202,39 @@ pause_after_failure(Run *run)
 		run->pause_ms = PAUSE_MAX_MS;
 }
 
+/*
+ * One of several workers has a share as long as its session lasts, since its
+ * command may take long.  Through a pooler that says nothing.
+ */
+static void
+set_worker(Run *run)
+{
+	int lease = pgq_is_pooled(run->c) ? LEASE_POOLED : LEASE;
+	char host[64] = "";
+	char *name;
+
+	if (run->worker == 0 || run->lease == lease)
+		return;
+	gethostname(host, sizeof(host) - 1);
+	name = text_format("%s-%d-%d", host, (int) getppid(), run->worker);
+	if (pgq_set_worker(run->c, name, lease, run->admin->key) != PGQ_OK)
+		admin_fail("See --help for the keys there are.", "%s",
+				   pgq_error(run->c));
+	run->lease = lease;
+	free(name);
+}
+
 /* Says what broke, once for an outage, and waits; or ends the program. */
 static void
 handle_trouble(Run *run)
 {
 	PgqResult rc = pgq_status(run->c);
 
+	if (rc == PGQ_ERROR && strcmp(pgq_sqlstate(run->c), SHARE_LOST) == 0)
+	{
+		admin_warn("%s: another worker does it", pgq_error(run->c));
+		return;
+	}
 	if (rc == PGQ_ERROR && !is_passing(pgq_sqlstate(run->c)))
 		fail_with_server_error(run);
 	if (run->admin->once)
@@ -243,6 +278,7 @@ ask_next_batch(Run *run)
 {
 	PgqResult rc;
 
+	set_worker(run);
 	wait_begin(run->admin, pgq_backend_pid(run->c));
 	rc = pgq_next_batch(run->c);
 	wait_end();
@@ -385,6 +421,8 @@ print_batch(Run *run, FILE *file)
 	size_t len;
 
 	rewind(file);
+	if (run->lock != NULL)
+		(void) lockf(fileno(run->lock), F_LOCK, 0);
 	while ((len = fread(buf, 1, sizeof(buf), file)) > 0 &&
 		   fwrite(buf, 1, len, stdout) == len)
 		;
@@ -396,6 +434,8 @@ print_batch(Run *run, FILE *file)
 		admin_fail("The batch was not finished; its events come again.",
 				   "could not write output: %s", strerror(save_errno));
 	}
+	if (run->lock != NULL)
+		(void) lockf(fileno(run->lock), F_ULOCK, 0);
 }
 
 /* Has the batch, whose lines were taken, finished; as long as that may pass. */
@@ -537,7 +577,7 @@ consume_loop(Run *run)
 				pause_after_failure(run);
 			continue;
 		}
-		if (rc == PGQ_NONE && a->once)
+		if (rc == PGQ_NONE && a->once && !pgq_others_work(run->c))
 			return;
 
 		left = time_left(run, last_event);
@@ -569,7 +609,17 @@ admin_consume(Admin *a, int argc, char **argv)
 
 	if (a->confirm && a->exec == NULL)
 		admin_fail(NULL, "option --confirm needs --exec");
+	if (a->key && a->workers == 0)
+		admin_fail(NULL, "option --key needs --workers");
+	if (a->count > 0 && a->workers > 0)
+		admin_fail(NULL, "option --count does not go with --workers");
 	choose_fields(&run, a->fields);
+	if (a->workers > 0)
+	{
+		run.lock = command_make_file();
+		run.worker = admin_run_workers(a);
+		set_variable("PGQ_WORKER", "%lld", run.worker);
+	}
 	catch_signals();
 	run.c = pgq_open(a->conninfo, run.queue, run.consumer,
 					 a->do_register ? PGQ_REGISTER : 0);

@@ -32,6 +32,8 @@ enum LongOption
 	OPT_TIMEOUT,
 	OPT_CONFIRM,
 	OPT_FIELDS,
+	OPT_WORKERS,
+	OPT_KEY,
 	OPT_JSON,
 	OPT_WITHOUT_COPY,
 	OPT_SLOT,
@@ -69,6 +71,8 @@ static const struct option long_options[] = {
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"confirm", no_argument, NULL, OPT_CONFIRM},
 	{"fields", required_argument, NULL, OPT_FIELDS},
+	{"workers", required_argument, NULL, OPT_WORKERS},
+	{"key", required_argument, NULL, OPT_KEY},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"without-copy", no_argument, NULL, OPT_WITHOUT_COPY},
 	{"slot", required_argument, NULL, OPT_SLOT},
@@ -208,6 +212,15 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			break;
 		case OPT_EXEC:
 			a->exec = optarg;
+			break;
+		case OPT_WORKERS:
+			a->workers = (int) number_or_fail("workers", optarg);
+			if (a->workers < 1 || a->workers > 1000)
+				admin_fail(NULL, "option --workers takes 1 to 1000, not \"%s\"",
+						   optarg);
+			break;
+		case OPT_KEY:
+			a->key = optarg;
 			break;
 		case OPT_FIELDS:
 			a->fields = optarg;

@@ -108,16 +108,34 @@ next_result(PgqConsumer *c)
 }
 
 PgqResult
+libpgq_read_batch(PgqConsumer *c, const char *where)
+{
+	char sql[1024];
+
+	c->last_page = false;
+	snprintf(sql, sizeof(sql),
+			 "%s "
+			 "select " EVENT_COLUMNS " from "
+			 "pgq.get_batch_cursor(%lld, '" BATCH_CURSOR "', %d%s)",
+			 libpgq_begin_sql(c), (long long) c->batch_id, FIRST_PAGE_ROWS,
+			 where);
+	if (start_page(c, FIRST_PAGE_ROWS, sql) != PGQ_OK)
+		return give_up(c);
+	return libpgq_done(c, PGQ_OK);
+}
+
+PgqResult
 pgq_next_batch(PgqConsumer *c)
 {
 	const char *names[2] = {c->queue, c->consumer};
-	char sql[768];
 	PGresult *res;
 	char *end;
 
 	pgq_abandon(c);
 	if (libpgq_connect(c) != PGQ_OK)
 		return c->status;
+	if (c->worker)
+		return libpgq_next_share(c);
 
 	res = libpgq_query(c, next_batch_sql, 2, names);
 	if (res == NULL)
@@ -130,15 +148,7 @@ pgq_next_batch(PgqConsumer *c)
 	c->batch_id = strtoll(PQgetvalue(res, 0, 0), &end, 10);
 	c->batch_time = strtoll(end, NULL, 10);
 	PQclear(res);
-	c->last_page = false;
-	snprintf(sql, sizeof(sql),
-			 "%s "
-			 "select " EVENT_COLUMNS " from "
-			 "pgq.get_batch_cursor(%lld, '" BATCH_CURSOR "', %d)",
-			 libpgq_begin_sql(c), (long long) c->batch_id, FIRST_PAGE_ROWS);
-	if (start_page(c, FIRST_PAGE_ROWS, sql) != PGQ_OK)
-		return give_up(c);
-	return libpgq_done(c, PGQ_OK);
+	return libpgq_read_batch(c, "");
 }
 
 int64_t
@@ -366,6 +376,7 @@ pgq_finish(PgqConsumer *c)
 {
 	char batch[32];
 	const char *params[1] = {batch};
+	char sql[160];
 	PGresult *res;
 	bool ours;
 
@@ -373,7 +384,8 @@ pgq_finish(PgqConsumer *c)
 		return no_batch(c);
 	if (libpgq_connect(c) != PGQ_OK)
 		return c->status;
-	snprintf(batch, sizeof(batch), "%lld", (long long) c->batch_id);
+	snprintf(batch, sizeof(batch), "%lld",
+			 (long long) (c->share_id ? c->share_id : c->batch_id));
 
 	/* Finished by a first try whose answer was lost, it is no longer open. */
 	ours = c->finish_sent;
@@ -383,13 +395,20 @@ pgq_finish(PgqConsumer *c)
 	 * Where nothing of the caller's is in the transaction, a crash of the
 	 * server may lose it: the batch comes again.
 	 */
-	res = libpgq_query(c,
-					   c->borrowed
-						   ? "select pgq.finish_batch($1::pg_catalog.int8)"
-						   : "select pgq.finish_batch($1::pg_catalog.int8), "
-							 "pg_catalog.set_config('synchronous_commit', "
-							 "'off', true)",
-					   1, params);
+	snprintf(sql, sizeof(sql), "select pgq.finish_%s($1::pg_catalog.int8)%s",
+			 c->share_id ? "share" : "batch",
+			 c->borrowed ? ""
+						 : ", pg_catalog.set_config('synchronous_commit', "
+						   "'off', true)");
+	res = libpgq_query(c, sql, 1, params);
+	if (res == NULL && ours && strcmp(c->sqlstate, SHARE_LOST) == 0)
+	{
+		/* done by the first try, or by who has it now */
+		libpgq_forget_batch(c);
+		return libpgq_done(c, PGQ_OK);
+	}
+	if (res == NULL && strcmp(c->sqlstate, SHARE_LOST) == 0)
+		c->detached = false;
 	if (res == NULL)
 		return refuse_finish(c);
 	ours = ours || strcmp(PQgetvalue(res, 0, 0), "1") == 0;

@@ -40,6 +40,7 @@ struct PgqConsumer
 
 	int64_t batch_id; /* 0 = no batch is open */
 	int64_t batch_time;
+	int64_t share_id; /* of its lease, if only a share of the batch is read */
 	bool detached;    /* the batch is open without a transaction, and stays so
 								 * when the connection is lost */
 	bool finish_sent; /* no answer to finishing it has come */
@@ -52,6 +53,12 @@ struct PgqConsumer
 	PGresult **kept; /* results read early, see libpgq_keep_page */
 	int kept_next;
 	int kept_count;
+
+	char *worker; /* NULL: takes whole batches */
+	char *share_key;
+	int lease;        /* seconds */
+	bool others_work; /* on a batch that has no share for us */
+	int share_pause_ms;
 
 	char *bookmark; /* pgq_get_bookmark() gave it */
 
@@ -126,6 +133,19 @@ extern PGQ_HIDDEN void libpgq_set_retry_time(PgqConsumer *c);
 
 /* Closes the connection and sets the time of the next try. */
 extern PGQ_HIDDEN void libpgq_disconnect(PgqConsumer *c);
+
+/* The SQLSTATE of a share that is another worker's by now. */
+#define SHARE_LOST "PQ002"
+
+/*
+ * Begins to read the batch c->batch_id; where is "" or further arguments of
+ * pgq.get_batch_cursor().
+ */
+extern PGQ_HIDDEN PgqResult libpgq_read_batch(PgqConsumer *c,
+											  const char *where);
+
+/* Does what pgq_next_batch() is asked for, for one worker of several. */
+extern PGQ_HIDDEN PgqResult libpgq_next_share(PgqConsumer *c);
 
 /* Forgets the open batch, without a word to the server. */
 extern PGQ_HIDDEN void libpgq_forget_batch(PgqConsumer *c);

@@ -67,6 +67,8 @@ pgq_close(PgqConsumer *c)
 	free(c->conninfo);
 	free(c->queue);
 	free(c->consumer);
+	free(c->worker);
+	free(c->share_key);
 	free(c->bookmark);
 	free(c->errmsg);
 	free(c->hint);
@@ -183,8 +185,11 @@ pgq_wait(PgqConsumer *c, int timeout_ms)
 		return woken ? (c->status = PGQ_LOST) : libpgq_connect(c);
 	}
 
+	/* nobody says when the others are done */
 	longest = libpgq_now_ms() +
-			  (c->listening && c->notified ? WAIT_NOTIFIED_MS : WAIT_POLL_MS);
+			  (c->others_work ? c->share_pause_ms
+			   : c->listening && c->notified ? WAIT_NOTIFIED_MS
+											 : WAIT_POLL_MS);
 	if (longest < until)
 		until = longest;
 	for (;;)

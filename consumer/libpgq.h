@@ -163,6 +163,27 @@ extern void pgq_wake(PgqConsumer *c);
  */
 extern PgqResult pgq_next_batch(PgqConsumer *c);
 
+/*
+ * Makes the handle one of several workers of its consumer: from the next
+ * pgq_next_batch() on it gets shares of batches, those events whose keys fall
+ * to a share, in their order, while other workers do the others.
+ *
+ * worker: a name that no other worker has, copied; NULL for whole batches
+ * again.  lease: seconds, after which a share that is not finished is given to
+ * another worker; so it is when the connection is lost.  key: what keys are, as
+ * in pgq.next_share(), the same for all workers; NULL for "key".  pgq_finish()
+ * then finishes the share; PGQ_ERROR with SQLSTATE PQ002 says that another worker
+ * has it by now, and nothing was committed.  PGQ_NONE of pgq_next_batch() may mean
+ * that others are at work; pgq_wait() takes that into account.
+ *
+ * Returns PGQ_OK; PGQ_ERROR, memory is short, or the server knows no shares.
+ */
+extern PgqResult pgq_set_worker(PgqConsumer *c, const char *worker, int lease,
+								const char *key);
+
+/* Returns whether the last PGQ_NONE meant that other workers are at work. */
+extern bool pgq_others_work(const PgqConsumer *c);
+
 /* Returns the open batch's id, 0 without an open batch. */
 extern int64_t pgq_batch_id(const PgqConsumer *c);
 

@@ -132,6 +132,7 @@ libpgq_forget_batch(PgqConsumer *c)
 {
 	libpgq_forget_rows(c);
 	c->batch_id = 0;
+	c->share_id = 0;
 	c->detached = false;
 	c->finish_sent = false;
 }

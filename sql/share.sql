@@ -139,7 +139,8 @@ CREATE OR REPLACE FUNCTION pgq.next_share(
 	i_queue text, i_consumer text, i_worker text,
 	i_lease interval DEFAULT '1 minute', i_key text DEFAULT 'key',
 	OUT share_id int8, OUT batch_id int8, OUT share_no int4,
-	OUT share_count int4, OUT events int8, OUT lease_until timestamptz)
+	OUT share_count int4, OUT events int8, OUT lease_until timestamptz,
+	OUT share_key text)
 RETURNS record AS $$
 DECLARE
 	q_id int4;
@@ -192,6 +193,7 @@ BEGIN
 				share_id := sh.sh_id;
 				share_no := sh.sh_no;
 				share_count := sh.sh_count;
+				share_key := sh.sh_key;
 				events := sh.sh_events;
 				PERFORM pgq._note_worker(q_id, c_id, i_worker);
 				RETURN;
