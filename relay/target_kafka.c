@@ -195,13 +195,30 @@ kafka_open(const RelayConfig *config)
 	return &t->base;
 }
 
+/*
+ * Wait for answers to what was sent.  The library frees a transaction's error when
+ * it is destroyed, and again when an answer then tells of another.
+ */
+static void
+wait_for_answers(KafkaTarget *t)
+{
+	double end = clock_seconds() + LAST_WAIT / 1000.0;
+
+	(void) rd_kafka_purge(t->producer, RD_KAFKA_PURGE_F_QUEUE);
+	while (rd_kafka_outq_len(t->producer) > 0 && clock_seconds() < end)
+		rd_kafka_poll(t->producer, 20);
+}
+
 static void
 close_producer(KafkaTarget *t)
 {
+	if (t->producer == NULL)
+		return;
 	/* else readers wait until the transaction's time is over */
 	if (t->in_transaction && t->error == RD_KAFKA_RESP_ERR_NO_ERROR)
 		(void) take_back(t, LAST_WAIT);
 	t->in_transaction = false;
+	wait_for_answers(t);
 	kafka_forget_topics(t);
 	kafka_destroy(&t->producer);
 	t->is_known = false;
@@ -221,12 +238,19 @@ kafka_close(Target *target)
 
 /* ---- where ---- */
 
-/* Take the transactional id over: whoever had it is shut out. */
+/*
+ * Take the transactional id over: whoever had it is shut out.  A library that has
+ * no connection yet would look for the coordinator in vain, and again a second
+ * later.
+ */
 static TargetResult
 take_id(KafkaTarget *t)
 {
 	double start = clock_seconds();
+	TargetResult result = kafka_connect(t, t->producer);
 
+	if (result != TARGET_OK)
+		return result;
 	for (;;)
 	{
 		rd_kafka_error_t *error = rd_kafka_init_transactions(t->producer,

@@ -91,6 +91,7 @@ extern TargetResult kafka_fail(KafkaTarget *t, rd_kafka_resp_err_t code,
 							   const char *what, const char *text);
 extern TargetResult kafka_fail_error(KafkaTarget *t, rd_kafka_error_t *error,
 									 const char *what);
+extern TargetResult kafka_connect(KafkaTarget *t, rd_kafka_t *client);
 extern TargetResult kafka_look_up(KafkaTarget *t, rd_kafka_t *client,
 								  rd_kafka_topic_t *topic, double patience,
 								  rd_kafka_resp_err_t *outcome);

@@ -132,7 +132,8 @@ trim(char *text)
 static bool
 set_options(KafkaTarget *t, rd_kafka_conf_t *conf)
 {
-	char *copy = text_copy(t->base.config->options ? t->base.config->options : "");
+	char *copy = text_copy(t->base.config->options ? t->base.config->options
+												   : "");
 	char *rest = copy;
 	bool ok = true;
 
@@ -399,6 +400,48 @@ kafka_fail_error(KafkaTarget *t, rd_kafka_error_t *error, const char *what)
 }
 
 /*
+ * Ask for metadata, of one topic, or NULL: of none.  *found gets what the caller
+ * destroys.
+ */
+static TargetResult
+ask_metadata(KafkaTarget *t, rd_kafka_t *client, rd_kafka_topic_t *topic,
+			 const struct rd_kafka_metadata **found)
+{
+	double start = clock_seconds();
+
+	for (;;)
+	{
+		rd_kafka_resp_err_t code = rd_kafka_metadata(client, 0, topic, found,
+													 KAFKA_SLICE);
+		double waited = clock_seconds() - start;
+
+		rd_kafka_poll(client, 0);
+		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+			break;
+		if (is_for_a_person(t->error) ||
+			t->error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+			(t->error == RD_KAFKA_RESP_ERR__TRANSPORT && waited > 1) ||
+			waited > t->base.config->stall_release)
+			return kafka_fail(t, code, "no connection", NULL);
+	}
+	if (kafka_is_passing(t->error))
+		t->error = RD_KAFKA_RESP_ERR_NO_ERROR;
+	return TARGET_OK;
+}
+
+/* Wait until a client has a connection. */
+TargetResult
+kafka_connect(KafkaTarget *t, rd_kafka_t *client)
+{
+	const struct rd_kafka_metadata *found;
+	TargetResult result = ask_metadata(t, client, NULL, &found);
+
+	if (result == TARGET_OK)
+		rd_kafka_metadata_destroy(found);
+	return result;
+}
+
+/*
  * Look a topic up.  *outcome gets what the cluster says of it; a topic that is
  * not there may be about to be made, and is asked for again for "patience"
  * seconds.
@@ -411,35 +454,25 @@ kafka_look_up(KafkaTarget *t, rd_kafka_t *client, rd_kafka_topic_t *topic,
 
 	for (;;)
 	{
-		const struct rd_kafka_metadata *found = NULL;
-		rd_kafka_resp_err_t code = rd_kafka_metadata(client, 0, topic, &found,
-													 KAFKA_SLICE);
+		const struct rd_kafka_metadata *found;
+		TargetResult result = ask_metadata(t, client, topic, &found);
 		double waited = clock_seconds() - start;
 
-		rd_kafka_poll(client, 0);
-		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		if (result != TARGET_OK)
+			return result;
+		*outcome = found->topic_cnt == 1
+					   ? found->topics[0].err
+					   : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+		rd_kafka_metadata_destroy(found);
+		if (*outcome == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
 		{
-			*outcome = found->topic_cnt == 1
-						   ? found->topics[0].err
-						   : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-			rd_kafka_metadata_destroy(found);
-			if (kafka_is_passing(t->error))
-				t->error = RD_KAFKA_RESP_ERR_NO_ERROR;
-			if (*outcome == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
-			{
-				if (waited > t->base.config->stall_release)
-					return kafka_fail(t, *outcome, rd_kafka_topic_name(topic),
-									  NULL);
-			}
-			else if (*outcome != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-					 waited > patience)
-				return TARGET_OK;
-			rd_kafka_poll(client, 50);
+			if (waited > t->base.config->stall_release)
+				return kafka_fail(t, *outcome, rd_kafka_topic_name(topic),
+								  NULL);
 		}
-		else if (is_for_a_person(t->error) ||
-				 t->error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
-				 (t->error == RD_KAFKA_RESP_ERR__TRANSPORT && waited > 1) ||
-				 waited > t->base.config->stall_release)
-			return kafka_fail(t, code, "no connection", NULL);
+		else if (*outcome != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+				 waited > patience)
+			return TARGET_OK;
+		rd_kafka_poll(client, 50);
 	}
 }

@@ -20,9 +20,10 @@ my %groups = (
 	queue => 'BenchQueue',
 	growth => 'BenchGrowth',
 	bloat => 'BenchBloat',
-	held => 'BenchHeld');
+	held => 'BenchHeld',
+	relay => 'BenchRelay');
 my @usual = qw(writer backlog latency queue);
-push @usual, qw(growth bloat held) if $smoke;
+push @usual, qw(growth bloat held relay) if $smoke;
 my @wanted = split(/,/, $ENV{BENCH_ONLY} // '');
 
 # a backlog takes its time

@@ -145,6 +145,16 @@ $relay->wait_log(
 	qr/engine away: another relay has begun to write as "pgq\/shop\/q\/relay_r"/);
 ledger('who slept was shut out');
 
+# who is shut out amid what he sends, again and again
+foreach my $round (1 .. 3 * $kills)
+{
+	insert(2000);
+	# the relay may be the faster one
+	eval { $kafka->close_hold($kafka->hold('q', 0, 'pgq/shop/q/relay_r')); };
+}
+ledger('it was shut out amid transactions');
+ok($relay->alive, 'and lives');
+
 # ---- others' transactions ----
 
 # in the topic of positions: what is behind an open transaction is not read over
