@@ -74,8 +74,7 @@ typedef struct AmqpTarget
 static TargetResult
 fail_status(AmqpTarget *t, const char *what, int status)
 {
-	bool is_for_a_person = status == AMQP_STATUS_SSL_HOSTNAME_VERIFY_FAILED ||
-						   status == AMQP_STATUS_SSL_PEER_VERIFY_FAILED;
+	bool is_for_a_person = status == AMQP_STATUS_SSL_HOSTNAME_VERIFY_FAILED;
 
 	return target_fail(t, is_for_a_person ? TARGET_STOP : TARGET_AWAY,
 					   "%s: %s: %s", t->base.config->shown_target, what,
@@ -173,11 +172,16 @@ open_socket(AmqpTarget *t, const struct amqp_connection_info *info)
 	if (socket == NULL)
 		return t->base.result;
 	status = amqp_socket_open_noblock(socket, info->host, info->port, &patience);
+	/* the library does not tell more */
+	if (status == AMQP_STATUS_SSL_PEER_VERIFY_FAILED)
+		return target_fail(t, TARGET_STOP,
+						   "%s: the certificate has expired, or is of no "
+						   "authority that tls_ca names",
+						   config->shown_target);
 	if (status == AMQP_STATUS_SSL_CONNECTION_FAILED)
 		return target_fail(t, TARGET_STOP,
-						   "%s: TLS failed: is it a port with TLS, and its "
-						   "certificate good, not expired, and of an authority "
-						   "that tls_ca names?",
+						   "%s: TLS failed: is it a port with TLS, and does it "
+						   "want a certificate of ours, tls_cert?",
 						   config->shown_target);
 	if (status != AMQP_STATUS_OK)
 		return fail_status(t, "no connection", status);

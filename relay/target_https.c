@@ -201,6 +201,35 @@ set_identity(HttpsTarget *t)
 		curl_easy_setopt(t->curl, CURLOPT_SSLKEY, config->tls_key);
 }
 
+/* What a transfer came to that is not an answer. */
+static TargetResult
+fail_transfer(HttpsTarget *t, CURLcode code)
+{
+	bool is_for_a_person = code == CURLE_PEER_FAILED_VERIFICATION ||
+						   code == CURLE_SSL_CACERT_BADFILE ||
+						   code == CURLE_SSL_CERTPROBLEM ||
+						   code == CURLE_URL_MALFORMAT;
+
+	return target_fail(t, is_for_a_person ? TARGET_STOP : TARGET_AWAY, "%s: %s",
+					   t->base.config->shown_target,
+					   t->error[0] ? t->error : curl_easy_strerror(code));
+}
+
+/* Connect, verify the server, and send nothing. */
+static TargetResult
+try_connection(HttpsTarget *t)
+{
+	CURL *curl = curl_easy_duphandle(t->curl);
+	CURLcode code;
+
+	if (curl == NULL)
+		abort();
+	curl_easy_setopt(curl, CURLOPT_CONNECT_ONLY, 1L);
+	code = curl_easy_perform(curl);
+	curl_easy_cleanup(curl);
+	return code == CURLE_OK ? TARGET_OK : fail_transfer(t, code);
+}
+
 static Target *
 https_open(const RelayConfig *config)
 {
@@ -229,6 +258,7 @@ https_open(const RelayConfig *config)
 	curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(t->curl, CURLOPT_USERAGENT, "pgqrelay/" PGQ_VERSION);
 	set_identity(t);
+	t->base.result = try_connection(t);
 	return &t->base;
 }
 
@@ -269,15 +299,7 @@ https_send(Target *target, const RelayMessage *message)
 	code = curl_easy_perform(t->curl);
 	curl_slist_free_all(headers);
 	if (code != CURLE_OK)
-		return target_fail(t,
-						   code == CURLE_PEER_FAILED_VERIFICATION ||
-								   code == CURLE_SSL_CACERT_BADFILE ||
-								   code == CURLE_SSL_CERTPROBLEM ||
-								   code == CURLE_URL_MALFORMAT
-							   ? TARGET_STOP
-							   : TARGET_AWAY,
-						   "%s: %s", t->base.config->shown_target,
-						   t->error[0] ? t->error : curl_easy_strerror(code));
+		return fail_transfer(t, code);
 	curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
 	result = judge(t, status);
 	if (result == TARGET_OK)

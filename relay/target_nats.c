@@ -235,6 +235,29 @@ read_stream(NatsTarget *t)
 					   natsStatus_GetText(s), (int) code);
 }
 
+static void
+fail_to_connect(NatsTarget *t, natsStatus s)
+{
+	bool is_for_a_person = s == NATS_CONNECTION_AUTH_FAILED ||
+						   s == NATS_SSL_ERROR || s == NATS_NOT_PERMITTED ||
+						   s == NATS_INVALID_ARG;
+	const RelayConfig *config = t->base.config;
+	const char *more = nats_GetLastError(NULL);
+	const char *start = more ? strstr(more, "): ") : NULL;
+	const char *hint = "";
+
+	/* the library's file and line go before it */
+	if (start)
+		more = start + strlen("): ");
+	if (s == NATS_CONNECTION_AUTH_FAILED)
+		hint = " - see user, password, token, credentials";
+	else if (s == NATS_PROTOCOL_ERROR && config->tls && !config->tls_cert)
+		hint = " - does the server want a certificate of ours, tls_cert?";
+	target_fail(t, is_for_a_person ? TARGET_STOP : TARGET_AWAY, "%s: %s%s%s%s",
+				config->shown_target, natsStatus_GetText(s),
+				more && *more ? ": " : "", more && *more ? more : "", hint);
+}
+
 static Target *
 nats_open(const RelayConfig *config)
 {
@@ -254,15 +277,7 @@ nats_open(const RelayConfig *config)
 	}
 	s = connect_to(t);
 	if (s != NATS_OK)
-		target_fail(t,
-					s == NATS_CONNECTION_AUTH_FAILED || s == NATS_SSL_ERROR ||
-							s == NATS_NOT_PERMITTED || s == NATS_INVALID_ARG
-						? TARGET_STOP
-						: TARGET_AWAY,
-					"%s: %s%s", config->shown_target, natsStatus_GetText(s),
-					s == NATS_CONNECTION_AUTH_FAILED
-						? " - see user, password, token, credentials"
-						: "");
+		fail_to_connect(t, s);
 	else
 		t->base.result = read_stream(t);
 	return &t->base;

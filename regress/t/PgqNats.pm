@@ -8,6 +8,7 @@ use strict;
 use warnings;
 
 use IO::Socket::INET;
+use Socket qw(SOL_SOCKET SO_RCVTIMEO);
 use JSON::PP;
 use MIME::Base64 qw(decode_base64);
 use PostgreSQL::Test::Utils;
@@ -32,6 +33,33 @@ sub new
 	return $self;
 }
 
+# cluster(COUNT): so many servers that are one, started; one has a leader when its API
+# answers.
+sub cluster
+{
+	my ($class, $count) = @_;
+	my @members = map { { port => free_port(), route => free_port() } } 1 .. $count;
+	my $routes = join(', ', map { "nats://127.0.0.1:$_->{route}" } @members);
+	my @servers;
+
+	foreach my $i (1 .. $count)
+	{
+		my $m = $members[ $i - 1 ];
+		my $dir = PostgreSQL::Test::Utils::tempdir();
+		my $self = bless { %$m, dir => $dir, n => 0, name => "n$i", waits => 0 }, $class;
+
+		PostgreSQL::Test::Utils::append_to_file("$dir/nats.conf", join("\n",
+			"server_name: n$i", "listen: 127.0.0.1:$m->{port}",
+			"jetstream: { store_dir: \"$dir\" }",
+			"cluster: { name: pgq, listen: 127.0.0.1:$m->{route}, routes: [ $routes ] }", ''));
+		$self->{server} = start_engine('nats-server',
+			need_engine('libnats', 'nats-server', 'nats-server'),
+			'-c', "$dir/nats.conf");
+		push @servers, $self;
+	}
+	return @servers;
+}
+
 sub url { return "nats://127.0.0.1:$_[0]{port}" }
 
 sub kill9 { return $_[0]{server}->kill9 }
@@ -41,7 +69,8 @@ sub start
 	my ($self) = @_;
 
 	$self->{server}->start;
-	$self->wait_ready;
+	delete $self->{socket};
+	$self->wait_ready if !defined $self->{waits};
 	return;
 }
 
@@ -63,6 +92,8 @@ sub connection
 	  or die "no connection to nats-server: $!";
 
 	$s->blocking(1);
+	# a cluster without a leader does not answer
+	setsockopt($s, SOL_SOCKET, SO_RCVTIMEO, pack('l!l!', 3, 0)) or die $!;
 	<$s>;
 	print $s 'CONNECT {"verbose":false,"headers":true,"no_responders":true'
 	  . ($self->{login} // '') . "}\r\nSUB in.> 1\r\n";

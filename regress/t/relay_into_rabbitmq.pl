@@ -5,13 +5,26 @@
 use strict;
 use warnings;
 
+use PgqCerts;
 use PgqRabbit;
 use PgqRelay;
 use PgqTest;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-my $rabbit = PgqRabbit->new('max_message_size = 1000000');
+my $certs = PgqCerts->new;
+my $tls_port = free_port();
+
+$certs->make('good', 'IP:127.0.0.1,DNS:localhost');
+$certs->make('client', 'DNS:relay');
+my $rabbit = PgqRabbit->new(
+	'max_message_size = 1000000',
+	"listeners.ssl.1 = 127.0.0.1:$tls_port",
+	'ssl_options.cacertfile = ' . $certs->cert('ca'),
+	'ssl_options.certfile = ' . $certs->cert('good'),
+	'ssl_options.keyfile = ' . $certs->key('good'),
+	'ssl_options.verify = verify_peer',
+	'ssl_options.fail_if_no_peer_cert = true');
 my $node = new_server('main');
 my $db = new_database($node, 'shop', slot => 0);
 
@@ -122,7 +135,15 @@ is(sql($node, $db, q{select count(*), count(*) filter (where dead_reason ~ 'max 
 	from pgq.get_dead_events('q', 'relay_r')}), '5|1|1|1', 'with the reason');
 is($relay->stop, 0, 'it ends cleanly');
 
-# the exchange goes away, and comes again
+# TLS, each side with a certificate
+my %tls = (%keys, target => "amqps://localhost:$tls_port", tls_ca => $certs->cert('ca'));
+$relay = start_relay(r =>
+	{ %tls, tls_cert => $certs->cert('client'), tls_key => $certs->key('client') });
+insert(200);
+ledger('by TLS');
+$relay->stop;
+
+# bad input
 foreach my $case (
 	[ { exchange => 'none' }, qr/stands still: amqp:.*no exchange 'none'/ ],
 	[ { user => 'guest', password => 'wrong' }, qr/stands still: amqp:.*ACCESS_REFUSED/ ],
@@ -130,6 +151,7 @@ foreach my $case (
 	[ { target => 'amqp://127.0.0.1:x' }, qr/stands still: amqp:.* is no address like amqp:/ ],
 	[ { target => 'amqp://127.0.0.1:1' }, qr/engine away: amqp:\/\/127\.0\.0\.1:1: no connection/ ],
 	[ { target => $rabbit->url, tls => 1 }, qr/stands still: amqp:.*TLS failed: is it a port with TLS/ ],
+	[ { %tls }, qr/(?:stands still|engine away): amqps:/ ],
 	[ { stream => 'x' }, qr/key "stream" means nothing to a amqp: target/ ])
 {
 	my ($bad, $message) = @$case;
