@@ -52,25 +52,7 @@ static bool relids_known = false;
 static char secret[EVENT_SECRET_LEN];
 static bool secret_known = false;
 
-/*
- * Which transactions a snapshot sees.  A transaction whose snapshot is replaced
- * by a newer one in its midst is not always told what was invalidated, nor are
- * those that follow it: what was read is good for its own snapshot alone.
- */
-typedef struct AsOf
-{
-	TransactionId xmin;
-	TransactionId xmax;
-	uint32 xcnt;
-} AsOf;
-
-/* queues that want begin and commit, in a context of their own */
-static MemoryContext boundary_cxt = NULL;
-static List *boundary_queues = NIL;
-static bool boundaries_known = false;
-static AsOf boundaries_as_of;
-
-/* The rows of a table, in the order of their first column. */
+/* The rows of a table, in the order of their tables and queues. */
 typedef struct OwnRows
 {
 	OwnRow *rows;
@@ -81,24 +63,16 @@ typedef struct OwnRows
 static MemoryContext rows_cxt = NULL;
 static OwnRows marks;
 static OwnRows event_tables;
+static OwnRows boundaries; /* queues that want begin and commit; no tables */
 static bool rows_known = false;
 
-static AsOf rows_as_of;
-
-/* Whether the snapshot is another one now; *as_of is then that of now. */
-static bool
-has_changed(AsOf *as_of)
+/* Which transactions the snapshot saw that the rows were read under. */
+static struct
 {
-	Snapshot now = GetCatalogSnapshot(InvalidOid);
-
-	if (as_of->xmin == now->xmin && as_of->xmax == now->xmax &&
-		as_of->xcnt == now->xcnt)
-		return false;
-	as_of->xmin = now->xmin;
-	as_of->xmax = now->xmax;
-	as_of->xcnt = now->xcnt;
-	return true;
-}
+	TransactionId xmin;
+	TransactionId xmax;
+	uint32 xcnt;
+} rows_as_of;
 
 /*
  * Forget what was read: marks, event tables or our tables themselves may have
@@ -183,7 +157,6 @@ find_own_tables(void)
 	secret_relid = find_own_table("secret");
 	secret_known = false;
 	boundary_relid = find_own_table("capture_transaction");
-	boundaries_known = false;
 	relids_known = true;
 }
 
@@ -260,31 +233,38 @@ compare_rows(const void *a, const void *b)
 }
 
 /*
- * Read pgq.capture or pgq.event_table.  Arguments are copied as they are: if
- * they can't be read, that is a fault of their mark alone.
+ * Read a table of ours, if it is there: its columns for a table, NULL if it has
+ * none, and for a queue.  Arguments of marks are copied as they are: if they can't
+ * be read, that is a fault of their mark alone.
  */
 static void
-read_rows(OwnRows *table, Oid relid)
+read_rows(OwnRows *table, Oid relid, const char *relid_column,
+		  const char *queue_column)
 {
-	bool is_capture = relid == capture_relid;
-	Relation rel = open_own_table(relid);
-	TupleDesc desc = RelationGetDescr(rel);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0,
-										  NULL);
+	Relation rel;
+	TupleDesc desc;
+	SysScanDesc scan;
 	HeapTuple tup;
 
+	memset(table, 0, sizeof(OwnRows));
+	if (!OidIsValid(relid))
+		return;
+	rel = open_own_table(relid);
+	desc = RelationGetDescr(rel);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
-		bool no_relid;
+		bool no_relid = false;
 		bool no_queue;
 		bool isnull;
-		Datum marked = get_column(
-			tup, desc, is_capture ? "cap_relid" : "evt_relid", &no_relid);
-		Datum queue = get_column(
-			tup, desc, is_capture ? "cap_queue" : "evt_queue", &no_queue);
+		Datum marked = (Datum) 0;
+		Datum queue = get_column(tup, desc, queue_column, &no_queue);
+		Datum value;
 		OwnRow *row;
 
 		CHECK_FOR_INTERRUPTS();
+		if (relid_column)
+			marked = get_column(tup, desc, relid_column, &no_relid);
 		if (no_relid || no_queue)
 			continue;
 		row = add_row(table);
@@ -292,14 +272,14 @@ read_rows(OwnRows *table, Oid relid)
 		row->queue = TextDatumGetCString(queue);
 		row->args = (Datum) 0;
 		row->copy = 0;
-		if (!is_capture)
+		if (relid != capture_relid)
 			continue;
-		queue = get_column(tup, desc, "cap_args", &isnull);
+		value = get_column(tup, desc, "cap_args", &isnull);
 		if (!isnull)
-			row->args = datumCopy(queue, false, -1);
-		queue = get_column(tup, desc, "cap_copy", &isnull);
+			row->args = datumCopy(value, false, -1);
+		value = get_column(tup, desc, "cap_copy", &isnull);
 		if (!isnull)
-			row->copy = DatumGetInt64(queue);
+			row->copy = DatumGetInt64(value);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -307,32 +287,38 @@ read_rows(OwnRows *table, Oid relid)
 		qsort(table->rows, table->nrows, sizeof(OwnRow), compare_rows);
 }
 
-/* Read the rows, unless those in memory are what the snapshot sees. */
+/*
+ * Read the rows, unless those in memory are what the snapshot sees.  A
+ * transaction whose snapshot is replaced by a newer one in its midst is not
+ * always told what was invalidated, nor are those that follow it.
+ */
 static void
 know_rows(void)
 {
+	Snapshot snapshot = GetCatalogSnapshot(InvalidOid);
 	MemoryContext old;
 
-	check_own_tables();
-	if (!has_changed(&rows_as_of) && rows_known)
+	find_own_tables();
+	if (rows_known && rows_as_of.xmin == snapshot->xmin &&
+		rows_as_of.xmax == snapshot->xmax && rows_as_of.xcnt == snapshot->xcnt)
 		return;
-	rows_known = false;
+	check_own_tables();
 	if (!rows_cxt)
 		rows_cxt = AllocSetContextCreate(CacheMemoryContext, "pgq marks",
 										 ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(rows_cxt);
-	memset(&marks, 0, sizeof(marks));
-	memset(&event_tables, 0, sizeof(event_tables));
 
 	/* an invalidation that comes while we read must not be lost */
 	rows_known = true;
+	rows_as_of.xmin = snapshot->xmin;
+	rows_as_of.xmax = snapshot->xmax;
+	rows_as_of.xcnt = snapshot->xcnt;
 	old = MemoryContextSwitchTo(rows_cxt);
 	PG_TRY();
 	{
-		if (OidIsValid(capture_relid))
-			read_rows(&marks, capture_relid);
-		if (OidIsValid(event_table_relid))
-			read_rows(&event_tables, event_table_relid);
+		read_rows(&marks, capture_relid, "cap_relid", "cap_queue");
+		read_rows(&event_tables, event_table_relid, "evt_relid", "evt_queue");
+		read_rows(&boundaries, boundary_relid, NULL, "ctx_queue");
 	}
 	PG_CATCH();
 	{
@@ -410,47 +396,6 @@ own_tables_secret(bool anew)
 	return secret_known ? secret : NULL;
 }
 
-static void
-load_boundaries(void)
-{
-	Relation rel;
-	SysScanDesc scan;
-	HeapTuple tup;
-	MemoryContext old;
-
-	if (!boundary_cxt)
-		boundary_cxt = AllocSetContextCreate(
-			CacheMemoryContext, "pgq transaction queues", ALLOCSET_SMALL_SIZES);
-	boundaries_known = false;
-	boundary_queues = NIL;
-	MemoryContextReset(boundary_cxt);
-	check_own_tables();
-	if (!OidIsValid(boundary_relid))
-	{
-		boundaries_known = true;
-		return;
-	}
-
-	old = MemoryContextSwitchTo(boundary_cxt);
-	rel = open_own_table(boundary_relid);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tup = systable_getnext(scan)))
-	{
-		bool isnull;
-		Datum queue = get_column(tup, RelationGetDescr(rel), "ctx_queue",
-								 &isnull);
-
-		CHECK_FOR_INTERRUPTS();
-		if (!isnull)
-			boundary_queues = lappend(boundary_queues,
-									  TextDatumGetCString(queue));
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	MemoryContextSwitchTo(old);
-	boundaries_known = true;
-}
-
 /*
  * Whether any queue wants the boundaries of transactions, as of the historic
  * snapshot.
@@ -458,21 +403,17 @@ load_boundaries(void)
 bool
 own_tables_has_boundaries(void)
 {
-	find_own_tables();
-	if (has_changed(&boundaries_as_of) || !boundaries_known)
-		load_boundaries();
-	return boundary_queues != NIL;
+	know_rows();
+	return boundaries.nrows > 0;
 }
 
 /* Whether this queue does. */
 bool
 own_tables_wants_boundaries(const char *queue)
 {
-	ListCell *lc;
-
-	if (own_tables_has_boundaries())
-		foreach(lc, boundary_queues)
-			if (strcmp(lfirst(lc), queue) == 0)
-				return true;
+	know_rows();
+	for (int i = 0; i < boundaries.nrows; i++)
+		if (strcmp(boundaries.rows[i].queue, queue) == 0)
+			return true;
 	return false;
 }
