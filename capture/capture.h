@@ -101,7 +101,8 @@ pg_noreturn extern void capture_change_refuse(const CaptureRow *mark,
 
 /* capture_schema.c */
 extern void capture_schema_arrived(Oid relid, CaptureArrival arrival);
-extern void capture_schema_renamed(Oid schema, const char *from, const char *to);
+extern void capture_schema_renamed(Oid schema, const char *from,
+								   const char *to);
 extern void capture_schema_dropped(const char *schema);
 
 /* capture_lock.c */

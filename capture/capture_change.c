@@ -62,18 +62,20 @@ way_out(const CaptureRow *mark, CaptureWay way)
 			return "Let pgq.alter_captured() run the change: select "
 				   "pgq.alter_captured('alter table ...').";
 		case CAPTURE_WAY_TOGETHER:
-			return psprintf("Let pgq.alter_captured() run the change together "
-							"with those that make the table fit again: select "
-							"pgq.alter_captured('alter table ...; alter table "
-							"...'). Or before, in the same transaction, capture "
-							"only what needs no key: \"%s\".",
-							mark_call("capture_table", mark,
-									  ", 'ops=insert,truncate', ..."));
+			return psprintf(
+				"Let pgq.alter_captured() run the change together "
+				"with those that make the table fit again: select "
+				"pgq.alter_captured('alter table ...; alter table "
+				"...'). Or before, in the same transaction, capture "
+				"only what needs no key: \"%s\".",
+				mark_call("capture_table", mark,
+						  ", 'ops=insert,truncate', ..."));
 		case CAPTURE_WAY_ARGUMENTS:
-			return psprintf("In one transaction give the capture arguments that "
-							"fit before and after, by \"%s\", then change the "
-							"table.",
-							mark_call("capture_table", mark, ", ..."));
+			return psprintf(
+				"In one transaction give the capture arguments that "
+				"fit before and after, by \"%s\", then change the "
+				"table.",
+				mark_call("capture_table", mark, ", ..."));
 		default:
 			return psprintf("To end the capture with the change, call \"%s\" "
 							"before, in the same transaction; \"%s\" captures "
@@ -199,7 +201,8 @@ capture_change_check(CaptureRow *mark, List *leaves, bool itself, List *retyped)
 	args = event_args_parse(mark->args);
 	problem = check_marked(rel, args, leaves, itself);
 	if (problem != NULL)
-		capture_change_refuse(mark, problem->way, as_sentence(problem->message));
+		capture_change_refuse(mark, problem->way,
+							  as_sentence(problem->message));
 	refuse_retyping(mark, capture_needed_columns(rel, args), retyped);
 	RelationClose(rel);
 }

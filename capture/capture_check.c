@@ -246,7 +246,8 @@ check_columns_exist(Relation rel, const char *arg, List *names)
 
 	foreach(lc, names)
 	{
-		if (event_relation_find_column(RelationGetDescr(rel), lfirst(lc)) == InvalidAttrNumber)
+		if (event_relation_find_column(RelationGetDescr(rel), lfirst(lc)) ==
+			InvalidAttrNumber)
 			return problem(ERRCODE_UNDEFINED_COLUMN,
 						   "Write names as they are in the table, without "
 						   "quotes, separated by commas.",
@@ -265,7 +266,8 @@ check_columns_stored(Relation rel, const char *arg, List *names)
 
 	foreach(lc, names)
 	{
-		int attnum = event_relation_find_column(RelationGetDescr(rel), lfirst(lc));
+		int attnum = event_relation_find_column(RelationGetDescr(rel),
+												lfirst(lc));
 
 		if (event_relation_is_virtual(
 				TupleDescAttr(RelationGetDescr(rel), attnum - 1)))
@@ -501,8 +503,9 @@ capture_check_expressions(Relation rel, const EventArgs *args)
 	if (error == NULL)
 		return NULL;
 	return with_way(problem(error->sqlerrcode,
-							error->hint ? error->hint
-										: "Check the argument's SQL expression.",
+							error->hint
+								? error->hint
+								: "Check the argument's SQL expression.",
 							error->detail, "%s", error->message),
 					CAPTURE_WAY_ARGUMENTS);
 }

@@ -307,8 +307,8 @@ pgq__capture_ddl(PG_FUNCTION_ARGS)
 	{
 		Oid classid = DatumGetObjectId(field(i, 1));
 		Oid objid = DatumGetObjectId(field(i, 2));
-		CollectedCommand *command =
-			(CollectedCommand *) DatumGetPointer(field(i, 3));
+		CollectedCommand *command = (CollectedCommand *) DatumGetPointer(
+			field(i, 3));
 
 		CHECK_FOR_INTERRUPTS();
 		if (classid == RelationRelationId)

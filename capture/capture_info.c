@@ -109,7 +109,8 @@ list_columns(Relation rel, const EventArgs *args,
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		char *name = NameStr(att->attname);
 
-		if (att->attisdropped || !is_so(att) || event_args_has_name(args->ignore, name) ||
+		if (att->attisdropped || !is_so(att) ||
+			event_args_has_name(args->ignore, name) ||
 			(args->columns != NIL && !event_args_has_name(args->columns, name)))
 			continue;
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", name);
@@ -175,12 +176,10 @@ find_warnings(void *arg)
 		warnings = add_warning(warnings,
 							   "The table has no primary key: events do not "
 							   "name a key.");
-	if (rel->rd_rel->relkind == RELKIND_RELATION &&
-		has_subclass(call->relid) &&
+	if (rel->rd_rel->relkind == RELKIND_RELATION && has_subclass(call->relid) &&
 		find_inheritance_children(call->relid, NoLock) != NIL)
-		warnings = add_warning(warnings,
-							   "Tables that inherit from it are not "
-							   "captured with it.");
+		warnings = add_warning(warnings, "Tables that inherit from it are not "
+										 "captured with it.");
 	call->warnings = warnings;
 	table_close(rel, AccessShareLock);
 }

@@ -136,7 +136,7 @@ pgq_emit_event(PG_FUNCTION_ARGS)
 	event.time = 0;
 	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
 		event.field[i] = event_field_of_text(PG_GETARG_DATUM(i + 1),
-											   PG_ARGISNULL(i + 1));
+											 PG_ARGISNULL(i + 1));
 	emit(target, &event);
 	PG_RETURN_VOID();
 }

@@ -262,10 +262,10 @@ load_entry(CaptureEntry *entry, Relation rel)
 	 * blocks: what is needed while marks are read does not fit into one and is
 	 * given back.
 	 */
-	work = entry->cxt ? entry->cxt
-					  : AllocSetContextCreate(CacheMemoryContext,
-											  "pgq captured table", 0, 1024,
-											  2048);
+	work = entry->cxt
+			   ? entry->cxt
+			   : AllocSetContextCreate(CacheMemoryContext, "pgq captured table",
+									   0, 1024, 2048);
 	entry->cxt = work;
 	old = MemoryContextSwitchTo(work);
 	load_marks(entry, rel);

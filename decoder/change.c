@@ -353,8 +353,7 @@ build_truncate(void *arg)
 {
 	static const char flag[] = "partition";
 	TruncateCall *call = arg;
-	EventArgs args = {.format = call->mark->plan->format,
-					  .ops = EVENT_OPS_ALL};
+	EventArgs args = {.format = call->mark->plan->format, .ops = EVENT_OPS_ALL};
 	EventPlan *plan;
 
 	if (call->mark->marked_relid == RelationGetRelid(call->rel))
@@ -374,8 +373,7 @@ build_truncate(void *arg)
  */
 void
 change_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-					   int nrels, Relation rels[],
-					   ReorderBufferChange *change)
+					   int nrels, Relation rels[], ReorderBufferChange *change)
 {
 	DecoderState *state = ctx->output_plugin_private;
 

@@ -80,7 +80,7 @@ typedef struct DecoderWarning
 
 typedef struct DecoderState
 {
-	bool frames; /* format: frames, else text */
+	bool frames;        /* format: frames, else text */
 	int settings_level; /* for settings_unpin() */
 
 	MemoryContext change_cxt; /* reset after every change */
@@ -95,7 +95,7 @@ typedef struct DecoderState
 	uint64 txn_serial;
 	int64 txn_events;
 	uint32 last_message; /* message.c: number of its last one of ours */
-	List *warnings; /* of DecoderWarning, in txn_cxt */
+	List *warnings;      /* of DecoderWarning, in txn_cxt */
 	int ntouched;
 	int maxtouched;
 	const char **touched; /* queue names, in txn_cxt */

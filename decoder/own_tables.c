@@ -213,10 +213,9 @@ add_row(OwnRows *table)
 	if (table->nrows == table->maxrows)
 	{
 		table->maxrows = Max(64, table->maxrows * 2);
-		table->rows = table->rows
-						  ? repalloc(table->rows,
-									 table->maxrows * sizeof(OwnRow))
-						  : palloc(table->maxrows * sizeof(OwnRow));
+		table->rows = table->rows ? repalloc(table->rows,
+											 table->maxrows * sizeof(OwnRow))
+								  : palloc(table->maxrows * sizeof(OwnRow));
 	}
 	return &table->rows[table->nrows++];
 }

@@ -455,8 +455,8 @@ build_key_only(BuildCall *call, const char *flag)
 	{
 		reset_buffer(buf);
 		if (plan->format == EVENT_FORMAT_DEBEZIUM)
-			event_debezium_change(plan, &call->scratch->source,
-								  call->op, NULL, NULL, buf);
+			event_debezium_change(plan, &call->scratch->source, call->op, NULL,
+								  NULL, buf);
 		else if (plan->format == EVENT_FORMAT_JSON)
 			appendStringInfoString(buf, "{}");
 	}
@@ -516,8 +516,7 @@ event_build(EventPlan *plan, EventScratch *scratch, EventOp op,
  * Build the event of a TRUNCATE.  Its strings lie in the plan and in scratch.
  */
 void
-event_build_truncate(const EventPlan *plan, EventScratch *scratch,
-					 Event *event)
+event_build_truncate(const EventPlan *plan, EventScratch *scratch, Event *event)
 {
 	StringInfo buf = &scratch->data[0];
 

@@ -50,7 +50,8 @@
 
 /* PG_MODULE_MAGIC with name and version came with 18. */
 #ifdef PG_MODULE_MAGIC_EXT
-#define PGQ_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "pgq", .version = PGQ_VERSION)
+#define PGQ_MODULE_MAGIC                                                       \
+	PG_MODULE_MAGIC_EXT(.name = "pgq", .version = PGQ_VERSION)
 #else
 #define PGQ_MODULE_MAGIC PG_MODULE_MAGIC
 #endif

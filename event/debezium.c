@@ -84,9 +84,8 @@ put_array(const EventColumn *col, Datum value, StringInfo buf)
 
 	if (ARR_NDIM(array) > 1)
 		return false;
-	deconstruct_array(array, element->typid, element->typlen,
-					  element->typbyval, col->element_align, &values, &nulls,
-					  &n);
+	deconstruct_array(array, element->typid, element->typlen, element->typbyval,
+					  col->element_align, &values, &nulls, &n);
 	appendStringInfoCharMacro(buf, '[');
 	for (int i = 0; i < n; i++)
 	{
@@ -166,8 +165,9 @@ static void
 put_source(const EventPlan *plan, const EventSource *source, StringInfo buf)
 {
 	appendBinaryStringInfo(buf, plan->source.str, plan->source.len);
-	appendStringInfo(buf, "\"snapshot\":\"%s\",\"sequence\":\"[\\\""
-					 UINT64_FORMAT "\\\",\\\"" UINT64_FORMAT "\\\"]\",",
+	appendStringInfo(buf,
+					 "\"snapshot\":\"%s\",\"sequence\":\"[\\\"" UINT64_FORMAT
+					 "\\\",\\\"" UINT64_FORMAT "\\\"]\",",
 					 source->is_copy ? "true" : "false", source->commit_lsn,
 					 source->lsn);
 	put_times(source->commit_time, buf);
@@ -216,7 +216,7 @@ event_debezium_source(const char *schema, const char *table, StringInfo buf)
 	if (db == NULL)
 		db = "";
 	appendStringInfoString(buf, ",\"source\":{\"version\":\"" SOURCE_VERSION
-						   "\",\"connector\":\"postgresql\",\"name\":");
+								"\",\"connector\":\"postgresql\",\"name\":");
 	event_json_string(buf, db, strlen(db));
 	appendStringInfoString(buf, ",\"db\":");
 	event_json_string(buf, db, strlen(db));

@@ -334,10 +334,11 @@ check_constants(Node *node, void *context)
 	switch (element_type(con->consttype))
 	{
 		case CASHOID:
-			expr_refuse(check->source,
-						"How an amount of money is read depends on lc_monetary.",
-						"Compare it with another column, or let the column be "
-						"numeric.");
+			expr_refuse(
+				check->source,
+				"How an amount of money is read depends on lc_monetary.",
+				"Compare it with another column, or let the column be "
+				"numeric.");
 			break;
 		case DATEOID:
 		case TIMEOID:

@@ -66,13 +66,13 @@ event_message_seal(const char *secret, FullTransactionId xid,
 
 	StaticAssertStmt(EVENT_SEAL_LEN == PG_SHA256_DIGEST_LENGTH,
 					 "a seal is a digest");
-	failed =
-		ctx == NULL || pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) secret,
-							 EVENT_SECRET_LEN) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) fixed, sizeof(fixed)) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) sealed, len) < 0 ||
-		pg_cryptohash_final(ctx, seal, EVENT_SEAL_LEN) < 0;
+	failed = ctx == NULL || pg_cryptohash_init(ctx) < 0 ||
+			 pg_cryptohash_update(ctx, (const uint8 *) secret,
+								  EVENT_SECRET_LEN) < 0 ||
+			 pg_cryptohash_update(ctx, (const uint8 *) fixed, sizeof(fixed)) <
+				 0 ||
+			 pg_cryptohash_update(ctx, (const uint8 *) sealed, len) < 0 ||
+			 pg_cryptohash_final(ctx, seal, EVENT_SEAL_LEN) < 0;
 	pg_cryptohash_free(ctx);
 	if (failed)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),

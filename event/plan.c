@@ -115,7 +115,8 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 	getTypeOutputInfo(att->atttypid, &output, &isvarlena);
 	fmgr_info(output, &col->output);
 	col->magic = magic_field(col->name, args->is_trigger);
-	col->ignored = col->magic >= 0 || event_args_has_name(args->ignore, col->name) ||
+	col->ignored = col->magic >= 0 ||
+				   event_args_has_name(args->ignore, col->name) ||
 				   (args->columns != NIL &&
 					!event_args_has_name(args->columns, col->name));
 	col->generated = att->attgenerated != '\0';

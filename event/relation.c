@@ -118,8 +118,8 @@ event_relation_map_columns(TupleDesc marked, TupleDesc changed)
 		if (att->attisdropped)
 			map[i] = -1;
 		else
-			map[i] = event_relation_find_column(changed,
-												NameStr(att->attname)) - 1;
+			map[i] =
+				event_relation_find_column(changed, NameStr(att->attname)) - 1;
 	}
 	return map;
 }

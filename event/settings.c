@@ -165,8 +165,8 @@ scan_settings(Relation rel, Oid database)
 
 		for (int i = 0; i < lengthof(locals) && !isnull; i++)
 		{
-			const char *value =
-				find_setting(DatumGetArrayTypePCopy(settings), locals[i].name);
+			const char *value = find_setting(DatumGetArrayTypePCopy(settings),
+											 locals[i].name);
 
 			if (value && locals[i].database[0] == '\0')
 				strlcpy(locals[i].database, value, sizeof(locals[i].database));
@@ -182,8 +182,9 @@ scan_settings(Relation rel, Oid database)
 static void
 read_database(void)
 {
-	Snapshot snapshot = HistoricSnapshotActive() ? GetCatalogSnapshot(InvalidOid)
-												 : NULL;
+	Snapshot snapshot = HistoricSnapshotActive()
+							? GetCatalogSnapshot(InvalidOid)
+							: NULL;
 	Relation rel;
 
 	if (snapshot && TransactionIdIsValid(database_xmax) &&

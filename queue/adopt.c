@@ -98,7 +98,8 @@ tick_adopt_queue(Queue *queue)
 
 	if (tick_queue_is_ours(queue))
 		return true;
-	if (!tick_try_lock_queue(queue->id) || !queue_find_id(queue->id, NULL, queue))
+	if (!tick_try_lock_queue(queue->id) ||
+		!queue_find_id(queue->id, NULL, queue))
 		return false;
 	if (tick_queue_is_ours(queue))
 		return true;

@@ -196,9 +196,10 @@ open_batch(TableWriter *w, const Tick *next)
 	int64 id = nextval_internal(own_oid(OWN_BATCH_SEQUENCE), false);
 
 	own_set(w, OWN_SUBSCRIPTION, SUBSCRIPTION_BATCH, Int64GetDatum(id), false);
-	own_set(w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK, Int64GetDatum(next->id), false);
+	own_set(w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK,
+			Int64GetDatum(next->id), false);
 	own_set(w, OWN_SUBSCRIPTION, SUBSCRIPTION_ACTIVE,
-		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
+			TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
 	table_update_row(w);
 	ForceSyncCommit();
 	return id;
@@ -407,20 +408,21 @@ finish_batch(int64 id)
 		if (found)
 			subscription_require_position(&sub, snapshot);
 		/* Another session may have been quicker: then look again. */
-		if (found && table_lock_row(&w, &sub.tid, snapshot) &&
-			is_open(&w, id))
+		if (found && table_lock_row(&w, &sub.tid, snapshot) && is_open(&w, id))
 		{
 			bool isnull;
-			Datum tick = own_get(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK, &isnull);
+			Datum tick = own_get(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK,
+								 &isnull);
 
 			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_LAST_TICK, tick,
-				isnull || subscription_main_consumer(&sub, snapshot) !=
-							  sub.consumer);
-			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK, (Datum) 0, true);
+					isnull || subscription_main_consumer(&sub, snapshot) !=
+								  sub.consumer);
+			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_NEXT_TICK, (Datum) 0,
+					true);
 			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_BATCH, (Datum) 0, true);
 			own_set(&w, OWN_SUBSCRIPTION, SUBSCRIPTION_ACTIVE,
-				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()),
-				false);
+					TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()),
+					false);
 			table_update_row(&w);
 			done = true;
 		}

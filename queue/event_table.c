@@ -141,8 +141,8 @@ event_table_check_change(Oid relid)
 		return;
 	template = get_relname_relid("event_template", schema);
 	if (!OidIsValid(template) ||
-		(relid != template && !typeInheritsFrom(get_rel_type_id(relid),
-												get_rel_type_id(template))))
+		(relid != template &&
+		 !typeInheritsFrom(get_rel_type_id(relid), get_rel_type_id(template))))
 		return;
 	rel = RelationIdGetRelation(relid);
 	if (!RelationIsValid(rel))

@@ -325,12 +325,10 @@ own_lock(OwnScan *scan, LockTupleMode mode)
 {
 	TupleTableSlot *slot = table_slot_create(scan->rel, NULL);
 	TM_FailureData failure;
-	TM_Result result = table_tuple_lock(scan->rel, &scan->tup->t_self,
-										SnapshotSelf, slot,
-										GetCurrentCommandId(false), mode,
-										LockWaitBlock,
-										TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
-										&failure);
+	TM_Result result = table_tuple_lock(
+		scan->rel, &scan->tup->t_self, SnapshotSelf, slot,
+		GetCurrentCommandId(false), mode, LockWaitBlock,
+		TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 
 	if (result == TM_Ok)
 	{
@@ -355,8 +353,8 @@ own_close(OwnScan *scan)
 	}
 	else if (scan->scan)
 		systable_endscan(scan->scan);
-	table_close(scan->rel, scan->lockmode == AccessShareLock ? AccessShareLock
-															 : NoLock);
+	table_close(scan->rel,
+				scan->lockmode == AccessShareLock ? AccessShareLock : NoLock);
 }
 
 /* Put a value into a row that own_write() is going to write. */

@@ -71,7 +71,8 @@ row_batch_tag_transaction(const char *function)
 	static bool registered = false;
 
 	if (GetCurrentTransactionNestLevel() > 1 ||
-		(!tagged_by && FullTransactionIdIsValid(GetTopFullTransactionIdIfAny())))
+		(!tagged_by &&
+		 FullTransactionIdIsValid(GetTopFullTransactionIdIfAny())))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("%s must not be called in a subtransaction or in a "

@@ -49,8 +49,8 @@ typedef struct ShareCut
 {
 	int key; /* ShareKey, SHARE_EXTRA1 + 1 is ev_extra2 */
 	int32 count;
-	int32 no;       /* the share that is read */
-	int64 *events;  /* that are counted in each */
+	int32 no;              /* the share that is read */
+	int64 *events;         /* that are counted in each */
 	MemoryContext context; /* of one event's key */
 } ShareCut;
 

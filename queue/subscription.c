@@ -43,10 +43,10 @@ read_row(const OwnScan *scan, Subscription *sub)
 	sub->last_tick = int8_or_minus(scan, SUBSCRIPTION_LAST_TICK);
 	sub->batch = int8_or_minus(scan, SUBSCRIPTION_BATCH);
 	sub->next_tick = int8_or_minus(scan, SUBSCRIPTION_NEXT_TICK);
-	sub->lost_time =
-		scan->nulls[SUBSCRIPTION_LOST_TIME]
-			? 0
-			: DatumGetTimestampTz(scan->values[SUBSCRIPTION_LOST_TIME]);
+	sub->lost_time = scan->nulls[SUBSCRIPTION_LOST_TIME]
+						 ? 0
+						 : DatumGetTimestampTz(
+							   scan->values[SUBSCRIPTION_LOST_TIME]);
 	sub->lost_tick = int8_or_minus(scan, SUBSCRIPTION_LOST_TICK);
 	sub->tid = scan->tup->t_self;
 }
@@ -149,7 +149,7 @@ subscription_consumer_name(int32 id, Snapshot snapshot)
  */
 void
 subscription_find(const NullableDatum *names, Snapshot snapshot, Queue *queue,
-				Subscription *sub)
+				  Subscription *sub)
 {
 	if (!names[0].isnull && !names[1].isnull)
 	{

@@ -38,8 +38,8 @@ extern bool subscription_find_batch(int64 batch, Snapshot snapshot,
 									Subscription *sub);
 extern void subscription_require_position(const Subscription *sub,
 										  Snapshot snapshot);
-extern bool subscription_waits(int32 queue_id, int64 tick_id,
-							   Snapshot snapshot, bool *consumers);
+extern bool subscription_waits(int32 queue_id, int64 tick_id, Snapshot snapshot,
+							   bool *consumers);
 extern int32 subscription_main_consumer(const Subscription *sub,
 										Snapshot snapshot);
 extern char *subscription_consumer_name(int32 id, Snapshot snapshot);

@@ -36,8 +36,8 @@ pgq_main_consumer(PG_FUNCTION_ARGS)
 	Snapshot snapshot = GetActiveSnapshot();
 	Subscription sub;
 
-	if (!subscription_find_ids(PG_GETARG_INT32(0), PG_GETARG_INT32(1),
-							   snapshot, &sub))
+	if (!subscription_find_ids(PG_GETARG_INT32(0), PG_GETARG_INT32(1), snapshot,
+							   &sub))
 		PG_RETURN_NULL();
 	PG_RETURN_INT32(subscription_main_consumer(&sub, snapshot));
 }
@@ -61,8 +61,8 @@ pgq_subscriptions(PG_FUNCTION_ARGS)
 		own_match(&scan, SUBSCRIPTION_QUEUE, queue_id);
 		own_compare(&scan, SUBSCRIPTION_CONSUMER, BTLessStrategyNumber,
 					F_INT4LT, before);
-		own_begin_ordered(&scan, OWN_SUBSCRIPTION_ACTIVE,
-						  BackwardScanDirection, GetActiveSnapshot());
+		own_begin_ordered(&scan, OWN_SUBSCRIPTION_ACTIVE, BackwardScanDirection,
+						  GetActiveSnapshot());
 		found = own_next(&scan);
 		if (found)
 		{

@@ -119,8 +119,7 @@ tick_try_lock_queue(int32 queue_id)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, own_oid(OWN_QUEUE), queue_id,
-					   0);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, own_oid(OWN_QUEUE), queue_id, 0);
 	if (LockAcquire(&tag, ShareUpdateExclusiveLock, false, true) ==
 		LOCKACQUIRE_NOT_AVAIL)
 		return false;

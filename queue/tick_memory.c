@@ -122,8 +122,7 @@ tick_recall(const Queue *queue, TickState *state)
 	if (memory->xmin != queue->xmin ||
 		!ItemPointerEquals(&memory->tid,
 						   unconstify(ItemPointerData *, &queue->tid)) ||
-		!is_certain(memory) ||
-		!OidIsValid(memory->tick_sequence) ||
+		!is_certain(memory) || !OidIsValid(memory->tick_sequence) ||
 		!sequence_read(memory->sequence, &state->event_seq) ||
 		!sequence_read_called(memory->tick_sequence, &state->tick_seq,
 							  &state->tick_called))

@@ -137,7 +137,7 @@ judge(const TickState *state, TickReason reason)
 		return TICK_IDLE;
 	snapshot = table_fresh_snapshot();
 	awaited = subscription_waits(state->queue.id, state->newest.id, snapshot,
-							   &consumers);
+								 &consumers);
 	UnregisterSnapshot(snapshot);
 	if (!consumers || !batch_has_events(&state->queue, state->newest.snapshot))
 		return TICK_IDLE;
