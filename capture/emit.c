@@ -17,6 +17,9 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xloginsert.h"
+#include "catalog/pg_control.h"
 #include "fmgr.h"
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
@@ -41,9 +44,35 @@ static SubTransactionId ready_subxact;
 static uint32 messages; /* written in the transaction, rolled back or not */
 static char secret[EVENT_SECRET_LEN];
 
+/* The WAL's end after the last message, until that is known to be past. */
+static XLogRecPtr message_end = InvalidXLogRecPtr;
+
+/*
+ * Logical decoding merges the changes of a transaction and its subtransactions by
+ * their LSN.  That of a message is its end, though, which is where the next record
+ * begins (logicalmsg_decode() and heap_decode(), PostgreSQL 14 to 19): if that is a
+ * change of another subtransaction, either may come first.  So there is an empty
+ * record between.
+ */
+static void
+keep_order(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
+		   void *arg)
+{
+	if (XLogRecPtrIsInvalid(message_end) || event == SUBXACT_EVENT_ABORT_SUB ||
+		event == SUBXACT_EVENT_COMMIT_SUB)
+		return;
+	if (GetXLogInsertRecPtr() == message_end)
+	{
+		XLogBeginInsert();
+		(void) XLogInsert(RM_XLOG_ID, XLOG_NOOP);
+	}
+	message_end = InvalidXLogRecPtr;
+}
+
 static void
 get_ready(void)
 {
+	static bool registered = false;
 	FullTransactionId xid = GetTopFullTransactionId();
 	Relation rel;
 	bool found;
@@ -51,6 +80,11 @@ get_ready(void)
 	if (FullTransactionIdEquals(ready_xid, xid) &&
 		ready_subxact == GetCurrentSubTransactionId())
 		return;
+	if (!registered)
+	{
+		RegisterSubXactCallback(keep_order, NULL);
+		registered = true;
+	}
 	slot_require_logical_wal();
 	if (slot_read_row() == NULL)
 		ereport(ERROR,
@@ -109,7 +143,7 @@ emit(const Target *target, const Event *event)
 	frame_close_events(&w);
 	event_message_seal(secret, ready_xid, buf.data + EVENT_SEAL_LEN,
 					   buf.len - EVENT_SEAL_LEN, (uint8 *) buf.data);
-	LOG_EVENT_MESSAGE(EVENT_MESSAGE_PREFIX, buf.data, buf.len);
+	message_end = LOG_EVENT_MESSAGE(EVENT_MESSAGE_PREFIX, buf.data, buf.len);
 	pfree(buf.data);
 }
 

@@ -42,6 +42,26 @@ ROLLBACK;
 SELECT pgq.emit_event('emit_q', NULL, repeat('long', 100000));
 SELECT type, left(data, 40) AS data, length(data), extra1, extra4 FROM emit_seen();
 
+-- among changes of other subtransactions, which the server would put in front
+BEGIN;
+INSERT INTO emit_t VALUES (11);
+SAVEPOINT a;
+SELECT pgq.emit_event('emit_q', 'in a', '12');
+RELEASE a;
+INSERT INTO emit_t VALUES (13);
+SAVEPOINT b;
+INSERT INTO emit_t VALUES (14);
+RELEASE b;
+SELECT pgq.emit_event('emit_q', 'on top', '15');
+SAVEPOINT c;
+INSERT INTO emit_t VALUES (16);
+SAVEPOINT d;
+SELECT pgq.emit_event('emit_q', 'in d', '17');
+SAVEPOINT e;
+INSERT INTO emit_t VALUES (18);
+COMMIT;
+SELECT type, data FROM emit_seen();
+
 -- nobody can forge one: the secret is nobody's, and what lacks it is nothing
 CREATE ROLE regress_emit_writer IN ROLE pgq_writer;
 CREATE ROLE regress_emit_other;
