@@ -11,7 +11,12 @@ BEGIN
 		FROM pg_catalog.pg_depend d
 			 LEFT JOIN pg_catalog.pg_class c
 				ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-			   AND c.oid = d.objid AND c.relkind = 'r'
+			   AND c.oid = d.objid AND c.relkind IN ('r', 'S')
+			   -- a column's sequence goes with its table
+			   AND NOT EXISTS (
+				SELECT FROM pg_catalog.pg_depend o
+				WHERE o.classid = d.classid AND o.objid = d.objid
+				  AND o.deptype IN ('a', 'i'))
 			 LEFT JOIN pg_catalog.pg_proc p
 				ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
 			   AND p.oid = d.objid,

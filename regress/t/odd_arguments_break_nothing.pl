@@ -70,6 +70,9 @@ my %type = (
 	'xid[]' => [ "'{}'", "'{NULL}'", "'{1,2,3}'", "'{4294967295}'", "'{{3},{3}}'" ],
 	'pgq.event_template' => [ "(select e from pgq.event_1 e limit 1)", 'null::pgq.event_template' ],
 	'pgq.queue' => [ "(select q from pgq.queue q limit 1)", 'null::pgq.queue' ],
+	jsonb => [ "'{}'", 'null', "'[1]'", q{'{"a": {"b": null}}'} ],
+	'double precision' => [ '0', "'nan'", "'-infinity'", '1e300' ],
+	'pgq.share' => [ 'null::pgq.share', '(select s from pgq.share s limit 1)' ],
 	# what PostgreSQL gives to event triggers alone
 	pg_ddl_command => [ 'null' ]);
 
