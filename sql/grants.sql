@@ -139,6 +139,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq._renew_slot(text),
 	pgq._tell_resync(text, pg_lsn, pg_lsn),
 	pgq.capture_transactions(text, bool),
+	pgq.capture_ddl(text, bool),
 	pgq.maint_retry_events(),
 	pgq._move_retry_events(int4, text, int8),
 	pgq._move_delayed_events(),

@@ -131,6 +131,7 @@ BEGIN
 	PERFORM pgq._forget_captures(x_queue_name);
 	DELETE FROM pgq.event_table WHERE evt_queue = x_queue_name;
 	DELETE FROM pgq.capture_transaction WHERE ctx_queue = x_queue_name;
+	DELETE FROM pgq.capture_ddl WHERE cdl_queue = x_queue_name;
 	FOR i IN 0 .. q.queue_ntables - 1 LOOP
 		EXECUTE 'DROP TABLE '
 			|| pgq.quote_fqname(q.queue_data_pfx || '_' || i);

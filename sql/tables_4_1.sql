@@ -36,3 +36,11 @@ CREATE INDEX share_worker_seen_idx
 	ON pgq.share_worker (sw_queue, sw_consumer, sw_seen);
 COMMENT ON TABLE pgq.share_worker IS
 	'When workers of consumers came for a share, for as long as that counts.';
+
+-- Queues that get changes of the schema as events.
+CREATE TABLE pgq.capture_ddl (
+	cdl_queue   text PRIMARY KEY
+);
+COMMENT ON TABLE pgq.capture_ddl IS
+	'Queues that get changes of the schema; changed through capture_ddl only.';
+SELECT pg_catalog.pg_extension_config_dump('pgq.capture_ddl', '');

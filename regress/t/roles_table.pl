@@ -66,7 +66,7 @@ my $b = sql($node, $db, q{select pgq.next_batch('q', 'c')});
 sql($node, $db, 'select pgq.start_capture()');
 my $slot = sql($node, $db, 'select slot_name from pgq.slot');
 
-my @mark_tables = qw(capture event_table capture_transaction capture_trouble
+my @mark_tables = qw(capture event_table capture_transaction capture_ddl capture_trouble
   held_event secret bookmark relay);
 my @admin_tables = qw(retry_queue dead_event delayed_event once_key);
 
@@ -177,6 +177,7 @@ my %statements = (
 		q{select pgq.insert_event_raw('q', null, now(), null, null, 't', 'd', null, null, null, null)},
 		q{select pgq.event_retry_raw('q', 'c', now(), null, now(), 1, 't', 'd', null, null, null, null)},
 		q{select pgq.capture_transactions('q', true)},
+		q{select pgq.capture_ddl('q', true)},
 		q{update pgq.queue set queue_ticker_paused = true},
 		q{insert into pgq.consumer values (1000, 'x')},
 		q{delete from pgq.subscription},

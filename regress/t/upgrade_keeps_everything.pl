@@ -122,7 +122,7 @@ is( sql(
 my $columns = columns_of($node, 'busy', 'pgq');
 my @rows = rows_of($node, 'busy', $columns);
 my $triggers = q{select oid, tgname, tgfoid, tgargs from pg_trigger
-	where not tgisinternal and tgname !~ '^forget_(bookmark|relay)$' order by oid};
+	where not tgisinternal and tgname !~ '^(forget_(bookmark|relay)|switch_ddl)$' order by oid};
 my $events = q{select * from pgq.get_batch_events(1)};
 my %before = map { $_ => sql($node, 'busy', $_) } ($triggers, $events);
 
