@@ -117,8 +117,8 @@ raise_if(const CaptureProblem *problem)
  * Raise an error unless the table, which is locked, can be captured with these
  * arguments.
  */
-void
-capture_require_fit(Oid relid, const EventArgs *args)
+static void
+require_fit(Oid relid, const EventArgs *args)
 {
 	Relation rel = table_open(relid, NoLock);
 
@@ -169,7 +169,7 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 					  args->copy ? AccessShareLock : ShareRowExclusiveLock);
 	/* the owner may have changed while we waited */
 	capture_require_rights(relid);
-	capture_require_fit(relid, args);
+	require_fit(relid, args);
 	mark = capture_mark_find(relid, queue);
 	table = capture_table_name(relid);
 	if (args->copy)
@@ -266,7 +266,7 @@ pgq__start_copy(PG_FUNCTION_ARGS)
 	if (copy)
 	{
 		capture_lock_tree(copy->relid, ShareRowExclusiveLock);
-		capture_require_fit(copy->relid, event_args_parse(copy->args));
+		require_fit(copy->relid, event_args_parse(copy->args));
 		(void) capture_mark_write(copy->relid, copy->queue, copy->args,
 								  copy->id);
 		values[0] = Int64GetDatum(copy->id);

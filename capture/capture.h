@@ -73,7 +73,6 @@ extern void capture_require_writer(const char *what);
 extern void capture_require_queue(const char *queue);
 extern void capture_require_size(const char *queue, const ArrayType *args);
 extern void capture_require_rights(Oid relid);
-extern void capture_require_fit(Oid relid, const EventArgs *args);
 extern Datum pgq_capture_table(PG_FUNCTION_ARGS);
 
 /* capture_check.c */
@@ -96,8 +95,6 @@ extern void capture_change_check(CaptureRow *mark, List *leaves, bool itself,
 								 List *retyped);
 extern void capture_change_rename(CaptureRow *mark, const char *renamed,
 								  const char *now);
-pg_noreturn extern void capture_change_refuse(const CaptureRow *mark,
-											  CaptureWay way, const char *why);
 
 /* capture_schema.c */
 extern void capture_schema_arrived(Oid relid, CaptureArrival arrival);

@@ -88,8 +88,8 @@ way_out(const CaptureRow *mark, CaptureWay way)
 /*
  * Raise an error: a change would break a capture.  "why" is a sentence.
  */
-void
-capture_change_refuse(const CaptureRow *mark, CaptureWay way, const char *why)
+pg_noreturn static void
+refuse_change(const CaptureRow *mark, CaptureWay way, const char *why)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -109,11 +109,10 @@ refuse_retyping(const CaptureRow *mark, List *needed, List *retyped)
 	foreach(lc, retyped)
 		foreach(lc2, needed)
 			if (strcmp(lfirst(lc), lfirst(lc2)) == 0)
-				capture_change_refuse(
-					mark, CAPTURE_WAY_ANYHOW,
-					psprintf("The capture needs column \"%s\" "
-							 "with the type that it had.",
-							 (char *) lfirst(lc)));
+				refuse_change(mark, CAPTURE_WAY_ANYHOW,
+							  psprintf("The capture needs column \"%s\" "
+									   "with the type that it had.",
+									   (char *) lfirst(lc)));
 }
 
 /* Capitals and a full stop, since a problem's message becomes a detail. */
@@ -201,8 +200,7 @@ capture_change_check(CaptureRow *mark, List *leaves, bool itself, List *retyped)
 	args = event_args_parse(mark->args);
 	problem = check_marked(rel, args, leaves, itself);
 	if (problem != NULL)
-		capture_change_refuse(mark, problem->way,
-							  as_sentence(problem->message));
+		refuse_change(mark, problem->way, as_sentence(problem->message));
 	refuse_retyping(mark, capture_needed_columns(rel, args), retyped);
 	RelationClose(rel);
 }
@@ -218,8 +216,8 @@ capture_change_rename(CaptureRow *mark, const char *renamed, const char *now)
 	if (args == NULL)
 		return;
 	if (VARSIZE(args) + strlen(mark->queue) > CAPTURE_MARK_MAX_SIZE)
-		capture_change_refuse(mark, CAPTURE_WAY_ARGUMENTS,
-							  "With this name its arguments are too long.");
+		refuse_change(mark, CAPTURE_WAY_ARGUMENTS,
+					  "With this name its arguments are too long.");
 	(void) capture_mark_write(mark->relid, mark->queue, args, 0);
 	mark->args = args;
 }

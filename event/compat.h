@@ -112,11 +112,11 @@
 #if PG_VERSION_NUM >= 160000
 typedef TU_UpdateIndexes PgqUpdateIndexes;
 #define PGQ_UPDATE_SOME_INDEXES(u) ((u) != TU_None)
-#define PGQ_UPDATE_ONLY_SUMMARIZING(u) ((u) == TU_Summarizing)
+#define PGQ_UPDATE_CONCERNS(u, info) ((u) == TU_All || (info)->ii_Summarizing)
 #else
 typedef bool PgqUpdateIndexes;
 #define PGQ_UPDATE_SOME_INDEXES(u) (u)
-#define PGQ_UPDATE_ONLY_SUMMARIZING(u) false
+#define PGQ_UPDATE_CONCERNS(u, info) (u)
 #endif
 
 /*

@@ -126,7 +126,8 @@ table_lock_row(TableWriter *w, ItemPointer tid, Snapshot snapshot)
  * The search would meet every old version of the row.
  */
 static void
-insert_index_entries(TableWriter *w, TupleTableSlot *slot)
+insert_index_entries(TableWriter *w, TupleTableSlot *slot,
+					 PgqUpdateIndexes indexes)
 {
 	ResultRelInfo *target = w->target;
 
@@ -138,6 +139,8 @@ insert_index_entries(TableWriter *w, TupleTableSlot *slot)
 		Datum values[INDEX_MAX_KEYS];
 		bool nulls[INDEX_MAX_KEYS];
 
+		if (!PGQ_UPDATE_CONCERNS(indexes, info))
+			continue;
 		if (info->ii_Predicate != NIL)
 		{
 			ExprContext *context = GetPerTupleExprContext(w->estate);
@@ -181,7 +184,7 @@ table_update_row(TableWriter *w)
 	if (result != TM_Ok)
 		elog(ERROR, "unexpected table_tuple_update status: %u", result);
 	if (PGQ_UPDATE_SOME_INDEXES(indexes))
-		insert_index_entries(w, copy);
+		insert_index_entries(w, copy, indexes);
 	ExecDropSingleTupleTableSlot(copy);
 	CommandCounterIncrement();
 }

@@ -363,8 +363,8 @@ tick_is_forced(const TickState *state)
  * When is it time for the queue to tick, by its settings, if no more events
  * come?  An idle queue ticks at ever longer intervals, up to its idle period.
  */
-TimestampTz
-tick_due_time(const TickState *state)
+static TimestampTz
+due_time(const TickState *state)
 {
 	double max_lag = span(&state->queue.ticker_max_lag);
 	int64 new_events;
@@ -406,7 +406,7 @@ tick_is_due(const TickState *state)
 	 */
 	if (state->nticks > 0 && state->newest.time > now + USECS_PER_MINUTE)
 		return true;
-	return now >= tick_due_time(state);
+	return now >= due_time(state);
 }
 
 /*
