@@ -54,26 +54,22 @@ my $relay = start_relay(nats => {
 	db => $node->connstr($db), queue => 'nats', stream => 'ORDERS', subject => 'q.x',
 	target => join(',', map { $_->url } @nats), stall_release => 3, window_events => 100 });
 insert('nats', 1000);
-foreach my $round (1 .. 2)
-{
-	my $leader;
-
-	wait_for('a leader', sub {
-		foreach my $server (@nats)
-		{
-			my $info = eval { $server->api('STREAM.INFO.ORDERS', {})->{cluster} } or next;
-			($leader) = grep { $_->{name} eq ($info->{leader} // '') } @nats;
-			# so that two of three are enough
-			return 1 if $leader && !grep { !$_->{current} } @{ $info->{replicas} };
-		}
-		return 0;
-	});
-	insert('nats', 1000);
-	wait_for('load', sub { bookmark('nats') > 0 });
-	$leader->kill9;
-	insert('nats', 1000);
-	$leader->start;
-}
+my $leader;
+wait_for('a leader', sub {
+	foreach my $server (@nats)
+	{
+		my $info = eval { $server->api('STREAM.INFO.ORDERS', {})->{cluster} } or next;
+		($leader) = grep { $_->{name} eq ($info->{leader} // '') } @nats;
+		# so that two of three are enough
+		return 1 if $leader && !grep { !$_->{current} } @{ $info->{replicas} };
+	}
+	return 0;
+});
+insert('nats', 2000);
+wait_for('load', sub { bookmark('nats') > 0 });
+$leader->kill9;
+insert('nats', 1000);
+$leader->start;
 wait_for("$n{nats} messages", sub { bookmark('nats') >= $n{nats} });
 $relay->stop;
 my $events;

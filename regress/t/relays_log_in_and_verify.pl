@@ -9,6 +9,7 @@ use IO::Socket::INET;
 use IPC::Run;
 use PgqCerts;
 use PgqNats;
+use PgqNkeys;
 use PgqRedis;
 use PgqRelay;
 use PgqTest;
@@ -125,6 +126,16 @@ is_right('nats: a token', @to, token => 'geheim1');
 is_wrong('nats: a wrong token', qr/nats:.*see user, password, token, credentials/, @to,
 	token => 'geheim2');
 is_wrong('nats: no credentials file', qr/nats:.*none\.creds/, @to, credentials => "$dir/none.creds");
+
+my %account = PgqNkeys->account;
+my %stranger = PgqNkeys->account;
+append_to_file("$dir/shop.creds", $account{credentials});
+append_to_file("$dir/other.creds", $stranger{credentials});
+@to = nats(@{ $account{config} });
+is_wrong('nats: credentials, of an account without streams', qr/JetStream has no stream "ORDERS"/,
+	@to, credentials => "$dir/shop.creds");
+is_wrong('nats: credentials of another', qr/nats:.*see user, password, token, credentials/, @to,
+	credentials => "$dir/other.creds");
 
 @to = nats_tls('good');
 is_right('nats: TLS', @to, tls => 1, @ca);
