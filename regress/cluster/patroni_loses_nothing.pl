@@ -7,6 +7,7 @@ use warnings;
 
 use PatroniLedger;
 use PgqTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
@@ -62,13 +63,13 @@ survives('the standbys are rebuilt, and one becomes the primary', sub {
 	# while the second is away, the first is the synchronous one
 	foreach my $node ($first, $second)
 	{
+		# which goes with its folder, as short as that may be
+		my $mark = "$cluster->{dir}/$node/of-before";
+		append_to_file($mark, '');
 		$cluster->post($node, '/reinitialize', { force => JSON::PP::true });
-		wait_for("$node to begin", sub {
-			my %m = $cluster->members;
-			return ($m{$node}{state} // '') !~ /^(running|streaming)$/ });
-		wait_for("$node to stream", sub {
-			my %m = $cluster->members;
-			return ($m{$node}{state} // '') =~ /^(running|streaming)$/ });
+		wait_for("$node to begin", sub { !-e $mark });
+		wait_for("$node to be there again",
+			sub { ($cluster->psql('postgres', 'select', $node))[0] == 0 });
 		$cluster->wait_members;
 	}
 	on_standbys('after the rebuild');
