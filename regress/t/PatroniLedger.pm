@@ -173,11 +173,14 @@ sub other_leader
 sub switches_over
 {
 	my $old = $cluster->leader;
-	my ($new) = grep { ($_->{role} // '') =~ /^(sync|quorum)_standby$/ }
-	  values %{ { $cluster->members } };
 
-	$cluster->post($old, '/switchover',
-		{ leader => $old, candidate => $new->{name} });
+	# which one that is may change until Patroni takes the order
+	wait_for('Patroni to take the order', sub {
+		my ($new) = grep { ($_->{role} // '') =~ /^(sync|quorum)_standby$/ }
+		  values %{ { $cluster->members } };
+		return $new && ($cluster->api($old, 'POST', '/switchover',
+			{ leader => $old, candidate => $new->{name} }))[0];
+	});
 	other_leader($old);
 	return;
 }
