@@ -168,7 +168,11 @@ libpgq_note_failure(PgqConsumer *c, PGresult *res)
 {
 	const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
-	if (PQstatus(c->conn) == CONNECTION_BAD)
+	/*
+	 * A statement that could not be sent any more gets an error that is not the
+	 * server's, and libpq notes the loss with the next one only.
+	 */
+	if (PQstatus(c->conn) == CONNECTION_BAD || (res != NULL && sqlstate == NULL))
 	{
 		libpgq_fail(c, PGQ_LOST, sqlstate, PQerrorMessage(c->conn), NULL);
 		libpgq_disconnect(c);

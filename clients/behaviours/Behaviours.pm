@@ -314,7 +314,7 @@ sub notice_with_the_answer_is_not_lost
 			end if;
 		end $$;
 		grant select on ask to public');
-	# next_batch as it is, and then a wait at will
+	# next_batch and next_batch_info as they are, and then a wait at will
 	$s->query(q{alter function pgq.next_batch(text, text) rename to real_next_batch;
 		create function pgq.next_batch(text, text) returns int8 language plpgsql as $$
 		declare
@@ -322,6 +322,17 @@ sub notice_with_the_answer_is_not_lost
 		begin
 			perform public.wait_a_bit();
 			return batch;
+		end $$;
+		alter function pgq.next_batch_info(text, text) rename to real_next_batch_info;
+		create function pgq.next_batch_info(text, text, out batch_id int8,
+			out cur_tick_id int8, out prev_tick_id int8, out cur_tick_time timestamptz,
+			out prev_tick_time timestamptz, out cur_tick_event_seq int8,
+			out prev_tick_event_seq int8) language plpgsql as $$
+		begin
+			select b.* into batch_id, cur_tick_id, prev_tick_id, cur_tick_time,
+				prev_tick_time, cur_tick_event_seq, prev_tick_event_seq
+			from pgq.real_next_batch_info($1, $2) b;
+			perform public.wait_a_bit();
 		end $$});
 	$w = start('wake', 'wake');
 	# with the first notice it knows that there are notices, and waits for longer
@@ -349,7 +360,9 @@ sub notice_with_the_answer_is_not_lost
 	cmp_ok(time() - $start, '<', 5, '... at once');
 	stop_worker($w);
 	$s->query(q{drop function pgq.next_batch(text, text);
-		alter function pgq.real_next_batch(text, text) rename to next_batch});
+		alter function pgq.real_next_batch(text, text) rename to next_batch;
+		drop function pgq.next_batch_info(text, text);
+		alter function pgq.real_next_batch_info(text, text) rename to next_batch_info});
 	$s->close;
 }
 
@@ -723,7 +736,10 @@ sub behaviours
 
 		subtest $name => sub {
 			eval { &$name(); 1 } or fail("it comes to its end: $@");
-			note $_->{err} foreach @running;
+			note eval { sql($node, $db, q{select application_name, state, wait_event, query
+				from pg_stat_activity where application_name ~ '^pgq consumer'}) } // ''
+			  if !Test::More->builder->is_passing;
+			note $_->{out} . $_->{err} foreach @running;
 			kill9($_) foreach @running;
 		};
 		note sprintf('%.1f s', time() - $start);
