@@ -29,6 +29,19 @@ is_standby(PgqConsumer *c)
 	return standby != NULL && strcmp(standby, "on") == 0;
 }
 
+/*
+ * A database in SQL_ASCII may have bytes that are no UTF-8, and its server would
+ * refuse to send them as that: the batch would never pass.
+ */
+static void
+use_own_encoding(PgqConsumer *c)
+{
+	const char *encoding = PQparameterStatus(c->conn, "server_encoding");
+
+	if (encoding != NULL && strcmp(encoding, "SQL_ASCII") == 0)
+		PQsetClientEncoding(c->conn, encoding);
+}
+
 /* TRUST_SQL, whatever makes queries slow or ends them there. */
 static PGresult *
 ask_trust(PgqConsumer *c)
@@ -217,6 +230,7 @@ libpgq_connect(PgqConsumer *c)
 		libpgq_disconnect(c);
 		return PGQ_LOST;
 	}
+	use_own_encoding(c);
 	rc = prepare_session(c);
 	if (rc == PGQ_OK)
 	{

@@ -45,7 +45,8 @@
  * is noticed in two minutes, unless the connect string has other keepalives and
  * another tcp_user_timeout.  The library never prints, never exits
  * and installs no signal handler.  A PgqConsumer belongs to one thread at a
- * time; different ones are independent.  All text it gives is UTF-8.
+ * time; different ones are independent.  All text it gives is UTF-8, except
+ * that of a database in SQL_ASCII, which is as it is there.
  *
  * A connection through a pooler is noticed, and works, too: each transaction
  * sets for itself what it needs, and nothing stays in the pooled session.

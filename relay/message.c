@@ -22,6 +22,7 @@
 #include <jansson.h>
 
 #include "common/memory.h"
+#include "common/utf8.h"
 #include "event/key.h"
 
 /* What the type and extra1 of captured and triggered events tell. */
@@ -135,10 +136,21 @@ find_origin(MessageMaker *m, const PgqEvent *event)
 static void
 append_json_string(PQExpBuffer out, const char *text)
 {
+	int len;
+
 	appendPQExpBufferChar(out, '"');
-	for (; *text; text++)
+	for (; *text; text += len)
 	{
-		if (*text == '"' || *text == '\\')
+		len = utf8_length((const unsigned char *) text);
+		if (len > 1)
+			appendBinaryPQExpBuffer(out, text, len);
+		else if (len == 0)
+		{
+			/* of a database in SQL_ASCII */
+			appendPQExpBufferStr(out, "\\ufffd");
+			len = 1;
+		}
+		else if (*text == '"' || *text == '\\')
 			appendPQExpBuffer(out, "\\%c", *text);
 		else if ((unsigned char) *text < ' ')
 			appendPQExpBuffer(out, "\\u%04x", (unsigned char) *text);

@@ -152,4 +152,21 @@ foreach my $case (
 	like($r->text, $message, "refused: $message");
 }
 
+# bytes that are no UTF-8, in a database that has such, stop nothing
+sql($node, 'postgres', q{create database ascii template template0 encoding 'SQL_ASCII'
+	lc_collate 'C' lc_ctype 'C'});
+sql($node, 'ascii', q{create extension pgq; select pgq.create_queue('q');
+	select pgq.register_consumer('q', c) from unnest('{relay_a,c}'::text[]) c});
+sql($node, 'ascii', q{select pgq.insert_event('q', 't', E'a\xe9z');
+	select pgq.insert_event('q', 't', 'after')});
+ticks($node, 'ascii', 'q');
+my $ascii = start_relay(a => { db => $node->connstr('ascii'), queue => 'q',
+		target => "file:$dir/ascii", format => 'json' });
+wait_for('both lines', sub { -e "$dir/ascii" && slurp("$dir/ascii") =~ /after/ });
+like(slurp("$dir/ascii"), qr/a\\ufffdz.*\n.*after/, 'a relay writes JSON all the same');
+$ascii->stop;
+my ($out) = run_command([ 'pgqadm', '-d', $node->connstr('ascii'), 'consume', 'q', 'c',
+		'--timeout', '1' ]);
+like($out, qr/a\\ufffdz.*\n.*after/, 'and so does pgqadm consume');
+
 done_testing();
