@@ -19,9 +19,32 @@
 #include "admin/admin.h"
 #include "admin/doctor.h"
 #include "common/advice.h"
+#include "common/lasting.h"
 #include "common/memory.h"
 
 static const char *const level_names[] = {"ok", "warning", "problem"};
+
+#define PROBLEMS_SQL                                                           \
+	"select w.kind, w.severity, w.problem, coalesce(w.hint, ''),"              \
+	" coalesce(w.statement, '') from "
+#define PROBLEMS_SQL_END                                                       \
+	" w (kind, object, severity, problem, hint, statement, age)"
+
+static const char problems_sql[] = PROBLEMS_SQL
+	"pgq.get_problems()" PROBLEMS_SQL_END;
+
+/* The same of PgQ 3. */
+static const char problems_3_sql[] = PROBLEMS_SQL "(" LASTING_SQL
+												  ")" PROBLEMS_SQL_END;
+
+enum
+{
+	PROBLEM_KIND,
+	PROBLEM_SEVERITY,
+	PROBLEM_TEXT,
+	PROBLEM_HINT,
+	PROBLEM_STATEMENT
+};
 
 /* One run of the doctor. */
 typedef struct Visit
@@ -31,7 +54,9 @@ typedef struct Visit
 	bool can_capture; /* the extension has these functions */
 	bool captures;    /* some table is captured, or a slot was made */
 	bool has_slot;
-	bool begun; /* the current check has findings, which are printed */
+	PGresult *problems; /* all that the server tells; NULL: it was not asked */
+	bool failure_told;  /* it did not answer: that was said */
+	bool begun;         /* the current check has findings, which are printed */
 	int nchecks;
 	int count[3]; /* findings by DoctorLevel */
 } Visit;
@@ -70,6 +95,10 @@ learn_facts(Visit *v)
 				  (v->can_capture &&
 				   ask(v, "select exists (select from pgq.get_capture_info())",
 					   false));
+	if (v->has_pgq)
+		v->problems = admin_exec(v->admin,
+								 v->can_capture ? problems_sql : problems_3_sql,
+								 0, NULL, NULL);
 }
 
 /* Is what the check needs there? */
@@ -204,6 +233,54 @@ run_query(Visit *v, const DoctorCheck *check)
 	PQclear(res);
 }
 
+/* Is the word in the text, which has spaces between its words? */
+static bool
+has_word(const char *text, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = text; (p = strstr(p, word)) != NULL; p += len)
+		if ((p == text || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))
+			return true;
+	return false;
+}
+
+/* Does the check tell of such problems? */
+static bool
+tells_of(const DoctorCheck *check, const char *kind)
+{
+	if (*check->kinds)
+		return has_word(check->kinds, kind);
+	for (const DoctorCheck *other = doctor_checks; other->name; other++)
+		if (other->kinds && has_word(other->kinds, kind))
+			return false;
+	return true;
+}
+
+static void
+print_problems(Visit *v, const DoctorCheck *check)
+{
+	const PGresult *res = v->problems;
+
+	if (PQresultStatus(res) != PGRES_TUPLES_OK)
+	{
+		if (!v->failure_told)
+			report_failure(v, check, res);
+		v->failure_told = true;
+		return;
+	}
+	for (int row = 0; row < PQntuples(res); row++)
+		if (tells_of(check, PQgetvalue(res, row, PROBLEM_KIND)))
+			print_finding(
+				v, check->name,
+				strcmp(PQgetvalue(res, row, PROBLEM_SEVERITY), "warning") == 0
+					? DOCTOR_WARNING
+					: DOCTOR_PROBLEM,
+				PQgetvalue(res, row, PROBLEM_TEXT),
+				PQgetvalue(res, row, PROBLEM_HINT),
+				PQgetvalue(res, row, PROBLEM_STATEMENT));
+}
+
 /* Runs all queries of the check that begins here; returns the next check. */
 static const DoctorCheck *
 run_check(Visit *v, const DoctorCheck *check)
@@ -221,7 +298,10 @@ run_check(Visit *v, const DoctorCheck *check)
 	for (; check->name && strcmp(check->name, name) == 0; check++)
 		if (applies(v, check))
 		{
-			run_query(v, check);
+			if (check->kinds)
+				print_problems(v, check);
+			else
+				run_query(v, check);
 			done = true;
 		}
 	if (v->admin->json)
@@ -289,6 +369,7 @@ admin_doctor(Admin *a, int argc, char **argv)
 		printf("%d problems, %d warnings\n", visit.count[DOCTOR_PROBLEM],
 			   visit.count[DOCTOR_WARNING]);
 	admin_close_stdout();
+	PQclear(visit.problems);
 	if (visit.count[DOCTOR_PROBLEM] > 0)
 		exit(1);
 }

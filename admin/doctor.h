@@ -46,6 +46,8 @@ typedef struct DoctorCheck
 	const char *problem; /* what is wrong */
 	const char *fix;     /* what to do, a sentence */
 	const char *sql;     /* statements that do it, or NULL */
+	const char *kinds;   /* without a query: of problems, with spaces between;
+						  * "": all others */
 } DoctorCheck;
 
 /* Ended by a row without name. */

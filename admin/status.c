@@ -154,24 +154,24 @@ admin_print_slots(Admin *a)
 	PQclear(res);
 }
 
-/*
- * What keeps events from moving; queues over their max_size, and consumers that
- * lost their position by it.
- */
 static void
-print_warnings(Admin *a)
+print_problems(Admin *a)
 {
 	PGresult *res;
 
-	res = admin_query(a, NULL, "select problem, hint from pgq.get_problems()",
+	res = admin_query(a, NULL,
+					  "select case severity when 'warning' then 'warning' else "
+					  "'problem' end, problem, hint, "
+					  "pg_catalog.replace(statement, E'\\n', E'\\n  ') from "
+					  "pgq.get_problems()",
 					  0, NULL);
 	for (int row = 0; row < PQntuples(res); row++)
-		printf("problem: %s\n  %s\n", PQgetvalue(res, row, 0),
-			   PQgetvalue(res, row, 1));
-	PQclear(res);
-	res = admin_query(a, NULL, "select pgq.get_limit_warnings()", 0, NULL);
-	for (int row = 0; row < PQntuples(res); row++)
-		printf("warning: %s\n", PQgetvalue(res, row, 0));
+	{
+		printf("%s: %s\n  %s\n", PQgetvalue(res, row, 0),
+			   PQgetvalue(res, row, 1), PQgetvalue(res, row, 2));
+		if (!PQgetisnull(res, row, 3))
+			printf("  %s\n", PQgetvalue(res, row, 3));
+	}
 	PQclear(res);
 }
 
@@ -237,7 +237,8 @@ print_warnings(Admin *a)
 
 #define PROBLEMS_JSON \
 	"'problems', (select coalesce(json_agg(json_build_object('kind', " \
-	"kind, 'object', object, 'problem', problem, 'hint', hint, 'age_s', " \
+	"kind, 'object', object, 'severity', severity, 'problem', problem, " \
+	"'hint', hint, 'statement', statement, 'age_s', " \
 	EPOCH("age") ")), '[]') from pgq.get_problems())"
 
 /* clang-format on */
@@ -297,6 +298,6 @@ admin_status(Admin *a, int argc, char **argv)
 		print_captures(a);
 		admin_print_copies(a);
 		admin_print_slots(a);
-		print_warnings(a);
+		print_problems(a);
 	}
 }

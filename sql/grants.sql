@@ -107,9 +107,8 @@ GRANT EXECUTE ON FUNCTION
 	pgq.get_capture_info(text),
 	pgq.get_copy_info(),
 	pgq.get_slot_info(),
-	pgq.get_limit_warnings(int8),
 	pgq.get_relay_info(),
-	pgq.get_problems(),
+	pgq.get_problems(int8),
 	pgq.wait_ingest(pg_lsn, interval)
 TO pgq_reader, pgq_writer;
 
@@ -122,6 +121,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.tick_due(),
 	pgq.ingest(text, pg_lsn, pg_lsn, bytea),
 	pgq.ingest_problem(text, text, pg_lsn),
+	pgq.tell_problems(text[], text[], text[]),
 	pgq._next_copy(),
 	pgq._start_copy(int8),
 	pgq._begin_copy(int8, text, oid),

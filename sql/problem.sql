@@ -1,8 +1,18 @@
--- What keeps events from moving just now, with its cause: one list for pgqd's
--- log and HTTP, pgqadm status, top and doctor.
+-- What is wrong, with its cause and what to do: one list for pgqd's log and HTTP,
+-- pgqadm status, top and doctor. All thresholds are here and in lasting.sql.
 --
--- The texts stay the same while nothing changes: how long it has been so is in
--- a column of its own.
+-- Severity "standstill" is what keeps events from moving just now; "problem" will,
+-- or something is lost; "warning" wants to be known. Kind and object together
+-- name one and stay the same while nothing changes.
+
+-- What takes no longer is no problem.
+CREATE OR REPLACE FUNCTION pgq._patience()
+RETURNS interval AS $$ SELECT interval '6 seconds' $$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._patience() IS
+	'How long something may take before it is told as a problem.';
+
 
 CREATE OR REPLACE FUNCTION pgq._sync_standby_problem()
 RETURNS text AS $$
@@ -74,158 +84,230 @@ COMMENT ON FUNCTION pgq._stands_still(int4) IS
 	'Tells whether a walsender has WAL to send and does not.';
 
 
-CREATE OR REPLACE FUNCTION pgq.get_problems(
-	OUT kind text,
-	OUT object text,
-	OUT problem text,
-	OUT hint text,
-	OUT age interval)
-RETURNS SETOF record AS $$
+-- Who has a table of ours to himself, or a captured one: then we can't look.
+CREATE OR REPLACE FUNCTION pgq._table_lock_problems()
+RETURNS SETOF pgq.problem AS $$
+	SELECT 'lock', l.relation::regclass::text,
+		CASE WHEN c.relnamespace = 'pgq'::regnamespace
+			THEN 'standstill' ELSE 'warning' END,
+		format('table %s is locked by process %s ("%s", role %s, %s)',
+			l.relation::regclass, a.pid, a.application_name, a.usename, a.state),
+		'End that transaction, or what it waits for itself; pg_terminate_backend() ends its session.',
+		NULL::text, clock_timestamp() - a.xact_start
+	FROM pg_locks l
+		 JOIN pg_stat_activity a ON a.pid = l.pid
+		 JOIN pg_class c ON c.oid = l.relation
+	WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p')
+	  AND l.database = (SELECT d.oid FROM pg_database d
+						WHERE d.datname = current_database())
+	  AND c.relpersistence <> 't'
+	ORDER BY 2, a.pid
+$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._table_lock_problems() IS
+	'Tells which tables somebody has to himself.';
+
+
+-- Sessions and transactions, from the server's own views: this never hangs.
+CREATE OR REPLACE FUNCTION pgq._session_problems()
+RETURNS SETOF pgq.problem AS $$
 DECLARE
-	-- what takes no longer is no problem
-	patience interval := '6 seconds';
-	right_now timestamptz := clock_timestamp();
-	has_pgqd bool;
-	slot record;
-	reader record;
+	ours CONSTANT text := '^pgqd(/|$)';
+	right_now CONSTANT timestamptz := clock_timestamp();
+	p pgq.problem;
 BEGIN
-	IF pg_is_in_recovery() THEN
-		RETURN;
-	END IF;
-	has_pgqd := EXISTS (SELECT FROM pg_stat_activity a
-						WHERE a.datname = current_database()
-						  AND a.application_name ~ '^pgqd(/|$)');
-
-	IF NOT has_pgqd THEN
-		kind := 'pgqd';
-		object := current_database();
-		problem := 'pgqd does not look after this database: no ticks, nothing arrives';
-		hint := 'Start pgqd; if it runs, see base_connstr and database_list in its ini file, and its log.';
-		RETURN NEXT;
+	IF NOT EXISTS (SELECT FROM pg_stat_activity a
+				   WHERE a.datname = current_database()
+					 AND a.application_name ~ ours)
+	THEN
+		p.kind := 'pgqd';
+		p.object := current_database();
+		p.severity := 'standstill';
+		p.problem := 'pgqd does not look after this database: no ticks, nothing arrives';
+		p.hint := 'Start pgqd (pgqadm CONFIG.ini ticker -d, or pgqd -d pgqd.ini). If it runs, see base_connstr and database_list in its ini file, and its log.';
+		RETURN NEXT p;
 	END IF;
 
-	-- locks that our sessions wait for
-	hint := 'End that transaction, or what it waits for itself; pg_terminate_backend() ends its session.';
-	kind := 'lock';
-	FOR object, problem, age IN
-		SELECT a.application_name, l.problem, right_now - a.query_start
-		FROM pg_stat_activity a
-			 CROSS JOIN LATERAL pgq._lock_problem(a.pid) l
-		WHERE a.datname = current_database()
-		  AND a.application_name LIKE 'pgqd/%' AND a.wait_event_type = 'Lock'
-		  AND a.query_start < right_now - patience AND l.problem IS NOT NULL
-		ORDER BY a.application_name
-	LOOP
-		RETURN NEXT;
-	END LOOP;
+	-- it looks every few seconds
+	RETURN QUERY
+	SELECT 'pgqd', current_database()::text, 'standstill',
+		'pgqd is connected, but has asked nothing for a while: it is stopped, or its machine hangs',
+		'See to its process, and to the machine that it runs on.', NULL::text,
+		right_now - a.state_change
+	FROM pg_stat_activity a
+	WHERE a.datname = current_database() AND a.application_name = 'pgqd/watch'
+	  AND a.state = 'idle' AND a.state_change < right_now - interval '10 seconds';
+
+	RETURN QUERY
+	SELECT 'lock', a.application_name, 'standstill', l.problem,
+		'End that transaction, or what it waits for itself; pg_terminate_backend() ends its session.',
+		NULL::text, right_now - a.query_start
+	FROM pg_stat_activity a CROSS JOIN LATERAL pgq._lock_problem(a.pid) l
+	WHERE a.datname = current_database() AND a.application_name ~ ours
+	  AND a.wait_event_type = 'Lock' AND l.problem IS NOT NULL
+	  AND a.query_start < right_now - pgq._patience()
+	ORDER BY a.application_name;
+
+	-- a tick takes milliseconds
+	RETURN QUERY
+	SELECT 'session', a.application_name, 'standstill',
+		format('session %s, process %s, has not come to the end of a statement: %s',
+			a.application_name, a.pid, CASE WHEN a.wait_event IS NULL
+				THEN 'it works, or its process is stopped'
+				ELSE format('it waits for %s', a.wait_event) END),
+		format('See whether that process is stopped; to end it: SELECT pg_terminate_backend(%s);',
+			a.pid),
+		NULL::text, right_now - a.query_start
+	FROM pg_stat_activity a
+	WHERE a.datname = current_database() AND a.application_name = 'pgqd/tick'
+	  AND a.state = 'active' AND a.wait_event_type IS DISTINCT FROM 'Lock'
+	  AND a.wait_event IS DISTINCT FROM 'SyncRep'
+	  AND a.query_start < right_now - pgq._patience();
 
 	-- commits that a synchronous standby holds up: their events wait, too
-	SELECT right_now - min(a.query_start) INTO age
-	FROM pg_stat_activity a
-	WHERE a.datname = current_database() AND a.wait_event = 'SyncRep'
-	  AND a.query_start < right_now - patience;
-	IF age IS NOT NULL THEN
-		kind := 'commit';
-		object := 'synchronous_standby_names';
-		problem := format('commits wait for a synchronous standby: synchronous_standby_names is "%s", connected are: %s',
+	RETURN QUERY
+	SELECT 'commit', 'synchronous_standby_names', 'standstill',
+		format('commits wait for a synchronous standby: synchronous_standby_names is "%s", connected are: %s',
 			current_setting('synchronous_standby_names'),
 			coalesce((SELECT string_agg(DISTINCT w.application_name, ', ')
 					  FROM pg_stat_replication w
-					  WHERE w.application_name NOT LIKE 'pgqd/%'), 'none'));
-		hint := 'Start the standby, or take it out of synchronous_standby_names.';
-		RETURN NEXT;
+					  WHERE w.application_name NOT LIKE 'pgqd/%'), 'none')),
+		'Start the standby, or take it out of synchronous_standby_names.',
+		NULL::text, right_now - min(a.query_start)
+	FROM pg_stat_activity a
+	WHERE a.datname = current_database() AND a.wait_event = 'SyncRep'
+	  AND a.query_start < right_now - pgq._patience()
+	HAVING count(*) > 0;
+
+	RETURN QUERY
+	SELECT 'sync', r.application_name, 'problem',
+		format('synchronous_standby_names is "%s", which counts pgqd as a standby: commits wait for it',
+			current_setting('synchronous_standby_names')),
+		'Name the standbys as a superuser:',
+		format(E'ALTER SYSTEM SET synchronous_standby_names = %L;\nSELECT pg_reload_conf();',
+			coalesce((SELECT 'ANY 1 ('
+						|| string_agg(DISTINCT quote_ident(o.application_name), ', ')
+						|| ')'
+					  FROM pg_stat_replication o
+					  WHERE o.application_name NOT LIKE 'pgqd/%'), '')),
+		NULL::interval
+	FROM pg_stat_replication r
+	WHERE r.application_name LIKE 'pgqd/%' AND r.sync_state <> 'async';
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._session_problems() IS
+	'Tells what is wrong with pgqd''s sessions and what they wait for.';
+
+
+-- Transactions of this age are in the way of rotation, or will be.
+CREATE OR REPLACE FUNCTION pgq._transaction_problems()
+RETURNS SETOF pgq.problem AS $$
+	WITH long AS MATERIALIZED (
+		SELECT coalesce(min(least(q.queue_rotation_period, '1 hour')), '1 hour')
+			AS age
+		FROM pgq.queue q)
+	SELECT 'transaction', format('process %s', a.pid), 'warning',
+		format('process %s in database "%s" has been in a transaction for %s (%s): it holds back WAL and the rotation of event tables',
+			a.pid, a.datname,
+			date_trunc('second', clock_timestamp() - a.xact_start), a.state),
+		'See what it does; if it is forgotten, end it:',
+		format('SELECT pg_terminate_backend(%s);', a.pid),
+		clock_timestamp() - a.xact_start
+	FROM pg_stat_activity a, long
+	WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
+	  AND (a.backend_xid IS NOT NULL OR a.backend_xmin IS NOT NULL)
+	  AND a.xact_start < clock_timestamp() - long.age
+	UNION ALL
+	SELECT 'transaction', x.gid, 'problem',
+		format('transaction "%s" in database "%s" was prepared %s ago: it holds back WAL and the rotation of event tables',
+			x.gid, x.database,
+			date_trunc('second', clock_timestamp() - x.prepared)),
+		format('Ask its owner, then end it there: COMMIT PREPARED %1$L; or ROLLBACK PREPARED %1$L;',
+			x.gid),
+		NULL, clock_timestamp() - x.prepared
+	FROM pg_prepared_xacts x, long
+	WHERE x.prepared < clock_timestamp() - long.age
+	ORDER BY 1, 7 DESC
+$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._transaction_problems() IS
+	'Tells of transactions that have been open for long.';
+
+
+-- What pgqd alone knows. Rows of a pgqd that is gone do not count.
+CREATE OR REPLACE FUNCTION pgq.tell_problems(
+	i_kinds text[], i_severities text[], i_problems text[])
+RETURNS int4 AS $$
+DECLARE
+	n int4;
+BEGIN
+	DELETE FROM pgq.told_problem t
+	WHERE t.told_pid = pg_backend_pid()
+	   OR NOT EXISTS (SELECT FROM pg_stat_activity a
+					  WHERE a.pid = t.told_pid
+						AND a.backend_start = t.told_session);
+	INSERT INTO pgq.told_problem
+	SELECT a.pid, a.backend_start, clock_timestamp(), u.*
+	FROM unnest(i_kinds, i_severities, i_problems) u, pg_stat_activity a
+	WHERE a.pid = pg_backend_pid();
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RETURN n;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET lock_timeout = '1s';
+
+COMMENT ON FUNCTION pgq.tell_problems(text[], text[], text[]) IS
+	'For pgqd: has get_problems() tell, as long as this session lasts, what pgqd knows to be wrong; replaces what the session told before. Returns the number of problems.';
+
+
+CREATE OR REPLACE FUNCTION pgq._told_problems()
+RETURNS SETOF pgq.problem AS $$
+	SELECT t.told_kind, current_database()::text, t.told_severity,
+		t.told_problem, 'See pgqd''s log.', NULL::text,
+		clock_timestamp() - t.told_time
+	FROM pgq.told_problem t
+		 JOIN pg_stat_activity a ON a.pid = t.told_pid
+			AND a.backend_start = t.told_session
+	ORDER BY t.told_kind, t.told_problem
+$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._told_problems() IS
+	'Tells what pgqd has told of itself.';
+
+
+CREATE OR REPLACE FUNCTION pgq.get_problems(
+	i_slot_size int8 DEFAULT 10737418240,
+	OUT kind text,
+	OUT object text,
+	OUT severity text,
+	OUT problem text,
+	OUT hint text,
+	OUT statement text,
+	OUT age interval)
+RETURNS SETOF record AS $$
+BEGIN
+	IF pg_is_in_recovery() THEN
+		RETURN QUERY SELECT * FROM pgq._failover_problems();
+		RETURN;
 	END IF;
+	RETURN QUERY SELECT * FROM pgq._session_problems();
 
 	-- not to hang where all others do
 	BEGIN
-		-- the slot: who reads it, and what for does that one wait?
-		SELECT i.* INTO slot FROM pgq.get_slot_info() i
-		WHERE i.state IN ('ok', 'inactive');
-		SELECT a.pid, a.application_name, a.usename, a.wait_event_type,
-			   a.wait_event INTO reader
-		FROM pg_replication_slots r JOIN pg_stat_activity a ON a.pid = r.active_pid
-		WHERE r.slot_name = slot.slot_name;
-		kind := 'slot';
-		object := slot.slot_name;
-		age := slot.lag_time;
-		IF reader.application_name NOT LIKE 'pgqd/%' THEN
-			kind := 'reader';
-			problem := format('slot "%s" is read by another program, "%s" of role %s, process %s: what it confirms never reaches the queues',
-				slot.slot_name, reader.application_name, reader.usename, reader.pid);
-			hint := format('End it: SELECT pg_terminate_backend(%s); and see whether changes are missing.',
-				reader.pid);
-			RETURN NEXT;
-		ELSIF reader.wait_event = 'WaitForStandbyConfirmation'
-			AND slot.lag_time > patience THEN
-			problem := format('slot "%s" waits for the standbys in synchronized_standby_slots: %s',
-				slot.slot_name, pgq._sync_standby_problem());
-			hint := 'Start that standby, or take its slot out of synchronized_standby_slots.';
-			RETURN NEXT;
-		ELSIF slot.state = 'inactive' AND has_pgqd AND slot.lag_time > patience THEN
-			kind := 'unread';
-			problem := format('pgqd is connected, but nobody reads slot "%s"',
-				slot.slot_name);
-			hint := 'See its log for the reason; its ini file must not say ingest = 0.';
-			RETURN NEXT;
-		ELSIF slot.lag_time > patience AND reader.wait_event_type <> 'IO'
-			AND pgq._stands_still(reader.pid) THEN
-			-- it waits for something, and there is WAL for it
-			kind := 'stream';
-			problem := format('slot "%s" does not move, though there is WAL for it: its walsender, process %s, waits for %s',
-				slot.slot_name, reader.pid, reader.wait_event);
-			hint := format('See whether that process and pgqd are stopped; to make pgqd connect anew: SELECT pg_terminate_backend(%s);',
-				reader.pid);
-			RETURN NEXT;
-		END IF;
-
-		-- queues that nobody ticks; a pause is somebody's will
-		FOR kind, object, problem, hint, age IN
-			SELECT CASE WHEN q.queue_external_ticker THEN 'ticker' ELSE 'tick' END,
-				q.queue_name, CASE WHEN q.queue_external_ticker
-					THEN format('queue "%s" has an external ticker, which has not ticked it lately',
-								q.queue_name)
-					ELSE format('pgqd is connected, but has not ticked queue "%s" lately',
-								q.queue_name) END,
-				CASE WHEN q.queue_external_ticker
-					THEN format('Start what ticks it, or let pgqd do it: SELECT pgq.set_queue_config(%L, ''external_ticker'', ''false'');',
-								q.queue_name)
-					ELSE 'See its log for the reason.' END,
-				right_now - t.tick_time
-			FROM pgq.queue q
-				 CROSS JOIN LATERAL (
-					SELECT t.tick_time FROM pgq.tick t
-					WHERE t.tick_queue = q.queue_id
-					ORDER BY t.tick_id DESC LIMIT 1) t
-			WHERE NOT q.queue_ticker_paused
-			  AND (q.queue_external_ticker OR has_pgqd)
-			  AND t.tick_time < right_now - q.queue_ticker_idle_period
-								- q.queue_ticker_max_lag - patience
-			ORDER BY q.queue_name
-		LOOP
-			RETURN NEXT;
-		END LOOP;
+		RETURN QUERY SELECT * FROM pgq._slot_problems(i_slot_size);
+		RETURN QUERY SELECT * FROM pgq._failover_problems();
+		RETURN QUERY SELECT * FROM pgq._capture_problems();
+		RETURN QUERY SELECT * FROM pgq._queue_problems();
+		RETURN QUERY SELECT * FROM pgq._transaction_problems();
+		RETURN QUERY SELECT * FROM pgq._lasting_problems();
+		RETURN QUERY SELECT * FROM pgq._told_problems();
 	EXCEPTION WHEN lock_not_available THEN
-		kind := 'lock';
-		hint := 'End that transaction, or what it waits for itself; pg_terminate_backend() ends its session.';
-		age := NULL;
-		FOR object, problem IN
-			SELECT l.relation::regclass::text,
-				format('table %s is locked by process %s ("%s", role %s, %s)',
-					l.relation::regclass, a.pid, a.application_name, a.usename,
-					a.state)
-			FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-			WHERE l.granted AND l.mode = 'AccessExclusiveLock'
-			  AND l.relation IN (SELECT c.oid FROM pg_class c
-								 WHERE c.relnamespace = 'pgq'::regnamespace
-								   AND c.relkind = 'r')
-			ORDER BY 1, a.pid
-		LOOP
-			RETURN NEXT;
-		END LOOP;
+		RETURN QUERY SELECT * FROM pgq._table_lock_problems();
 	END;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET lock_timeout = '1s';
 
-COMMENT ON FUNCTION pgq.get_problems() IS
-	'Tells what keeps events from moving just now, why, and what to do; no row when nothing does.';
+COMMENT ON FUNCTION pgq.get_problems(int8) IS
+	'Tells what is wrong just now, why, and what to do: standstills, in which events do not move, problems and warnings, among them that the slot keeps more WAL than a number of bytes; no row when all is well.';

@@ -135,28 +135,3 @@ $$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq._drop_slowest(pgq.queue, int8) IS
 	'Takes the position from the consumers at a tick, the lowest of the queue, if the queue is over its max_size and has the policy for it; true if there was one.';
-
-
--- One text for the daemon's log, pgqadm and others. It must stay the same while
--- nothing changes: no sizes of this moment.
-CREATE OR REPLACE FUNCTION pgq.get_limit_warnings(
-	i_slot_size int8 DEFAULT NULL)
-RETURNS SETOF text AS $$
-	SELECT format('queue "%s" takes more disk than its max_size of %s',
-				  s.queue_name, pg_size_pretty(s.max_size))
-		|| CASE WHEN s.held_by IS NULL THEN ''
-				ELSE format(': consumer "%s" is in the way', s.held_by) END
-	FROM pgq.get_queue_size(NULL) s WHERE s.is_over
-	UNION ALL
-	SELECT format('consumer "%s" of queue "%s" has lost its position at tick %s, because the queue was over its max_size; it has to register again',
-				  l.consumer_name, l.queue_name, l.lost_tick)
-	FROM pgq.get_lost_consumers(NULL) l
-	UNION ALL
-	SELECT format('slot "%s" holds back more than %s of WAL', s.slot_name,
-				  pg_size_pretty(i_slot_size))
-	FROM pgq.get_slot_info() s
-	WHERE i_slot_size > 0 AND s.held_bytes > i_slot_size
-$$ LANGUAGE sql SET search_path = pg_catalog, pg_temp;
-
-COMMENT ON FUNCTION pgq.get_limit_warnings(int8) IS
-	'Says which queues are over their max_size, which consumers have lost their position, and whether the slot holds back more WAL than a number of bytes.';

@@ -44,3 +44,27 @@ CREATE TABLE pgq.capture_ddl (
 COMMENT ON TABLE pgq.capture_ddl IS
 	'Queues that get changes of the schema; changed through capture_ddl only.';
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture_ddl', '');
+
+-- What pgqd knows of its own troubles, for as long as its session lasts: nothing
+-- to be logged, or dumped.
+CREATE UNLOGGED TABLE pgq.told_problem (
+	told_pid      int4 NOT NULL,
+	told_session  timestamptz NOT NULL,
+	told_time     timestamptz NOT NULL,
+	told_kind     text NOT NULL,
+	told_severity text NOT NULL,
+	told_problem  text NOT NULL
+);
+COMMENT ON TABLE pgq.told_problem IS
+	'What pgqd has told to be wrong; get_problems() shows it.';
+
+CREATE TYPE pgq.problem AS (
+	kind      text,
+	object    text,
+	severity  text,
+	problem   text,
+	hint      text,
+	statement text,
+	age       interval
+);
+COMMENT ON TYPE pgq.problem IS 'A row of get_problems().';

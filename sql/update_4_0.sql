@@ -8,3 +8,7 @@
 -- and waits for the second.
 LOCK TABLE pgq.retry_queue IN SHARE UPDATE EXCLUSIVE MODE;
 LOCK TABLE pgq.queue IN ACCESS EXCLUSIVE MODE;
+
+-- get_problems() has more columns, and the limits
+DROP FUNCTION pgq.get_problems();
+DROP FUNCTION pgq.get_limit_warnings(int8);

@@ -272,8 +272,8 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 /* What holds WAL that was ingested, NULL: nothing.  The text is the object's. */
-const char *
+const Trouble *
 confirm_get_trouble(const Confirm *confirm)
 {
-	return confirm->trouble.text;
+	return &confirm->trouble;
 }

@@ -17,6 +17,7 @@
 #include "ticker/config.h"
 #include "ticker/conn.h"
 #include "ticker/stream.h"
+#include "ticker/trouble.h"
 
 typedef struct Confirm Confirm;
 
@@ -26,6 +27,6 @@ extern void confirm_free(Confirm *confirm);
 extern void confirm_reset(Confirm *confirm);
 extern void confirm_add(Confirm *confirm, const char *slot, uint64_t position,
 						uint64_t wal_end);
-extern const char *confirm_get_trouble(const Confirm *confirm);
+extern const Trouble *confirm_get_trouble(const Confirm *confirm);
 
 #endif /* PGQD_CONFIRM_H */

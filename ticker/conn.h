@@ -62,6 +62,7 @@ extern char *conn_find_wait(const Conn *conn);
 extern PGconn *conn_get_pg(const Conn *conn);
 extern bool conn_send(Conn *conn, const char *sql, int nparams,
 					  const char *const *values, ConnAnswer answer, void *arg);
+extern void conn_use_utf8(Conn *conn);
 extern bool conn_send_often(Conn *conn, const char *sql, int nparams,
 							const char *const *values, const int *lengths,
 							const int *formats, ConnAnswer answer, void *arg);

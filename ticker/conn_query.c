@@ -209,6 +209,18 @@ conn_send(Conn *conn, const char *sql, int nparams, const char *const *values,
 	return true;
 }
 
+/* What is served is UTF-8; of SQL_ASCII nobody knows what it is. */
+void
+conn_use_utf8(Conn *conn)
+{
+	conn_send(conn,
+			  "select pg_catalog.set_config('client_encoding',"
+			  " case when pg_catalog.getdatabaseencoding()"
+			  " operator(pg_catalog.=) 'SQL_ASCII' then 'SQL_ASCII'"
+			  " else 'UTF8' end, false)",
+			  0, NULL, NULL, NULL);
+}
+
 /*
  * The same for a statement that is sent again and again: parsed and planned
  * once in a session.  sql is a constant, known by its address; lengths and

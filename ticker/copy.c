@@ -636,8 +636,8 @@ copy_is_off(const Copy *copy)
 }
 
 /* What is wrong with it, NULL: nothing.  The text is the object's. */
-const char *
+const Trouble *
 copy_get_trouble(const Copy *copy)
 {
-	return copy->trouble.text;
+	return &copy->trouble;
 }

@@ -18,6 +18,7 @@
 #include "ticker/ingest.h"
 #include "ticker/stats.h"
 #include "ticker/tick.h"
+#include "ticker/trouble.h"
 
 typedef struct Copy Copy;
 
@@ -28,6 +29,6 @@ extern void copy_free(Copy *copy);
 extern void copy_start(Copy *copy);
 extern void copy_stop(Copy *copy);
 extern bool copy_is_off(const Copy *copy);
-extern const char *copy_get_trouble(const Copy *copy);
+extern const Trouble *copy_get_trouble(const Copy *copy);
 
 #endif /* PGQD_COPY_H */

@@ -338,6 +338,7 @@ static void
 handle_period(evutil_socket_t fd, short what, void *arg)
 {
 	Database *db = arg;
+	Told told[DATABASE_TROUBLES];
 
 	timer_set(db->period, db->config->ticker_period);
 	if (db->fresh)
@@ -353,8 +354,9 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 	if (db->major >= 4 && !db->asking_slot && ingest_is_off(db->ingest))
 		db->asking_slot = conn_send(db->conn, slot_sql, 0, NULL, take_slot, db);
 
-	if (db->major >= 4)
-		watch_start(db->watch, db->has_slot || !ingest_is_off(db->ingest));
+	watch_tell(db->watch, told, database_get_troubles(db, told));
+	watch_start(db->watch, db->major,
+				db->has_slot || !ingest_is_off(db->ingest));
 
 	/* copies belong to whoever reads the slot */
 	if (db->major >= 4 && !db->asking_copy && copy_is_off(db->copy) &&
@@ -534,40 +536,25 @@ database_is_standing_by(const Database *db)
 }
 
 /*
- * What is wrong now: up to DATABASE_TROUBLES texts, which are valid until the
- * event loop goes on.  Returns their number.
+ * What pgqd itself finds wrong now: up to DATABASE_TROUBLES, valid until the event
+ * loop goes on.  Returns their number.
  */
 int
-database_get_troubles(const Database *db, const char **texts)
+database_get_troubles(const Database *db, Told *told)
 {
-	const char *all[DATABASE_TROUBLES] = {db->trouble.text,
-										  db->fresh_trouble.text,
-										  tick_get_trouble(db->tick),
-										  ingest_get_trouble(db->ingest),
-										  maint_get_trouble(db->maint),
-										  maint_get_trouble(db->retry),
-										  copy_get_trouble(db->copy)};
+	const Told all[DATABASE_TROUBLES] = {
+		{"connection", "standstill", &db->trouble},
+		{"connection", "warning", &db->fresh_trouble},
+		{"tick", "standstill", tick_get_trouble(db->tick)},
+		{"ingest", "standstill", ingest_get_trouble(db->ingest)},
+		{"maintenance", "standstill", maint_get_trouble(db->maint)},
+		{"retry", "standstill", maint_get_trouble(db->retry)},
+		{"copy", "standstill", copy_get_trouble(db->copy)},
+		{"confirm", "warning", ingest_get_warning(db->ingest)}};
 	int n = 0;
 
 	for (int i = 0; i < DATABASE_TROUBLES; i++)
-		if (all[i])
-			texts[n++] = all[i];
+		if (all[i].trouble->text)
+			told[n++] = all[i];
 	return n;
-}
-
-/*
- * Limits that are passed, though all works, a line each: the text is valid
- * until the event loop goes on.  NULL: none.
- */
-const char *
-database_get_warnings(const Database *db)
-{
-	return maint_get_warnings(db->maint);
-}
-
-/* What keeps the server from forgetting WAL that was ingested, NULL: nothing. */
-const char *
-database_get_wal_holder(const Database *db)
-{
-	return ingest_get_warning(db->ingest);
 }

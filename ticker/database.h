@@ -37,11 +37,9 @@ extern const Stats *database_get_stats(const Database *db);
 extern const Sample *database_get_sample(const Database *db);
 extern const Watch *database_get_watch(const Database *db);
 extern bool database_is_standing_by(const Database *db);
-extern int database_get_troubles(const Database *db, const char **texts);
-extern const char *database_get_warnings(const Database *db);
-extern const char *database_get_wal_holder(const Database *db);
+extern int database_get_troubles(const Database *db, Told *told);
 
-/* Most texts that database_get_troubles() finds. */
-#define DATABASE_TROUBLES 7
+/* Most troubles that database_get_troubles() finds. */
+#define DATABASE_TROUBLES 8
 
 #endif /* PGQD_DATABASE_H */

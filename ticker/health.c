@@ -73,44 +73,17 @@ add_warning(PQExpBuffer out, const char *name, const char *fmt, ...)
 	va_end(args);
 }
 
-/* What keeps events from moving, and slots that can't go on. */
-static void
-check_watch(Faults *faults, const Database *db)
+/* Has pgqd itself said what this row says? */
+static bool
+is_told(const PGresult *problems, int row, const Told *told, int ntold)
 {
-	const Watch *watch = database_get_watch(db);
-	const PGresult *problems = watch_get_problems(watch);
-	const PGresult *slots = watch_get_slots(watch);
+	const char *kind = PQgetvalue(problems, row, PROBLEM_KIND);
 
-	for (int row = 0; slots && row < PQntuples(slots); row++)
-	{
-		const char *broken = PQgetvalue(slots, row, PQfnumber(slots, "broken"));
-
-		/* ingest itself has said so already, unless it is another pgqd's */
-		if (*broken == '1' && faults->count == 0)
-			add_fault(faults, "slot \"%s\": %s", PQgetvalue(slots, row, 0),
-					  PQgetvalue(slots, row, PQfnumber(slots, "problem")));
-	}
-	for (int row = 0; problems && row < PQntuples(problems); row++)
-		add_fault(faults, "%s", PQgetvalue(problems, row, PROBLEM_TEXT));
-}
-
-/* A capture that does not bring all it should; check_watch() tells of the slot. */
-static void
-check_capture(Faults *faults, const PGresult *captures, int row)
-{
-	const char *queue = PQgetvalue(captures, row, 0);
-	const char *table = PQgetvalue(captures, row, 1);
-	const char *state = PQgetvalue(captures, row, PQfnumber(captures, "state"));
-
-	if (strcmp(state, "broken") == 0)
-		add_fault(faults, "capture of table %s into queue \"%s\" is broken: %s",
-				  table, queue,
-				  PQgetvalue(captures, row, PQfnumber(captures, "problem")));
-	else if (strcmp(state, "no queue") == 0)
-		add_fault(faults,
-				  "table %s is captured into queue \"%s\", which does not "
-				  "exist: its events are discarded",
-				  table, queue);
+	for (int i = 0; i < ntold; i++)
+		if (strcmp(told[i].kind, "ingest") == 0 &&
+			(strcmp(kind, "missing") == 0 || strcmp(kind, "ingest") == 0))
+			return true;
+	return false;
 }
 
 /*
@@ -122,10 +95,10 @@ report_faults(PQExpBuffer out, const Config *config, const Database *db)
 {
 	Faults faults = {out, database_get_name(db), 0};
 	const Stats *stats = database_get_stats(db);
-	const Sample *sample = database_get_sample(db);
-	const char *troubles[DATABASE_TROUBLES];
+	const PGresult *problems = watch_get_problems(database_get_watch(db));
+	Told told[DATABASE_TROUBLES];
 	double silence = clock_seconds() - stats->ticked_at;
-	int ntroubles = database_get_troubles(db, troubles);
+	int ntold = database_get_troubles(db, told);
 	char *wait;
 
 	if (!database_has_pgq(db))
@@ -135,9 +108,11 @@ report_faults(PQExpBuffer out, const Config *config, const Database *db)
 			add_fault(&faults, "the extension pgq is not there");
 		return faults.count;
 	}
-	for (int i = 0; i < ntroubles; i++)
-		add_fault(&faults, "%.*s", (int) strcspn(troubles[i], "\n"),
-				  troubles[i]);
+	for (int i = 0; i < ntold; i++)
+		if (strcmp(told[i].severity, "standstill") == 0)
+			add_fault(&faults, "%.*s",
+					  (int) strcspn(told[i].trouble->text, "\n"),
+					  told[i].trouble->text);
 
 	wait = database_find_wait(db);
 	if (wait)
@@ -160,55 +135,35 @@ report_faults(PQExpBuffer out, const Config *config, const Database *db)
 		add_fault(&faults, "no ticker run yet");
 	else if (silence > TICK_PATIENCE + 5 * config->ticker_period)
 		add_fault(&faults, "no ticker run for %.0f s", silence);
-	check_watch(&faults, db);
-	for (int row = 0; sample->captures && row < PQntuples(sample->captures);
-		 row++)
-		check_capture(&faults, sample->captures, row);
+	for (int row = 0; problems && row < PQntuples(problems); row++)
+		if (strcmp(PQgetvalue(problems, row, PROBLEM_SEVERITY), "standstill") ==
+				0 &&
+			!is_told(problems, row, told, ntold))
+			add_fault(&faults, "%s", PQgetvalue(problems, row, PROBLEM_TEXT));
 	return faults.count;
-}
-
-/* What lasts, and captures with an expression that fails. */
-static void
-warn_of_sample(PQExpBuffer out, const char *name, const Sample *sample)
-{
-	const PGresult *res = sample->lasting;
-
-	for (int row = 0; res && row < PQntuples(res); row++)
-		add_warning(out, name, "%s", PQgetvalue(res, row, 0));
-	res = sample->captures;
-	for (int row = 0; res && row < PQntuples(res); row++)
-	{
-		double failed = strtod(
-			PQgetvalue(res, row, PQfnumber(res, "failed_rows")), NULL);
-
-		if (failed > 0)
-			add_warning(out, name,
-						"an expression in the capture of table %s into queue "
-						"\"%s\" failed on %.0f rows",
-						PQgetvalue(res, row, 1), PQgetvalue(res, row, 0),
-						failed);
-	}
 }
 
 /* Write a line for all that is no fault but wants to be seen to. */
 void
 report_warnings(PQExpBuffer out, const Database *db)
 {
-	const char *line = database_get_warnings(db);
-	const char *troubles[DATABASE_TROUBLES];
-	const char *holder = database_get_wal_holder(db);
+	const PGresult *problems = watch_get_problems(database_get_watch(db));
+	const char *name = database_get_name(db);
+	Told told[DATABASE_TROUBLES];
+	int ntold = database_get_troubles(db, told);
 
-	/* with PgQ it would be a fault */
-	if (!database_has_pgq(db) && database_get_troubles(db, troubles) > 0)
-		add_warning(out, database_get_name(db), "%.*s",
-					(int) strcspn(troubles[0], "\n"), troubles[0]);
-	for (; line && *line; line = strchr(line, '\n') + 1)
-		add_warning(out, database_get_name(db), "%.*s",
-					(int) strcspn(line, "\n"), line);
-	if (holder)
-		add_warning(out, database_get_name(db), "%.*s",
-					(int) strcspn(holder, "\n"), holder);
-	warn_of_sample(out, database_get_name(db), database_get_sample(db));
+	/* without PgQ none of them is a fault */
+	for (int i = 0; i < ntold; i++)
+		if (!database_has_pgq(db) ||
+			strcmp(told[i].severity, "standstill") != 0)
+			add_warning(out, name, "%.*s",
+						(int) strcspn(told[i].trouble->text, "\n"),
+						told[i].trouble->text);
+	for (int row = 0; problems && row < PQntuples(problems); row++)
+		if (strcmp(PQgetvalue(problems, row, PROBLEM_SEVERITY), "standstill") !=
+			0)
+			add_warning(out, name, "%s",
+						PQgetvalue(problems, row, PROBLEM_TEXT));
 }
 
 /* A line for each fault and warning; returns the number of faults. */

@@ -200,15 +200,14 @@ ingest_get_state(const Ingest *ingest)
 }
 
 /* What is wrong with it, NULL: nothing.  The text is the object's. */
-const char *
+const Trouble *
 ingest_get_trouble(const Ingest *ingest)
 {
-	return ingest->trouble.text ? ingest->trouble.text
-								: ingest->wait_trouble.text;
+	return ingest->trouble.text ? &ingest->trouble : &ingest->wait_trouble;
 }
 
 /* What keeps the server from forgetting WAL, NULL: nothing.  The object's. */
-const char *
+const Trouble *
 ingest_get_warning(const Ingest *ingest)
 {
 	return confirm_get_trouble(ingest->confirm);

@@ -17,6 +17,7 @@
 #include "ticker/config.h"
 #include "ticker/stats.h"
 #include "ticker/tick.h"
+#include "ticker/trouble.h"
 
 typedef struct Ingest Ingest;
 
@@ -31,7 +32,7 @@ extern bool ingest_is_running(const Ingest *ingest);
 extern bool ingest_is_standing_by(const Ingest *ingest);
 extern bool ingest_is_busy(const Ingest *ingest);
 extern const char *ingest_get_state(const Ingest *ingest);
-extern const char *ingest_get_trouble(const Ingest *ingest);
-extern const char *ingest_get_warning(const Ingest *ingest);
+extern const Trouble *ingest_get_trouble(const Ingest *ingest);
+extern const Trouble *ingest_get_warning(const Ingest *ingest);
 
 #endif /* PGQD_INGEST_H */

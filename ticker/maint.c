@@ -43,8 +43,6 @@ static const char old_list_sql[] =
 
 static const char function_sql[] = TRUST_FUNCTION_SQL;
 
-static const char limits_sql[] = "select * from pgq.get_limit_warnings($1)";
-
 static const char retry_sql[] = "select * from pgq.maint_retry_events()";
 
 typedef struct Operation
@@ -72,7 +70,6 @@ struct Maint
 	int next_op;
 
 	Trouble trouble;
-	char *warnings; /* a line for each limit that is passed, or NULL */
 };
 
 static void run_next(Maint *maint);
@@ -173,67 +170,6 @@ is_vacuum(const char *func)
 		   strcasecmp(func, "vacuum analyze") == 0;
 }
 
-/* Is this warning among those of the last look? */
-static bool
-is_known(const Maint *maint, const char *warning)
-{
-	size_t len = strlen(warning);
-
-	for (const char *p = maint->warnings; p && *p; p = strchr(p, '\n') + 1)
-		if (strcspn(p, "\n") == len && strncmp(p, warning, len) == 0)
-			return true;
-	return false;
-}
-
-/* Say which limits are passed: disk of queues, WAL of the slot. */
-static void
-take_limits(Conn *conn, const PGresult *res, void *arg)
-{
-	Maint *maint = arg;
-	PQExpBuffer out;
-	char *text;
-
-	if (conn_failed(res))
-	{
-		log_warning("[%s]: maintenance: could not look at limits: %s",
-					maint->dbname, PQresultErrorMessage(res));
-		end_cycle(maint, true);
-		return;
-	}
-	out = text_begin();
-	for (int row = 0; row < PQntuples(res); row++)
-	{
-		char *warning = PQgetvalue(res, row, 0);
-
-		/* a line each, whatever queues are called */
-		for (char *p = warning; *p; p++)
-			if (*p == '\n')
-				*p = ' ';
-		if (!is_known(maint, warning))
-			log_warning("[%s]: %s", maint->dbname, warning);
-		appendPQExpBuffer(out, "%s\n", warning);
-	}
-	text = text_end(out);
-	if (PQntuples(res) == 0 && maint->warnings)
-		log_info("[%s]: limits are kept again", maint->dbname);
-	free(maint->warnings);
-	maint->warnings = PQntuples(res) > 0 ? text : NULL;
-	if (maint->warnings == NULL)
-		free(text);
-	end_cycle(maint, true);
-}
-
-static void
-ask_limits(Maint *maint)
-{
-	char slot_size[32];
-	const char *values[1] = {slot_size};
-
-	snprintf(slot_size, sizeof(slot_size), "%zu",
-			 maint->config->slot_warn_size);
-	conn_send(maint->conn, limits_sql, 1, values, take_limits, maint);
-}
-
 /* The operation at hand can't be run: say why, and go on with the next. */
 static void
 skip_operation(Maint *maint, const char *why)
@@ -293,10 +229,7 @@ run_next(Maint *maint)
 
 	if (maint->next_op == maint->nops)
 	{
-		if (maint->major >= 4)
-			ask_limits(maint);
-		else
-			end_cycle(maint, true);
+		end_cycle(maint, true);
 		return;
 	}
 	name = is_vacuum(op->func)
@@ -467,7 +400,6 @@ maint_free(Maint *maint)
 	event_free(maint->timer);
 	conn_free(maint->conn);
 	trouble_clear(&maint->trouble, maint->dbname, NULL);
-	free(maint->warnings);
 	free(maint->dbname);
 	free(maint);
 }
@@ -504,15 +436,8 @@ maint_is_busy(const Maint *maint)
 }
 
 /* What is wrong with it, NULL: nothing.  The text is the object's. */
-const char *
+const Trouble *
 maint_get_trouble(const Maint *maint)
 {
-	return maint->trouble.text;
-}
-
-/* Which limits are passed, a line each; NULL: none.  It is the object's. */
-const char *
-maint_get_warnings(const Maint *maint)
-{
-	return maint->warnings;
+	return &maint->trouble;
 }

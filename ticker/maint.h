@@ -16,6 +16,7 @@
 
 #include "ticker/config.h"
 #include "ticker/stats.h"
+#include "ticker/trouble.h"
 
 typedef struct Maint Maint;
 
@@ -31,7 +32,6 @@ extern void maint_free(Maint *maint);
 extern void maint_start(Maint *maint, int major);
 extern void maint_stop(Maint *maint);
 extern bool maint_is_busy(const Maint *maint);
-extern const char *maint_get_trouble(const Maint *maint);
-extern const char *maint_get_warnings(const Maint *maint);
+extern const Trouble *maint_get_trouble(const Maint *maint);
 
 #endif /* PGQD_MAINT_H */

@@ -202,6 +202,29 @@ print_gauge(PQExpBuffer out, const Gauge *gauge, const Database *db, bool each)
 	}
 }
 
+static int
+count_troubles(const Database *db, const char *severity)
+{
+	Told told[DATABASE_TROUBLES];
+	int n = database_get_troubles(db, told);
+	int count = 0;
+
+	for (int i = 0; i < n; i++)
+		count += strcmp(told[i].severity, severity) == 0;
+	return count;
+}
+
+static bool
+has_warning(const Database *db)
+{
+	const PGresult *res = watch_get_problems(database_get_watch(db));
+
+	for (int row = 0; res && row < PQntuples(res); row++)
+		if (strcmp(PQgetvalue(res, row, PROBLEM_SEVERITY), "standstill") != 0)
+			return true;
+	return count_troubles(db, "warning") > 0;
+}
+
 static void
 print_daemon(PQExpBuffer out, const Report *report)
 {
@@ -237,20 +260,17 @@ print_daemon(PQExpBuffer out, const Report *report)
 			   "Kinds of work that fail just now; the log says why.");
 	for (int i = 0; i < n; i++)
 	{
-		const char *texts[DATABASE_TROUBLES];
-
 		begin_line(out, "pgqd_database_troubles", dbs[i]);
-		appendPQExpBuffer(out, "} %d\n", database_get_troubles(dbs[i], texts));
+		appendPQExpBuffer(out, "} %d\n", count_troubles(dbs[i], "standstill"));
 	}
 
-	print_head(out, "pgqd_database_warning", "gauge",
-			   "Is a limit passed? The log and /health say which.");
+	print_head(
+		out, "pgqd_database_warning", "gauge",
+		"Does anything want to be seen to? The log and /health say what.");
 	for (int i = 0; i < n; i++)
 	{
 		begin_line(out, "pgqd_database_warning", dbs[i]);
-		appendPQExpBuffer(out, "} %d\n",
-						  database_get_warnings(dbs[i]) != NULL ||
-							  database_get_wal_holder(dbs[i]) != NULL);
+		appendPQExpBuffer(out, "} %d\n", has_warning(dbs[i]));
 	}
 }
 
@@ -290,26 +310,40 @@ print_ages(PQExpBuffer out, Database *const *dbs, int n)
 		}
 }
 
-/* What keeps events from moving. */
+static void
+print_problem(PQExpBuffer out, const Database *db, const char *lead,
+			  const char *kind, const char *object, const char *severity,
+			  double age)
+{
+	begin_line(out, "pgq_problem_seconds", db);
+	appendPQExpBuffer(out, ",kind=\"%s%s\"", lead, kind);
+	print_label(out, ",", "object", object);
+	print_label(out, ",", "severity", severity);
+	appendPQExpBuffer(out, "} %.3f\n", age);
+}
+
+/* What is wrong: told by the server, and what we know ourselves. */
 static void
 print_problems(PQExpBuffer out, Database *const *dbs, int n)
 {
 	print_head(out, "pgq_problem_seconds", "gauge",
-			   "How long events have not moved, by the cause.");
+			   "How long something has been wrong; in a standstill events do "
+			   "not move.");
 	for (int i = 0; i < n; i++)
 	{
-		const Watch *watch = database_get_watch(dbs[i]);
-		const PGresult *res = watch_get_problems(watch);
+		const PGresult *res = watch_get_problems(database_get_watch(dbs[i]));
+		Told told[DATABASE_TROUBLES];
+		int ntold = database_get_troubles(dbs[i], told);
 
 		for (int row = 0; res && row < PQntuples(res); row++)
-		{
-			begin_line(out, "pgq_problem_seconds", dbs[i]);
-			print_label(out, ",", "kind", PQgetvalue(res, row, PROBLEM_KIND));
-			print_label(out, ",", "object",
-						PQgetvalue(res, row, PROBLEM_OBJECT));
-			appendPQExpBuffer(out, "} %.3f\n",
-							  strtod(PQgetvalue(res, row, PROBLEM_AGE), NULL));
-		}
+			print_problem(out, dbs[i], "", PQgetvalue(res, row, PROBLEM_KIND),
+						  PQgetvalue(res, row, PROBLEM_OBJECT),
+						  PQgetvalue(res, row, PROBLEM_SEVERITY),
+						  strtod(PQgetvalue(res, row, PROBLEM_AGE), NULL));
+		for (int t = 0; t < ntold; t++)
+			print_problem(out, dbs[i], "pgqd/", told[t].kind,
+						  database_get_name(dbs[i]), told[t].severity,
+						  clock_seconds() - told[t].trouble->since);
 	}
 }
 

@@ -17,7 +17,6 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/lasting.h"
 #include "common/memory.h"
 #include "ticker/conn.h"
 #include "ticker/trouble.h"
@@ -56,8 +55,6 @@ static const char consumers_sql[] =
 	" order by pending_events desc nulls last, lag desc nulls last, queue_name,"
 	" consumer_name";
 
-static const char lasting_sql[] = "select w.problem from (" LASTING_SQL ") w";
-
 static const char slots_sql[] =
 	"select slot_name, active::int as active, lag_bytes,"
 	" extract(epoch from coalesce(lag_time, '0'))::float8 as lag, events,"
@@ -80,19 +77,12 @@ static const struct
 } looks[] = {
 	{queues_sql, offsetof(Sample, queues), 0},
 	{consumers_sql, offsetof(Sample, consumers), 0},
-	{lasting_sql, offsetof(Sample, lasting), 0},
 	{sizes_sql, offsetof(Sample, sizes), 4},
 	{slots_sql, offsetof(Sample, slots), 4},
 	{captures_sql, offsetof(Sample, captures), 4},
 };
 
 #define NLOOKS ((int) (sizeof(looks) / sizeof(looks[0])))
-
-/* What is served is UTF-8; of SQL_ASCII nobody knows what it is. */
-static const char encoding_sql[] =
-	"select pg_catalog.set_config('client_encoding',"
-	" case when pg_catalog.getdatabaseencoding() operator(pg_catalog.=)"
-	" 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end, false)";
 
 typedef struct SampleWork
 {
@@ -246,7 +236,7 @@ became_ready(Conn *conn, void *arg)
 {
 	Sample *sample = arg;
 
-	conn_send(conn, encoding_sql, 0, NULL, NULL, NULL);
+	conn_use_utf8(conn);
 	sample->work->next = 0;
 	ask_next(sample);
 }

@@ -39,7 +39,6 @@ typedef struct Sample
 	double at;        /* clock_seconds() of it */
 	PGresult *queues; /* columns as in sample.c's queries */
 	PGresult *consumers;
-	PGresult *lasting; /* problems of LASTING_SQL */
 	PGresult *slots;   /* NULL before PgQ 4 */
 	PGresult *sizes;   /* the same, and below */
 	PGresult *captures;

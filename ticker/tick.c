@@ -356,9 +356,8 @@ tick_interrupt(Tick *tick)
 }
 
 /* What is wrong with it, NULL: nothing.  The text is the object's. */
-const char *
+const Trouble *
 tick_get_trouble(const Tick *tick)
 {
-	return tick->period_trouble.text ? tick->period_trouble.text
-									 : tick->trouble.text;
+	return tick->period_trouble.text ? &tick->period_trouble : &tick->trouble;
 }

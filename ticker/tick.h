@@ -16,6 +16,7 @@
 #include "ticker/conn.h"
 #include "ticker/names.h"
 #include "ticker/stats.h"
+#include "ticker/trouble.h"
 
 typedef struct Tick Tick;
 
@@ -27,6 +28,6 @@ extern void tick_run_period(Tick *tick, int major);
 extern void tick_set_conn(Tick *tick, Conn *conn);
 extern void tick_resume(Tick *tick);
 extern void tick_interrupt(Tick *tick);
-extern const char *tick_get_trouble(const Tick *tick);
+extern const Trouble *tick_get_trouble(const Tick *tick);
 
 #endif /* PGQD_TICK_H */

@@ -62,6 +62,8 @@ trouble_report(Trouble *trouble, const char *dbname, const char *fmt, ...)
 		return;
 	}
 	log_warning("[%s]: %s", dbname, text);
+	if (trouble->text == NULL)
+		trouble->since = now;
 	free(trouble->text);
 	trouble->text = text;
 	trouble->logged_at = now;

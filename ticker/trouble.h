@@ -17,6 +17,7 @@ typedef struct Trouble
 {
 	char *text; /* what was logged last, NULL: all is well */
 	double logged_at;
+	double since; /* clock_seconds() of the first text */
 } Trouble;
 
 extern void trouble_report(Trouble *trouble, const char *dbname,

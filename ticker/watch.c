@@ -1,11 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * watch.c
- *		What keeps a database's events from moving, seen within seconds.
+ *		What is wrong in a database, seen within seconds: pgq.get_problems().
  *
- * A database with a slot is looked at all the time, by a session of its own,
- * since those that may be held up can't tell why; another one only while its
- * ticker is silent.
+ * A session of its own looks, since those that may be held up can't tell why.  A
+ * database with a slot, or with some trouble, is looked at all the time;
+ * another one every stats_period, by a session that is closed again.
+ *
+ * Where no WAL is written, none is missed when it no longer comes: so the watch
+ * takes a transaction id now and then, whose commit is WAL that others' decoding
+ * knows nothing of.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -18,21 +22,47 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/lasting.h"
+#include "common/log.h"
 #include "common/memory.h"
 #include "ticker/conn.h"
-#include "ticker/trouble.h"
 #include "ticker/timer.h"
 
-/* Seconds between looks, and until an answer is no longer waited for. */
+/*
+ * Seconds between looks, the same while something stands still, and at most if
+ * looks take long: a twentieth of the time is theirs.
+ */
 #define LOOK_PERIOD 2.0
+#define STILL_PERIOD 1.0
+#define LONGEST_PERIOD 5.0
+#define LOOK_SHARE 20
+
+/* Seconds until an answer is no longer waited for. */
 #define LOOK_PATIENCE 8.0
 
 /* Seconds that a ticker may be silent beside ticker_period. */
 #define TICK_PATIENCE 5.0
 
-static const char problems_sql[] =
-	"select kind, object, problem, extract(epoch from age)::pg_catalog.float8"
-	" from pgq.get_problems()";
+/* Seconds without any WAL after which we write some. */
+#define HEARTBEAT_PERIOD 5.0
+
+/* So many new problems are logged at a time. */
+#define LOGGED_PROBLEMS 10
+
+/* What we have told ourselves is known here. */
+#define PROBLEMS_SQL                                                           \
+	"select w.kind, w.object, w.severity, w.problem,"                          \
+	" extract(epoch from w.age)::pg_catalog.float8 from "
+#define PROBLEMS_SQL_END                                                       \
+	" w (kind, object, severity, problem, hint, statement, age)"               \
+	" where w.kind not like 'pgqd/%'"
+
+static const char problems_sql[] = PROBLEMS_SQL
+	"pgq.get_problems($1)" PROBLEMS_SQL_END;
+
+/* The same of PgQ 3. */
+static const char problems_3_sql[] = PROBLEMS_SQL "(" LASTING_SQL
+												  ")" PROBLEMS_SQL_END;
 
 static const char slots_sql[] =
 	"select i.slot_name, i.active::pg_catalog.int4 as active, i.lag_bytes,"
@@ -41,6 +71,14 @@ static const char slots_sql[] =
 	" (i.state in ('missing', 'lost', 'problem'))::pg_catalog.int4 as broken"
 	" from pgq.get_slot_info() i";
 
+static const char wal_sql[] = "select pg_catalog.pg_current_wal_flush_lsn()";
+static const char heartbeat_sql[] = "select pg_catalog.pg_current_xact_id()";
+
+static const char tell_sql[] =
+	"select pgq.tell_problems(pg_catalog.string_to_array($1, E'\\n'),"
+	" pg_catalog.string_to_array($2, E'\\n'),"
+	" pg_catalog.string_to_array($3, E'\\n'))";
+
 struct Watch
 {
 	const Config *config;
@@ -48,15 +86,25 @@ struct Watch
 	const Stats *stats;
 	Conn *conn;
 	struct event *timer;
+	int major;
 	bool has_slot;
-	double asked_at; /* 0: nothing is asked */
+	double asked_at;  /* 0: nothing is asked */
+	double looked_at; /* the last look was done */
 
-	PGresult *problems; /* NULL: not known */
+	PGresult *last;     /* all of the last look; NULL: not known */
+	PGresult *problems; /* those that count */
 	PGresult *slots;
-	int seen; /* looks in a row that found some problem */
+
+	char *own[3];  /* kinds, severities, texts of our own troubles */
+	bool own_told; /* in this session */
+
+	char *wal;     /* where it ended */
+	double wal_at; /* it moved, or was moved */
 
 	Trouble trouble; /* looks fail */
-	Trouble found;   /* what they found */
+	/* kinds and objects of what was logged; NULL: nothing */
+	char *stands;
+	char *others;
 };
 
 static void
@@ -69,33 +117,141 @@ set_result(PGresult **place, const PGresult *res)
 		abort();
 }
 
+static bool
+is_standstill(const PGresult *res, int row)
+{
+	return strcmp(PQgetvalue(res, row, PROBLEM_SEVERITY), "standstill") == 0;
+}
+
+/* Does it have a problem of that kind with that object? */
+static bool
+has_problem(const PGresult *res, const char *kind, const char *object)
+{
+	for (int row = 0; res && row < PQntuples(res); row++)
+		if (strcmp(PQgetvalue(res, row, PROBLEM_KIND), kind) == 0 &&
+			strcmp(PQgetvalue(res, row, PROBLEM_OBJECT), object) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * What stands still at one look alone does not count: it comes and goes with
+ * the work.
+ */
+static void
+take_new_problems(Watch *watch, const PGresult *res)
+{
+	PGresult *problems = PQcopyResult(res, PG_COPYRES_ATTRS);
+
+	if (problems == NULL)
+		abort();
+	for (int row = 0; row < PQntuples(res); row++)
+	{
+		int to = PQntuples(problems);
+
+		if (is_standstill(res, row) &&
+			!has_problem(watch->last, PQgetvalue(res, row, PROBLEM_KIND),
+						 PQgetvalue(res, row, PROBLEM_OBJECT)))
+			continue;
+		for (int col = 0; col < PQnfields(res); col++)
+			if (!PQsetvalue(
+					problems, to, col,
+					PQgetisnull(res, row, col) ? NULL
+											   : PQgetvalue(res, row, col),
+					PQgetisnull(res, row, col) ? -1
+											   : PQgetlength(res, row, col)))
+				abort();
+	}
+	PQclear(watch->problems);
+	watch->problems = problems;
+	set_result(&watch->last, res);
+}
+
 /* What was seen is no longer known to be so. */
 static void
 forget(Watch *watch)
 {
+	set_result(&watch->last, NULL);
 	set_result(&watch->problems, NULL);
 	set_result(&watch->slots, NULL);
-	watch->seen = 0;
+	watch->looked_at = 0;
 }
 
-/* Log what was found, once, and that it is over. */
 static void
-log_found(Watch *watch)
+clear_logged(char **logged)
 {
-	PQExpBuffer out = text_begin();
-	const PGresult *res = watch_get_problems(watch);
-	char *text;
+	free(*logged);
+	*logged = NULL;
+}
+
+/* Log each problem once, and when all of them are over. */
+static void
+log_some(Watch *watch, char **logged, bool standstills, const char *over)
+{
+	const PGresult *res = watch->problems;
+	PQExpBuffer names = text_begin();
 	int n = 0;
+	int fresh = 0;
 
 	for (int row = 0; res && row < PQntuples(res); row++)
-		appendPQExpBuffer(out, "%s%s", n++ ? "; " : "",
-						  PQgetvalue(res, row, PROBLEM_TEXT));
-	text = text_end(out);
-	if (n > 0)
-		trouble_report(&watch->found, watch->dbname, "%s", text);
-	else
-		trouble_clear(&watch->found, watch->dbname, "events move again");
-	free(text);
+	{
+		char *name;
+
+		if (is_standstill(res, row) != standstills)
+			continue;
+		name = text_format("%s\t%s\n", PQgetvalue(res, row, PROBLEM_KIND),
+						   PQgetvalue(res, row, PROBLEM_OBJECT));
+		n++;
+		if ((*logged == NULL || strstr(*logged, name) == NULL) &&
+			fresh++ < LOGGED_PROBLEMS)
+			log_warning("[%s]: %s", watch->dbname,
+						PQgetvalue(res, row, PROBLEM_TEXT));
+		appendPQExpBufferStr(names, name);
+		free(name);
+	}
+	if (fresh > LOGGED_PROBLEMS)
+		log_warning("[%s]: %d more; see pgqadm status", watch->dbname,
+					fresh - LOGGED_PROBLEMS);
+	if (n == 0 && *logged)
+		log_info("[%s]: %s", watch->dbname, over);
+	free(*logged);
+	*logged = text_end(names);
+	if (n == 0)
+		clear_logged(logged);
+}
+
+static void
+log_problems(Watch *watch)
+{
+	log_some(watch, &watch->stands, true, "events move again");
+	log_some(watch, &watch->others, false, "nothing is left to be seen to");
+}
+
+/* Are looks wanted all the time? */
+static bool
+is_urgent(const Watch *watch)
+{
+	double silence = clock_seconds() - watch->stats->ticked_at;
+
+	for (int row = 0; watch->last && row < PQntuples(watch->last); row++)
+		if (is_standstill(watch->last, row))
+			return true;
+	return watch->has_slot || watch->own[0] ||
+		   silence > TICK_PATIENCE + 2 * watch->config->ticker_period;
+}
+
+/* Seconds until the next look, where the last one took so many. */
+static double
+find_period(const Watch *watch, double took)
+{
+	double period = took * LOOK_SHARE;
+
+	for (int row = 0; watch->last && row < PQntuples(watch->last); row++)
+		if (is_standstill(watch->last, row))
+			return STILL_PERIOD;
+	return period < LOOK_PERIOD      ? LOOK_PERIOD
+		   : period > LONGEST_PERIOD ? LONGEST_PERIOD
+									 : period;
 }
 
 static void
@@ -104,9 +260,27 @@ fail(Watch *watch, const char *why)
 	trouble_report(&watch->trouble, watch->dbname,
 				   "could not look for problems: %s", why);
 	watch->asked_at = 0;
+	watch->own_told = false;
 	forget(watch);
 	conn_close(watch->conn);
 	timer_set(watch->timer, LOOK_PERIOD);
+}
+
+static void
+finish(Watch *watch)
+{
+	double now = clock_seconds();
+
+	trouble_clear(&watch->trouble, watch->dbname, NULL);
+	log_problems(watch);
+	timer_set(watch->timer, find_period(watch, now - watch->asked_at));
+	watch->asked_at = 0;
+	watch->looked_at = now;
+	if (!is_urgent(watch))
+	{
+		conn_close(watch->conn);
+		watch->own_told = false;
+	}
 }
 
 static void
@@ -119,11 +293,8 @@ take_slots(Conn *conn, const PGresult *res, void *arg)
 		fail(watch, PQresultErrorMessage(res));
 		return;
 	}
-	watch->asked_at = 0;
-	trouble_clear(&watch->trouble, watch->dbname, NULL);
 	set_result(&watch->slots, res);
-	log_found(watch);
-	timer_set(watch->timer, LOOK_PERIOD);
+	finish(watch);
 }
 
 static void
@@ -136,8 +307,72 @@ take_problems(Conn *conn, const PGresult *res, void *arg)
 		fail(watch, PQresultErrorMessage(res));
 		return;
 	}
-	set_result(&watch->problems, res);
-	watch->seen = PQntuples(res) > 0 ? watch->seen + 1 : 0;
+	take_new_problems(watch, res);
+	if (watch->major < 4)
+		finish(watch);
+}
+
+static void
+take_told(Conn *conn, const PGresult *res, void *arg)
+{
+	Watch *watch = arg;
+
+	/* they are told by us at least */
+	if (conn_failed(res))
+		log_debug("[%s]: could not tell the server of troubles: %s",
+				  watch->dbname, PQresultErrorMessage(res));
+}
+
+static void
+take_wal(Conn *conn, const PGresult *res, void *arg)
+{
+	Watch *watch = arg;
+	double now = clock_seconds();
+
+	if (conn_failed(res) || PQntuples(res) != 1)
+		return;
+	if (watch->wal == NULL || strcmp(watch->wal, PQgetvalue(res, 0, 0)) != 0)
+	{
+		free(watch->wal);
+		watch->wal = text_copy(PQgetvalue(res, 0, 0));
+		watch->wal_at = now;
+	}
+	else if (now - watch->wal_at > HEARTBEAT_PERIOD)
+	{
+		conn_send_often(conn, heartbeat_sql, 0, NULL, NULL, NULL, NULL, NULL);
+		watch->wal_at = now;
+	}
+}
+
+static void
+look(Watch *watch)
+{
+	char size[32];
+	const char *values[1] = {size};
+	const char *nothing[3] = {"", "", ""};
+
+	watch->asked_at = clock_seconds();
+	if (watch->major < 4)
+	{
+		conn_send_often(watch->conn, problems_3_sql, 0, NULL, NULL, NULL,
+						take_problems, watch);
+		return;
+	}
+	if (watch->own[0] ? !watch->own_told : watch->own_told)
+	{
+		conn_send(watch->conn, tell_sql, 3,
+				  watch->own[0] ? (const char *const *) watch->own : nothing,
+				  take_told, watch);
+		watch->own_told = watch->own[0] != NULL;
+	}
+	snprintf(size, sizeof(size), "%zu", watch->config->slot_warn_size);
+	if (watch->has_slot)
+		conn_send_often(watch->conn, wal_sql, 0, NULL, NULL, NULL, take_wal,
+						watch);
+	conn_send_often(watch->conn, problems_sql, 1, values, NULL, NULL,
+					take_problems, watch);
+	conn_send_often(watch->conn, slots_sql, 0, NULL, NULL, NULL, take_slots,
+					watch);
 }
 
 static void
@@ -145,10 +380,8 @@ became_ready(Conn *conn, void *arg)
 {
 	Watch *watch = arg;
 
-	watch->asked_at = clock_seconds();
-	conn_send_often(conn, problems_sql, 0, NULL, NULL, NULL, take_problems,
-					watch);
-	conn_send_often(conn, slots_sql, 0, NULL, NULL, NULL, take_slots, watch);
+	conn_use_utf8(conn);
+	look(watch);
 	timer_set(watch->timer, LOOK_PERIOD);
 }
 
@@ -160,42 +393,30 @@ was_lost(Conn *conn, const char *why, void *arg)
 
 static const ConnHooks hooks = {became_ready, was_lost, NULL};
 
-static bool
-is_wanted(const Watch *watch)
-{
-	double silence = clock_seconds() - watch->stats->ticked_at;
-
-	return watch->has_slot ||
-		   silence > TICK_PATIENCE + 2 * watch->config->ticker_period;
-}
-
 static void
 handle_timer(evutil_socket_t fd, short what, void *arg)
 {
 	Watch *watch = arg;
+	double now = clock_seconds();
 
-	if (!is_wanted(watch))
+	timer_set(watch->timer, LOOK_PERIOD);
+	if (watch->asked_at > 0)
+	{
+		if (now - watch->asked_at > LOOK_PATIENCE)
+			fail(watch, "the server does not answer");
+	}
+	else if (!is_urgent(watch) && watch->looked_at > 0 &&
+			 now - watch->looked_at < watch->config->stats_period)
 	{
 		conn_close(watch->conn);
-		watch->asked_at = 0;
-		forget(watch);
-		log_found(watch);
-		timer_set(watch->timer, LOOK_PERIOD);
-	}
-	else if (watch->asked_at > 0)
-	{
-		if (clock_seconds() - watch->asked_at > LOOK_PATIENCE)
-			fail(watch, "the server does not answer");
-		else
-			timer_set(watch->timer, LOOK_PERIOD);
+		watch->own_told = false;
 	}
 	else if (conn_is_ready(watch->conn))
-		became_ready(watch->conn, watch);
+		look(watch);
 	else
 	{
-		watch->asked_at = clock_seconds();
+		watch->asked_at = now;
 		conn_open(watch->conn);
-		timer_set(watch->timer, LOOK_PERIOD);
 	}
 }
 
@@ -211,6 +432,7 @@ watch_create(struct event_base *base, const Config *config, const char *dbname,
 	watch->stats = stats;
 	watch->conn = conn_create(base, config, dbname, "watch", false, &hooks,
 							  watch);
+	conn_require_trust(watch->conn, true);
 	watch->timer = timer_make(base, 0, handle_timer, watch);
 	return watch;
 }
@@ -220,16 +442,22 @@ void
 watch_free(Watch *watch)
 {
 	watch_stop(watch);
+	watch_tell(watch, NULL, 0);
 	event_free(watch->timer);
 	conn_free(watch->conn);
+	free(watch->wal);
 	free(watch->dbname);
 	free(watch);
 }
 
-/* Look from now on; has_slot: the database has a slot, as far as is known. */
+/*
+ * Look from now on.  major: of the extension's version; has_slot: the database
+ * has a slot, as far as is known.
+ */
 void
-watch_start(Watch *watch, bool has_slot)
+watch_start(Watch *watch, int major, bool has_slot)
 {
+	watch->major = major;
 	watch->has_slot = has_slot;
 	if (!event_pending(watch->timer, EV_TIMEOUT, NULL))
 		handle_timer(-1, 0, watch);
@@ -242,19 +470,55 @@ watch_stop(Watch *watch)
 	event_del(watch->timer);
 	conn_close(watch->conn);
 	watch->asked_at = 0;
+	watch->own_told = false;
 	forget(watch);
 	trouble_clear(&watch->trouble, watch->dbname, NULL);
-	trouble_clear(&watch->found, watch->dbname, NULL);
+	clear_logged(&watch->stands);
+	clear_logged(&watch->others);
 }
 
 /*
- * Problems, as rows of pgq.get_problems(), the watch's own; NULL: none.  What
- * was there at one look alone does not count: it comes and goes with the work.
+ * What pgqd itself has found wrong, so that the server can tell others.  It is
+ * copied.
+ */
+void
+watch_tell(Watch *watch, const Told *told, int n)
+{
+	PQExpBuffer parts[3] = {text_begin(), text_begin(), text_begin()};
+	bool same = (n > 0) == (watch->own[0] != NULL);
+
+	for (int i = 0; i < n; i++)
+	{
+		const char *lead = i > 0 ? "\n" : "";
+
+		appendPQExpBuffer(parts[0], "%spgqd/%s", lead, told[i].kind);
+		appendPQExpBuffer(parts[1], "%s%s", lead, told[i].severity);
+		appendPQExpBuffer(parts[2], "%s%.*s", lead,
+						  (int) strcspn(told[i].trouble->text, "\n"),
+						  told[i].trouble->text);
+	}
+	for (int i = 0; i < 3; i++)
+	{
+		char *text = text_end(parts[i]);
+
+		same = same && (n == 0 || strcmp(text, watch->own[i]) == 0);
+		free(watch->own[i]);
+		watch->own[i] = n > 0 ? text : NULL;
+		if (n == 0)
+			free(text);
+	}
+	if (!same && n > 0)
+		watch->own_told = false;
+}
+
+/*
+ * Problems, the watch's own: rows with columns PROBLEM_KIND and so on; NULL: not
+ * known.
  */
 const PGresult *
 watch_get_problems(const Watch *watch)
 {
-	return watch->seen > 1 ? watch->problems : NULL;
+	return watch->problems;
 }
 
 /* Rows of pgq.get_slot_info(); NULL: not known. */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * watch.h
- *		What keeps a database's events from moving, seen within seconds.
+ *		What is wrong in a database, seen within seconds.
  *
  * pgq.get_problems() tells.  What was seen is forgotten when the server does not
  * tell it again.
@@ -20,6 +20,7 @@
 
 #include "ticker/config.h"
 #include "ticker/stats.h"
+#include "ticker/trouble.h"
 
 typedef struct Watch Watch;
 
@@ -28,14 +29,24 @@ enum
 {
 	PROBLEM_KIND,
 	PROBLEM_OBJECT,
+	PROBLEM_SEVERITY, /* "standstill", "problem" or "warning" */
 	PROBLEM_TEXT,
 	PROBLEM_AGE /* seconds, null: unknown */
 };
 
+/* Something that pgqd itself has found wrong. */
+typedef struct Told
+{
+	const char *kind; /* the work that fails */
+	const char *severity;
+	const Trouble *trouble; /* with a text */
+} Told;
+
 extern Watch *watch_create(struct event_base *base, const Config *config,
 						   const char *dbname, const Stats *stats);
 extern void watch_free(Watch *watch);
-extern void watch_start(Watch *watch, bool has_slot);
+extern void watch_start(Watch *watch, int major, bool has_slot);
+extern void watch_tell(Watch *watch, const Told *told, int n);
 extern void watch_stop(Watch *watch);
 extern const PGresult *watch_get_problems(const Watch *watch);
 extern const PGresult *watch_get_slots(const Watch *watch);

@@ -40,7 +40,7 @@ sub plant
 	  numeric interval timestamptz bigint xid bytea);
 	my @functions = qw(version ticker tick tick_due maint_operations maint_retry_events
 	  get_queue_info get_consumer_info get_capture_info get_slot_info get_copy_info
-	  get_limit_warnings get_queue_size get_lost_consumers next_batch next_batch_custom
+	  get_problems get_queue_size get_lost_consumers next_batch next_batch_custom
 	  register_consumer unregister_consumer tick_channel create_queue drop_queue
 	  set_queue_config capture_table uncapture_table cancel_copy start_capture stop_capture
 	  resync_capture wait_ingest force_tick seq_getval ingest maint_tables_to_vacuum

@@ -58,9 +58,9 @@ $old->query('begin; select txid_current()');
 write_and_read() foreach 1 .. 6;
 my $warning = 'takes more disk than its max_size of 3';
 $pgqd->wait_log(qr/WARNING.*queue "q" $warning.*"away" is in the way/);
-$pgqd->wait_log(qr/WARNING.*slot "pgq_shop" holds back more than 1024 kB/);
+$pgqd->wait_log(qr/WARNING.*slot "pgq_shop" holds back \d+ .B of WAL/);
 pass('pgqd logs that the queue is over its size, and the slot');
-like(`pgqadm -d '$connstr' status`, qr/warning: queue "q" $warning/,
+like(`pgqadm -d '$connstr' status`, qr/problem: queue "q" $warning/,
 	'pgqadm status says it');
 my $json = decode_json(`pgqadm -d '$connstr' status --json`);
 ok($json->{sizes}[0]{over}, 'and so in JSON');
@@ -94,7 +94,7 @@ is(sql($node, $db, 'select consumer_name from pgq.get_lost_consumers()'),
 	'away', 'the one that never comes back is given up');
 $pgqd->wait_log(qr/WARNING.*consumer "away" of queue "q" has lost its position/);
 pass('pgqd logs it');
-like(`pgqadm -d '$connstr' doctor`, qr/consumer "away" lost its position/,
+like(`pgqadm -d '$connstr' doctor`, qr/consumer "away" of queue "q" has lost its position/,
 	'doctor says it');
 my ($rc, $out, $err) = $node->psql($db, q{select pgq.next_batch('q', 'away')},
 	extra_params => [ '-v', 'VERBOSITY=verbose' ]);
@@ -116,9 +116,10 @@ my $n = 0;
 wait_for('limits', sub {
 	$n--;
 	sql($node, $db, "insert into t values ($n)");
-	sql($node, $db, 'checkpoint; select count(*) from pgq.get_limit_warnings(1048576)') eq '0';
+	sql($node, $db, q{checkpoint; select count(*) from pgq.get_problems(1048576)
+		where kind in ('size', 'lost', 'wal')}) eq '0';
 });
-$pgqd->wait_log(qr/limits are kept again/);
+$pgqd->wait_log(qr/nothing is left to be seen to/);
 pass('and pgqd says that all is well');
 is($pgqd->stop, 0, 'pgqd ends cleanly');
 

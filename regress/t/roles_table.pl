@@ -142,7 +142,7 @@ my %statements = (
 		q{select count(*) from pgq.get_slot_info()},
 		q{select count(*) from pgq.get_problems()},
 		q{select count(*) from pgq.get_relay_info()},
-		q{select pgq.wait_ingest('0/1'), pgq.get_limit_warnings(1)},
+		q{select pgq.wait_ingest('0/1')},
 		q{select count(*) from pgq.capture_schema},
 	],
 	'make a trigger of PgQ on a table' => [
@@ -192,7 +192,7 @@ my %statements = (
 			select pgq.ticker('q', 1000, now(), 5)},
 		q{select pgq.ingest('{slot}', p.pos_lsn, p.pos_lsn, '') from pgq.position p
 			order by p.pos_lsn desc limit 1},
-		q{select pgq.ingest_problem('{slot}', null, null)},
+		q{select pgq.ingest_problem('{slot}', null, null), pgq.tell_problems('{}', '{}', '{}')},
 		q{select pgq.ingest_timeline('{slot}', 1)},
 		q{select pgq.maint_retry_events(), pgq.maint_rotate_tables_step1('q')},
 		q{select pgq.maint_rotate_tables_step2()},
@@ -211,7 +211,7 @@ my %statements = (
 	],
 	'touch marks, the secret, or positions' => [
 		(map { ("select count(*) from pgq.$_", "delete from pgq.$_") } @mark_tables),
-		(map { "delete from pgq.$_" } qw(slot position capture_schema copy)),
+		(map { "delete from pgq.$_" } qw(slot position capture_schema copy told_problem)),
 		q{insert into pgq.capture values ('{own}', 'q', '{}')},
 		q{select nextval('pgq.batch_id_seq')},
 	],
