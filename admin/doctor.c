@@ -82,7 +82,7 @@ learn_facts(Visit *v)
 			  v->admin->pooled ? "transaction_read_only"
 							   : "default_transaction_read_only",
 			  "on");
-	admin_set(v->admin, "lock_timeout", "3000");
+	admin_set(v->admin, "lock_timeout", "1000");
 	admin_set(v->admin, "statement_timeout", "30000");
 	v->can_capture =
 		v->has_pgq &&

@@ -158,7 +158,16 @@ const DoctorCheck doctor_checks[] = {
 	 " where c.state = 'ok' and w ~ 'replica identity FULL'",
 	 "table {1}, queue \"{2}\": {3}",
 	 "Consumers can bear that, or, at the price of more WAL:", "{4}", NULL},
-	TOLD("progress", "lock commit session"),
+	{"captures", NEED_CAPTURE, DOCTOR_WARNING,
+	 "select c.table_name, c.queue_name, w"
+	 " from pgq.get_capture_info() c, unnest(c.warnings) w"
+	 " where c.state = 'ok' and w !~ 'replica identity FULL'"
+	 " and w !~ '^An expression failed'"
+	 " and w not in (select i.problem from pgq.get_slot_info() i"
+	 " where i.problem is not null)",
+	 "table {1}, queue \"{2}\": {3}",
+	 "Make sure that its consumers can do with that.", NULL, NULL},
+	TOLD("progress", "lock commit"),
 	TOLD("transactions", "transaction"),
 	TOLD("consumers", "consumer lost"),
 	TOLD("queues", "paused size insert"),

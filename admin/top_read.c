@@ -56,9 +56,12 @@ static const char probe_sql[] =
  */
 static const char time_sql[] =
 	"select pg_catalog.to_char(pg_catalog.now(), 'HH24:MI:SS'), "
-	"(select pg_catalog.string_agg(p.problem, '; ') "
-	"from pgq.get_problems() p where p.severity operator(pg_catalog.<>) "
-	"'warning');";
+	"(select pg_catalog.string_agg(case when n < 6 then p.problem end, '; ') "
+	"|| case when pg_catalog.count(*) > 5 then pg_catalog.format("
+	"'; and %s more: see pgqadm status', pg_catalog.count(*) - 5) else '' end "
+	"from (select *, pg_catalog.row_number() over (order by severity "
+	"<> 'standstill', severity <> 'problem') as n "
+	"from pgq.get_problems()) p);";
 
 /* The same before PgQ 4. */
 static const char time_3_sql[] =

@@ -74,7 +74,7 @@ BEGIN
 		RETURN false;
 	END IF;
 	-- what was flushed this moment it may not have seen yet
-	PERFORM pg_sleep(1);
+	PERFORM pg_sleep(0.3);
 	RETURN EXISTS (SELECT FROM pg_stat_replication w
 				   WHERE w.pid = i_walsender AND w.sent_lsn = sent);
 END;
@@ -147,22 +147,6 @@ BEGIN
 	  AND a.wait_event_type = 'Lock' AND l.problem IS NOT NULL
 	  AND a.query_start < right_now - pgq._patience()
 	ORDER BY a.application_name;
-
-	-- a tick takes milliseconds
-	RETURN QUERY
-	SELECT 'session', a.application_name, 'standstill',
-		format('session %s, process %s, has not come to the end of a statement: %s',
-			a.application_name, a.pid, CASE WHEN a.wait_event IS NULL
-				THEN 'it works, or its process is stopped'
-				ELSE format('it waits for %s', a.wait_event) END),
-		format('See whether that process is stopped; to end it: SELECT pg_terminate_backend(%s);',
-			a.pid),
-		NULL::text, right_now - a.query_start
-	FROM pg_stat_activity a
-	WHERE a.datname = current_database() AND a.application_name = 'pgqd/tick'
-	  AND a.state = 'active' AND a.wait_event_type IS DISTINCT FROM 'Lock'
-	  AND a.wait_event IS DISTINCT FROM 'SyncRep'
-	  AND a.query_start < right_now - pgq._patience();
 
 	-- commits that a synchronous standby holds up: their events wait, too
 	RETURN QUERY

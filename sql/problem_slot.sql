@@ -126,7 +126,6 @@ RETURNS SETOF pgq.problem AS $$
 DECLARE
 	p pgq.problem;
 	c record;
-	w text;
 BEGIN
 	p.kind := 'capture';
 	FOR c IN
@@ -165,18 +164,13 @@ BEGIN
 			RETURN NEXT p;
 		ELSIF c.state = 'ok' THEN
 			p.severity := 'warning';
-			p.hint := 'Make sure that its consumers can do with that.';
-			-- what its capture can't have is for doctor, and of the slot is told
-			FOR w IN
-				SELECT u FROM unnest(c.warnings) u
-				WHERE u !~ 'replica identity FULL' AND u NOT IN (
-					SELECT i.problem FROM pgq.get_slot_info() i
-					WHERE i.problem IS NOT NULL)
-			LOOP
+			-- what its events lack by design is for doctor
+			IF c.failed_rows > 0 THEN
 				p.problem := format('table %s, queue "%s": %s', c.table_name,
-					c.queue_name, w);
+					c.queue_name, c.warnings[cardinality(c.warnings)]);
+				p.hint := 'Make sure that its consumers can do with that.';
 				RETURN NEXT p;
-			END LOOP;
+			END IF;
 		END IF;
 	END LOOP;
 

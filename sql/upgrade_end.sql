@@ -19,7 +19,10 @@ BEGIN
 				  AND o.deptype IN ('a', 'i'))
 			 LEFT JOIN pg_catalog.pg_proc p
 				ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-			   AND p.oid = d.objid,
+			   AND p.oid = d.objid
+			 LEFT JOIN pg_catalog.pg_type t
+				ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+			   AND t.oid = d.objid,
 			 LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) i,
 			 pg_catalog.pg_class q
 			 JOIN pg_catalog.pg_roles o ON o.oid = q.relowner
@@ -28,7 +31,7 @@ BEGIN
 		  AND d.refobjid = (SELECT e.oid FROM pg_catalog.pg_extension e
 							WHERE e.extname = 'pgq')
 		  AND q.oid = 'pgq.queue'::pg_catalog.regclass
-		  AND coalesce(c.relowner, p.proowner) <> q.relowner
+		  AND coalesce(c.relowner, p.proowner, t.typowner) <> q.relowner
 	LOOP
 		EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %I',
 								  new.type, new.identity, new.owner);

@@ -36,7 +36,7 @@
 #define SPACING 0.05
 
 /* Say what holds up the oldest position after so many seconds. */
-#define PATIENCE 10.0
+#define PATIENCE 6.0
 
 /*
  * A row for each place that WAL must be at: who wants it there, the place, and

@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "ticker/conn.h"
 #include "ticker/copy.h"
 #include "ticker/ingest.h"
@@ -43,6 +44,10 @@
 
 /* Seconds between looks whether a standby was promoted. */
 #define STANDBY_PERIOD 5.0
+
+/* Seconds that a ticker run may take, and writing a group of events. */
+#define TICK_PATIENCE 6.0
+#define INGEST_PATIENCE 10.0
 
 static const char version_sql[] =
 	"select pgq.version(), pg_catalog.pg_is_in_recovery()";
@@ -72,9 +77,10 @@ struct Database
 	Stats stats;
 
 	bool ticking;
-	bool no_pgq;   /* that was logged */
-	int major;     /* of the extension's version */
-	char *version; /* that was logged last */
+	double began_at; /* the same since; clock_seconds() */
+	bool no_pgq;     /* that was logged */
+	int major;       /* of the extension's version */
+	char *version;   /* that was logged last */
 	struct event *period;
 	struct event *check;
 	bool has_slot; /* as seen last */
@@ -84,6 +90,8 @@ struct Database
 
 	Trouble trouble;
 	Trouble fresh_trouble;
+	Trouble silence_trouble; /* no ticks */
+	Trouble writing_trouble; /* ingest does not come to an end */
 };
 
 /* Stop what needs the extension; the caller sees to the connection. */
@@ -91,6 +99,8 @@ static void
 stop_work(Database *db)
 {
 	db->ticking = false;
+	trouble_clear(&db->silence_trouble, db->name, NULL);
+	trouble_clear(&db->writing_trouble, db->name, NULL);
 	event_del(db->period);
 	event_del(db->check);
 	maint_stop(db->maint);
@@ -129,6 +139,8 @@ was_lost(Conn *conn, const char *why, void *arg)
 		/* the other connections notice for themselves, if it concerns them */
 		event_del(db->period);
 		event_del(db->check);
+		trouble_clear(&db->silence_trouble, db->name, NULL);
+		trouble_clear(&db->writing_trouble, db->name, NULL);
 		sample_forget(db->sample);
 		watch_stop(db->watch);
 	}
@@ -163,7 +175,7 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 		trouble_report(&db->trouble, db->name, "could not read version: %s",
 					   PQresultErrorMessage(res));
 		stop_work(db);
-		wait_until(db, db->config->check_period);
+		wait_until(db, conn_back_off(conn));
 		return;
 	}
 	version = PQgetvalue(res, 0, 0);
@@ -206,6 +218,7 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 	if (db->ticking && event_pending(db->period, EV_TIMEOUT, NULL))
 		return;
 	db->ticking = true;
+	db->began_at = clock_seconds();
 	tick_resume(db->tick);
 	timer_set(db->period, 0);
 }
@@ -334,6 +347,32 @@ take_copy(Conn *conn, const PGresult *res, void *arg)
 		copy_start(db->copy);
 }
 
+/* Does what we have sent come to an end? */
+static void
+look_at_progress(Database *db)
+{
+	double now = clock_seconds();
+	double ticked_at = db->stats.ticked_at;
+	double writing_since = db->stats.writing_since;
+
+	if (now - (ticked_at > db->began_at ? ticked_at : db->began_at) >
+		TICK_PATIENCE + 2 * db->config->ticker_period)
+		trouble_report(&db->silence_trouble, db->name,
+					   "ticks do not come to an end: see what session "
+					   "\"pgqd/tick\", process %d, waits for, or whether it is "
+					   "stopped",
+					   PQbackendPID(conn_get_pg(db->conn)));
+	else
+		trouble_clear(&db->silence_trouble, db->name, "ticks go on");
+	if (writing_since > 0 && now - writing_since > INGEST_PATIENCE)
+		trouble_report(&db->writing_trouble, db->name,
+					   "ingest does not come to the end of a group of events; "
+					   "pg_blocking_pids() of session \"pgqd/ingest\" tells "
+					   "what holds it up, if it is not stopped");
+	else
+		trouble_clear(&db->writing_trouble, db->name, "ingest goes on");
+}
+
 static void
 handle_period(evutil_socket_t fd, short what, void *arg)
 {
@@ -354,6 +393,7 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 	if (db->major >= 4 && !db->asking_slot && ingest_is_off(db->ingest))
 		db->asking_slot = conn_send(db->conn, slot_sql, 0, NULL, take_slot, db);
 
+	look_at_progress(db);
 	watch_tell(db->watch, told, database_get_troubles(db, told));
 	watch_start(db->watch, db->major,
 				db->has_slot || !ingest_is_off(db->ingest));
@@ -546,7 +586,9 @@ database_get_troubles(const Database *db, Told *told)
 		{"connection", "standstill", &db->trouble},
 		{"connection", "warning", &db->fresh_trouble},
 		{"tick", "standstill", tick_get_trouble(db->tick)},
+		{"tick", "standstill", &db->silence_trouble},
 		{"ingest", "standstill", ingest_get_trouble(db->ingest)},
+		{"ingest", "standstill", &db->writing_trouble},
 		{"maintenance", "standstill", maint_get_trouble(db->maint)},
 		{"retry", "standstill", maint_get_trouble(db->retry)},
 		{"copy", "standstill", copy_get_trouble(db->copy)},

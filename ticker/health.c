@@ -16,12 +16,6 @@
 #include "ticker/conn.h"
 #include "ticker/report.h"
 
-/* Seconds that a ticker run may take. */
-#define TICK_PATIENCE 10.0
-
-/* Seconds that writing a group of events may take, beside check_period. */
-#define INGEST_PATIENCE 10.0
-
 /* Where the faults of one database go. */
 typedef struct Faults
 {
@@ -94,10 +88,8 @@ int
 report_faults(PQExpBuffer out, const Config *config, const Database *db)
 {
 	Faults faults = {out, database_get_name(db), 0};
-	const Stats *stats = database_get_stats(db);
 	const PGresult *problems = watch_get_problems(database_get_watch(db));
 	Told told[DATABASE_TROUBLES];
-	double silence = clock_seconds() - stats->ticked_at;
 	int ntold = database_get_troubles(db, told);
 	char *wait;
 
@@ -124,17 +116,8 @@ report_faults(PQExpBuffer out, const Config *config, const Database *db)
 			add_fault(&faults, "not connected");
 		return faults.count;
 	}
-	if (stats->writing_since > 0 && clock_seconds() - stats->writing_since >
-										INGEST_PATIENCE + config->check_period)
-		add_fault(&faults,
-				  "ingest has been writing the same events for %.0f s; "
-				  "pg_blocking_pids() of session \"pgqd/ingest\" tells what "
-				  "holds it up",
-				  clock_seconds() - stats->writing_since);
-	if (stats->ticked_at == 0)
+	if (database_get_stats(db)->ticked_at == 0)
 		add_fault(&faults, "no ticker run yet");
-	else if (silence > TICK_PATIENCE + 5 * config->ticker_period)
-		add_fault(&faults, "no ticker run for %.0f s", silence);
 	for (int row = 0; problems && row < PQntuples(problems); row++)
 		if (strcmp(PQgetvalue(problems, row, PROBLEM_SEVERITY), "standstill") ==
 				0 &&

@@ -147,6 +147,7 @@ ingest_free(Ingest *ingest)
 	conn_free(ingest->conn);
 	stream_free(ingest->stream);
 	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
+	trouble_clear(&ingest->write_trouble, ingest->dbname, NULL);
 	trouble_clear(&ingest->wait_trouble, ingest->dbname, NULL);
 	free(ingest->slot);
 	free(ingest->recorded_problem);
@@ -203,7 +204,9 @@ ingest_get_state(const Ingest *ingest)
 const Trouble *
 ingest_get_trouble(const Ingest *ingest)
 {
-	return ingest->trouble.text ? &ingest->trouble : &ingest->wait_trouble;
+	return ingest->trouble.text         ? &ingest->trouble
+		   : ingest->write_trouble.text ? &ingest->write_trouble
+										: &ingest->wait_trouble;
 }
 
 /* What keeps the server from forgetting WAL, NULL: nothing.  The object's. */

@@ -71,6 +71,7 @@ struct Ingest
 	uint64_t own_wal_end; /* where our last commit's WAL ended */
 
 	Trouble trouble;
+	Trouble write_trouble; /* until a group is written again */
 	Trouble wait_trouble;
 	double waiting_since; /* for source transactions; 0: it does not wait */
 	double discard_logged_at;

@@ -78,6 +78,7 @@ void
 ingest_forget_troubles(Ingest *ingest)
 {
 	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
+	trouble_clear(&ingest->write_trouble, ingest->dbname, NULL);
 	trouble_clear(&ingest->wait_trouble, ingest->dbname, NULL);
 }
 

@@ -47,7 +47,7 @@
 #define STAND_BY_PAUSE 2.0
 
 /* Seconds until a problem is looked at again, if check_period is longer. */
-#define STILL_PERIOD 5.0
+#define STILL_PERIOD 2.0
 
 #define POSITION_SQL                                                           \
 	"(select p.pos_lsn from pgq.position p"                                    \
@@ -272,7 +272,7 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 		trouble_report(&ingest->trouble, ingest->dbname,
 					   "ingest: could not read slot and position: %s",
 					   PQresultErrorMessage(res));
-		ingest_pause(ingest, ingest->config->check_period);
+		rest(ingest);
 		return;
 	}
 	if (PQntuples(res) == 0)

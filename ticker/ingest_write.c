@@ -95,7 +95,7 @@ handle_failure(Ingest *ingest, const PGresult *res)
 		strcmp(sqlstate, "55P03") == 0)
 		log_info("[%s]: ingest starts again: %s", ingest->dbname, text);
 	else
-		trouble_report(&ingest->trouble, ingest->dbname,
+		trouble_report(&ingest->write_trouble, ingest->dbname,
 					   "ingest failed, will be tried again: %s", text);
 	ingest_restart(ingest);
 }
@@ -163,6 +163,7 @@ take_commit(Conn *conn, const PGresult *res, void *arg)
 	if (ingest->queues.count > 0)
 		tick_feed(ingest->tick, &ingest->queues, &group->xids);
 	trouble_clear(&ingest->trouble, ingest->dbname, "ingest works again");
+	trouble_clear(&ingest->write_trouble, ingest->dbname, "ingest works again");
 	conn_reset_back_off(ingest->conn);
 }
 

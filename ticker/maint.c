@@ -27,7 +27,7 @@
 #include "ticker/timer.h"
 
 /* Seconds until the next cycle after one that could not be done. */
-#define PAUSE_AFTER_FAILURE 20.0
+#define PAUSE_AFTER_FAILURE 3.0
 
 static const char list_sql[] =
 	"select func_name, func_arg from pgq.maint_operations()";

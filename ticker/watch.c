@@ -71,6 +71,10 @@ static const char slots_sql[] =
 	" (i.state in ('missing', 'lost', 'problem'))::pg_catalog.int4 as broken"
 	" from pgq.get_slot_info() i";
 
+/* It must not hang where others do. */
+static const char lock_sql[] =
+	"select pg_catalog.set_config('lock_timeout', '1s', false)";
+
 static const char wal_sql[] = "select pg_catalog.pg_current_wal_flush_lsn()";
 static const char heartbeat_sql[] = "select pg_catalog.pg_current_xact_id()";
 
@@ -288,12 +292,16 @@ take_slots(Conn *conn, const PGresult *res, void *arg)
 {
 	Watch *watch = arg;
 
-	if (conn_failed(res))
+	/* a lock that the problems tell of */
+	if (conn_failed(res) && strcmp(conn_sqlstate(res), "55P03") == 0)
+		set_result(&watch->slots, NULL);
+	else if (conn_failed(res))
 	{
 		fail(watch, PQresultErrorMessage(res));
 		return;
 	}
-	set_result(&watch->slots, res);
+	else
+		set_result(&watch->slots, res);
 	finish(watch);
 }
 
@@ -381,6 +389,7 @@ became_ready(Conn *conn, void *arg)
 	Watch *watch = arg;
 
 	conn_use_utf8(conn);
+	conn_send(conn, lock_sql, 0, NULL, NULL, NULL);
 	look(watch);
 	timer_set(watch->timer, LOOK_PERIOD);
 }

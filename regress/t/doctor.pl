@@ -190,6 +190,7 @@ sql($node, $db, q{select pg_drop_replication_slot('other')});
 sql($node, $db, q{select pgq.start_capture()});
 sql($node, $db, q{select pgq.capture_table('q', 't'::regclass, 'format=sql')});
 green('slot is read', 'slot', qr/./);
+green('what the restart broke', 'others', qr/./);
 is_deeply(doctor(), {}, 'nothing wrong once a table is captured');
 
 sub end_slot
