@@ -64,7 +64,8 @@ typedef struct Admin
 	bool yes;           /* --yes: do not ask */
 	bool discard_batch; /* --discard-batch */
 
-	double interval; /* --interval, for the command top; seconds */
+	const char *filter; /* --filter, for top; NULL: not given */
+	double interval;    /* --interval, for the command top; seconds */
 
 	/* options of consume; top has "once", drain "timeout" */
 	bool do_register;

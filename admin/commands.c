@@ -40,6 +40,7 @@ static const CommandOption seek_options[] = {
 
 static const CommandOption top_options[] = {
 	{"interval", " S", "look every S seconds (2)"},
+	{"filter", " TEXT", "only what has TEXT in its name"},
 	{"once", "", "print one look, without a terminal"},
 	JSON,
 	END};
@@ -93,7 +94,7 @@ const Command commands[] = {
 	 "run pgqd: ticks, ingest, retries, maintenance", "ticker", NULL},
 	{"status", 0, 0, admin_status, "[--json]",
 	 "show queues, consumers, captured tables, slot", "status", json_options},
-	{"top", 0, 0, admin_top, "[--interval S] [--once] [--json]",
+	{"top", 0, 0, admin_top, "[--interval S] [--filter TEXT] [--once] [--json]",
 	 "watch rates and lags live", "top --interval 1", top_options},
 	{"doctor", 0, 0, admin_doctor, "[--json]",
 	 "check the whole chain, say what to do", "doctor", json_options},

@@ -40,6 +40,7 @@ enum LongOption
 	OPT_WAIT,
 	OPT_CONSUMERS,
 	OPT_INTERVAL,
+	OPT_FILTER,
 	OPT_DRY_RUN,
 	OPT_TIME,
 	OPT_TICK,
@@ -79,6 +80,7 @@ static const struct option long_options[] = {
 	{"wait", no_argument, NULL, OPT_WAIT},
 	{"consumers", no_argument, NULL, OPT_CONSUMERS},
 	{"interval", required_argument, NULL, OPT_INTERVAL},
+	{"filter", required_argument, NULL, OPT_FILTER},
 	{"dry-run", no_argument, NULL, OPT_DRY_RUN},
 	{"time", required_argument, NULL, OPT_TIME},
 	{"tick", required_argument, NULL, OPT_TICK},
@@ -206,6 +208,9 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			break;
 		case OPT_TIMEOUT:
 			a->timeout = number_or_fail("timeout", optarg);
+			break;
+		case OPT_FILTER:
+			a->filter = optarg;
 			break;
 		case OPT_INTERVAL:
 			a->interval = number_or_fail("interval", optarg);

@@ -46,7 +46,7 @@ print_lines(const Top *top)
 	top_free_lines(&lines);
 }
 
-/* top [--once] [--interval S] [--json] */
+/* top [--once] [--interval S] [--filter TEXT] [--json] */
 void
 admin_top(Admin *a, int argc, char **argv)
 {
@@ -57,6 +57,8 @@ admin_top(Admin *a, int argc, char **argv)
 		admin_fail("Without one, --once prints one look, --json a line for "
 				   "each.",
 				   "top needs a terminal");
+	if (a->filter)
+		snprintf(top.filter, sizeof(top.filter), "%s", a->filter);
 	setlocale(LC_CTYPE, "");
 	/* what is wrong from the beginning ends it, what goes wrong later not */
 	PQclear(admin_query(a, NULL, "select pgq.version()", 0, NULL));

@@ -72,6 +72,7 @@ typedef struct Top
 	Admin *admin;
 	double interval; /* seconds between two samples */
 	bool paused;
+	char filter[64]; /* only queues and consumers with this in their names */
 
 	TopRow *rows; /* by kind, then in the server's order */
 	int nrows;

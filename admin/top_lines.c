@@ -222,13 +222,35 @@ add_sentence(LineMaker *m, const char *text)
 
 /* ---- rows ---- */
 
+/* So many rows are shown though nothing happens in them. */
+#define SHOWN_IDLE 20
+
+static bool
+is_bad(const TopRow *row)
+{
+	return row->problem[0] || strcmp(row->state, "paused") == 0;
+}
+
 static TopSort sort_by; /* for compare_rows; qsort hands nothing over */
 
+/* Has nothing to do with the row's lag, and nothing happens there. */
+static bool
+is_done(const TopRow *row)
+{
+	return (row->kind == TOP_QUEUE || row->kind == TOP_CONSUMER) &&
+		   !(row->lag_events > 0);
+}
+
+/* By lag the worst come first: what is to be done is worse than what is done. */
 static double
 find_sort_value(const TopRow *row)
 {
 	double value = sort_by == TOP_BY_RATE ? row->rate : row->lag_seconds;
 
+	if (sort_by == TOP_BY_LAG && is_bad(row))
+		return INFINITY;
+	if (sort_by == TOP_BY_LAG && is_done(row))
+		return row->rate > 0 ? 0 : -0.5;
 	return isnan(value) ? -1 : value;
 }
 
@@ -263,10 +285,16 @@ add_row(LineMaker *m, const TopRow *row)
 		show_count(cells[3], row->rate), row->state);
 	appendPQExpBufferChar(out, ' ');
 	put_curve(out, row, m->curve_width);
-	end_line(m, row->problem[0] || strcmp(row->state, "paused") == 0
-					? TOP_BAD
-					: TOP_PLAIN);
+	end_line(m, is_bad(row) ? TOP_BAD : TOP_PLAIN);
 	add_sentence(m, row->problem);
+}
+
+/* Is it a slot, or is the filter in its name? */
+static bool
+is_chosen(const Top *top, const TopRow *row)
+{
+	return row->kind == TOP_SLOT || strcasestr(row->name, top->filter) ||
+		   strcasestr(row->queue, top->filter);
 }
 
 static void
@@ -276,9 +304,10 @@ add_section(LineMaker *m, const Top *top, TopKind kind)
 	const TopRow **rows = memory_make((top->nrows + 1) * sizeof(TopRow *));
 	PQExpBuffer out;
 	int n = 0;
+	int shown;
 
 	for (int i = 0; i < top->nrows; i++)
-		if (top->rows[i].kind == kind)
+		if (top->rows[i].kind == kind && is_chosen(top, &top->rows[i]))
 			rows[n++] = &top->rows[i];
 	if (n == 0 && kind == TOP_COPY)
 	{
@@ -286,6 +315,7 @@ add_section(LineMaker *m, const Top *top, TopKind kind)
 		return;
 	}
 	qsort(rows, n, sizeof(TopRow *), compare_rows);
+	shown = n;
 
 	add_line(m, TOP_PLAIN, "");
 	out = begin_line(m);
@@ -293,11 +323,20 @@ add_section(LineMaker *m, const Top *top, TopKind kind)
 	appendPQExpBuffer(out, NUMBERS_FORMAT " %s", h[1], h[2], h[3], h[4], h[5],
 					  h[6]);
 	end_line(m, TOP_HEAD);
-	for (int i = 0; i < n; i++)
+	while (shown > SHOWN_IDLE && is_done(rows[shown - 1]) &&
+		   !is_bad(rows[shown - 1]) && !(rows[shown - 1]->rate > 0))
+		shown--;
+	for (int i = 0; i < shown; i++)
 		add_row(m, rows[i]);
+	if (shown < n)
+	{
+		appendPQExpBuffer(begin_line(m), "%d more, idle", n - shown);
+		end_line(m, TOP_PLAIN);
+	}
 	if (n == 0)
 		add_line(m, TOP_PLAIN,
-				 kind == TOP_SLOT    ? "none: no table is captured"
+				 top->filter[0]      ? "none of that name"
+				 : kind == TOP_SLOT  ? "none: no table is captured"
 				 : kind == TOP_QUEUE ? "none"
 									 : "none: events are kept for nobody");
 	free(rows);

@@ -22,11 +22,13 @@
 static const double intervals[] = {0.5, 1, 2, 5, 10, 30, 60};
 #define NINTERVALS ((int) (sizeof(intervals) / sizeof(intervals[0])))
 
-static const char help_line[] = "q quit  s sort  p pause  +/- interval  h help";
+static const char help_line[] =
+	"q quit  / filter  s sort  p pause  +/- interval  h help";
 
 static const char *const help_text[] = {
 	"q          quit",
 	"s          sort by lag, rate, name",
+	"/          only names with a text in them; Enter ends it, Esc forgets it",
 	"p, space   stop and go on",
 	"+ -        look less or more often",
 	"r          look now",
@@ -51,6 +53,7 @@ typedef struct Screen
 	TopSort sort;
 	int scrolled; /* lines */
 	bool help;
+	bool typing; /* the filter */
 	bool done;
 } Screen;
 
@@ -96,10 +99,11 @@ set_style(TopStyle style)
 static void
 draw_state(const Screen *s)
 {
-	char text[80];
+	char text[160];
 
-	snprintf(text, sizeof(text), " by %s, every %g s%s",
-			 top_sort_names[s->sort], s->top->interval,
+	snprintf(text, sizeof(text), "%s%s%s by %s, every %g s%s",
+			 s->typing || s->top->filter[0] ? " /" : "", s->top->filter,
+			 s->typing ? "_" : "", top_sort_names[s->sort], s->top->interval,
 			 s->top->paused ? ", PAUSED" : "");
 	if ((int) strlen(text) < COLS)
 	{
@@ -163,13 +167,45 @@ change_interval(Top *top, int step)
 	top_hurry(top);
 }
 
+/* A key while the filter is typed. */
+static void
+edit_filter(Screen *s, int key)
+{
+	char *filter = s->top->filter;
+	size_t len = strlen(filter);
+
+	if (key == '\r' || key == '\n' || key == KEY_ENTER)
+		s->typing = false;
+	else if (key == 27) /* escape */
+	{
+		filter[0] = '\0';
+		s->typing = false;
+	}
+	else if (key == KEY_BACKSPACE || key == 127 || key == '\b')
+		filter[len > 0 ? len - 1 : 0] = '\0';
+	else if (key >= ' ' && key < 256 && len + 1 < sizeof(s->top->filter))
+	{
+		filter[len] = (char) key;
+		filter[len + 1] = '\0';
+	}
+}
+
 static void
 handle_key(Screen *s, int key)
 {
 	int page = LINES - FIXED_LINES - 2;
 
+	if (s->typing)
+	{
+		edit_filter(s, key);
+		return;
+	}
 	switch (key)
 	{
+		case '/':
+			s->typing = true;
+			s->help = false;
+			break;
 		case 'q':
 		case 'Q':
 			s->done = true;

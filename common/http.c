@@ -39,6 +39,7 @@ struct Http
 	struct MHD_Daemon *server;
 	struct event *ready; /* the library has something to do */
 	struct event *timer; /* it wants to be called by then */
+	const char *pages;   /* that there are, for people */
 	HttpHandler handler;
 	void *arg;
 };
@@ -95,7 +96,7 @@ handle_request(void *arg, struct MHD_Connection *connection, const char *url,
 	Http *http = arg;
 	const char *type = "text/plain; charset=utf-8";
 	int status = 200;
-	const char *host;
+	HttpRequest wanted = {.path = url, .connection = connection};
 	char *text;
 
 	/* the library asks to see the headers first */
@@ -112,13 +113,12 @@ handle_request(void *arg, struct MHD_Connection *connection, const char *url,
 	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
 		return send_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, type,
 						 text_copy("There is GET and HEAD only.\n"));
-	host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
-									   MHD_HTTP_HEADER_HOST);
-	text = http->handler(url, host, &type, &status, http->arg);
+	wanted.host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+											  MHD_HTTP_HEADER_HOST);
+	text = http->handler(&wanted, &type, &status, http->arg);
 	if (text == NULL)
 		return send_text(connection, 404, type,
-						 text_copy("There is /, /health, /ready, /live and "
-								   "/metrics.\n"));
+						 text_format("There is %s.\n", http->pages));
 	replace_bad_bytes(text);
 	return send_text(connection, status, type, text);
 }
@@ -198,12 +198,25 @@ open_socket(const char *listen_at, char **error)
 }
 
 /*
- * Listen at "address:port".  handler is called with arg for each request.
- * Returns NULL with a malloc'd text in *error if that can't be.
+ * A parameter of the request's address, NULL: it has none of that name.  It is
+ * whatever the client wrote, and the library's.
+ */
+const char *
+http_get_param(const HttpRequest *request, const char *name)
+{
+	return MHD_lookup_connection_value(request->connection,
+									   MHD_GET_ARGUMENT_KIND, name);
+}
+
+/*
+ * Listen at "address:port"; a name for the address is looked up at once, which
+ * may take a while.  handler is called with arg for each request; pages, a
+ * constant, is said where there is none.  Returns NULL with a malloc'd text in
+ * *error if that can't be.
  */
 Http *
-http_create(struct event_base *base, const char *listen, HttpHandler handler,
-			void *arg, char **error)
+http_create(struct event_base *base, const char *listen, const char *pages,
+			HttpHandler handler, void *arg, char **error)
 {
 	Http *http;
 	const union MHD_DaemonInfo *info;
@@ -212,6 +225,7 @@ http_create(struct event_base *base, const char *listen, HttpHandler handler,
 	if (fd < 0)
 		return NULL;
 	http = memory_make(sizeof(Http));
+	http->pages = pages;
 	http->handler = handler;
 	http->arg = arg;
 	http->server = MHD_start_daemon(
@@ -257,10 +271,16 @@ http_free(Http *http)
 #else /* HAVE_MICROHTTPD */
 
 Http *
-http_create(struct event_base *base, const char *listen, HttpHandler handler,
-			void *arg, char **error)
+http_create(struct event_base *base, const char *listen, const char *pages,
+			HttpHandler handler, void *arg, char **error)
 {
-	*error = text_copy("pgqd was built without libmicrohttpd");
+	*error = text_copy("it was built without libmicrohttpd");
+	return NULL;
+}
+
+const char *
+http_get_param(const HttpRequest *request, const char *name)
+{
 	return NULL;
 }
 

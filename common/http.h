@@ -16,16 +16,25 @@
 
 typedef struct Http Http;
 
+/* What is asked for, as long as the handler runs. */
+typedef struct HttpRequest
+{
+	const char *path;
+	const char *host; /* the header of that name, NULL: there was none */
+	void *connection; /* http.c's */
+} HttpRequest;
+
 /*
- * Makes the body for a path, malloc'd, NULL: there is no such page.  host is
- * the header of that name, NULL: there was none.  *type is to be set to a
- * constant string; *status is 200 unless it is changed.
+ * Makes the body, malloc'd, NULL: there is no such page.  *type is to be set to
+ * a constant string; *status is 200 unless it is changed.
  */
-typedef char *(*HttpHandler)(const char *path, const char *host,
-							 const char **type, int *status, void *arg);
+typedef char *(*HttpHandler)(const HttpRequest *request, const char **type,
+							 int *status, void *arg);
 
 extern Http *http_create(struct event_base *base, const char *listen,
-						 HttpHandler handler, void *arg, char **error);
+						 const char *pages, HttpHandler handler, void *arg,
+						 char **error);
+extern const char *http_get_param(const HttpRequest *request, const char *name);
 extern void http_free(Http *http);
 
 /* http_host.c */

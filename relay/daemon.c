@@ -69,13 +69,14 @@ end_relays(Daemon *d)
 
 /* Answer one HTTP request; see HttpHandler. */
 static char *
-answer_http(const char *path, const char *host, const char **type, int *status,
+answer_http(const HttpRequest *request, const char **type, int *status,
 			void *arg)
 {
 	Daemon *d = arg;
 
 	/* a page of a stranger's may have a browser ask us */
-	if (host && !http_is_known_host(host, d->config->http_host_list))
+	if (request->host &&
+		!http_is_known_host(request->host, d->config->http_host_list))
 	{
 		*status = 421;
 		*type = "text/plain; charset=utf-8";
@@ -84,12 +85,12 @@ answer_http(const char *path, const char *host, const char **type, int *status,
 			"its ini file can list it.\n");
 	}
 
-	if (strcmp(path, "/health") == 0)
+	if (strcmp(request->path, "/health") == 0)
 	{
 		*type = "text/plain; charset=utf-8";
 		return report_health(d->relays, status);
 	}
-	if (strcmp(path, "/metrics") == 0)
+	if (strcmp(request->path, "/metrics") == 0)
 	{
 		*type = "text/plain; version=0.0.4; charset=utf-8";
 		return report_metrics(d->relays);
@@ -104,13 +105,14 @@ open_http(Daemon *d)
 
 	if (d->config->http_listen == NULL)
 		return;
-	d->http = http_create(d->base, d->config->http_listen, answer_http, d,
-						  &error);
+	d->http = http_create(d->base, d->config->http_listen,
+						  "/health and /metrics", answer_http, d, &error);
 	if (d->http)
 		return;
-	log_error("could not serve http_listen = %s: %s; the rest goes on without it "
-			  "- Write it like 127.0.0.1:9188.",
-			  d->config->http_listen, error);
+	log_error(
+		"could not serve http_listen = %s: %s; the rest goes on without it "
+		"- Write it like 127.0.0.1:9188.",
+		d->config->http_listen, error);
 	free(error);
 }
 

@@ -295,7 +295,7 @@ find_list_fault(const Daemon *d)
 
 /* Answer one HTTP request; see HttpHandler. */
 static char *
-answer_http(const char *path, const char *host, const char **type, int *status,
+answer_http(const HttpRequest *request, const char **type, int *status,
 			void *arg)
 {
 	Daemon *d = arg;
@@ -304,28 +304,30 @@ answer_http(const char *path, const char *host, const char **type, int *status,
 	char *body = NULL;
 
 	*type = "text/plain; charset=utf-8";
-	if (host && !http_is_known_host(host, d->config->http_host_list))
+	if (request->host &&
+		!http_is_known_host(request->host, d->config->http_host_list))
 	{
 		*status = 421;
 		body = text_copy(
 			"This is not known as a name of pgqd; key http_hosts of "
 			"its ini file can list it.\n");
 	}
-	else if (strcmp(path, "/metrics") == 0)
+	else if (strcmp(request->path, "/metrics") == 0)
 	{
 		*type = "text/plain; version=0.0.4; charset=utf-8";
 		body = report_metrics(&report);
 	}
-	else if (strcmp(path, "/health") == 0)
+	else if (strcmp(request->path, "/health") == 0)
 		body = report_health(&report, status);
-	else if (strcmp(path, "/ready") == 0)
+	else if (strcmp(request->path, "/ready") == 0)
 		body = report_readiness(&report, status);
-	else if (strcmp(path, "/live") == 0)
+	else if (strcmp(request->path, "/live") == 0)
 		body = text_copy("ok\n");
-	else if (strcmp(path, "/") == 0)
+	else if (strcmp(request->path, "/") == 0)
 	{
 		*type = "text/html; charset=utf-8";
-		body = report_page(&report);
+		body = report_page(&report, http_get_param(request, "filter"),
+						   http_get_param(request, "all") != NULL);
 	}
 	free(list_fault);
 	return body;
@@ -341,8 +343,9 @@ open_http(Daemon *d)
 	d->http = NULL;
 	if (d->config->http_listen == NULL)
 		return;
-	d->http = http_create(d->base, d->config->http_listen, answer_http, d,
-						  &error);
+	d->http = http_create(d->base, d->config->http_listen,
+						  "/, /health, /ready, /live and /metrics", answer_http,
+						  d, &error);
 	if (d->http)
 		log_info("serves http://%s%s/",
 				 strchr(d->config->http_listen, ':') ? "" : "127.0.0.1:",

@@ -39,6 +39,9 @@ static const char head[] =
 	"header{display:flex;flex-wrap:wrap;gap:.3em 1em;align-items:center}\n"
 	"h1{font-size:1.3em;margin:0}h2{font-size:1.15em;margin:0}\n"
 	"a{color:var(--blue);text-decoration:none}\n"
+	"input,button{font:inherit;color:inherit;background:var(--card);"
+	"border:1px solid var(--line);border-radius:.3em;padding:.1em .5em}"
+	"button{margin-left:.3em}\n"
 	"nav{margin-left:auto}nav a{margin-left:1em}\n"
 	".pill{padding:.1em .8em;border-radius:1em;font-size:.9em}\n"
 	".pill.good{color:var(--green);background:var(--greenbg)}\n"
@@ -71,6 +74,14 @@ static const char head[] =
 	"th:first-child,td:first-child{padding-left:0;width:30%%}\n"
 	"th:last-child,td:last-child{padding-right:0}\n"
 	"</style></head><body>\n";
+
+/* Text in the address of a link. */
+static void
+print_in_address(PQExpBuffer out, const char *text)
+{
+	for (; *text; text++)
+		appendPQExpBuffer(out, "%%%02X", (unsigned char) *text);
+}
 
 /* Text as HTML; NULL is nothing. */
 static void
@@ -118,6 +129,7 @@ static const Column queue_columns[] = {
 static const Column consumer_columns[] = {
 	{"Consumer", "consumer_name", AS_TEXT},
 	{"Queue", "queue_name", AS_TEXT},
+	{"Behind", "behind", AS_SECONDS},
 	{"Lag", "lag", AS_SECONDS},
 	{"Pending events", "pending_events", AS_NUMBER},
 	{"Seen ago", "last_seen", AS_SECONDS},
@@ -204,50 +216,90 @@ find_value(const PGresult *res, int row, const PGresult *more, const char *name)
 	return "";
 }
 
-/* So many rows are shown though nothing happens in them. */
+/* So many rows are shown though nothing happens in them, and in all. */
 #define SHOWN_IDLE 20
+#define SHOWN_ROWS 200
+
+/* Which rows are asked for. */
+typedef struct Choice
+{
+	const char *filter; /* names with this in them; "": all names */
+	bool all;           /* however many they are */
+} Choice;
+
+/* Has a column of text, and so a name, the text wanted in it? */
+static bool
+is_chosen(const Choice *choice, const PGresult *res, int row,
+		  const Column *columns)
+{
+	for (const Column *c = columns; c->heading; c++)
+		if (c->kind == AS_TEXT && PQfnumber(res, c->name) >= 0 &&
+			strcasestr(PQgetvalue(res, row, PQfnumber(res, c->name)),
+					   choice->filter))
+			return true;
+	return *choice->filter == '\0';
+}
 
 static void
 print_rows(PQExpBuffer out, const PGresult *res, const PGresult *more,
-		   const Column *columns, int from, int to)
+		   const Column *columns, const int *rows, int n)
 {
 	appendPQExpBufferStr(out, "<div class=\"scroll\"><table><tr>");
 	for (const Column *c = columns; c->heading; c++)
 		appendPQExpBuffer(out, "<th%s>%s</th>",
 						  c->kind == AS_TEXT ? " class=\"t\"" : "", c->heading);
-	for (int row = from; row < to; row++)
+	for (int i = 0; i < n; i++)
 	{
 		appendPQExpBufferStr(out, "</tr>\n<tr>");
 		for (const Column *c = columns; c->heading; c++)
-			print_cell(out, c, find_value(res, row, more, c->name));
+			print_cell(out, c, find_value(res, rows[i], more, c->name));
 	}
 	appendPQExpBufferStr(out, "</tr></table></div>\n");
 }
 
 /*
- * A table; of rows that come last and have nothing in column "busy" only some
- * are shown unless they are asked for.
+ * A table of the rows chosen, the worst first; of those that come last and have
+ * nothing in column "busy" only some are shown unless they are asked for.
  */
 static void
 print_table(PQExpBuffer out, const PGresult *res, const PGresult *more,
-			const Column *columns, const char *busy)
+			const Column *columns, const char *busy, const Choice *choice)
 {
-	int n = res ? PQntuples(res) : 0;
-	int shown = n;
+	int total = res ? PQntuples(res) : 0;
+	int *rows = memory_make((total + 1) * sizeof(int));
+	int n = 0;
+	int most;
+	int shown;
 
-	if (n == 0)
-		return;
+	for (int row = 0; row < total; row++)
+		if (is_chosen(choice, res, row, columns))
+			rows[n++] = row;
+	most = choice->all || n < SHOWN_ROWS ? n : SHOWN_ROWS;
+	shown = most;
 	while (busy && shown > SHOWN_IDLE &&
-		   strtod(PQgetvalue(res, shown - 1, PQfnumber(res, busy)), NULL) <= 0)
+		   strtod(PQgetvalue(res, rows[shown - 1], PQfnumber(res, busy)),
+				  NULL) <= 0)
 		shown--;
-	print_rows(out, res, more, columns, 0, shown);
-	if (shown == n)
-		return;
-	appendPQExpBuffer(
-		out, "<details><summary class=\"dim\">%d more, idle</summary>\n",
-		n - shown);
-	print_rows(out, res, more, columns, shown, n);
-	appendPQExpBufferStr(out, "</details>\n");
+	if (n > 0)
+		print_rows(out, res, more, columns, rows, shown);
+	if (shown < most)
+	{
+		appendPQExpBuffer(
+			out, "<details><summary class=\"dim\">%d more, idle</summary>\n",
+			most - shown);
+		print_rows(out, res, more, columns, rows + shown, most - shown);
+		appendPQExpBufferStr(out, "</details>\n");
+	}
+	if (most < n)
+	{
+		appendPQExpBuffer(out,
+						  "<p class=\"dim\">%d more, not shown: <a "
+						  "href=\"/?all=1&amp;filter=",
+						  n - most);
+		print_in_address(out, choice->filter);
+		appendPQExpBufferStr(out, "\">show all</a>, or filter</p>\n");
+	}
+	free(rows);
 }
 
 /* The value of one curve at point i. */
@@ -362,7 +414,8 @@ print_faults(PQExpBuffer out, const Config *config, const Database *db)
 /* ---- the page ---- */
 
 static void
-print_database(PQExpBuffer out, const Config *config, const Database *db)
+print_database(PQExpBuffer out, const Config *config, const Database *db,
+			   const Choice *choice)
 {
 	const Sample *sample = database_get_sample(db);
 
@@ -388,19 +441,20 @@ print_database(PQExpBuffer out, const Config *config, const Database *db)
 					AS_SECONDS);
 		appendPQExpBufferStr(out, "</div>\n");
 	}
-	print_table(out, sample->queues, sample->sizes, queue_columns,
-				"new_events");
-	print_table(out, sample->consumers, NULL, consumer_columns,
-				"pending_events");
+	print_table(out, sample->queues, sample->sizes, queue_columns, "new_events",
+				choice);
+	print_table(out, sample->consumers, NULL, consumer_columns, "behind",
+				choice);
 	print_table(out, watch_get_slots(database_get_watch(db)), NULL,
-				slot_columns, NULL);
+				slot_columns, NULL, &(const Choice){"", true});
 	appendPQExpBufferStr(out, "</section>\n");
 }
 
 /* See report.h. */
 char *
-report_page(const Report *report)
+report_page(const Report *report, const char *filter, bool all)
 {
+	const Choice choice = {filter ? filter : "", all};
 	int status = 200;
 	int without = 0;
 	PQExpBuffer out = text_begin();
@@ -410,10 +464,15 @@ report_page(const Report *report)
 	appendPQExpBuffer(
 		out,
 		"<header><h1>pgqd %s</h1><span class=\"pill %s\">%s</span>"
-		"<nav><a href=\"/health\">health</a><a href=\"/metrics\">metrics"
-		"</a></nav></header>\n",
+		"<form><input name=\"filter\" placeholder=\"queue or consumer\" "
+		"aria-label=\"filter\" value=\"",
 		PGQ_VERSION, status == 200 ? "good" : "bad",
 		status == 200 ? "healthy" : "trouble");
+	print_text(out, choice.filter);
+	appendPQExpBufferStr(
+		out, "\"><button>filter</button></form><nav><a href=\"/\">all</a><a "
+			 "href=\"/health\">health</a><a href=\"/metrics\">metrics</a></nav>"
+			 "</header>\n");
 	if (report->list_fault)
 	{
 		appendPQExpBufferStr(
@@ -426,7 +485,7 @@ report_page(const Report *report)
 		Database *db = report->databases[i];
 
 		if (database_has_pgq(db))
-			print_database(out, report->config, db);
+			print_database(out, report->config, db, &choice);
 		else
 			without++;
 	}

@@ -39,6 +39,6 @@ extern int report_faults(PQExpBuffer out, const Config *config,
 extern void report_warnings(PQExpBuffer out, const Database *db);
 
 /* page.c: a page for people */
-extern char *report_page(const Report *report);
+extern char *report_page(const Report *report, const char *filter, bool all);
 
 #endif /* PGQD_REPORT_H */

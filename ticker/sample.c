@@ -36,7 +36,9 @@ static const char queues_sql[] =
 	" where q.queue_name = i.queue_name) as rotation_period"
 	" from pgq.get_queue_info() i"
 	/* the page shows them in this order, and folds the last ones */
-	" order by ev_new desc nulls last, ev_per_sec desc nulls last, queue_name";
+	" order by greatest(ticker_lag - queue_ticker_idle_period"
+	" - queue_ticker_max_lag, '0') desc nulls first, ev_new desc nulls last,"
+	" ev_per_sec desc nulls last, queue_name";
 
 static const char sizes_sql[] =
 	"select queue_name, size, max_size, is_over::int as over, (select"
@@ -52,8 +54,8 @@ static const char consumers_sql[] =
 	" and q.queue_name = c.queue_name and t.tick_id > c.last_tick"
 	" order by t.tick_queue, t.tick_id limit 1), 0) as behind"
 	" from pgq.get_consumer_info() c"
-	" order by pending_events desc nulls last, lag desc nulls last, queue_name,"
-	" consumer_name";
+	" order by behind desc nulls last, pending_events desc nulls last,"
+	" queue_name, consumer_name";
 
 static const char slots_sql[] =
 	"select slot_name, active::int as active, lag_bytes,"
