@@ -19,23 +19,14 @@
 #include "admin/admin.h"
 #include "admin/doctor.h"
 #include "common/advice.h"
-#include "common/lasting.h"
 #include "common/memory.h"
+#include "common/problems.h"
 
 static const char *const level_names[] = {"ok", "warning", "problem"};
 
-#define PROBLEMS_SQL                                                           \
+#define PROBLEMS_SQL(from)                                                     \
 	"select w.kind, w.severity, w.problem, coalesce(w.hint, ''),"              \
-	" coalesce(w.statement, '') from "
-#define PROBLEMS_SQL_END                                                       \
-	" w (kind, object, severity, problem, hint, statement, age)"
-
-static const char problems_sql[] = PROBLEMS_SQL
-	"pgq.get_problems()" PROBLEMS_SQL_END;
-
-/* The same of PgQ 3. */
-static const char problems_3_sql[] = PROBLEMS_SQL "(" LASTING_SQL
-												  ")" PROBLEMS_SQL_END;
+	" coalesce(w.statement, '') from " from
 
 enum
 {
@@ -97,7 +88,10 @@ learn_facts(Visit *v)
 					   false));
 	if (v->has_pgq)
 		v->problems = admin_exec(v->admin,
-								 v->can_capture ? problems_sql : problems_3_sql,
+								 !v->can_capture ? PROBLEMS_SQL(PROBLEMS_3)
+								 : ask(v, "select " HAS_PROBLEMS_4_1, true)
+									 ? PROBLEMS_SQL(PROBLEMS_4_1(""))
+									 : PROBLEMS_SQL(PROBLEMS_4_0),
 								 0, NULL, NULL);
 }
 

@@ -13,7 +13,7 @@
 
 #include "admin/admin.h"
 #include "admin/seek.h"
-#include "common/lasting.h"
+#include "common/problems.h"
 
 #define QUEUE_HINT "Command \"status\" shows the queues there are."
 

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "admin/admin.h"
-#include "common/lasting.h"
+#include "common/problems.h"
 
 #define RULE                                                                   \
 	"------------------------------------------------------------"             \
@@ -154,16 +154,19 @@ admin_print_slots(Admin *a)
 	PQclear(res);
 }
 
+#define PROBLEMS_SQL(from)                                                     \
+	"select case severity when 'warning' then 'warning' else 'problem' end, "  \
+	"problem, hint, pg_catalog.replace(statement, E'\\n', E'\\n  ') from " from
+
 static void
 print_problems(Admin *a)
 {
 	PGresult *res;
 
 	res = admin_query(a, NULL,
-					  "select case severity when 'warning' then 'warning' else "
-					  "'problem' end, problem, hint, "
-					  "pg_catalog.replace(statement, E'\\n', E'\\n  ') from "
-					  "pgq.get_problems()",
+					  admin_has_function(a, "pgq.get_problems(bigint)")
+						  ? PROBLEMS_SQL(PROBLEMS_4_1(""))
+						  : PROBLEMS_SQL(PROBLEMS_4_0),
 					  0, NULL);
 	for (int row = 0; row < PQntuples(res); row++)
 	{
@@ -235,11 +238,16 @@ print_problems(Admin *a)
 	"consumer_name, 'lost_s_ago', " EPOCH("now() - lost_time") ", 'tick', " \
 	"lost_tick)), '[]') from pgq.get_lost_consumers())"
 
-#define PROBLEMS_JSON \
+#define PROBLEMS_JSON(from) \
 	"'problems', (select coalesce(json_agg(json_build_object('kind', " \
 	"kind, 'object', object, 'severity', severity, 'problem', problem, " \
 	"'hint', hint, 'statement', statement, 'age_s', " \
-	EPOCH("age") ")), '[]') from pgq.get_problems())"
+	EPOCH("age") ")), '[]') from " from ")"
+
+#define ALL_JSON(from) \
+	"select json_build_object(" VERSIONS_JSON ", " QUEUES_JSON ", " \
+	CONSUMERS_JSON ", " CAPTURES_JSON ", " COPIES_JSON ", " SLOTS_JSON \
+	", " SIZES_JSON ", " PROBLEMS_JSON(from) ")"
 
 /* clang-format on */
 
@@ -275,13 +283,11 @@ admin_status(Admin *a, int argc, char **argv)
 	can_capture = admin_has_function(a, "pgq.get_capture_info(text)");
 	if (a->json)
 	{
-		print_json(a, can_capture ? "select json_build_object(" VERSIONS_JSON
-									", " QUEUES_JSON ", " CONSUMERS_JSON
-									", " CAPTURES_JSON ", " COPIES_JSON
-									", " SLOTS_JSON ", " SIZES_JSON
-									", " PROBLEMS_JSON ")"
-								  : "select json_build_object(" VERSIONS_JSON
-									", " QUEUES_JSON ", " CONSUMERS_JSON ")");
+		print_json(a, !can_capture ? "select json_build_object(" VERSIONS_JSON
+									 ", " QUEUES_JSON ", " CONSUMERS_JSON ")"
+					  : admin_has_function(a, "pgq.get_problems(bigint)")
+						  ? ALL_JSON(PROBLEMS_4_1(""))
+						  : ALL_JSON(PROBLEMS_4_0));
 		return;
 	}
 	res = admin_query(a, NULL,

@@ -83,14 +83,15 @@ typedef struct Top
 	char *warnings; /* "" if all is well */
 
 	/* the connection; see top_read.c */
-	int link;         /* its state */
-	bool writing;     /* libpq wants to write, to connect */
-	char *trouble;    /* why there is none, or NULL */
-	double due;       /* when to do the next thing, by clock_seconds() */
-	double sent_at;   /* when that began which we wait for */
-	bool can_capture; /* the extension has slots and copies */
-	int nresults;     /* of this sample so far */
-	int nseen;        /* rows of this sample so far */
+	int link;          /* its state */
+	bool writing;      /* libpq wants to write, to connect */
+	char *trouble;     /* why there is none, or NULL */
+	double due;        /* when to do the next thing, by clock_seconds() */
+	double sent_at;    /* when that began which we wait for */
+	bool can_capture;  /* the extension has slots and copies */
+	bool has_problems; /* it has them as they are since 4.1 */
+	int nresults;      /* of this sample so far */
+	int nseen;         /* rows of this sample so far */
 } Top;
 
 /* top_read.c */

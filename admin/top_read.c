@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "common/memory.h"
+#include "common/problems.h"
 
 /* Seconds to bear a server that says nothing, and between two attempts. */
 #define PATIENCE 15.0
@@ -47,21 +48,23 @@ static const char probe_sql[] =
 	"select pg_catalog.to_regprocedure('pgq.get_slot_info()') is not null, "
 	"pg_catalog.format('%s   PostgreSQL %s   PgQ %s', "
 	"pg_catalog.current_database(), pg_catalog.split_part("
-	"pg_catalog.current_setting('server_version'), ' ', 1), pgq.version())";
+	"pg_catalog.current_setting('server_version'), ' ', 1), pgq.version()), " HAS_PROBLEMS_4_1;
 
 /*
  * Columns of a sample's results, after the row's name and queue: state,
  * problem, events, lag_events, lag_bytes, lag_seconds, bytes.  The first
  * result is the time, with a warning or NULL.
  */
-static const char time_sql[] =
-	"select pg_catalog.to_char(pg_catalog.now(), 'HH24:MI:SS'), "
-	"(select pg_catalog.string_agg(case when n < 6 then p.problem end, '; ') "
-	"|| case when pg_catalog.count(*) > 5 then pg_catalog.format("
-	"'; and %s more: see pgqadm status', pg_catalog.count(*) - 5) else '' end "
-	"from (select *, pg_catalog.row_number() over (order by severity "
-	"<> 'standstill', severity <> 'problem') as n "
-	"from pgq.get_problems()) p);";
+#define TIME_SQL(from)                                                          \
+	"select pg_catalog.to_char(pg_catalog.now(), 'HH24:MI:SS'), "               \
+	"(select pg_catalog.string_agg(case when n < 6 then problem end, '; ') "    \
+	"|| case when pg_catalog.count(*) > 5 then pg_catalog.format("              \
+	"'; and %s more: see pgqadm status', pg_catalog.count(*) - 5) else '' end " \
+	"from (select problem, pg_catalog.row_number() over (order by severity "    \
+	"<> 'standstill', severity <> 'problem') as n from " from ") p);"
+
+static const char time_sql[] = TIME_SQL(PROBLEMS_4_1(""));
+static const char time_4_0_sql[] = TIME_SQL(PROBLEMS_4_0);
 
 /* The same before PgQ 4. */
 static const char time_3_sql[] =
@@ -280,7 +283,10 @@ send_sample(Top *top)
 {
 	char *sql;
 
-	sql = text_format("%s%s%s%s%s", top->can_capture ? time_sql : time_3_sql,
+	sql = text_format("%s%s%s%s%s",
+					  top->has_problems  ? time_sql
+					  : top->can_capture ? time_4_0_sql
+										 : time_3_sql,
 					  top->can_capture ? slots_sql : "",
 					  top->can_capture ? copies_sql : "", queues_sql,
 					  consumers_sql);
@@ -339,6 +345,7 @@ take_probe(Top *top, const PGresult *res)
 {
 	top->can_capture = PQgetvalue(res, 0, 0)[0] == 't';
 	set_text(&top->title, PQgetvalue(res, 0, 1));
+	top->has_problems = PQgetvalue(res, 0, 2)[0] == 't';
 }
 
 static void

@@ -15,6 +15,10 @@
 
 #include "common/lasting.h"
 
+/* A queue's retention, which PgQ 3 has not got. */
+#define QUEUE_RETENTION                                                        \
+	"coalesce((to_jsonb(q) ->> 'queue_retention')::interval, '0')"
+
 #define PROBLEM_COLUMNS                                                        \
 	" w (kind, object, severity, problem, hint, statement, age)"
 

@@ -20,8 +20,11 @@ RETURNS SETOF pgq.problem AS $$
 							 WHERE n.tick_queue = q.queue_id
 							   AND n.tick_id > c.last_tick
 							 ORDER BY n.tick_queue, n.tick_id LIMIT 1) t
-	WHERE now() - t.tick_time
-		> 3 * q.queue_rotation_period + interval '1 minute'
+	-- within the retention, which PgQ 3 has not got, it keeps nothing that would
+	-- not be kept without it
+	WHERE now() - t.tick_time > greatest(3 * q.queue_rotation_period,
+			coalesce((to_jsonb(q) ->> 'queue_retention')::interval, '0'))
+		+ interval '1 minute'
 	UNION ALL
 	SELECT 'paused', q.queue_name, 'warning',
 		format('queue "%s" is paused: its consumers get nothing', q.queue_name),
@@ -40,8 +43,10 @@ RETURNS SETOF pgq.problem AS $$
 		'See to the consumers, transactions and pgqd that doctor names; pgqd rotates with its next maintenance (maint_period).',
 		NULL, now() - q.queue_switch_time
 	FROM pgq.queue q
-	WHERE now() - q.queue_switch_time
-		> 3 * q.queue_rotation_period + interval '10 minutes'
+	WHERE now() - q.queue_switch_time > 2 * q.queue_rotation_period
+		+ greatest(q.queue_rotation_period,
+			coalesce((to_jsonb(q) ->> 'queue_retention')::interval, '0'))
+		+ interval '10 minutes'
 $$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq._lasting_problems() IS

@@ -347,6 +347,15 @@ take_copy(Conn *conn, const PGresult *res, void *arg)
 		copy_start(db->copy);
 }
 
+/* 401 for version 4.1. */
+static int
+find_version(const char *text)
+{
+	const char *dot = strchr(text, '.');
+
+	return atoi(text) * 100 + (dot ? atoi(dot + 1) : 0);
+}
+
 /* Does what we have sent come to an end? */
 static void
 look_at_progress(Database *db)
@@ -395,7 +404,7 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 
 	look_at_progress(db);
 	watch_tell(db->watch, told, database_get_troubles(db, told));
-	watch_start(db->watch, db->major,
+	watch_start(db->watch, find_version(db->version),
 				db->has_slot || !ingest_is_off(db->ingest));
 
 	/* copies belong to whoever reads the slot */

@@ -18,6 +18,7 @@
 
 #include "common/clock.h"
 #include "common/memory.h"
+#include "common/problems.h"
 #include "ticker/conn.h"
 #include "ticker/trouble.h"
 #include "ticker/timer.h"

@@ -22,9 +22,9 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/lasting.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/problems.h"
 #include "ticker/conn.h"
 #include "ticker/timer.h"
 
@@ -50,19 +50,14 @@
 #define LOGGED_PROBLEMS 10
 
 /* What we have told ourselves is known here. */
-#define PROBLEMS_SQL                                                           \
+#define PROBLEMS_SQL(from)                                                     \
 	"select w.kind, w.object, w.severity, w.problem,"                          \
-	" extract(epoch from w.age)::pg_catalog.float8 from "
-#define PROBLEMS_SQL_END                                                       \
-	" w (kind, object, severity, problem, hint, statement, age)"               \
+	" extract(epoch from w.age)::pg_catalog.float8 from " from                 \
 	" where w.kind not like 'pgqd/%'"
 
-static const char problems_sql[] = PROBLEMS_SQL
-	"pgq.get_problems($1)" PROBLEMS_SQL_END;
-
-/* The same of PgQ 3. */
-static const char problems_3_sql[] = PROBLEMS_SQL "(" LASTING_SQL
-												  ")" PROBLEMS_SQL_END;
+static const char problems_sql[] = PROBLEMS_SQL(PROBLEMS_4_1("$1"));
+static const char problems_4_0_sql[] = PROBLEMS_SQL(PROBLEMS_4_0);
+static const char problems_3_sql[] = PROBLEMS_SQL(PROBLEMS_3);
 
 static const char slots_sql[] =
 	"select i.slot_name, i.active::pg_catalog.int4 as active, i.lag_bytes,"
@@ -90,7 +85,7 @@ struct Watch
 	const Stats *stats;
 	Conn *conn;
 	struct event *timer;
-	int major;
+	int version; /* of the extension, 401 is 4.1 */
 	bool has_slot;
 	double asked_at;  /* 0: nothing is asked */
 	double looked_at; /* the last look was done */
@@ -316,7 +311,7 @@ take_problems(Conn *conn, const PGresult *res, void *arg)
 		return;
 	}
 	take_new_problems(watch, res);
-	if (watch->major < 4)
+	if (watch->version < 400)
 		finish(watch);
 }
 
@@ -360,13 +355,14 @@ look(Watch *watch)
 	const char *nothing[3] = {"", "", ""};
 
 	watch->asked_at = clock_seconds();
-	if (watch->major < 4)
+	if (watch->version < 400)
 	{
 		conn_send_often(watch->conn, problems_3_sql, 0, NULL, NULL, NULL,
 						take_problems, watch);
 		return;
 	}
-	if (watch->own[0] ? !watch->own_told : watch->own_told)
+	if (watch->version >= 401 &&
+		(watch->own[0] ? !watch->own_told : watch->own_told))
 	{
 		conn_send(watch->conn, tell_sql, 3,
 				  watch->own[0] ? (const char *const *) watch->own : nothing,
@@ -377,8 +373,12 @@ look(Watch *watch)
 	if (watch->has_slot)
 		conn_send_often(watch->conn, wal_sql, 0, NULL, NULL, NULL, take_wal,
 						watch);
-	conn_send_often(watch->conn, problems_sql, 1, values, NULL, NULL,
-					take_problems, watch);
+	if (watch->version < 401)
+		conn_send_often(watch->conn, problems_4_0_sql, 0, NULL, NULL, NULL,
+						take_problems, watch);
+	else
+		conn_send_often(watch->conn, problems_sql, 1, values, NULL, NULL,
+						take_problems, watch);
 	conn_send_often(watch->conn, slots_sql, 0, NULL, NULL, NULL, take_slots,
 					watch);
 }
@@ -460,13 +460,13 @@ watch_free(Watch *watch)
 }
 
 /*
- * Look from now on.  major: of the extension's version; has_slot: the database
+ * Look from now on.  version: of the extension, 401 is 4.1; has_slot: the database
  * has a slot, as far as is known.
  */
 void
-watch_start(Watch *watch, int major, bool has_slot)
+watch_start(Watch *watch, int version, bool has_slot)
 {
-	watch->major = major;
+	watch->version = version;
 	watch->has_slot = has_slot;
 	if (!event_pending(watch->timer, EV_TIMEOUT, NULL))
 		handle_timer(-1, 0, watch);

@@ -45,7 +45,7 @@ typedef struct Told
 extern Watch *watch_create(struct event_base *base, const Config *config,
 						   const char *dbname, const Stats *stats);
 extern void watch_free(Watch *watch);
-extern void watch_start(Watch *watch, int major, bool has_slot);
+extern void watch_start(Watch *watch, int version, bool has_slot);
 extern void watch_tell(Watch *watch, const Told *told, int n);
 extern void watch_stop(Watch *watch);
 extern const PGresult *watch_get_problems(const Watch *watch);
