@@ -223,7 +223,7 @@ add_sentence(LineMaker *m, const char *text)
 /* ---- rows ---- */
 
 /* So many rows are shown though nothing happens in them. */
-#define SHOWN_IDLE 20
+#define SHOWN_IDLE 10
 
 static bool
 is_bad(const TopRow *row)

@@ -37,7 +37,8 @@ static const char queues_sql[] =
 	" where q.queue_name = i.queue_name) as rotation_period"
 	" from pgq.get_queue_info() i"
 	/* the page shows them in this order, and folds the last ones */
-	" order by greatest(ticker_lag - queue_ticker_idle_period"
+	" order by queue_ticker_paused desc,"
+	" greatest(ticker_lag - queue_ticker_idle_period"
 	" - queue_ticker_max_lag, '0') desc nulls first, ev_new desc nulls last,"
 	" ev_per_sec desc nulls last, queue_name";
 
