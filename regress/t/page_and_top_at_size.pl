@@ -79,6 +79,7 @@ sub keep
 	return;
 }
 
+wait_for('what is wrong', sub { page('/') =~ /<p class="warning">/ });
 wait_for('a sample of all', sub {
 	page('/') =~ /<\/th><\/tr>\s*<tr><td class="t">\w+<\/td><td class="t">stock_741<.*/s });
 my $connstr = $node->connstr($db);
