@@ -323,7 +323,7 @@ add_section(LineMaker *m, const Top *top, TopKind kind)
 	appendPQExpBuffer(out, NUMBERS_FORMAT " %s", h[1], h[2], h[3], h[4], h[5],
 					  h[6]);
 	end_line(m, TOP_HEAD);
-	while (shown > SHOWN_IDLE && is_done(rows[shown - 1]) &&
+	while (!top->filter[0] && shown > SHOWN_IDLE && is_done(rows[shown - 1]) &&
 		   !is_bad(rows[shown - 1]) && !(rows[shown - 1]->rate > 0))
 		shown--;
 	for (int i = 0; i < shown; i++)
