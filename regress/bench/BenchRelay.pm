@@ -53,7 +53,7 @@ sub engines
 			keys => sub { (stream => $_[0], subject => $_[0]) }
 		};
 	}
-	if (can_run('librdkafka', 'java') && -d ($ENV{PGQ_KAFKA} // ''))
+	if (!$smoke && can_run('librdkafka', 'java') && -d ($ENV{PGQ_KAFKA} // ''))
 	{
 		my $kafka = PgqKafka->new(1);
 
@@ -91,8 +91,7 @@ sub relayed
 	my ($t, $memory, $relay);
 
 	sql($node, 'relay', "select pgq.create_queue('$stream');"
-		  . " select pgq.register_consumer('$stream', 'relay_r');"
-		  . " select pgq.register_consumer('$stream', 'watcher')");
+		  . " select pgq.register_consumer('$stream', 'c$stream')");
 	sql($node, 'relay', "select count(pgq.insert_event('$stream', 'I:id',
 		'id=' || i || '&t=' || repeat('x', $bytes - 10), 'public.t', null, null, null))
 		from generate_series(1, $changes) i");
@@ -103,6 +102,7 @@ sub relayed
 		$relay = start_relay(r => {
 			db => $node->connstr('relay'),
 			queue => $stream,
+			consumer => "c$stream",
 			target => $engine->{url},
 			stall_release => 60,
 			$engine->{keys}->($stream)
@@ -111,7 +111,7 @@ sub relayed
 			sql($node, 'relay', "select current_batch is null and last_tick =
 				(select max(tick_id) from pgq.tick t join pgq.queue on queue_id = tick_queue
 					where queue_name = '$stream')
-				from pgq.get_consumer_info('$stream', 'relay_r')") eq 't';
+				from pgq.get_consumer_info('$stream', 'c$stream')") eq 't';
 		});
 	});
 	$memory = memory_peak($relay->{h}{KIDS}[0]{PID});
@@ -145,13 +145,14 @@ sub latencies
 	new_database($node, $db);
 	sql($node, $db, "$orders; select pgq.create_queue('q');"
 		  . " select pgq.capture_table('q', 'orders');"
-		  . " select pgq.register_consumer('q', 'relay_r')");
+		  . " select pgq.register_consumer('q', 'c$stream')");
 	$engine->{make}->($stream);
 	my $pgqd = start_pgqd($node, database_list => $db);
 	wait_ingest($node, $db);
 	my $relay = start_relay(r => {
 		db => $node->connstr($db),
 		queue => 'q',
+		consumer => "c$stream",
 		target => $engine->{url},
 		format => 'json',
 		$engine->{keys}->($stream)

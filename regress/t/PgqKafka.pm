@@ -30,7 +30,23 @@ sub build_tool
 	return $tool;
 }
 
-# new(NODES [, CONFIG LINE...]): brokers, started, whose data outlive kills. Ends the
+# certificate(DIR): for address 127.0.0.1 and no name, signed by itself; broker.pem has
+# its key, too.
+sub certificate
+{
+	my ($dir) = @_;
+
+	run_log([ 'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', 2,
+			'-subj', '/CN=broker', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout',
+			"$dir/key.pem", '-out', "$dir/ca.pem" ], '2>', '/dev/null')
+	  or die 'openssl failed';
+	PostgreSQL::Test::Utils::append_to_file("$dir/broker.pem",
+		slurp("$dir/key.pem") . slurp("$dir/ca.pem"));
+	return;
+}
+
+# new(NODES [, CONFIG LINE...]): brokers, started, whose data outlive kills; the first
+# listens with SASL (user relay, password secret) and TLS, too. Ends the
 # test as skipped where there is no Java or no Kafka (scripts/install-deps --kafka).
 sub new
 {
@@ -38,6 +54,7 @@ sub new
 	my $jars = $ENV{PGQ_KAFKA} // '';
 
 	build_tool();
+	plan skip_all => 'no openssl' if system('command -v openssl >/dev/null') != 0;
 	plan skip_all => 'no java' if system('java -version >/dev/null 2>&1') != 0;
 	plan skip_all => 'no Apache Kafka: scripts/install-deps --kafka fetches it'
 	  if !-d $jars;
@@ -45,6 +62,8 @@ sub new
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	my @ports = map { [ free_port(), free_port() ] } 1 .. $nodes;
 	my $copies = $nodes < 3 ? 1 : 3;
+	my ($sasl, $tls) = (free_port(), free_port());
+	my $login = 'org.apache.kafka.common.security';
 	my $self = bless {
 		nodes => $nodes,
 		dir => $dir,
@@ -53,22 +72,35 @@ sub new
 			'java', '-Xmx320m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-cp',
 			"$jars/*"
 		],
+		sasl => "kafka://127.0.0.1:$sasl",
+		tls => "kafka://127.0.0.1:$tls",
+		ca => "$dir/ca.pem",
 		servers => join(',', map { "127.0.0.1:$_->[0]" } @ports)
 	}, $class;
+	certificate($dir);
 	foreach my $id (1 .. $nodes)
 	{
 		my ($port, $control) = @{ $ports[ $id - 1 ] };
+		my $listeners = "CLIENT://127.0.0.1:$port";
+
+		$listeners .= ",SASL://127.0.0.1:$sasl,TLS://127.0.0.1:$tls" if $id == 1;
 
 		PostgreSQL::Test::Utils::append_to_file("$dir/$id.properties", join("\n",
 			'process.roles=broker,controller',
 			"node.id=$id",
 			'controller.quorum.voters='
 			  . join(',', map { "$_\@127.0.0.1:$ports[$_ - 1][1]" } 1 .. $nodes),
-			"listeners=CLIENT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$control",
-			"advertised.listeners=CLIENT://127.0.0.1:$port",
+			"listeners=$listeners,CONTROLLER://127.0.0.1:$control",
+			"advertised.listeners=$listeners",
 			'controller.listener.names=CONTROLLER',
 			'inter.broker.listener.name=CLIENT',
-			'listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+			'listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,'
+			  . 'SASL:SASL_PLAINTEXT,TLS:SSL',
+			'listener.name.sasl.sasl.enabled.mechanisms=PLAIN',
+			"listener.name.sasl.plain.sasl.jaas.config=$login.plain.PlainLoginModule"
+			  . ' required user_relay="secret";',
+			'ssl.keystore.type=PEM',
+			"ssl.keystore.location=$dir/broker.pem",
 			"log.dirs=$dir/data$id",
 			'auto.create.topics.enable=false',
 			'offsets.topic.num.partitions=1',

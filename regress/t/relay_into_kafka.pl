@@ -9,6 +9,7 @@
 use strict;
 use warnings;
 
+use PostgreSQL::Test::Utils;
 use PgqTest;
 use PgqKafka;
 use PgqProxy;
@@ -123,6 +124,15 @@ foreach my $round (1 .. $kills)
 	$node->start;
 }
 ledger('the database was killed');
+
+foreach my $round (1 .. 2 * $kills)
+{
+	insert(700);
+	sleep(rand(0.1));
+	sql($node, $db, q{select pg_terminate_backend(pid) from pg_stat_activity
+		where datname = 'shop' and pid <> pg_backend_pid()});
+}
+ledger('sessions were cut');
 
 # ---- two at once ----
 
@@ -360,6 +370,26 @@ is_deeply(
 	"keys go where Java's go");
 $formats->stop;
 
+# ---- who we are ----
+
+$kafka->create($_, 1) foreach qw(sasl tls);
+my $secret = PostgreSQL::Test::Utils::tempdir() . '/secret';
+PostgreSQL::Test::Utils::append_to_file($secret, "secret\n");
+my $known = fresh(
+	sasl => {
+		target => $kafka->{sasl},
+		user => 'relay',
+		password_file => $secret,
+		options => 'sasl.mechanism=PLAIN, client.id=x'
+	},
+	tls => { target => $kafka->{tls}, tls => 1, tls_ca => $kafka->{ca} });
+foreach my $queue (qw(sasl tls))
+{
+	give($queue, "'x', 'one'");
+	is(join(' ', map { $_->{value} } settle($queue)), 'one', "it comes in by $queue");
+}
+$known->stop;
+
 # ---- bad input ----
 
 my @bad = (
@@ -370,7 +400,10 @@ my @bad = (
 	[ { options => 'linger' }, qr/stands still: options: "linger" is no name=value/ ],
 	[ { target => 'kafka://' }, qr/stands still: kafka:\/\/ is no address like kafka:/ ],
 	[ { target => 'kafka://127.0.0.1:1' }, qr/engine away: .*no connection: .*refused/ ],
-	[ { tls => 1 }, qr/stands still: .*SSL handshake failed/ ]);
+	[ { tls => 1 }, qr/stands still: .*SSL handshake failed/ ],
+	[ { target => $kafka->{sasl}, user => 'relay', password => 'wrong', options => 'sasl.mechanism=PLAIN' }, qr/stands still: .*uthentication failed/ ],
+	[ { target => $kafka->{tls}, tls => 1 }, qr/stands still: .*certificate/ ],
+	[ { target => $kafka->{tls} =~ s/127.0.0.1/localhost/r, tls => 1, tls_ca => $kafka->{ca} }, qr/stands still: .*certificate/ ]);
 my $bad = start_relay(map { $_ => { %keys, %{ $bad[$_][0] } } } 0 .. $#bad);
 foreach my $i (0 .. $#bad)
 {
