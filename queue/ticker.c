@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * ticker.c
- *		The functions that tick queues: pgq.ticker(), pgq.tick_due(),
- *		pgq.tick() and pgq.force_tick().
+ *		The functions that tick queues: pgq.ticker(), pgq.tick_due(), pgq.tick(),
+ *		pgq.tick_awaited() and pgq.force_tick().
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -32,6 +32,7 @@ PG_FUNCTION_INFO_V1(pgq_ticker_queue);
 PG_FUNCTION_INFO_V1(pgq_ticker_all);
 PG_FUNCTION_INFO_V1(pgq_ticker_external);
 PG_FUNCTION_INFO_V1(pgq_force_tick);
+PG_FUNCTION_INFO_V1(pgq_tick_awaited);
 PG_FUNCTION_INFO_V1(pgq_tick_due);
 PG_FUNCTION_INFO_V1(pgq_tick);
 PG_FUNCTION_INFO_V1(pgq_tick_channel);
@@ -371,6 +372,63 @@ pgq_tick_due(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("pgq.tick_due()");
 	table_begin_result(fcinfo, &result);
 	tick_all(&result);
+	return (Datum) 0;
+}
+
+/*
+ * May there be events since the newest tick?  By what the session remembers alone:
+ * with nothing to remember by, there may.
+ *
+ * The first id of all does not move last_value, so it is as good as a new one.
+ */
+static bool
+may_be_fed(const Queue *queue)
+{
+	TickState state;
+	int64 last;
+	bool called;
+
+	state.queue = *queue;
+	state.sequence = InvalidOid;
+	state.tick_sequence = InvalidOid;
+	if (!tick_recall(queue, &state) || state.nticks == 0)
+		return true;
+	if (state.event_seq > 1 || state.newest.event_seq > 1)
+		return state.event_seq > state.newest.event_seq;
+	return sequence_read_called(state.sequence, &last, &called) && called;
+}
+
+/*
+ * pgq.tick_awaited(): tick the queues that have events which a consumer waits
+ * for, or are due
+ *
+ * For who does not know by the WAL which queues are fed, and asks all the time: a
+ * queue that was not fed costs a look at its sequence.
+ */
+Datum
+pgq_tick_awaited(PG_FUNCTION_ARGS)
+{
+	TableResult result;
+	Snapshot snapshot;
+	List *queues;
+	List *candidates = NIL;
+	ListCell *lc;
+
+	PreventCommandIfReadOnly("pgq.tick_awaited()");
+	table_begin_result(fcinfo, &result);
+	snapshot = table_fresh_snapshot();
+	queues = queue_list(snapshot);
+	foreach(lc, queues)
+	{
+		Queue *queue = lfirst(lc);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!queue->external_ticker && !queue->ticker_paused &&
+			tick_queue_is_ours(queue) && may_be_fed(queue))
+			look(queue, REASON_COMMIT, &candidates);
+	}
+	UnregisterSnapshot(snapshot);
+	tick_candidates(candidates, REASON_COMMIT, &result);
 	return (Datum) 0;
 }
 

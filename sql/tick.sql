@@ -44,6 +44,14 @@ COMMENT ON FUNCTION pgq.tick_due() IS
 	'Ticks the queues that are due and returns them with their new ticks and channels; of thousands a part, the others without a tick: these want another call.';
 
 
+CREATE OR REPLACE FUNCTION pgq.tick_awaited()
+RETURNS TABLE (queue_name text, tick_id int8, channel text)
+AS 'MODULE_PATHNAME', 'pgq_tick_awaited'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgq.tick_awaited() IS
+	'Ticks the queues that have events which a consumer waits for, or are due; returns them with their new ticks and channels.';
+
+
 CREATE OR REPLACE FUNCTION pgq.tick(i_queues text[], i_xids xid[])
 RETURNS TABLE (queue_name text, tick_id int8, channel text)
 AS 'MODULE_PATHNAME', 'pgq_tick'

@@ -62,6 +62,9 @@ static const IniKey keys[] = {
 	KEY(ticker_min_interval, INI_SECONDS, "0.002",
 		"Seconds before a queue that could not be ticked by commit is looked "
 		"at again."),
+	KEY(look_period, INI_SECONDS, "0.01",
+		"Seconds between looks for events that a consumer waits for, in a "
+		"database without a capture slot."),
 	KEY(stats_period, INI_SECONDS, "30", "Seconds between lines of counts."),
 	KEY(connection_lifetime, INI_SECONDS, "3600",
 		"Seconds after which the ticker's connection is made anew."),

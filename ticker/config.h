@@ -33,6 +33,7 @@ typedef struct Config
 	double maint_period;
 	double ticker_period;
 	double ticker_min_interval;
+	double look_period;
 	double stats_period;
 	double connection_lifetime;
 

@@ -80,6 +80,7 @@ struct Database
 	double began_at; /* the same since; clock_seconds() */
 	bool no_pgq;     /* that was logged */
 	int major;       /* of the extension's version */
+	bool can_look;   /* it has pgq.tick_awaited() */
 	char *version;   /* that was logged last */
 	struct event *period;
 	struct event *check;
@@ -192,6 +193,7 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 	}
 	db->standby = false;
 	db->major = atoi(version);
+	db->can_look = strtod(version, NULL) >= 4.1 - 1e-6;
 	if (db->major < 3)
 	{
 		find_no_pgq(db, *version ? version : "pgq.version() is null");
@@ -397,6 +399,7 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 		make_fresh(db);
 	}
 	tick_run_period(db->tick, db->major);
+	tick_look(db->tick, db->can_look && !ingest_is_running(db->ingest));
 
 	/* so capture begins soon after pgq.start_capture() */
 	if (db->major >= 4 && !db->asking_slot && ingest_is_off(db->ingest))

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * tick.c
- *		Ticks of one database: by commit, and every ticker_period.
+ *		Ticks of one database: by commit, by looks for waiting consumers, and every
+ *		ticker_period.
  *
  * Queues that were fed are "fresh" and asked about at once with pgq.tick();
  * those that have events but may not be ticked yet, because no consumer waits
@@ -38,6 +39,13 @@
 #define BUSY_FACTOR 4
 #define BUSY_PAUSE 0.2
 
+/*
+ * Looks that find nothing take a hundredth of the time at most; but a queue waits
+ * no longer than this.
+ */
+#define LOOK_FACTOR 100
+#define LONGEST_LOOK_PAUSE 0.1
+
 /* The longest pause after an error. */
 #define ERROR_PAUSE 1.0
 
@@ -52,6 +60,9 @@
 
 static const char tick_sql[] = "select queue_name, tick_id, channel"
 							   " from pgq.tick($1::text[], $2::xid[])";
+
+static const char awaited_sql[] = "select queue_name, tick_id, channel"
+								  " from pgq.tick_awaited()";
 
 static const char tick_due_sql[] = "select queue_name, tick_id, channel"
 								   " from pgq.tick_due()";
@@ -83,12 +94,19 @@ struct Tick
 	double asked_at;
 	bool period_running;
 
+	struct event *look; /* time for the next look */
+	bool looks_wanted;  /* nobody tells which queues are fed */
+	bool looking;
+	double look_at;
+	double look_cost; /* of a look that finds nothing, in seconds */
+
 	Trouble trouble;        /* of ticks by commit */
 	Trouble period_trouble; /* of runs over all queues */
 	Trouble notify_trouble;
 };
 
 static void ask(Tick *tick);
+static void handle_look(evutil_socket_t fd, short what, void *arg);
 
 static void
 handle_again(evutil_socket_t fd, short what, void *arg)
@@ -115,6 +133,7 @@ tick_create(struct event_base *base, const Config *config, const char *dbname,
 	tick->conn = conn;
 	tick->stats = stats;
 	tick->again = timer_make(base, 0, handle_again, tick);
+	tick->look = timer_make(base, 0, handle_look, tick);
 	return tick;
 }
 
@@ -125,6 +144,7 @@ tick_free(Tick *tick)
 	if (tick == NULL)
 		return;
 	event_free(tick->again);
+	event_free(tick->look);
 	names_clear(&tick->fresh);
 	names_clear(&tick->waiting);
 	names_clear(&tick->asked);
@@ -328,6 +348,69 @@ tick_run_period(Tick *tick, int major)
 		take_period_answer, tick);
 }
 
+static void
+take_look(Conn *conn, const PGresult *res, void *arg)
+{
+	Tick *tick = arg;
+	double took = clock_seconds() - tick->look_at;
+	double pause = tick->config->look_period;
+	int ticked = 0;
+
+	tick->looking = false;
+	if (conn_failed(res))
+	{
+		trouble_report(&tick->trouble, tick->dbname,
+					   "pgq.tick_awaited failed: %s",
+					   PQresultErrorMessage(res));
+		pause = ERROR_PAUSE;
+	}
+	else
+	{
+		trouble_clear(&tick->trouble, tick->dbname,
+					  "pgq.tick_awaited works again");
+		ticked = notify_ticks(tick, res);
+		tick->stats->ticks += ticked;
+	}
+	if (ticked == 0)
+	{
+		/* of the last ones the quickest: others may load the machine */
+		if (took < tick->look_cost || tick->look_cost == 0)
+			tick->look_cost = took;
+		else
+			tick->look_cost *= 1.02;
+		if (pause < tick->look_cost * LOOK_FACTOR)
+			pause = tick->look_cost * LOOK_FACTOR;
+		if (pause > LONGEST_LOOK_PAUSE && !conn_failed(res))
+			pause = LONGEST_LOOK_PAUSE;
+	}
+	if (tick->looks_wanted)
+		timer_set(tick->look, pause);
+}
+
+static void
+handle_look(evutil_socket_t fd, short what, void *arg)
+{
+	Tick *tick = arg;
+
+	if (tick->looking || !tick->looks_wanted || !conn_is_ready(tick->conn))
+		return;
+	tick->look_at = clock_seconds();
+	tick->looking = conn_send_often(tick->conn, awaited_sql, 0, NULL, NULL,
+									NULL, take_look, tick);
+}
+
+/*
+ * Are looks for events that consumers wait for wanted, since nobody tells which
+ * queues are fed?  To be told now and then: looks that have ceased begin again.
+ */
+void
+tick_look(Tick *tick, bool wanted)
+{
+	tick->looks_wanted = wanted;
+	if (wanted && !event_pending(tick->look, EV_TIMEOUT, NULL))
+		handle_look(-1, 0, tick);
+}
+
 /* From now on use another connection; what was asked is asked again there. */
 void
 tick_set_conn(Tick *tick, Conn *conn)
@@ -348,6 +431,7 @@ void
 tick_interrupt(Tick *tick)
 {
 	tick->period_running = false;
+	tick->looking = false;
 	tick->asking = false;
 	names_merge(&tick->fresh, &tick->asked);
 	names_merge(&tick->fresh, &tick->waiting);

@@ -25,6 +25,7 @@ extern Tick *tick_create(struct event_base *base, const Config *config,
 extern void tick_free(Tick *tick);
 extern void tick_feed(Tick *tick, Names *queues, Xids *xids);
 extern void tick_run_period(Tick *tick, int major);
+extern void tick_look(Tick *tick, bool wanted);
 extern void tick_set_conn(Tick *tick, Conn *conn);
 extern void tick_resume(Tick *tick);
 extern void tick_interrupt(Tick *tick);

@@ -187,7 +187,7 @@ my %statements = (
 		q{insert into pgq.event_1_0 (ev_time) values (now())},
 	],
 	'tick, ingest, retry and maintain' => [
-		q{select pgq.ticker(), pgq.ticker('q'), pgq.tick_due(), pgq.tick('{q}', '{}')},
+		q{select pgq.ticker(), pgq.ticker('q'), pgq.tick_due(), pgq.tick_awaited(), pgq.tick('{q}', '{}')},
 		q{update pgq.queue set queue_external_ticker = true;
 			select pgq.ticker('q', 1000, now(), 5)},
 		q{select pgq.ingest('{slot}', p.pos_lsn, p.pos_lsn, '') from pgq.position p
