@@ -16,7 +16,7 @@ foreach my $file (grep { -f } @files)
 {
 	foreach my $block (grep { $_->{lang} eq $fence && $_->{text} =~ /$whole/ } doc_blocks($file))
 	{
-		my ($page) = $file =~ m{(\w+)\.md$};
+		my ($page) = $file =~ m{(?:clients/)?([\w/]+)\.md$};
 		my $name = lc("$page-$block->{heading}") =~ s/\W+/-/gr;
 		my $out = "build/clients/$language/programs/$name$suffix";
 
