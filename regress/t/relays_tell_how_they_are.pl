@@ -7,6 +7,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use HTTP::Tiny;
 use IPC::Run;
 use JSON::PP;
 use PgqRelay;
@@ -47,7 +48,8 @@ my %keys = (
 	db => $node->connstr($db),
 	queue => 'q',
 	target => "file:$dir/\${HIDDEN}");
-my $relay = start_relay(r => \%keys);
+my $port = free_port();
+my $relay = start_relay('' => { http_listen => "127.0.0.1:$port" }, r => \%keys);
 wait_for('it to run', sub { seen('state') eq 'running' });
 sql($node, $db, q{select pgq.insert_event('q', 't', 'n' || i) from generate_series(1, 5) i});
 ticks($node, $db, 'q');
@@ -55,6 +57,15 @@ wait_for('the events', sub { seen('engine_position') eq '15' });
 is(seen('queue_name', 'consumer_name', 'pending_events', q{coalesce(last_error, 'none')}),
 	'q|relay_r|0|none', 'it runs');
 like(seen('target'), qr/^file:.*\$\{HIDDEN\}$/, 'its target, without what the environment has');
+
+SKIP:
+{
+	my $page = HTTP::Tiny->new(timeout => 20)->get("http://127.0.0.1:$port/none");
+
+	skip('built without libmicrohttpd', 1) if $page->{status} == 599;
+	is("$page->{status} $page->{content}", "404 There is /health and /metrics.\n",
+		'HTTP names its own pages');
+}
 
 # it stands still
 my $ran_since = seen('since');
