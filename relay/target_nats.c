@@ -535,7 +535,6 @@ nats_send(Target *target, const RelayMessage *message)
 {
 	NatsTarget *t = (NatsTarget *) target;
 	TargetResult result = check_message(t, message);
-	jsPubOptions options;
 	natsMsg *msg = NULL;
 	natsStatus s;
 
@@ -551,14 +550,14 @@ nats_send(Target *target, const RelayMessage *message)
 	if (result != TARGET_OK)
 		return result;
 
-	jsPubOptions_Init(&options);
-	options.MaxWait = (int64_t) (t->base.config->stall_release * 1000);
+	/* no MaxWait: the library would keep each message's time for so long, though it
+	 * was acknowledged; wait_for_acks() sees when none comes */
 	s = natsMsg_Create(&msg, message->address, NULL, message->body,
 					   (int) message->body_len);
 	if (s == NATS_OK)
 		s = fill_message(t, msg, message);
 	if (s == NATS_OK)
-		s = js_PublishMsgAsync(t->js, &msg, &options);
+		s = js_PublishMsgAsync(t->js, &msg, NULL);
 	natsMsg_Destroy(msg);
 	if (s != NATS_OK)
 		return target_fail(t, TARGET_AWAY, "could not publish: %s",
