@@ -251,7 +251,8 @@ fail_to_connect(NatsTarget *t, natsStatus s)
 		more = start + strlen("): ");
 	if (s == NATS_CONNECTION_AUTH_FAILED)
 		hint = " - see user, password, token, credentials";
-	else if (s == NATS_PROTOCOL_ERROR && config->tls && !config->tls_cert)
+	else if (config->tls && !config->tls_cert && s != NATS_SSL_ERROR &&
+			 s != NATS_NO_SERVER && s != NATS_TIMEOUT)
 		hint = " - does the server want a certificate of ours, tls_cert?";
 	target_fail(t, is_for_a_person ? TARGET_STOP : TARGET_AWAY, "%s: %s%s%s%s",
 				config->shown_target, natsStatus_GetText(s),

@@ -13,8 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if __has_include(<rabbitmq-c/amqp.h>)
+#include <rabbitmq-c/amqp.h>
+#include <rabbitmq-c/tcp_socket.h>
+#else
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
+#endif
 
 static amqp_connection_state_t conn;
 
