@@ -102,9 +102,7 @@ report_faults(PQExpBuffer out, const Config *config, const Database *db)
 	}
 	for (int i = 0; i < ntold; i++)
 		if (strcmp(told[i].severity, "standstill") == 0)
-			add_fault(&faults, "%.*s",
-					  (int) strcspn(told[i].trouble->text, "\n"),
-					  told[i].trouble->text);
+			add_fault(&faults, "%s", told[i].trouble->text);
 
 	wait = database_find_wait(db);
 	if (wait)
@@ -139,9 +137,7 @@ report_warnings(PQExpBuffer out, const Database *db)
 	for (int i = 0; i < ntold; i++)
 		if (!database_has_pgq(db) ||
 			strcmp(told[i].severity, "standstill") != 0)
-			add_warning(out, name, "%.*s",
-						(int) strcspn(told[i].trouble->text, "\n"),
-						told[i].trouble->text);
+			add_warning(out, name, "%s", told[i].trouble->text);
 	for (int row = 0; problems && row < PQntuples(problems); row++)
 		if (strcmp(PQgetvalue(problems, row, PROBLEM_SEVERITY), "standstill") !=
 			0)

@@ -502,9 +502,9 @@ watch_tell(Watch *watch, const Told *told, int n)
 
 		appendPQExpBuffer(parts[0], "%spgqd/%s", lead, told[i].kind);
 		appendPQExpBuffer(parts[1], "%s%s", lead, told[i].severity);
-		appendPQExpBuffer(parts[2], "%s%.*s", lead,
-						  (int) strcspn(told[i].trouble->text, "\n"),
-						  told[i].trouble->text);
+		appendPQExpBufferStr(parts[2], lead);
+		for (const char *p = told[i].trouble->text; *p; p++)
+			appendPQExpBufferChar(parts[2], *p == '\n' ? ' ' : *p);
 	}
 	for (int i = 0; i < 3; i++)
 	{

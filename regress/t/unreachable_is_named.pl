@@ -126,7 +126,7 @@ standstill('a role without REPLICATION',
 my $receiver;
 standstill('all WAL senders are in use',
 	kind => 'pgqd/ingest',
-	like => qr/number of requested standby connections exceeds max_wal_senders/,
+	like => qr/number of requested standby connections exceeds "?max_wal_senders"?/,
 	begin => sub {
 		$pgqd->signal('STOP');
 		sql($node, $db, 'select pg_terminate_backend(active_pid) from pg_replication_slots');
