@@ -30,19 +30,21 @@
 
 /* A batch's id, and the time of its end in us of 1970; NULL: there is none. */
 #define ID_AND_TIME(b)                                                         \
-	b ".batch_id || ' ' || (1000000 * extract(epoch from " b                   \
+	b ".batch_id operator(pg_catalog.||) ' ' operator(pg_catalog.||) "         \
+	  "(1000000 operator(pg_catalog.*) extract(epoch from " b                  \
 	  ".cur_tick_time))::pg_catalog.int8"
 
 /*
  * Ticks come as fast as the fastest consumer takes them.  One that is
  * MERGE_EVENTS behind gets so many at once, or it would never catch up.
  */
-static const char next_batch_sql[] =
-	"select coalesce(" ID_AND_TIME("m") ", "
-	"(select " ID_AND_TIME("n") " from pgq.next_batch_info("
-	"$1::pg_catalog.text, $2::pg_catalog.text) n)) "
-	"from pgq.next_batch_custom($1::pg_catalog.text, "
-	"$2::pg_catalog.text, null, " MERGE_EVENTS ", null) m";
+static const char next_batch_sql[] = "select coalesce(" ID_AND_TIME(
+	"m") ", "
+		 "(select " ID_AND_TIME(
+			 "n") " from pgq.next_batch_info("
+				  "$1::pg_catalog.text, $2::pg_catalog.text) n)) "
+				  "from pgq.next_batch_custom($1::pg_catalog.text, "
+				  "$2::pg_catalog.text, null, " MERGE_EVENTS ", null) m";
 
 #define EVENT_COLUMNS                                                          \
 	"ev_id, ev_time, ev_txid, ev_retry, ev_type, "                             \

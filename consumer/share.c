@@ -21,7 +21,8 @@
 
 static const char next_share_sql[] =
 	"select s.share_id, s.batch_id, s.share_no, s.share_count, "
-	"(select (1000000 * extract(epoch from i.batch_end))::pg_catalog.int8 "
+	"(select (1000000 operator(pg_catalog.*) extract(epoch from i.batch_end))"
+	"::pg_catalog.int8 "
 	"from pgq.get_batch_info(s.batch_id) i), s.share_key "
 	"from pgq.next_share($1::pg_catalog.text, $2::pg_catalog.text, "
 	"$3::pg_catalog.text, $4::pg_catalog.interval, $5::pg_catalog.text) s";
