@@ -32,8 +32,8 @@ static const char queues_sql[] =
 	" extract(epoch from ticker_lag)::float8 as tick_age,"
 	" extract(epoch from pg_catalog.now() - queue_switch_time)::float8"
 	" as rotation_age,"
-	" (select extract(epoch from greatest(q.queue_rotation_period, "
-	QUEUE_RETENTION "))::float8 from pgq.queue q"
+	" (select extract(epoch from greatest(q.queue_rotation_period, " QUEUE_RETENTION
+	"))::float8 from pgq.queue q"
 	" where q.queue_name = i.queue_name) as rotation_period"
 	" from pgq.get_queue_info() i"
 	/* the page shows them in this order, and folds the last ones */

@@ -39,8 +39,8 @@ typedef struct Sample
 	double at;        /* clock_seconds() of it */
 	PGresult *queues; /* columns as in sample.c's queries */
 	PGresult *consumers;
-	PGresult *slots;   /* NULL before PgQ 4 */
-	PGresult *sizes;   /* the same, and below */
+	PGresult *slots; /* NULL before PgQ 4 */
+	PGresult *sizes; /* the same, and below */
 	PGresult *captures;
 	SamplePoint points[SAMPLE_POINTS];
 	int npoints;
