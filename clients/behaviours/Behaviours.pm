@@ -292,6 +292,10 @@ sub idle_it_holds_nothing_and_ends_at_once
 	produce($node, $db, 'idle', [ 'x', '' ]);
 	wait_done($node, $db, 'idle', 'x', 'an event is done');
 	wait_idle('idle');
+	# now that it listens, a notice tells it that it may wait for long
+	produce($node, $db, 'idle', [ 'y', '' ]);
+	wait_done($node, $db, 'idle', 'x y', 'another event is done');
+	wait_idle('idle');
 	is(activity('idle'), 'idle', 'no transaction is open while it waits');
 	$start = time();
 	is(stop_worker($w), 0, 'SIGTERM ends it');
