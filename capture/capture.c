@@ -127,6 +127,22 @@ require_fit(Oid relid, const EventArgs *args)
 	table_close(rel, NoLock);
 }
 
+/* Valid arguments but for "copy", which is said once; palloc'd. */
+static ArrayType *
+without_copy(ArrayType *array)
+{
+	Datum *elems;
+	int nelems;
+	int n = 0;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL,
+					  &nelems);
+	for (int i = 0; i < nelems; i++)
+		if (strcmp(TextDatumGetCString(elems[i]), "copy") != 0)
+			elems[n++] = elems[i];
+	return construct_array(elems, n, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
 /*
  * pgq.capture_table(i_queue text, i_table regclass, variadic i_args text[])
  * returns int
@@ -176,7 +192,7 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	{
 		raise_if(capture_check_copy(args));
 		is_new = copy_request(queue, relid, table,
-							  event_args_without_copy(array), mark != NULL);
+							  without_copy(array), mark != NULL);
 	}
 	else
 	{

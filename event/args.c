@@ -275,22 +275,6 @@ event_args_parse(ArrayType *array)
 	return args;
 }
 
-/* Valid arguments but for "copy", which is said once; palloc'd. */
-ArrayType *
-event_args_without_copy(ArrayType *array)
-{
-	Datum *elems;
-	int nelems;
-	int n = 0;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL,
-					  &nelems);
-	for (int i = 0; i < nelems; i++)
-		if (strcmp(TextDatumGetCString(elems[i]), "copy") != 0)
-			elems[n++] = elems[i];
-	return construct_array(elems, n, TEXTOID, -1, false, TYPALIGN_INT);
-}
-
 /*
  * Parse the arguments of a trigger, without the first one, the queue.
  *

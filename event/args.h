@@ -68,7 +68,6 @@ typedef struct EventArgs
 } EventArgs;
 
 extern EventArgs *event_args_parse(ArrayType *array);
-extern ArrayType *event_args_without_copy(ArrayType *array);
 extern bool event_args_has_name(List *names, const char *name);
 extern EventArgs *event_args_parse_trigger(int nargs, char **words,
 										   EventFormat format);
