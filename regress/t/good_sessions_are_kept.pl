@@ -173,16 +173,18 @@ works('with names again');
 # the password is another
 
 sql($node, $db, q{alter role worker password 'two'});
-wait_for('red with the old password', sub {
+wait_for('a warning of the old password', sub {
 	get('/health')->{content} =~
-	  /^\[shop\]: no new connection, the old one goes on: .*password authentication failed/m });
+	  /^\[shop\]: warning: no new connection, the old one goes on: .*password authentication failed/m });
 works('with the old session');
 set($pgqd, 'base_connstr', base('db.test', 'wrong'));
 $pgqd->wait_log(qr/Got SIGHUP/);
 sleep(1);
 works('with a wrong password in the file');
 set($pgqd, 'base_connstr', base('db.test', 'two'));
-wait_for('green with the new password', sub { get('/health')->{status} == 200 });
+wait_for('no warning with the new password', sub {
+	my $r = get('/health');
+	$r->{status} == 200 && $r->{content} !~ /no new connection/ });
 works('with the new password');
 
 # elsewhere
