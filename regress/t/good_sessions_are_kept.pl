@@ -190,11 +190,13 @@ works('with the new password');
 # elsewhere
 
 set($pgqd, 'base_connstr', 'host=/nowhere');
-wait_for('red with a server that is not there', sub {
-	get('/health')->{content} =~ /^\[shop\]: no new connection, .*\/nowhere/m });
+wait_for('a warning of a server that is not there', sub {
+	get('/health')->{content} =~ /^\[shop\]: warning: no new connection, .*\/nowhere/m });
 works('while the new server is not there');
 set($pgqd, 'base_connstr', 'host=' . $node->host . ' port=' . $node->port);
-wait_for('green again', sub { get('/health')->{status} == 200 });
+wait_for('no warning any more', sub {
+	my $r = get('/health');
+	$r->{status} == 200 && $r->{content} !~ /no new connection/ });
 wait_for('all sessions by the new address', sub { sql($node, $db,
 	q{select bool_and(client_addr is null) and count(*) > 2
 	from pg_stat_activity where application_name ~ '^pgqd/(tick|ingest|stream)'
