@@ -8,7 +8,7 @@ use warnings;
 use PgqTest;
 use Test::More;
 
-my $node = new_server('main', conf => "max_locks_per_transaction = 14\nmax_connections = 12\n"
+my $node = new_server('main', conf => "max_locks_per_transaction = 20\nmax_connections = 12\n"
 	  . "max_prepared_transactions = 0\nmax_wal_senders = 2\n");
 my $db = new_database($node, 'shop');
 
