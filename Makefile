@@ -3,8 +3,10 @@
 #   make                 build pgq.so, the SQL, libpgq, pgqd and pgqadm
 #   make install         into the places that PG_CONFIG names; honours DESTDIR
 #   make check           every test, in a private copy of the server tree
+#   make installcheck    every test with what is installed, in a running server
 #   make check-asan, check-valgrind
 #                        tests of the server's side with checks of memory
+#   make coverage        how much of C the tests run, scripts/coverage
 #   make demo            the tour of scripts/demo
 #   make bench           measure beside the peers, scripts/bench
 #   make check-programs-asan, check-programs-valgrind
@@ -25,7 +27,7 @@ export PG_CONFIG
 
 BUILD = $(MAKE) --no-print-directory -f Makefile.build PG_CONFIG='$(PG_CONFIG)'
 
-all install uninstall installdirs clean:
+all install uninstall installdirs installcheck clean:
 	+@$(BUILD) $@
 
 # One file: make event/frame.o
@@ -46,6 +48,9 @@ check:
 
 check-asan check-valgrind:
 	@$(RUN) scripts/check-sanitized $(@:check-%=%)
+
+coverage:
+	@$(RUN) scripts/coverage
 
 demo:
 	@$(RUN) scripts/demo
@@ -71,6 +76,6 @@ lint:
 format:
 	@$(RUN) scripts/lint --format
 
-.PHONY: all install uninstall installdirs clean distclean check check-asan \
-	check-valgrind check-programs-asan check-programs-valgrind deb demo fuzz \
-	lint format
+.PHONY: all install uninstall installdirs installcheck clean distclean check check-asan \
+	check-valgrind check-programs-asan check-programs-valgrind coverage deb demo \
+	fuzz lint format

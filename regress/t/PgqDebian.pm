@@ -155,6 +155,8 @@ sub ours
 # root, and the folder above bin/ in it.
 sub copy_tree
 {
+	plan skip_all => 'scripts/check has a private tree for this, installcheck has not'
+	  if !$ENV{PGQ_TREE};
 	my $tree = PostgreSQL::Test::Utils::tempdir() . '/tree';
 	my ($inside) = pg_config_of(undef, 'bindir') =~ /^\Q$ENV{PGQ_TREE}\E(.*)\/bin$/;
 
