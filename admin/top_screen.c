@@ -25,6 +25,9 @@ static const double intervals[] = {0.5, 1, 2, 5, 10, 30, 60};
 static const char help_line[] =
 	"q quit  / filter  s sort  p pause  +/- interval  h help";
 
+/* At the right end of that line, over it on a narrow screen. */
+static const char more_below[] = "  (more below)";
+
 static const char *const help_text[] = {
 	"q          quit",
 	"s          sort by lag, rate, name",
@@ -147,7 +150,7 @@ draw(Screen *s)
 	set_style(TOP_HEAD);
 	mvaddnstr(LINES - 1, 0, help_line, COLS - 1);
 	if (lines.n - FIXED_LINES - s->scrolled > room && !s->help)
-		addnstr("  (more below)", COLS - (int) sizeof(help_line));
+		mvaddstr(LINES - 1, COLS - 1 - (int) strlen(more_below), more_below);
 	top_free_lines(&lines);
 	refresh();
 }

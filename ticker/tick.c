@@ -102,6 +102,7 @@ struct Tick
 
 	Trouble trouble;        /* of ticks by commit */
 	Trouble period_trouble; /* of runs over all queues */
+	Trouble look_trouble;   /* of looks at queues that are waited for */
 	Trouble notify_trouble;
 };
 
@@ -151,6 +152,7 @@ tick_free(Tick *tick)
 	xids_clear(&tick->xids);
 	xids_clear(&tick->asked_xids);
 	trouble_clear(&tick->trouble, tick->dbname, NULL);
+	trouble_clear(&tick->look_trouble, tick->dbname, NULL);
 	trouble_clear(&tick->period_trouble, tick->dbname, NULL);
 	trouble_clear(&tick->notify_trouble, tick->dbname, NULL);
 	free(tick->dbname);
@@ -359,14 +361,14 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 	tick->looking = false;
 	if (conn_failed(res))
 	{
-		trouble_report(&tick->trouble, tick->dbname,
+		trouble_report(&tick->look_trouble, tick->dbname,
 					   "pgq.tick_awaited failed: %s",
 					   PQresultErrorMessage(res));
 		pause = ERROR_PAUSE;
 	}
 	else
 	{
-		trouble_clear(&tick->trouble, tick->dbname,
+		trouble_clear(&tick->look_trouble, tick->dbname,
 					  "pgq.tick_awaited works again");
 		ticked = notify_ticks(tick, res);
 		tick->stats->ticks += ticked;
@@ -443,5 +445,7 @@ tick_interrupt(Tick *tick)
 const Trouble *
 tick_get_trouble(const Tick *tick)
 {
-	return tick->period_trouble.text ? &tick->period_trouble : &tick->trouble;
+	return tick->period_trouble.text ? &tick->period_trouble
+		   : tick->trouble.text      ? &tick->trouble
+									 : &tick->look_trouble;
 }
