@@ -154,6 +154,22 @@ set_place(Place *place, PlaceKind kind, const char *text)
 	place->text = text;
 }
 
+/* -d: PgQ's "in the background" with an ini file, else a database, which is next. */
+static void
+read_d(Admin *a, Words *w, const char *next)
+{
+	bool have_ini = w->nargs > 0 && (is_ini_name(w->args[0]) ||
+									 !commands_find(w->args[0]));
+
+	if (have_ini || next[0] == '-' || is_ini_name(next))
+		a->daemon = true;
+	else
+	{
+		w->dbname = next;
+		optind++;
+	}
+}
+
 static void
 read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 {
@@ -171,17 +187,8 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			w->args[w->nargs++] = optarg;
 			break;
 		case 'd':
-		{
-			const char *next = optind < argc ? argv[optind] : "-";
-			bool have_ini = w->nargs > 0 && (is_ini_name(w->args[0]) ||
-											 !commands_find(w->args[0]));
-
-			if (have_ini || next[0] == '-' || is_ini_name(next))
-				a->daemon = true;
-			else
-				w->dbname = argv[optind++];
-		}
-		break;
+			read_d(a, w, optind < argc ? argv[optind] : "-");
+			break;
 		case OPT_DBNAME:
 			w->dbname = optarg;
 			break;
