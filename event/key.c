@@ -292,7 +292,6 @@ decode_json(Span value, char *out)
 	for (; p < end; p++)
 	{
 		const char *letter;
-		unsigned byte;
 
 		if (*p != '\\' || p + 1 == end)
 		{
@@ -302,9 +301,9 @@ decode_json(Span value, char *out)
 		p++;
 		letter = *p ? strchr(letters, *p) : NULL;
 		if (*p == 'u' && end - p > 4 && p[1] == '0' && p[2] == '0' &&
-			sscanf(p + 3, "%2x", &byte) == 1 && byte < 0x80)
+			p[3] >= '0' && p[3] <= '7' && hex_digit(p[4]) >= 0)
 		{
-			*out++ = (char) byte;
+			*out++ = (char) (hex_digit(p[3]) << 4 | hex_digit(p[4]));
 			p += 4;
 			continue;
 		}

@@ -104,7 +104,9 @@ BEGIN
 			AS d (classid, objid, objsubid, original, normal, is_temporary,
 				  object_type, schema_name, object_name, object_identity,
 				  address_names, address_args, n)
+	-- the rule of a view goes with it, which not all servers say
 	WHERE (d.original OR d.normal) AND NOT d.is_temporary
+	  AND d.object_type <> 'rule'
 	  AND (d.schema_name IN ('pgq', 'pg_temp')) IS NOT TRUE
 	ORDER BY d.n;
 EXCEPTION WHEN OTHERS THEN

@@ -22,7 +22,12 @@ BEGIN
 			   AND p.oid = d.objid
 			 LEFT JOIN pg_catalog.pg_type t
 				ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
-			   AND t.oid = d.objid,
+			   AND t.oid = d.objid
+			   -- row and array types go with theirs
+			   AND t.typcategory <> 'A'
+			   AND NOT EXISTS (
+				SELECT FROM pg_catalog.pg_class r
+				WHERE r.oid = t.typrelid AND r.relkind <> 'c'),
 			 LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) i,
 			 pg_catalog.pg_class q
 			 JOIN pg_catalog.pg_roles o ON o.oid = q.relowner
