@@ -39,7 +39,11 @@ like($text, qr/\{database="sql_ascii",queue="b\?cher"\}/,
 	'what cannot be known is replaced');
 foreach my $path ('/metrics', '/health', '/')
 {
-	my $served = $http->get("http://127.0.0.1:$port$path")->{content};
+	my $served;
+	wait_for("$path to tell of the queue", sub {
+		$served = $http->get("http://127.0.0.1:$port$path")->{content};
+		return $served =~ /cher/;
+	});
 	like($served, qr/cher/, "$path tells of the queue");
 	ok(utf8::decode($served), 'in UTF-8');
 }
