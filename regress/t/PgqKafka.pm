@@ -14,6 +14,7 @@ use PostgreSQL::Test::Utils;
 use PgqRelay;
 use PgqTest;
 use Test::More;
+use Time::HiRes qw(sleep);
 
 my $tool;
 
@@ -177,6 +178,15 @@ sub start
 	$self->{broker}{ $id // 1 }->start;
 	$self->wait_ready;
 	return;
+}
+
+sub crash
+{
+	my ($self, $id) = @_;
+
+	$self->kill9($id);
+	sleep(rand(0.3));
+	return $self->start($id);
 }
 
 # run(COMMAND, ARGUMENT...): what kafka_tool prints; dies if it fails.

@@ -15,22 +15,14 @@ use PostgreSQL::Test::Utils;
 use PgqRelay;
 use PgqTest;
 
+our @ISA = ('PgqRelay::Engine');
+
 # new(CONFIG LINE...): a server with JetStream, started. Its data outlive kills.
 sub new
 {
 	my ($class, @config) = @_;
-	my $port = free_port();
-	my $dir = PostgreSQL::Test::Utils::tempdir();
-	my $self = bless { port => $port, dir => $dir, n => 0 }, $class;
 
-	PostgreSQL::Test::Utils::append_to_file("$dir/nats.conf",
-		join("\n", "listen: 127.0.0.1:$port", "jetstream: { store_dir: \"$dir\" }",
-			@config, ''));
-	$self->{server} = start_engine('nats-server',
-		need_engine('libnats', 'nats-server', 'nats-server'),
-		'-c', "$dir/nats.conf");
-	$self->wait_ready;
-	return $self;
+	return (bless { port => free_port(), n => 0 }, $class)->configure(@config);
 }
 
 # cluster(COUNT): so many servers that are one, started; one has a leader when its API
@@ -38,49 +30,39 @@ sub new
 sub cluster
 {
 	my ($class, $count) = @_;
-	my @members = map { { port => free_port(), route => free_port() } } 1 .. $count;
-	my $routes = join(', ', map { "nats://127.0.0.1:$_->{route}" } @members);
-	my @servers;
+	my @servers = map { bless { port => free_port(), route => free_port(), name => "n$_", n => 0 },
+		  $class } 1 .. $count;
+	my $routes = join(', ', map { "nats://127.0.0.1:$_->{route}" } @servers);
 
-	foreach my $i (1 .. $count)
-	{
-		my $m = $members[ $i - 1 ];
-		my $dir = PostgreSQL::Test::Utils::tempdir();
-		my $self = bless { %$m, dir => $dir, n => 0, name => "n$i", waits => 0 }, $class;
+	return map { $_->configure("server_name: $_->{name}",
+			"cluster: { name: pgq, listen: 127.0.0.1:$_->{route}, routes: [ $routes ] }") }
+	  @servers;
+}
 
-		PostgreSQL::Test::Utils::append_to_file("$dir/nats.conf", join("\n",
-			"server_name: n$i", "listen: 127.0.0.1:$m->{port}",
-			"jetstream: { store_dir: \"$dir\" }",
-			"cluster: { name: pgq, listen: 127.0.0.1:$m->{route}, routes: [ $routes ] }", ''));
-		$self->{server} = start_engine('nats-server',
-			need_engine('libnats', 'nats-server', 'nats-server'),
-			'-c', "$dir/nats.conf");
-		push @servers, $self;
-	}
-	return @servers;
+sub configure
+{
+	my ($self, @config) = @_;
+	my $dir = $self->{dir} = PostgreSQL::Test::Utils::tempdir();
+
+	PostgreSQL::Test::Utils::append_to_file("$dir/nats.conf",
+		join("
+", "listen: 127.0.0.1:$self->{port}", "jetstream: { store_dir: \"$dir\" }",
+			@config, ''));
+	return $self->launch('nats-server', need_engine('libnats', 'nats-server', 'nats-server'),
+		'-c', "$dir/nats.conf");
 }
 
 sub url { return "nats://127.0.0.1:$_[0]{port}" }
 
-sub kill9 { return $_[0]{server}->kill9 }
+sub probe { return $_[0]->api('INFO', {}) }
 
-sub start
-{
-	my ($self) = @_;
-
-	$self->{server}->start;
-	delete $self->{socket};
-	$self->wait_ready if !defined $self->{waits};
-	return;
-}
-
+# A member of a cluster is not ready by itself.
 sub wait_ready
 {
 	my ($self) = @_;
 
 	delete $self->{socket};
-	wait_for('nats-server',
-		sub { eval { $self->api('INFO', {}); 1 } });
+	$self->SUPER::wait_ready if !$self->{name};
 	return;
 }
 

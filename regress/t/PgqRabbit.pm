@@ -15,6 +15,8 @@ use PgqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+our @ISA = ('PgqRelay::Engine');
+
 # new(CONFIG LINE...): a server, started. Its data outlive kills. Ends the test as
 # skipped without the packages, or where pgqrelay has no librabbitmq.
 sub new
@@ -42,7 +44,7 @@ sub new
 	my $epmd = free_port();
 
 	start_engine('epmd', "$erlang/epmd", '-address', '127.0.0.1', '-port', $epmd);
-	$self->{server} = start_engine('rabbitmq', 'env', "HOME=$dir", "PATH=$erlang:$ENV{PATH}",
+	return $self->launch('rabbitmq', 'env', "HOME=$dir", "PATH=$erlang:$ENV{PATH}",
 		'ERL_EPMD_ADDRESS=127.0.0.1', "ERL_EPMD_PORT=$epmd",
 		'RABBITMQ_DIST_PORT=' . free_port(),
 		"RABBITMQ_NODENAME=pgq$self->{port}\@localhost",
@@ -52,8 +54,6 @@ sub new
 		"RABBITMQ_CONFIG_FILE=$dir/rabbitmq", "RABBITMQ_GENERATED_CONFIG_DIR=$dir/conf",
 		# then the shell becomes the server, which can be killed
 		'RUNNING_UNDER_SYSTEMD=1', "$sbin/rabbitmq-server");
-	$self->wait_ready;
-	return $self;
 }
 
 sub erlang_packages
@@ -64,24 +64,7 @@ sub erlang_packages
 
 sub url { return "amqp://127.0.0.1:$_[0]{port}" }
 
-sub kill9 { return $_[0]{server}->kill9 }
-
-sub start
-{
-	my ($self) = @_;
-
-	$self->{server}->start;
-	$self->wait_ready;
-	return;
-}
-
-sub wait_ready
-{
-	my ($self) = @_;
-
-	wait_for('rabbitmq', sub { eval { $self->ask('declare', 'ready'); 1 } });
-	return;
-}
+sub probe { return $_[0]->ask('declare', 'ready') }
 
 # ask(WORD...): what amqp_tool prints; dies when it fails.
 sub ask

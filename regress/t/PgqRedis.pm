@@ -11,6 +11,8 @@ use PostgreSQL::Test::Utils;
 use PgqRelay;
 use PgqTest;
 
+our @ISA = ('PgqRelay::Engine');
+
 # new(ARGUMENT...): a server, started. Its data outlive kills.
 sub new
 {
@@ -18,36 +20,15 @@ sub new
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	my $self = bless { port => free_port() }, $class;
 
-	$self->{server} = start_engine('redis',
+	return $self->launch('redis',
 		need_engine('hiredis', 'redis-server', 'redis-server', 'redis-tools'),
 		'--bind', '127.0.0.1', '--port', $self->{port}, '--dir', $dir,
 		'--appendonly', 'yes', '--appendfsync', 'always', '--save', '', @arguments);
-	$self->wait_ready;
-	return $self;
 }
 
 sub url { return "redis://127.0.0.1:$_[0]{port}/0" }
 
-sub kill9 { return $_[0]{server}->kill9 }
-
-sub start
-{
-	my ($self) = @_;
-
-	$self->{server}->start;
-	$self->wait_ready;
-	return;
-}
-
-sub wait_ready
-{
-	my ($self) = @_;
-
-	delete $self->{socket};
-	wait_for('redis',
-		sub { eval { $self->ask('PING') eq 'PONG' } or do { delete $self->{socket}; 0 } });
-	return;
-}
+sub probe { $_[0]->ask('PING') eq 'PONG' or die 'not ready'; return }
 
 # ask(WORD...): the answer as nested lists; dies on an error.
 sub ask

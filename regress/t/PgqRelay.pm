@@ -15,7 +15,8 @@ use PgqDebian;
 use PgqTest;
 use Test::More;
 
-our @EXPORT = qw(database_goes_back start_relay start_engine need_engine free_port ticks events_of same_events);
+our @EXPORT = qw(add_relayed_queue database_goes_back start_relay start_engine need_engine
+  free_port tells ticks events_of same_events);
 
 my @processes;
 
@@ -72,6 +73,33 @@ sub start_relay
 	my $p = start_engine('pgqrelay', 'pgqrelay', "$dir/relay.ini");
 	$p->{ini} = "$dir/relay.ini";
 	return $p;
+}
+
+# tells(KEYS, [ MORE KEYS, REGEX ], ...): a relay with such keys says so.
+sub tells
+{
+	my ($keys, @cases) = @_;
+
+	foreach my $case (@cases)
+	{
+		my ($more, $message) = @$case;
+		my $r = start_relay(r => { %$keys, %$more });
+
+		$r->wait_log($message);
+		pass("told: $message");
+		$r->stop;
+	}
+	return;
+}
+
+# add_relayed_queue(NODE, DATABASE, QUEUE, CONSUMER): a queue and the consumer of its relay.
+sub add_relayed_queue
+{
+	my ($node, $db, $queue, $consumer) = @_;
+
+	sql($node, $db, "select pgq.create_queue('$queue'),
+		pgq.register_consumer('$queue', '$consumer')");
+	return;
 }
 
 # ticks(NODE, DATABASE, QUEUE): all that was inserted is in a batch.
@@ -216,6 +244,15 @@ sub stop
 
 sub kill9 { return $_[0]->stop('KILL') }
 
+# crash(): it is killed and started again.
+sub crash
+{
+	my ($self) = @_;
+
+	$self->kill9;
+	return $self->start;
+}
+
 # Waits until the log has what REGEX says, behind what was there before if FROM.
 sub wait_log
 {
@@ -224,6 +261,55 @@ sub wait_log
 	PgqTest::wait_for("$self->{name} to log $regex",
 		sub { substr($self->text, $from // 0) =~ $regex });
 	return;
+}
+
+# A server that relays write into, of whatever kind: it is ready when "probe" of its
+# class does not die, and it keeps its data and port when it is killed.
+package PgqRelay::Engine;
+
+use strict;
+use warnings;
+
+use Time::HiRes qw(sleep);
+
+# launch(NAME, COMMAND...)
+sub launch
+{
+	my ($self, @command) = @_;
+
+	$self->{server} = PgqRelay::start_engine(@command);
+	$self->wait_ready;
+	return $self;
+}
+
+sub wait_ready
+{
+	my ($self) = @_;
+
+	delete $self->{socket};
+	PgqTest::wait_for($self->{server}{name},
+		sub { eval { $self->probe; 1 } or do { delete $self->{socket}; 0 } });
+	return;
+}
+
+sub kill9 { return $_[0]{server}->kill9 }
+
+sub start
+{
+	my ($self) = @_;
+
+	$self->{server}->start;
+	$self->wait_ready;
+	return;
+}
+
+sub crash
+{
+	my ($self) = @_;
+
+	$self->kill9;
+	sleep(rand(0.3));
+	return $self->start;
 }
 
 1;

@@ -7,113 +7,84 @@ use warnings;
 
 use PgqTest;
 use PgqRelay;
+use PgqShop;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep);
 
 plan skip_all => 'pgqrelay was not built here'
   if system('pgqrelay --version >/dev/null 2>&1') != 0;
 
-my $node = new_server('main');
-my $db = new_database($node, 'shop', slot => 0);
+my $shop = PgqShop->new(q{'t', 'n' || i});
+my ($node, $db) = @$shop{qw(node db)};
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $file = "$dir/orders";
-
-sql($node, $db, q{select pgq.create_queue('q')});
-sql($node, $db, q{select pgq.register_consumer('q', 'relay_r')});
-
-my %keys = (db => $node->connstr($db), queue => 'q', target => "file:$file");
-
-sub insert
-{
-	my ($from, $to) = @_;
-
-	sql($node, $db, "select pgq.insert_event('q', 't', 'n' || i)
-		from generate_series($from, $to) i");
-	ticks($node, $db, 'q');
-	return;
-}
+my %keys = $shop->keys(target => "file:$file");
 
 sub lines { return -e $file ? [ split(/\n/, slurp($file)) ] : [] }
 
-sub wanted { return [ map { "n$_" } 1 .. $_[0] ] }
-
-sub wait_lines
+sub ledger
 {
-	my ($n) = @_;
+	my ($name) = @_;
+	my $n = $shop->{n};
 
-	wait_for("$n lines", sub { @{ lines() } >= $n && bookmark() == -s $file });
-	return is_deeply(lines(), wanted($n), "$n events, each once, in order");
+	wait_for("$n lines", sub { @{ lines() } >= $n && $shop->bookmark == -s $file });
+	return is_deeply(lines(), [ map { "n$_" } 1 .. $n ], "$name: each event once, in order");
 }
 
-sub bookmark
-{
-	return sql($node, $db, q{select pgq.get_bookmark('q', 'relay_r')}) || 0;
-}
-
-# in the way of events
 my $relay = start_relay(r => \%keys);
-insert(1, 1000);
-wait_lines(1000);
+$shop->insert(1000);
+ledger('at rest');
 
-# killed at any moment
-foreach my $round (1 .. 8)
-{
-	insert($round * 1000 + 1, ($round + 1) * 1000);
-	sleep(rand(0.1));
-	$relay->kill9;
-	$relay->start;
-}
-wait_lines(9000);
+$shop->amid(8, 1000, sub { $relay->crash }, 0.1);
+ledger('it was killed');
 
 # what it wrote of a batch that was not finished is cut off
 is($relay->stop, 0, 'it ends cleanly');
 append_to_file($file, "half of a batch\n");
-insert(9001, 9010);
+$shop->insert(10);
 $relay->start;
-wait_lines(9010);
+ledger('half of a batch was there');
 
 # the server goes and comes
 $node->stop('immediate');
 $relay->wait_log(qr/database away/);
 $node->start;
-insert(9011, 9020);
-wait_lines(9020);
+$shop->insert(10);
+ledger('the server was killed');
 
 # two relays of one consumer
 my $second = start_relay(r => \%keys);
 $second->wait_log(qr/another process writes/);
-insert(9021, 9030);
-wait_lines(9030);
+$shop->insert(10);
+ledger('two relays ran at once');
 $second->stop;
 
 # an event that no line can hold stops it, or is dead
 my $mark = length $relay->text;
 sql($node, $db, q{select pgq.insert_event('q', 't', E'two\nlines')});
-insert(9031, 9031);
+$shop->insert(1);
 $relay->wait_log(qr/stands still: the engine will not take event \d+: .*newline/,
 	$mark);
-is(scalar @{ lines() }, 9030, 'it stands still there');
+is(scalar @{ lines() }, $shop->{n} - 1, 'it stands still there');
 $relay->stop;
 $relay = start_relay(r => { %keys, on_refused => 'dead' });
-wait_lines(9031);
+ledger('without the one that is dead');
 is(sql($node, $db, q{select count(*) from pgq.get_dead_events('q', 'relay_r')}),
 	'1', 'or makes it dead, with the reason');
 
 # the file lost what it had
 $relay->stop;
 truncate($file, 100);
-insert(9032, 9032);
+$shop->insert(1);
 $relay->start;
 $relay->wait_log(qr/stands still: .* has lost events: it has 100 bytes/);
 pass('a file that lost events is not written to');
 $relay->stop;
 
 # in the midst of the first batch of all, and while the database says no
+add_relayed_queue($node, $db, 'first', 'relay_first');
 sql($node, $db, $_)
-  foreach q{select pgq.create_queue('first')},
-  q{select pgq.register_consumer('first', 'relay_first')},
-  q{select pgq.insert_event('first', 't', 'n' || i) from generate_series(1, 9) i},
+  foreach q{select pgq.insert_event('first', 't', 'n' || i) from generate_series(1, 9) i},
   q{select pgq.insert_event('first', 't', E'two\nlines')},
   q{alter function pgq.event_dead(int8, int8, text) rename to event_dead_away};
 ticks($node, $db, 'first');

@@ -11,6 +11,7 @@ use JSON::PP;
 use MIME::Base64 qw(encode_base64);
 use PgqTest;
 use PgqRelay;
+use PgqShop;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -18,8 +19,8 @@ plan skip_all => 'no python3 here' if system('python3 -c "" 2>/dev/null') != 0;
 plan skip_all => 'pgqrelay was built without libcurl'
   if `pgqrelay --version 2>&1` !~ /^  https: .*libcurl \d/m;
 
-my $node = new_server('main');
-my $db = new_database($node, 'shop', slot => 0);
+my $shop = PgqShop->new(q{'t', 'n' || i || '.'});
+my ($node, $db) = @$shop{qw(node db)};
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $port = free_port();
 my ($log, $orders) = ("$dir/log", "$dir/orders");
@@ -28,28 +29,9 @@ my $server = start_engine('webhook', 'python3', "$here/webhook_server.py",
 	$port, $log, $orders);
 my $key = 'a key of the signature';
 
-sql($node, $db, $_)
-  foreach q{select pgq.create_queue('q')},
-  q{select pgq.register_consumer('q', 'relay_r')};
-
-my %keys = (
-	db => $node->connstr($db),
-	queue => 'q',
+my %keys = $shop->keys(
 	target => "http://127.0.0.1:$port/hook",
-	secret => 'whsec_' . encode_base64($key, ''),
-	stall_release => 2);
-my $n = 0;
-
-sub insert
-{
-	my ($count) = @_;
-
-	sql($node, $db, "select pgq.insert_event('q', 't', 'n' || i || '.')
-		from generate_series($n + 1, $n + $count) i");
-	$n += $count;
-	ticks($node, $db, 'q');
-	return;
-}
+	secret => 'whsec_' . encode_base64($key, ''));
 
 sub received { return -e $log ? [ map { decode_json($_) } split(/\n/, slurp($log)) ] : [] }
 
@@ -65,8 +47,8 @@ sub wait_all
 {
 	my ($name) = @_;
 
-	wait_for("$n events", sub { @{ bodies() } >= $n });
-	return is_deeply(bodies(), [ map { "n$_." } 1 .. $n ], $name);
+	wait_for("$shop->{n} events", sub { @{ bodies() } >= $shop->{n} });
+	return is_deeply(bodies(), [ map { "n$_." } 1 .. $shop->{n} ], $name);
 }
 
 sub order
@@ -81,7 +63,7 @@ sub order
 }
 
 my $relay = start_relay(r => \%keys);
-insert(200);
+$shop->insert(200);
 wait_all('each event, in order');
 
 my $first = received()->[0];
@@ -93,9 +75,8 @@ like($h->{'webhook-id'}, qr{^q/\d+$}, 'the id is that of the event');
 is($h->{'idempotency-key'}, $h->{'webhook-id'}, 'and the idempotency key');
 
 # killed in the middle: what comes again has the same id
-insert(300);
-$relay->kill9;
-$relay->start;
+$shop->insert(300);
+$relay->crash;
 wait_all('the relay was killed');
 my %id_of;
 my $same = 1;
@@ -108,31 +89,31 @@ ok($same, 'an event that came twice had the same id');
 
 # a server that fails half way: the batch gets on, and is not sent from its start
 my $before = @{ received() };
-order(match => 'n' . ($n + 150) . '.', status => 500);
-insert(200);
+order(match => 'n' . ($shop->{n} + 150) . '.', status => 500);
+$shop->insert(200);
 $relay->wait_log(qr/engine away: .* answers 500/);
 order();
 wait_all('the server failed half way');
 is(scalar @{ received() } - $before, 200, 'no event was sent twice for that');
 
 # it asks to wait
-order(match => 'n' . ($n + 1) . '.', status => 429, retry_after => 1);
+order(match => 'n' . ($shop->{n} + 1) . '.', status => 429, retry_after => 1);
 my $mark = length $relay->text;
-insert(2);
+$shop->insert(2);
 $relay->wait_log(qr/answers 429/, $mark);
 order();
 wait_all('it asked to come later');
 
 # it will not take one
-order(match => 'n' . ($n + 1) . '.', status => 422);
+order(match => 'n' . ($shop->{n} + 1) . '.', status => 422);
 $mark = length $relay->text;
-insert(2);
+$shop->insert(2);
 $relay->wait_log(qr/will not take event \d+: the server answers 422/, $mark);
 pass('an event that is refused stops it');
 $relay->stop;
-order(match => 'n' . ($n - 1) . '.', status => 422);
+order(match => 'n' . ($shop->{n} - 1) . '.', status => 422);
 $relay = start_relay(r => { %keys, on_refused => 'dead' });
-wait_for('the next', sub { bodies()->[-1] eq "n$n." });
+wait_for('the next', sub { bodies()->[-1] eq "n$shop->{n}." });
 is(sql($node, $db, q{select dead_reason from pgq.get_dead_events('q', 'relay_r')}),
 	'the server answers 422 ', 'or is dead, with the reason');
 
@@ -141,13 +122,13 @@ foreach my $status (410, 302)
 {
 	order(match => '.', status => $status);
 	$mark = length $relay->text;
-	insert(1);
+	$shop->insert(1);
 	$relay->wait_log(qr/stands still: .* answers $status/, $mark);
 	pass("$status: a person must look");
 	$relay->stop;
 	order();
 	$relay->start;
-	wait_for('the next', sub { bodies()->[-1] eq "n$n." });
+	wait_for('the next', sub { bodies()->[-1] eq "n$shop->{n}." });
 }
 is($relay->stop, 0, 'it ends cleanly');
 
@@ -158,7 +139,7 @@ foreach my $case (
 	my ($bad, $message) = @$case;
 	my $r = start_relay(r => { %keys, %$bad });
 
-	insert(1);
+	$shop->insert(1);
 	$r->wait_log($message);
 	pass("told: $message");
 	$r->stop;

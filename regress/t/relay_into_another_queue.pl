@@ -8,6 +8,7 @@ use warnings;
 
 use PgqTest;
 use PgqRelay;
+use PgqShop;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
@@ -15,35 +16,16 @@ use Time::HiRes qw(sleep);
 plan skip_all => 'pgqrelay was not built here'
   if system('pgqrelay --version >/dev/null 2>&1') != 0;
 
-my $node = new_server('main');
-my $db = new_database($node, 'shop', slot => 0);
+my $shop = PgqShop->new(q{'t' || i, case when i % 5 > 0 then 'n' || i end, '1', null, '3', '4'});
+my ($node, $db) = @$shop{qw(node db)};
 my $far = new_database($node, 'far', slot => 0);
 
 sql($node, $far, 'create extension pgq_ext');
 sql($node, $far, q{select pgq.create_queue('copy')});
-sql($node, $db, $_)
-  foreach q{select pgq.create_queue('q')},
-  q{select pgq.register_consumer('q', 'relay_r')};
 
-my %keys = (
-	db => $node->connstr($db),
-	queue => 'q',
+my %keys = $shop->keys(
 	target => 'postgresql:///far?host=' . ($node->host =~ s{/}{%2F}gr) . '&port=' . $node->port,
-	to_queue => 'copy',
-	stall_release => 2,
-	window_events => 100);
-my $n = 0;
-
-sub insert
-{
-	my ($count) = @_;
-
-	sql($node, $db, "select pgq.insert_event('q', 't' || i, case when i % 5 > 0 then 'n' || i end,
-		'1', null, '3', '4') from generate_series($n + 1, $n + $count) i");
-	$n += $count;
-	ticks($node, $db, 'q');
-	return;
-}
+	to_queue => 'copy');
 
 sub fields
 {
@@ -63,64 +45,50 @@ sub ledger
 {
 	my ($name) = @_;
 
-	wait_for("$n events", sub { @{ fields($far, 'copy') } >= $n });
+	wait_for("$shop->{n} events", sub { @{ fields($far, 'copy') } >= $shop->{n} });
 	return is_deeply(fields($far, 'copy'), fields($db, 'q'), $name);
 }
 
 my $relay = start_relay(r => \%keys);
-insert(1000);
+$shop->insert(1000);
 ledger('each event, with all its fields');
 
-foreach my $round (1 .. 6)
-{
-	insert(700);
-	sleep(rand(0.05));
-	$relay->kill9;
-	$relay->start;
-}
+$shop->amid(6, 700, sub { $relay->crash });
 ledger('the relay was killed');
 
-foreach my $round (1 .. 4)
-{
-	insert(500);
-	sleep(rand(0.05));
+$shop->amid(4, 500, sub {
 	sql($node, $db, q{select pg_terminate_backend(pid) from pg_stat_activity
 		where datname = 'far' and application_name = 'pgqrelay'});
-}
+});
 ledger('its sessions were ended');
 
-$node->stop('immediate');
-$node->start;
-insert(100);
+$shop->crash;
+$shop->insert(100);
 ledger('the server was killed');
 
 my $second = start_relay(r => \%keys);
-foreach my $round (1 .. 5)
-{
-	insert(300);
-	sleep(0.1);
-}
+$shop->amid(5, 300, sub { sleep(0.1) });
 ledger('two relays ran at once');
 $second->stop;
 
 # a queue that there is not
 $relay->stop;
 my $r = start_relay(r => { %keys, to_queue => 'none' });
-insert(1);
+$shop->insert(1);
 $r->wait_log(qr/stands still|engine away: .*none/);
 pass('a missing queue is told');
 $r->stop;
 $relay->start;
 ledger('and nothing is lost by it');
 
-database_goes_back($node, $db, $relay, sub { insert(10) },
+database_goes_back($node, $db, $relay, sub { $shop->insert(10) },
 	qr/the database is at batch (\d+), and the bookmark at 1 before batch \d+/);
 ledger('with a new bookmark it goes on');
 
 # the other database went back
 $relay->stop;
 sql($node, $far, q{update pgq_ext.completed_tick set last_tick_id = 1});
-insert(1);
+$shop->insert(1);
 $relay->start;
 $relay->wait_log(qr/stands still: the database has lost events: it is at batch 1 and was at \d+/);
 pass('a database that went back is seen');

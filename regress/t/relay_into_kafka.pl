@@ -14,6 +14,7 @@ use PgqTest;
 use PgqKafka;
 use PgqProxy;
 use PgqRelay;
+use PgqShop;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -21,35 +22,16 @@ my $nodes = $ENV{PGQ_KAFKA_NODES} // 1;
 my $kills = $ENV{PGQ_KAFKA_KILLS} // 2;
 
 my $kafka = PgqKafka->new($nodes);
-my $node = new_server('main');
-my $db = new_database($node, 'shop', slot => 0);
+my $shop = PgqShop->new(q{'I:id', 'id=' || i % 50, 'public.t', null, null, null});
+my ($node, $db) = @$shop{qw(node db)};
 
-sql($node, $db, $_)
-  foreach q{select pgq.create_queue('q')},
-  q{select pgq.register_consumer('q', 'relay_r')};
 $kafka->create('pgq.positions', 1, 'cleanup.policy=compact');
 $kafka->create('q', 3);
 
-my %keys = (
-	db => $node->connstr($db),
-	queue => 'q',
+my %keys = $shop->keys(
 	target => $kafka->url,
 	topic => 'q',
-	stall_release => 5,
-	window_events => 100);
-my $n = 0;
-
-sub insert
-{
-	my ($count) = @_;
-
-	sql($node, $db, "select pgq.insert_event('q', 'I:id', 'id=' || i % 50,
-		'public.t', null, null, null)
-		from generate_series($n + 1, $n + $count) i");
-	$n += $count;
-	ticks($node, $db, 'q');
-	return;
-}
+	stall_release => 5);
 
 # until a queue's consumer has finished all batches
 sub wait_finished
@@ -84,73 +66,45 @@ sub ledger
 		$last{ $message->{partition} } = $id;
 		push @all, [ $id, $message->{value} ];
 	}
-	same_events([ sort { $a->[0] <=> $b->[0] } @all ],
-		events_of($node, $db, 'q'), $name);
+	same_events([ sort { $a->[0] <=> $b->[0] } @all ], $shop->events, $name);
 	ok(!$disorder, "$name: in order in each of " . keys(%last) . ' partitions')
 	  or diag("disorder at event $disorder");
 	return;
 }
 
 my $relay = start_relay(r => \%keys);
-insert(1000);
+$shop->insert(1000);
 ledger('each event');
 
-foreach my $round (1 .. 2 * $kills)
-{
-	insert(700);
-	sleep(rand(0.3));
-	$relay->kill9;
-	$relay->start;
-}
+$shop->amid(2 * $kills, 700, sub { $relay->crash }, 0.3);
 ledger('the relay was killed');
 
-foreach my $round (1 .. $kills)
-{
-	my $id = 1 + $round % $nodes;
-
-	insert(700);
-	sleep(rand(0.1));
-	$kafka->kill9($id);
-	sleep(rand(0.3));
-	$kafka->start($id);
-}
+my $round = 0;
+$shop->amid($kills, 700, sub { $kafka->crash(1 + ++$round % $nodes) }, 0.1);
 ledger('a broker was killed');
 
-foreach my $round (1 .. $kills)
-{
-	insert(700);
-	sleep(rand(0.1));
-	$node->stop('immediate');
-	$node->start;
-}
+$shop->amid($kills, 700, sub { $shop->crash }, 0.1);
 ledger('the database was killed');
 
-foreach my $round (1 .. 2 * $kills)
-{
-	insert(700);
-	sleep(rand(0.1));
+$shop->amid(2 * $kills, 700, sub {
 	sql($node, $db, q{select pg_terminate_backend(pid) from pg_stat_activity
 		where datname = 'shop' and pid <> pg_backend_pid()});
-}
+}, 0.1);
 ledger('sessions were cut');
 
 # ---- two at once ----
 
 my $second = start_relay(r => \%keys);
-foreach my $round (1 .. 3)
-{
-	insert(500);
-	sleep(0.3);
-}
+$shop->amid(3, 500, sub { sleep(0.3) });
 ledger('two relays ran at once');
 
 # who has slept while another took over
 $relay->signal('STOP');
-insert(500);
+$shop->insert(500);
 wait_finished('q');
 $relay->signal('CONT');
 $second->stop;
-insert(500);
+$shop->insert(500);
 $relay->wait_log(
 	qr/engine away: another relay has begun to write as "pgq\/shop\/q\/relay_r"/);
 ledger('who slept was shut out');
@@ -158,7 +112,7 @@ ledger('who slept was shut out');
 # who is shut out amid what he sends, again and again
 foreach my $round (1 .. 3 * $kills)
 {
-	insert(2000);
+	$shop->insert(2000);
 	# the relay may be the faster one
 	eval { $kafka->close_hold($kafka->hold('q', 0, 'pgq/shop/q/relay_r')); };
 }
@@ -169,21 +123,20 @@ ok($relay->alive, 'and lives');
 
 # in the topic of positions: what is behind an open transaction is not read over
 my $held = $kafka->hold('pgq.positions', 0, 'other');
-insert(300);
+$shop->insert(300);
 sleep(0.3);
-$relay->kill9;
-$relay->start;
+$relay->crash;
 sleep(0.5);
 $kafka->close_hold($held);
 ledger('another relay had a transaction open');
 
 # in the events' topic: its end is not taken for the end of all
 $held = $kafka->hold('q', 0, 'other');
-insert(300);
+$shop->insert(300);
 wait_finished('q');
 $relay->stop;
 $relay->start;
-insert(300);
+$shop->insert(300);
 wait_finished('q');
 $kafka->close_hold($held);
 ledger('another writer had a transaction open');
@@ -203,7 +156,7 @@ like($mark, qr/^\d+( q:[012]:\d+){3}$/, 'the bookmark has offsets');
 sql($node, $db, q{create table old as select s.*, b.bm_batch, b.bm_text
 	from pgq.subscription s, pgq.bookmark b});
 $relay->start;
-insert(10);
+$shop->insert(10);
 wait_finished('q');
 $relay->stop;
 sql($node, $db, $_)
@@ -230,9 +183,7 @@ sub fresh
 {
 	my (%relays) = @_;
 
-	sql($node, $db, join(';', map {
-		"select pgq.create_queue('$_'); select pgq.register_consumer('$_', 'relay_$_')"
-	} sort keys %relays));
+	add_relayed_queue($node, $db, $_, "relay_$_") foreach sort keys %relays;
 	return start_relay(
 		map { $_ => { %keys, queue => $_, topic => $_, %{ $relays{$_} } } } keys %relays);
 }

@@ -9,6 +9,7 @@ use warnings;
 use PgqTest;
 use PgqKafka;
 use PgqRelay;
+use PgqShop;
 use Test::More;
 
 # requests and errors of Kafka's protocol
@@ -16,27 +17,11 @@ my %api = (produce => 0, init => 22, partitions => 24, end => 26);
 my %code = (leader => 6, timeout => 7, coordinator => 14, lost => -195);
 
 my $kafka = PgqKafka->mock(3);
-my $node = new_server('main');
-my $db = new_database($node, 'shop', slot => 0);
+my $shop = PgqShop->new(q{'I:id', 'id=' || i, 'public.t', null, null, null});
+my ($node, $db) = @$shop{qw(node db)};
 
-sql($node, $db, $_)
-  foreach q{select pgq.create_queue('q')},
-  q{select pgq.register_consumer('q', 'relay_r')};
 $kafka->tell('topic pgq.positions 1');
 $kafka->tell('topic q 1');
-
-my $n = 0;
-
-sub insert
-{
-	my ($count) = @_;
-
-	sql($node, $db, "select pgq.insert_event('q', 'I:id', 'id=' || i, 'public.t',
-		null, null, null) from generate_series($n + 1, $n + $count) i");
-	$n += $count;
-	ticks($node, $db, 'q');
-	return;
-}
 
 sub finished
 {
@@ -55,19 +40,12 @@ sub ledger
 	wait_for('the relay to finish', \&finished, 60);
 	my @first = grep { !$seen{ $_->[0] }++ }
 	  map { [ $_->{headers}{'Pgq-Id'} =~ m{/(\d+)}, $_->{value} ] } $kafka->dump('q');
-	same_events(\@first, events_of($node, $db, 'q'), $name);
+	same_events(\@first, $shop->events, $name);
 	return;
 }
 
-my $relay = start_relay(
-	r => {
-		db => $node->connstr($db),
-		queue => 'q',
-		target => $kafka->url,
-		topic => 'q',
-		stall_release => 2
-	});
-insert(500);
+my $relay = start_relay(r => { $shop->keys(target => $kafka->url, topic => 'q') });
+$shop->insert(500);
 ledger('each event');
 
 foreach my $case (
@@ -81,19 +59,19 @@ foreach my $case (
 	my ($request, $error, $times) = @$case;
 
 	$kafka->tell("error $api{$request} $times $code{$error}");
-	insert(300);
+	$shop->insert(300);
 	ledger("$request: $error, $times times");
 }
 $relay->kill9;
 $kafka->tell("error $api{init} 2 $code{coordinator}");
 $relay->start;
-insert(300);
+$shop->insert(300);
 ledger('init: coordinator, 2 times');
 
 # no answer for longer than stall_release: nothing is held open in the database
 my $mark = length $relay->text;
 $kafka->tell("delay $_ 30000") foreach 1 .. 3;
-insert(300);
+$shop->insert(300);
 $relay->wait_log(qr/engine away: /, $mark);
 is(sql($node, $db, q{select count(*) from pg_stat_activity where datname = 'shop'
 	and xact_start < now() - interval '4 s'}), 0, 'no transaction waits for the engine');

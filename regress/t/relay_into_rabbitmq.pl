@@ -8,9 +8,9 @@ use warnings;
 use PgqCerts;
 use PgqRabbit;
 use PgqRelay;
+use PgqShop;
 use PgqTest;
 use Test::More;
-use Time::HiRes qw(sleep);
 
 my $certs = PgqCerts->new;
 my $tls_port = free_port();
@@ -25,36 +25,16 @@ my $rabbit = PgqRabbit->new(
 	'ssl_options.keyfile = ' . $certs->key('good'),
 	'ssl_options.verify = verify_peer',
 	'ssl_options.fail_if_no_peer_cert = true');
-my $node = new_server('main');
-my $db = new_database($node, 'shop', slot => 0);
+my $shop = PgqShop->new(q{'I:id', 'id=' || i || '&v=x', 'public.t', null, null, null});
+my ($node, $db) = @$shop{qw(node db)};
 
-sql($node, $db, $_)
-  foreach q{select pgq.create_queue('q')},
-  q{select pgq.register_consumer('q', 'relay_r')};
 $rabbit->ask('declare', 'orders', 'shop', 'topic', 'q.t.*');
 
-my %keys = (
-	db => $node->connstr($db),
-	queue => 'q',
+my %keys = $shop->keys(
 	target => $rabbit->url,
 	exchange => 'shop',
-	routing_key => 'q.{table}.{op}',
-	stall_release => 2,
-	window_events => 100);
-my $n = 0;
+	routing_key => 'q.{table}.{op}');
 my (@got, %times);
-
-sub insert
-{
-	my ($count, $table) = @_;
-
-	sql($node, $db, "select pgq.insert_event('q', 'I:id', 'id=' || i || '&v=x',
-		'public." . ($table // 't') . "', null, null, null)
-		from generate_series($n + 1, $n + $count) i");
-	$n += $count;
-	ticks($node, $db, 'q');
-	return;
-}
 
 sub take
 {
@@ -72,46 +52,34 @@ sub ledger
 {
 	my ($name, $missing) = @_;
 
-	wait_for("$n messages", sub { take(); @got >= $n - ($missing // 0) });
+	wait_for("$shop->{n} messages", sub { take(); @got >= $shop->{n} - ($missing // 0) });
 	return same_events([ sort { $a->[0] <=> $b->[0] } @got ],
-		[ grep { $_->[1] !~ /^nowhere/ } @{ events_of($node, $db, 'q') } ], $name);
+		[ grep { $_->[1] !~ /^nowhere/ } @{ $shop->events } ], $name);
 }
 
 sub times_more { return scalar grep { $_ > 1 } values %times }
 
 my $relay = start_relay(r => \%keys);
-insert(1000);
+$shop->insert(1000);
 ledger('each event is a message');
 is(times_more(), 0, 'and is there once, when nobody dies');
 is(join(' ', map { $_->[0] } @got), join(' ', sort { $a <=> $b } map { $_->[0] } @got), 'in order');
 
-foreach my $round (1 .. 6)
-{
-	insert(700);
-	sleep(rand(0.05));
-	$relay->kill9;
-	$relay->start;
-}
+$shop->amid(6, 700, sub { $relay->crash });
 ledger('the relay was killed');
-insert(700);
-sleep(rand(0.05));
-$rabbit->kill9;
-$rabbit->start;
+$shop->amid(1, 700, sub { $rabbit->crash });
 ledger('the engine was killed');
-insert(700);
-sleep(rand(0.05));
-$node->stop('immediate');
-$node->start;
+$shop->amid(1, 700, sub { $shop->crash });
 ledger('the database was killed');
 wait_for('it to run', sub { sql($node, $db, q{select state from pgq.get_relay_info()}) eq 'running' });
 
 # what no queue takes, in the midst of others
 my $mark = length $relay->text;
 my $there = scalar @got;
-insert(250);
+$shop->insert(250);
 sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere' || i, 'public.u', null, null, null)
 	from generate_series(1, 2) i});
-insert(250);
+$shop->insert(250);
 $relay->wait_log(qr/stands still: the engine will not take event \d+: no queue takes messages of exchange "shop" with routing key "q\.u\.insert" \(NO_ROUTE\)/, $mark);
 pass('what no queue takes stops it');
 take();
@@ -123,11 +91,11 @@ is(sql($node, $db, q{select string_agg(ev_data || ' ' || (dead_reason ~ 'NO_ROUT
 is(sql($node, $db, q{select count(*) from pgq.get_dead_events('q', 'relay_r')}), '2', 'each once');
 
 # too large: its body, its headers
-insert(5);
+$shop->insert(5);
 sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere' || repeat('x', 1000001), 'public.t', null, null, null)});
 sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere', 'public.t', repeat('x', 200000), null, null)});
 sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere', 'public.' || repeat('x', 300), null, null, null)});
-insert(5);
+$shop->insert(5);
 ledger('what is too large is dead, and all others are there');
 is(sql($node, $db, q{select count(*), count(*) filter (where dead_reason ~ 'max size'),
 	count(*) filter (where dead_reason ~ 'bytes of headers'),
@@ -139,12 +107,12 @@ is($relay->stop, 0, 'it ends cleanly');
 my %tls = (%keys, target => "amqps://localhost:$tls_port", tls_ca => $certs->cert('ca'));
 $relay = start_relay(r =>
 	{ %tls, tls_cert => $certs->cert('client'), tls_key => $certs->key('client') });
-insert(200);
+$shop->insert(200);
 ledger('by TLS');
 $relay->stop;
 
 # bad input
-foreach my $case (
+tells(\%keys,
 	[ { exchange => 'none' }, qr/stands still: amqp:.*no exchange 'none'/ ],
 	[ { user => 'guest', password => 'wrong' }, qr/stands still: amqp:.*ACCESS_REFUSED/ ],
 	[ { target => $rabbit->url . '/none' }, qr/stands still: amqp:.*vhost none not found|stands still: amqp:.*NOT_ALLOWED/ ],
@@ -152,14 +120,6 @@ foreach my $case (
 	[ { target => 'amqp://127.0.0.1:1' }, qr/engine away: amqp:\/\/127\.0\.0\.1:1: no connection/ ],
 	[ { target => $rabbit->url, tls => 1, tls_ca => $certs->cert('ca') }, qr/stands still: amqp:.*TLS failed: is it a port with TLS/ ],
 	[ { %tls }, qr/(?:stands still|engine away): amqps:/ ],
-	[ { stream => 'x' }, qr/key "stream" means nothing to a amqp: target/ ])
-{
-	my ($bad, $message) = @$case;
-	my $r = start_relay(r => { %keys, %$bad });
-
-	$r->wait_log($message);
-	pass("told: $message");
-	$r->stop;
-}
+	[ { stream => 'x' }, qr/key "stream" means nothing to a amqp: target/ ]);
 
 done_testing();

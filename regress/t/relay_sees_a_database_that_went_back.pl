@@ -13,16 +13,13 @@ use PgqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-need_engine('libnats', 'nats-server', 'nats-server');
-need_engine('hiredis', 'redis-server', 'redis-server', 'redis-tools');
-
+my $nats = PgqNats->new;
+my $redis = PgqRedis->new;
 my $node = new_server('main');
 my $db = new_database($node, 'shop', slot => 0);
 my $other = new_server('other');
 my $far = new_database($other, 'far', slot => 0);
 my $dir = PostgreSQL::Test::Utils::tempdir();
-my $nats = PgqNats->new;
-my $redis = PgqRedis->new;
 
 sql($other, $far, $_)
   foreach 'create extension pgq_ext', q{select pgq.create_queue('copy')};
@@ -45,9 +42,7 @@ my %count = (
 # one queue for each engine
 foreach my $name (sort keys %engines)
 {
-	sql($node, $db, $_)
-	  foreach "select pgq.create_queue('$name')",
-	  "select pgq.register_consumer('$name', 'relay_$name')";
+	add_relayed_queue($node, $db, $name, "relay_$name");
 	$engines{$name} = { %{ $engines{$name} },
 		db => $node->connstr($db), queue => $name, stall_release => 2 };
 }

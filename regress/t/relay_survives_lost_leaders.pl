@@ -24,9 +24,7 @@ sub queue
 {
 	my ($queue) = @_;
 
-	sql($node, $db, $_)
-	  foreach "select pgq.create_queue('$queue')",
-	  "select pgq.register_consumer('$queue', 'relay_$queue')";
+	add_relayed_queue($node, $db, $queue, "relay_$queue");
 	$n{$queue} = 0;
 	return;
 }

@@ -23,9 +23,7 @@ my $dir = PostgreSQL::Test::Utils::tempdir();
 my $node = new_server('main');
 my $db = new_database($node, 'shop', slot => 0);
 
-sql($node, $db, $_)
-  foreach q{select pgq.create_queue('q')},
-  q{select pgq.register_consumer('q', 'relay_r')};
+add_relayed_queue($node, $db, 'q', 'relay_r');
 
 $certs->make('good', 'IP:127.0.0.1,DNS:localhost');
 $certs->make('expired', 'IP:127.0.0.1,DNS:localhost', 'expired');
