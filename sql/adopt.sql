@@ -143,6 +143,8 @@ BEGIN
 	FROM (SELECT tick_id, row_number() OVER (ORDER BY tick_id) AS n
 		  FROM pgq.tick WHERE tick_queue = i_queue.queue_id) o
 	WHERE t.tick_queue = i_queue.queue_id AND t.tick_id = o.tick_id;
+	UPDATE pgq.postponed_event SET pe_txid = i_own
+	WHERE pe_queue = i_queue.queue_id AND pe_txid IS NOT NULL;
 	-- All batches up to now are looked for in both tables.
 	UPDATE pgq.queue
 	SET queue_switch_step1 = base, queue_switch_step2 = i_own

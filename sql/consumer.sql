@@ -218,6 +218,8 @@ BEGIN
 
 	DELETE FROM pgq.retry_queue
 	WHERE ev_owner = s.sub_id AND ev_queue = s.sub_queue;
+	DELETE FROM pgq.postponed_event
+	WHERE pe_owner = s.sub_id AND pe_queue = s.sub_queue;
 	DELETE FROM pgq.dead_event
 	WHERE dead_queue = s.sub_queue AND dead_consumer = c_id;
 	FOR member IN

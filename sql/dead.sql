@@ -22,6 +22,8 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT rq_pkey DO NOTHING;
 	DELETE FROM pgq.retry_queue
 	WHERE ev_owner = i_sub_id AND ev_id = i_event.ev_id;
+	DELETE FROM pgq.postponed_event
+	WHERE pe_owner = i_sub_id AND ev_id = i_event.ev_id;
 	INSERT INTO pgq.dead_event (dead_reason, dead_queue, dead_consumer, ev_id,
 		ev_time, ev_txid, ev_retry, ev_type, ev_data,
 		ev_extra1, ev_extra2, ev_extra3, ev_extra4)
@@ -65,29 +67,17 @@ END;
 $$ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq._retry_reason(int4) IS
-	'Says why an event that was retried so many times is dead.';
+	'Says why an event that has failed so many times is dead.';
 
 
 CREATE OR REPLACE FUNCTION pgq.event_dead(
 	i_batch_id int8, i_event_id int8, i_reason text)
 RETURNS int4 AS $$
 DECLARE
-	s pgq.subscription%ROWTYPE;
-	ev pgq.event_template%ROWTYPE;
+	e record;
 BEGIN
-	SELECT * INTO s FROM pgq._batch_subscription(i_batch_id);
-	IF s.sub_id IS NOT NULL THEN
-		SELECT * INTO ev FROM pgq._find_batch_event(i_batch_id, i_event_id);
-	END IF;
-	IF ev.ev_id IS NULL THEN
-		RAISE EXCEPTION 'event not found'
-			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no open batch %s with an event %s.',
-								coalesce(i_batch_id::text, 'NULL'),
-								coalesce(i_event_id::text, 'NULL')),
-				HINT = 'Events can be given up until their batch is finished.';
-	END IF;
-	RETURN pgq._add_dead_event(s.sub_queue, s.sub_consumer, s.sub_id, ev,
+	SELECT * INTO e FROM pgq._require_batch_event(i_batch_id, i_event_id);
+	RETURN pgq._add_dead_event(e.o_queue, e.o_consumer, e.o_owner, e.o_event,
 							   i_reason);
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;

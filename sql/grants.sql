@@ -56,6 +56,8 @@ GRANT EXECUTE ON FUNCTION
 	pgq.event_retry(int8, int8, timestamptz),
 	pgq.event_retry(int8, int8, int4),
 	pgq.batch_retry(int8, int4),
+	pgq.event_failed(int8, int8, text, interval, interval, int4),
+	pgq.event_postpone(int8, int8, interval),
 	pgq.event_dead(int8, int8, text),
 	pgq.get_dead_events(text, text),
 	pgq.requeue_dead_event(text, text, int8),
@@ -158,6 +160,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.maint_positions(),
 	pgq.maint_once_keys(),
 	pgq.maint_shares(),
+	pgq.maint_postponed(),
 	pgq.maint_operations(),
 	pgq._has_function(name, name),
 	pgq.upgrade_schema(),
@@ -184,7 +187,7 @@ GRANT SELECT ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription,
 	TO pgq_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE
 	ON pgq.consumer, pgq.queue, pgq.tick, pgq.subscription, pgq.retry_queue,
-	   pgq.dead_event, pgq.delayed_event, pgq.once_key
+	   pgq.dead_event, pgq.delayed_event, pgq.once_key, pgq.postponed_event
 	TO pgq_admin;
 -- Copied to the event tables of each queue.
 GRANT SELECT, INSERT, TRUNCATE ON pgq.event_template TO pgq_admin;

@@ -191,7 +191,7 @@ RETURNS SETOF text AS $$
 			'pgq_node.local_state', 'londiste.seq_info', 'txid.epoch',
 			'londiste.completed', 'pgq.position', 'pgq.dead_event',
 			'pgq.delayed_event', 'pgq.once_key', 'pgq.share',
-			'pgq.share_worker'
+			'pgq.share_worker', 'pgq.postponed_event'
 		 ]) WITH ORDINALITY AS t(name, ord)
 		 JOIN pg_catalog.pg_namespace n ON n.nspname = split_part(t.name, '.', 1)
 		 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
@@ -328,6 +328,11 @@ BEGIN
 	PERFORM FROM pgq.once_key WHERE ok_until <= now() LIMIT 1;
 	IF FOUND THEN
 		func_name := 'pgq.maint_once_keys';
+		RETURN NEXT;
+	END IF;
+	PERFORM FROM pgq.postponed_event WHERE pe_txid IS NOT NULL LIMIT 1;
+	IF FOUND THEN
+		func_name := 'pgq.maint_postponed';
 		RETURN NEXT;
 	END IF;
 

@@ -9,49 +9,87 @@ COMMENT ON FUNCTION pgq._find_batch_event(int8, int8) IS
 	'Returns an event of an open batch, NULLs if there is none; the session remembers where that batch''s events are.';
 
 
+-- An event of an open batch, whose it is, and how often its work has failed: each
+-- retry that was no postponement is such a failure.
+CREATE OR REPLACE FUNCTION pgq._require_batch_event(
+	i_batch_id int8, i_event_id int8,
+	OUT o_queue int4, OUT o_consumer int4, OUT o_owner int4,
+	OUT o_max_retries int4, OUT o_failures int4, OUT o_event pgq.event_template)
+RETURNS record AS $$
+BEGIN
+	SELECT sub.sub_queue, sub.sub_consumer, sub.sub_id, q.queue_max_retries
+	INTO o_queue, o_consumer, o_owner, o_max_retries
+	FROM pgq._batch_subscription(i_batch_id) sub
+		 JOIN pgq.queue q ON q.queue_id = sub.sub_queue;
+	IF FOUND THEN
+		SELECT * INTO o_event FROM pgq._find_batch_event(i_batch_id, i_event_id);
+	END IF;
+	IF o_event.ev_id IS NULL THEN
+		RAISE EXCEPTION 'event not found'
+			USING ERRCODE = 'undefined_object',
+				DETAIL = format('There is no open batch %s with an event %s.',
+								coalesce(i_batch_id::text, 'NULL'),
+								coalesce(i_event_id::text, 'NULL')),
+				HINT = 'Events can be put aside until their batch is finished.';
+	END IF;
+	o_failures := coalesce(o_event.ev_retry, 0);
+	IF o_failures > 0 THEN
+		o_failures := greatest(0, o_failures
+			- coalesce((SELECT p.pe_count FROM pgq.postponed_event p
+						WHERE p.pe_owner = o_owner
+						  AND p.ev_id = o_event.ev_id), 0));
+	END IF;
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._require_batch_event(int8, int8) IS
+	'Returns an event of an open batch, its owner and how often it has failed before; an error if there is none.';
+
+
+CREATE OR REPLACE FUNCTION pgq._add_retry(
+	i_queue_id int4, i_consumer_id int4, i_sub_id int4,
+	i_event pgq.event_template, i_after timestamptz)
+RETURNS int4 AS $$
+DECLARE
+	n int4;
+BEGIN
+	INSERT INTO pgq.retry_queue (ev_retry_after, ev_queue, ev_id, ev_time,
+		ev_txid, ev_owner, ev_retry, ev_type, ev_data,
+		ev_extra1, ev_extra2, ev_extra3, ev_extra4)
+	VALUES (i_after, i_queue_id, i_event.ev_id, i_event.ev_time, NULL, i_sub_id,
+		coalesce(i_event.ev_retry, 0) + 1, i_event.ev_type, i_event.ev_data,
+		i_event.ev_extra1, i_event.ev_extra2, i_event.ev_extra3,
+		i_event.ev_extra4)
+	ON CONFLICT ON CONSTRAINT rq_pkey DO NOTHING;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	PERFORM pgq._revive_event(i_queue_id, i_consumer_id, i_event.ev_id);
+	RETURN n;
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._add_retry(
+	int4, int4, int4, pgq.event_template, timestamptz) IS
+	'Puts an event into the retry queue of a consumer, and not among its dead ones; returns 0 when it waits already.';
+
+
 CREATE OR REPLACE FUNCTION pgq.event_retry(
 	x_batch_id int8, x_event_id int8, x_retry_time timestamptz)
 RETURNS int4 AS $$
 DECLARE
-	s record;
-	ev pgq.event_template%ROWTYPE;
-	n int4;
+	e record;
 BEGIN
-	SELECT sub.sub_id, sub.sub_queue, sub.sub_consumer, q.queue_max_retries
-	INTO s
-	FROM pgq._batch_subscription(x_batch_id) sub
-		 JOIN pgq.queue q ON q.queue_id = sub.sub_queue;
-	IF FOUND THEN
-		SELECT * INTO ev FROM pgq._find_batch_event(x_batch_id, x_event_id);
+	SELECT * INTO e FROM pgq._require_batch_event(x_batch_id, x_event_id);
+	IF e.o_failures >= e.o_max_retries THEN
+		RETURN pgq._add_dead_event(e.o_queue, e.o_consumer, e.o_owner, e.o_event,
+								   pgq._retry_reason(e.o_failures));
 	END IF;
-	IF ev.ev_id IS NULL THEN
-		RAISE EXCEPTION 'event not found'
-			USING ERRCODE = 'undefined_object',
-				DETAIL = format('There is no open batch %s with an event %s.',
-								coalesce(x_batch_id::text, 'NULL'),
-								coalesce(x_event_id::text, 'NULL')),
-				HINT = 'Events can be retried until their batch is finished.';
-	END IF;
-
-	IF coalesce(ev.ev_retry, 0) >= s.queue_max_retries THEN
-		RETURN pgq._add_dead_event(s.sub_queue, s.sub_consumer, s.sub_id, ev,
-								   pgq._retry_reason(ev.ev_retry));
-	END IF;
-	INSERT INTO pgq.retry_queue (ev_retry_after, ev_queue, ev_id, ev_time,
-		ev_txid, ev_owner, ev_retry, ev_type, ev_data,
-		ev_extra1, ev_extra2, ev_extra3, ev_extra4)
-	VALUES (x_retry_time, s.sub_queue, ev.ev_id, ev.ev_time,
-		NULL, s.sub_id, coalesce(ev.ev_retry, 0) + 1, ev.ev_type, ev.ev_data,
-		ev.ev_extra1, ev.ev_extra2, ev.ev_extra3, ev.ev_extra4)
-	ON CONFLICT ON CONSTRAINT rq_pkey DO NOTHING;
-	GET DIAGNOSTICS n = ROW_COUNT;
-	PERFORM pgq._revive_event(s.sub_queue, s.sub_consumer, ev.ev_id);
-	RETURN n;
+	RETURN pgq._add_retry(e.o_queue, e.o_consumer, e.o_owner, e.o_event,
+						  x_retry_time);
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.event_retry(int8, int8, timestamptz) IS
-	'Delivers an event of an open batch again after a time, or buries it past queue_max_retries; of this and event_dead the last call counts; returns 0 when that was done already.';
+	'Delivers an event of an open batch again after a time, which counts as a failure, or buries it past queue_max_retries; of this and event_dead the last call counts; returns 0 when that was done already.';
 
 
 CREATE OR REPLACE FUNCTION pgq.event_retry(
@@ -64,7 +102,7 @@ END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq.event_retry(int8, int8, int4) IS
-	'Delivers an event of an open batch again after some seconds, or buries it past queue_max_retries; of this and event_dead the last call counts; returns 0 when that was done already.';
+	'Delivers an event of an open batch again after some seconds, which counts as a failure, or buries it past queue_max_retries; of this and event_dead the last call counts; returns 0 when that was done already.';
 
 
 CREATE OR REPLACE FUNCTION pgq.batch_retry(i_batch_id int8, i_retry_seconds int4)
@@ -87,8 +125,12 @@ BEGIN
 	-- Of one id the event that was retried most often, as in event_retry.
 	WITH ev AS MATERIALIZED (
 		SELECT DISTINCT ON (e.ev_id) e.*,
-			   coalesce(e.ev_retry, 0) >= s.queue_max_retries AS dead
+			   coalesce(e.ev_retry, 0) - coalesce(p.pe_count, 0) AS failures,
+			   coalesce(e.ev_retry, 0) - coalesce(p.pe_count, 0)
+					>= s.queue_max_retries AS dead
 		FROM pgq.get_batch_events(i_batch_id) e
+			 LEFT JOIN pgq.postponed_event p
+				ON p.pe_owner = s.sub_id AND p.ev_id = e.ev_id
 		ORDER BY e.ev_id, e.ev_retry DESC NULLS LAST
 	), again AS (
 		INSERT INTO pgq.retry_queue (ev_retry_after, ev_queue, ev_id, ev_time,
@@ -107,7 +149,7 @@ BEGIN
 			ROW(ev.ev_id, ev.ev_time, ev.ev_txid, NULL, ev.ev_retry, ev.ev_type,
 				ev.ev_data, ev.ev_extra1, ev.ev_extra2, ev.ev_extra3,
 				ev.ev_extra4)::pgq.event_template,
-			pgq._retry_reason(ev.ev_retry))), 0)
+			pgq._retry_reason(ev.failures))), 0)
 	INTO n FROM ev WHERE dead;
 	DELETE FROM pgq.dead_event d USING pgq.retry_queue r
 	WHERE r.ev_owner = s.sub_id AND r.ev_queue = s.sub_queue
@@ -175,6 +217,9 @@ RETURNS int8 AS $$
 		DELETE FROM pgq.retry_queue r USING due
 		WHERE r.ev_owner = due.ev_owner AND r.ev_id = due.ev_id
 		RETURNING r.*
+	), noted AS (
+		UPDATE pgq.postponed_event p SET pe_txid = txid_current()
+		FROM gone WHERE p.pe_owner = gone.ev_owner AND p.ev_id = gone.ev_id
 	), ordered AS MATERIALIZED (
 		SELECT * FROM gone ORDER BY ev_retry_after, ev_owner, ev_id
 	)

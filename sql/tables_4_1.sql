@@ -37,6 +37,20 @@ CREATE INDEX share_worker_seen_idx
 COMMENT ON TABLE pgq.share_worker IS
 	'When workers of consumers came for a share, for as long as that counts.';
 
+-- How often events were postponed, which is in their ev_retry but is no failure. pe_txid
+-- put the event back into its queue, NULL: it waits. Who is past that is done with it.
+CREATE TABLE pgq.postponed_event (
+	pe_owner    int4 NOT NULL,
+	pe_queue    int4 NOT NULL,
+	ev_id       int8 NOT NULL,
+	pe_count    int4 NOT NULL,
+	pe_txid     int8,
+	CONSTRAINT postponed_event_pkey PRIMARY KEY (pe_owner, ev_id)
+);
+COMMENT ON TABLE pgq.postponed_event IS
+	'How often events that wait for a retry, or came from one, were merely postponed.';
+SELECT pg_catalog.pg_extension_config_dump('pgq.postponed_event', '');
+
 -- Queues that get changes of the schema as events.
 CREATE TABLE pgq.capture_ddl (
 	cdl_queue   text PRIMARY KEY

@@ -12,7 +12,7 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'pgq'::regnamespace AND c.relname IN ('consumer', 'queue',
 	'tick', 'subscription', 'event_template', 'retry_queue', 'capture',
 	'event_table', 'slot', 'position', 'dead_event', 'delayed_event',
-	'once_key', 'share', 'share_worker')
+	'once_key', 'share', 'share_worker', 'postponed_event')
 ORDER BY c.relname COLLATE "C", a.attnum;
 
 -- constraints, indexes and sequences
@@ -59,7 +59,7 @@ WHERE p.pronamespace = 'pgq'::regnamespace AND p.proname IN ('create_queue',
 	'force_tick', 'maint_rotate_tables_step1', 'maint_rotate_tables_step2',
 	'maint_tables_to_vacuum', 'maint_operations', 'maint_positions',
 	'get_queue_info', 'get_consumer_info', 'version', 'seq_getval',
-	'seq_setval', 'quote_fqname', 'event_dead', 'get_dead_events',
+	'seq_setval', 'quote_fqname', 'event_dead', 'event_failed', 'event_postpone', 'get_dead_events',
 	'requeue_dead_event', 'purge_dead_events', 'insert_event_at',
 	'insert_events', 'insert_event_once', 'maint_once_keys', 'next_share', 'get_share_events',
 	'renew_share', 'finish_share', 'event_share', 'maint_shares');

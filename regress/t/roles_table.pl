@@ -68,7 +68,7 @@ my $slot = sql($node, $db, 'select slot_name from pgq.slot');
 
 my @mark_tables = qw(capture event_table capture_transaction capture_ddl capture_trouble
   held_event secret bookmark relay);
-my @admin_tables = qw(retry_queue dead_event delayed_event once_key);
+my @admin_tables = qw(retry_queue dead_event delayed_event once_key postponed_event);
 
 my %statements = (
 	'look at queues and consumers' => [
@@ -98,6 +98,7 @@ my %statements = (
 		q{select pgq.event_retry({b}, 1, 0), pgq.event_retry({b}, 2, now())},
 		q{select pgq.batch_retry({b}, 1)},
 		q{select pgq.event_dead({b}, 1, 'r'), pgq.get_dead_events('q', 'c')},
+		q{select pgq.event_failed({b}, 1, 'r'), pgq.event_postpone({b}, 2, '1 s')},
 		q{select pgq.set_bookmark({b}, 'x'), pgq.get_bookmark('q', 'c')},
 		q{select pgq.note_relay('q', 'c', 'file:x', 'running', '', 0)},
 		q{select pgq.next_share('q', 'c', 'w'), pgq.event_share('key', 1, 1, 't', 'd', '', '', '', '')},
@@ -197,7 +198,7 @@ my %statements = (
 		q{select pgq.maint_retry_events(), pgq.maint_rotate_tables_step1('q')},
 		q{select pgq.maint_rotate_tables_step2()},
 		q{select pgq.maint_tables_to_vacuum(), pgq.maint_operations(), pgq.maint_positions(),
-			pgq.maint_once_keys(), pgq.maint_shares()},
+			pgq.maint_once_keys(), pgq.maint_postponed(), pgq.maint_shares()},
 		(map { "select count(*) from pgq.$_" } qw(slot position copy)),
 	],
 	'start and stop capture' => [
