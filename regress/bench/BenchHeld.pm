@@ -1,7 +1,7 @@
 
-# What a batch reads and takes after many others, while a snapshot is held open:
-# beside PgQ 3.5 and a queue by SKIP LOCKED; after many more, PgQ 4 alone. And what
-# maintenance reads then.
+# What a batch reads and takes while a snapshot is held open, by the clock: an hour of
+# 400 transactions a second, beside PgQ 3.5 and a queue by SKIP LOCKED, all three at the
+# same time. And what maintenance reads then.
 
 package BenchHeld;
 
@@ -9,38 +9,66 @@ use strict;
 use warnings;
 
 use BenchTools;
-use List::Util qw(min);
 use PgqTest;
 use Test::More;
 
-my $n = $smoke ? 200 : 3_000;      # batches between the two looks
-my $many = $smoke ? 400 : 100_000;   # until the last one; an hour has some thousand
+my $seconds = $smoke ? 3 : 60 * ($ENV{BENCH_MINUTES} // 60);
+my $pause = $smoke ? 50 : 500;    # milliseconds between two batches
+my $edge = $seconds / 12;         # that much of the beginning is compared with the end
 my $retries = $smoke ? 200 : 100_000;
 
-# An event comes, and one that came before is worked off.
-my $pgq = q{
-	create extension pgq;
-	select pgq.create_queue('q');
-	select pgq.register_consumer('q', 'c');
-	create function one_batch() returns void as $$
+# What each queue is given, and how a batch is worked off: statements that are measured,
+# each in a transaction of its own.
+my $pgq = {
+	setup => q{
+		create extension pgq;
+		select pgq.create_queue('q');
+		select pgq.register_consumer('q', 'c');
+		select pgq.set_queue_config('q', 'ticker_max_lag', '0.01 seconds');
+		create function take() returns void as $$
+		declare
+			batch int8 := pgq.next_batch('q', 'c');
+			n int;
+		begin
+			select count(*) into n from pgq.get_batch_events(batch);
+			perform pgq.finish_batch(batch);
+			perform set_config('bench.events', n::text, false);
+		end $$ language plpgsql},
+	insert => q{select pgq.insert_event('q', 't', 'd')},
+	batch => [ q{pgq.ticker('q')}, 'take()' ] };
+my $skip_locked = {
+	setup => q{
+		create table jobs (id bigserial primary key, data text);
+		create function take() returns void as $$
+		declare
+			n int;
+		begin
+			with taken as (delete from jobs where id = any (array(select id from jobs
+				order by id limit 1000 for update skip locked)) returning data)
+			select count(*) into n from taken;
+			perform set_config('bench.events', n::text, false);
+		end $$ language plpgsql},
+	insert => q{insert into jobs (data) values ('d')},
+	batch => ['take()'] };
+my $tools = q{
+	create table looks (at timestamptz default clock_timestamp(), buffers int, ms float,
+		events int);
+	create procedure batch(variadic calls text[]) as $$
 	declare
-		batch int8;
+		plan json;
+		call text;
+		read int := 0;
+		took float := 0;
 	begin
-		perform pgq.insert_event('q', 't', 'd');
-		perform pgq.force_tick('q');
-		perform pgq.ticker('q');
-		batch := pgq.next_batch('q', 'c');
-		perform pgq.get_batch_events(batch);
-		perform pgq.finish_batch(batch);
-	end $$ language plpgsql;
-};
-my $skip_locked = q{
-	create table jobs (id bigserial primary key, data text);
-	create function one_batch() returns void as $$
-	begin
-		insert into jobs (data) values ('d');
-		delete from jobs where id = (select id from jobs order by id
-			for update skip locked limit 1);
+		foreach call in array calls loop
+			execute 'explain (analyze, buffers, format json) select ' || call into plan;
+			read := read + (plan -> 0 -> 'Plan' ->> 'Shared Hit Blocks')::int
+				+ (plan -> 0 -> 'Plan' ->> 'Shared Read Blocks')::int;
+			took := took + (plan -> 0 ->> 'Execution Time')::float;
+			commit;
+		end loop;
+		insert into looks (buffers, ms, events)
+			values (read, took, current_setting('bench.events')::int);
 	end $$ language plpgsql;
 };
 # Events that are retried and read again, a hundred at a time; and rotations.
@@ -93,41 +121,6 @@ my $maintained = q{
 			|| (plan -> 0 ->> 'Execution Time');
 	end $$ language plpgsql;
 };
-my $tools = q{
-	create procedure work(n int) as $$
-	begin
-		for i in 1 .. n loop
-			perform one_batch();
-			commit;
-		end loop;
-	end $$ language plpgsql;
-	create function buffers() returns int as $$
-	declare
-		plan json;
-		least int;
-	begin
-		-- once in a while a page is cleaned or added
-		for i in 1 .. 5 loop
-			execute 'explain (analyze, buffers, format json) select one_batch()' into plan;
-			least := least(least, (plan -> 0 -> 'Plan' ->> 'Shared Hit Blocks')::int
-				+ (plan -> 0 -> 'Plan' ->> 'Shared Read Blocks')::int);
-		end loop;
-		return least;
-	end $$ language plpgsql;
-};
-
-# Buffers and milliseconds of a batch; of some rounds the fastest, since a disk may be
-# busy with other work.
-sub look
-{
-	my ($s) = @_;
-	my $few = $smoke ? 5 : 20;
-	my $buffers = $s->query('select buffers()');
-
-	return ($buffers,
-		1000 * min(map { timed($s, "call work($few)") / $few } 1 .. 10));
-}
-
 # Buffers and milliseconds of moving a hundred retried events, and of a rotation.
 sub look_at_maintenance
 {
@@ -182,51 +175,94 @@ sub bench_maintenance
 	return;
 }
 
+# Medians of what batches read, took and had, between two times of the run.
+sub medians
+{
+	my ($queue, $from, $to) = @_;
+
+	return split(/\|/, sql($queue->{node}, $queue->{db}, q{
+		select percentile_cont(0.5) within group (order by buffers),
+			percentile_cont(0.5) within group (order by ms),
+			percentile_cont(0.5) within group (order by events)
+		from looks where at - (select min(at) from looks) } . sprintf(
+				q{between interval '%f s' and interval '%f s'}, $from, $to)));
+}
+
+# The whole time of it: writers, consumers and holders of snapshots of all queues.
+sub run
+{
+	my (@queues) = @_;
+
+	foreach my $q (@queues)
+	{
+		sql($q->{node}, 'postgres', "create database $q->{db}");
+		sql($q->{node}, $q->{db}, "$q->{setup}; $tools");
+		$q->{holder} = session($q->{node}, $q->{db});
+		$q->{holder}->query('begin isolation level repeatable read');
+		$q->{holder}->query('select count(*) from pg_class');
+	}
+	foreach my $q (@queues)
+	{
+		my $calls = join(', ', map { "\$\$$_\$\$" } @{ $q->{batch} });
+
+		$q->{writer} = load_start($q->{node}, $q->{db}, "$q->{insert};\n",
+			'-M', 'prepared', '-c', 4, '-R', 400, '-T', $seconds);
+		$q->{consumer} = load_start($q->{node}, $q->{db},
+			"call batch($calls);\n\\sleep $pause ms\n", '-c', 1, '-T', $seconds);
+	}
+	foreach my $q (@queues)
+	{
+		($q->{written}) = load_stop($q->{writer}) =~ /actually processed: (\d+)/;
+		load_stop($q->{consumer});
+	}
+	foreach my $q (@queues)
+	{
+		$q->{holder}->query('commit');    # dies if it is not there any more
+		$q->{holder}->close;
+	}
+	return;
+}
+
 sub bench
 {
-	my @queues = ([ 'PgQ 4', ours(), 'held_pgq', $pgq ]);
+	my @queues = ({ name => 'PgQ 4', node => ours(), db => 'held_pgq', %$pgq });
 
-	push @queues, [ 'PgQ 3.5', old(), 'held_pgq', $pgq ] if old();
-	push @queues, [ 'SKIP LOCKED', ours(), 'held_skip', $skip_locked ];
-	BenchTools::append('held.md', "A batch of one event while a snapshot is held open, and"
-		. " after $n others:\n\n| queue | buffers | then | ms | then |\n"
-		. "| --- | --- | --- | --- | --- |\n");
-	my $more = '';
-	foreach my $queue (@queues)
+	push @queues, { name => 'PgQ 3.5', node => old(), db => 'held_pgq', %$pgq } if old();
+	push @queues, { name => 'SKIP LOCKED', node => ours(), db => 'held_skip', %$skip_locked };
+	run(@queues);
+
+	sentence(sprintf('%g minutes with a snapshot held open in each database, all at the same'
+				. ' time: 400 transactions a second, of an event each, and a batch each half'
+				. ' second. Medians of the first and of the last %g minutes:',
+			$seconds / 60, $edge / 60));
+	BenchTools::append('held.md', "\n| queue | events | batches | events a batch | then"
+		. " | buffers | then | ms | then |\n" . '| --- ' x 9 . "|\n");
+	my @series;
+	foreach my $q (@queues)
 	{
-		my ($name, $node, $db, $setup) = @$queue;
+		my ($done, $batches) = split(/\|/, sql($q->{node}, $q->{db},
+			'select sum(events), count(*) from looks'));
+		my ($end) = sql($q->{node}, $q->{db},
+			'select extract(epoch from max(at) - min(at)) from looks');
+		my @first = medians($q, 0, $edge);
+		my @last = medians($q, $end - $edge, $end);
+		my @cells = ($done, $batches, map { $_->[0] eq 'ms'
+			? (sprintf('%.2f', $first[ $_->[1] ]), sprintf('%.2f', $last[ $_->[1] ]))
+			: (sprintf('%d', $first[ $_->[1] ]), sprintf('%d', $last[ $_->[1] ])) }
+			([ events => 2 ], [ buffers => 0 ], [ ms => 1 ]));
 
-		sql($node, 'postgres', "create database $db");
-		sql($node, $db, "$setup; $tools");
-		my $s = session($node, $db);
-		my $holder = session($node, $db);
-		$s->query('call work(20)');
-		$holder->query('begin isolation level repeatable read');
-		$holder->query('select count(*) from pg_class');
-		my @before = look($s);
-		$s->query("call work($n)");
-		my @after = look($s);
-		my @last;
-		if ($name eq 'PgQ 4')
-		{
-			$s->query("call work($many - $n)");
-			@last = look($s);
-			cmp_ok($last[0], '<=', $before[0] + 60,
-				"... after $many batches, too");
-		}
-		$holder->close;
-		$s->close;
-
-		my @cells = ($before[0], $after[0], map { sprintf('%.2f', $_) } $before[1], $after[1]);
-		BenchTools::append('held.md', '| ' . join(' | ', $name, @cells) . " |\n");
-		BenchTools::append('table.txt', sprintf("%-20s buffers of a batch %d, after $n %d;"
-				. " ms %s, after %s\n", $name, @cells));
-		$more = sprintf("\nAfter %d batches PgQ 4 reads %d buffers in %.2f ms.\n",
-			$many, @last) if @last;
-		cmp_ok($after[0], '<=', $before[0] + 40, 'a batch reads what the first ones did')
-		  if $name eq 'PgQ 4';
+		BenchTools::append('held.md', '| ' . join(' | ', $q->{name}, @cells) . " |\n");
+		BenchTools::append('table.txt', sprintf("%-12s %d events in %d batches;"
+				. " events of a batch %d, then %d; buffers %d, then %d; ms %s, then %s\n",
+			$q->{name}, @cells));
+		cmp_ok($done, '>=', 0.9 * $q->{written}, "$q->{name} took what was written");
+		cmp_ok($last[0], '<=', $first[0] + 60, 'a batch reads what the first ones did')
+		  if $q->{name} eq 'PgQ 4';
+		push @series, [ $q->{name}, map { [ $_, (medians($q, 60 * $_, 60 * $_ + 60))[0] ] }
+			  0 .. $end / 60 - 1 ];
 	}
-	BenchTools::append('held.md', $more);
+	plot('held', 'A batch, while a snapshot is held open', 'minutes', 'buffers',
+		"set yrange [10:*]\nset logscale y", @series) if $seconds >= 120;
 	bench_maintenance();
 	return;
 }
