@@ -47,7 +47,9 @@ my $skip_locked = {
 				order by id limit 1000 for update skip locked)) returning data)
 			select count(*) into n from taken;
 			perform set_config('bench.events', n::text, false);
-		end $$ language plpgsql},
+		end $$ language plpgsql
+		-- the plan that is best for it, before it is analyzed, too
+		set enable_seqscan = off set enable_sort = off},
 	insert => q{insert into jobs (data) values ('d')},
 	batch => ['take()'] };
 my $tools = q{
