@@ -6,7 +6,8 @@
  * libmicrohttpd runs without a thread of its own: it has an epoll descriptor
  * that becomes readable when there is something to do, which our loop watches,
  * and a time by which it wants to be called again.  So handlers run between
- * other events, and may look at everything.
+ * other events, and may look at everything.  What it is to listen at may be a
+ * name, which a thread looks up.  While it can't listen it tries again.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -22,24 +23,37 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/advice.h"
+#include "common/log.h"
+#include "common/lookup.h"
+#include "common/memory.h"
 #include "common/utf8.h"
 
 #ifdef HAVE_MICROHTTPD
 
 #include <microhttpd.h>
 
-#include "common/memory.h"
-
 /* A monitor or two and a few people; nobody may tie us up. */
 #define MOST_CONNECTIONS 32
 #define CONNECTION_TIMEOUT 10
 
+/* Seconds until it tries again to listen. */
+#define RETRY_PERIOD 5
+
 struct Http
 {
-	struct MHD_Daemon *server;
-	struct event *ready; /* the library has something to do */
-	struct event *timer; /* it wants to be called by then */
-	const char *pages;   /* that there are, for people */
+	struct event_base *base;
+	char *at; /* where to listen, as it was asked for */
+	struct event *retry;
+	bool told; /* that it can't listen */
+
+	Lookup *lookup; /* NULL: none under way */
+	struct event *found;
+
+	struct MHD_Daemon *server; /* NULL: it does not listen yet */
+	struct event *ready;       /* the library has something to do */
+	struct event *timer;       /* it wants to be called by then */
+	const char *pages;         /* that there are, for people */
 	HttpHandler handler;
 	void *arg;
 };
@@ -147,24 +161,151 @@ ignore_message(void *arg, const char *fmt, va_list args)
 {
 }
 
-/*
- * A socket that listens at "address:port", "[address]:port" or "port" (of the
- * loopback interface).  Returns -1 with a malloc'd text in *error otherwise.
- */
-static int
-open_socket(const char *listen_at, char **error)
+/* It can't listen now: say so once, and try again. */
+static void
+fail(Http *http, const char *error)
 {
+	struct timeval tv = {.tv_sec = RETRY_PERIOD};
+	const char *advice = advice_find(error);
+
+	if (!http->told)
+		log_error("could not serve http_listen = %s: %s; the rest goes on "
+				  "without it - %s",
+				  http->at, error,
+				  advice ? advice : "Write it like 127.0.0.1:9187.");
+	http->told = true;
+	event_add(http->retry, &tv);
+}
+
+/* A socket that listens there, -1 with errno otherwise. */
+static int
+open_socket(const struct addrinfo *there)
+{
+	int on = 1;
+	int fd = socket(there->ai_family,
+					SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, there->ai_addr, there->ai_addrlen) == 0 &&
+		listen(fd, MOST_CONNECTIONS) == 0)
+		return fd;
+	on = errno;
+	evutil_closesocket(fd);
+	errno = on;
+	return -1;
+}
+
+/* Serve on this socket, which is the library's from then on. */
+static bool
+start_server(Http *http, int fd)
+{
+	const union MHD_DaemonInfo *info;
+
+	http->server = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle_request, http,
+		MHD_OPTION_EXTERNAL_LOGGER, ignore_message, NULL,
+		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+		(unsigned int) MOST_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned int) CONNECTION_TIMEOUT, MHD_OPTION_END);
+	if (http->server == NULL)
+	{
+		evutil_closesocket(fd);
+		return false;
+	}
+	info = MHD_get_daemon_info(http->server, MHD_DAEMON_INFO_EPOLL_FD);
+	if (info == NULL || info->epoll_fd < 0)
+	{
+		MHD_stop_daemon(http->server);
+		http->server = NULL;
+		return false;
+	}
+	http->ready = event_new(http->base, info->epoll_fd, EV_READ | EV_PERSIST,
+							run_server, http);
+	http->timer = event_new(http->base, -1, 0, run_server, http);
+	if (http->ready == NULL || http->timer == NULL)
+		abort();
+	event_add(http->ready, NULL);
+	return true;
+}
+
+/* Listen at what getaddrinfo() returned and found, which is freed. */
+static void
+listen_there(Http *http, int rc, struct addrinfo *there)
+{
+	int fd;
+
+	if (rc != 0)
+	{
+		fail(http, gai_strerror(rc));
+		return;
+	}
+	fd = open_socket(there);
+	freeaddrinfo(there);
+	if (fd < 0)
+		fail(http, strerror(errno));
+	else if (!start_server(http, fd))
+		fail(http, "libmicrohttpd could not start");
+	else
+		log_info("serves http://%s%s/",
+				 strchr(http->at, ':') ? "" : "127.0.0.1:", http->at);
+}
+
+/* Forget the look up that is under way, if there is one. */
+static Lookup *
+take_lookup(Http *http)
+{
+	Lookup *lookup = http->lookup;
+
+	if (http->found)
+		event_free(http->found);
+	http->found = NULL;
+	http->lookup = NULL;
+	return lookup;
+}
+
+static void
+handle_found(evutil_socket_t fd, short what, void *arg)
+{
+	Http *http = arg;
+	struct addrinfo *there;
+	int rc = lookup_finish(take_lookup(http), &there);
+
+	listen_there(http, rc, there);
+}
+
+/* What is no address is a name, which may take its time. */
+static void
+look_up(Http *http, const char *name, const char *port)
+{
+	http->lookup = lookup_start(name, port);
+	if (http->lookup == NULL)
+	{
+		fail(http, strerror(errno));
+		return;
+	}
+	http->found = event_new(http->base, lookup_get_fd(http->lookup), EV_READ,
+							handle_found, http);
+	if (http->found == NULL || event_add(http->found, NULL) < 0)
+		abort();
+}
+
+/* Try to listen at "address:port", "[address]:port", or "port" of loopback. */
+static void
+try_to_listen(evutil_socket_t fd, short what, void *arg)
+{
+	Http *http = arg;
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-							 .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-	struct addrinfo *found;
-	char *host = text_copy(listen_at);
+							 .ai_flags = AI_PASSIVE | AI_NUMERICSERV |
+										 AI_NUMERICHOST};
+	struct addrinfo *there = NULL;
+	char *host = text_copy(http->at);
 	char *colon = strrchr(host, ':');
 	const char *port = colon ? colon + 1 : host;
 	const char *name = colon ? host : "127.0.0.1";
 	size_t len;
 	int rc;
-	int fd;
-	int on = 1;
 
 	if (colon)
 		*colon = '\0';
@@ -174,27 +315,12 @@ open_socket(const char *listen_at, char **error)
 		host[len - 1] = '\0';
 		name = host + 1;
 	}
-	rc = getaddrinfo(*name ? name : NULL, port, &hints, &found);
+	rc = getaddrinfo(*name ? name : NULL, port, &hints, &there);
+	if (rc == EAI_NONAME && *name)
+		look_up(http, name, port);
+	else
+		listen_there(http, rc, there);
 	free(host);
-	if (rc != 0)
-	{
-		*error = text_copy(gai_strerror(rc));
-		return -1;
-	}
-	fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-				0);
-	if (fd >= 0)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) < 0 ||
-		listen(fd, MOST_CONNECTIONS) < 0)
-	{
-		*error = text_copy(strerror(errno));
-		if (fd >= 0)
-			evutil_closesocket(fd);
-		fd = -1;
-	}
-	freeaddrinfo(found);
-	return fd;
 }
 
 /*
@@ -209,62 +335,54 @@ http_get_param(const HttpRequest *request, const char *name)
 }
 
 /*
- * Listen at "address:port"; a name for the address is looked up at once, which
- * may take a while.  handler is called with arg for each request; pages, a
- * constant, is said where there is none.  Returns NULL with a malloc'd text in
- * *error if that can't be.
+ * Listen at "address:port", which is copied; the log tells whether it can, and
+ * it tries again while it can't.  handler is called with arg for each request;
+ * pages, a constant, is said where there is none.
  */
 Http *
 http_create(struct event_base *base, const char *listen, const char *pages,
-			HttpHandler handler, void *arg, char **error)
+			HttpHandler handler, void *arg)
 {
-	Http *http;
-	const union MHD_DaemonInfo *info;
-	int fd = open_socket(listen, error);
+	Http *http = memory_make(sizeof(Http));
 
-	if (fd < 0)
-		return NULL;
-	http = memory_make(sizeof(Http));
+	http->base = base;
+	http->at = text_copy(listen);
 	http->pages = pages;
 	http->handler = handler;
 	http->arg = arg;
-	http->server = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle_request, http,
-		MHD_OPTION_EXTERNAL_LOGGER, ignore_message, NULL,
-		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-		(unsigned int) MOST_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
-		(unsigned int) CONNECTION_TIMEOUT, MHD_OPTION_END);
-	info = http->server
-			   ? MHD_get_daemon_info(http->server, MHD_DAEMON_INFO_EPOLL_FD)
-			   : NULL;
-	if (info == NULL || info->epoll_fd < 0)
-	{
-		if (http->server)
-			MHD_stop_daemon(http->server);
-		else
-			evutil_closesocket(fd);
-		free(http);
-		*error = text_copy("libmicrohttpd could not start");
-		return NULL;
-	}
-	http->ready = event_new(base, info->epoll_fd, EV_READ | EV_PERSIST,
-							run_server, http);
-	http->timer = event_new(base, -1, 0, run_server, http);
-	if (http->ready == NULL || http->timer == NULL)
+	http->retry = event_new(base, -1, 0, try_to_listen, http);
+	if (http->retry == NULL)
 		abort();
-	event_add(http->ready, NULL);
+	try_to_listen(-1, 0, http);
 	return http;
+}
+
+/* Does it listen, at this very place? */
+bool
+http_is_serving(const Http *http, const char *listen)
+{
+	return http && http->server && strcmp(http->at, listen) == 0;
 }
 
 /* Close all, and free.  NULL is allowed. */
 void
 http_free(Http *http)
 {
+	Lookup *lookup;
+
 	if (http == NULL)
 		return;
-	event_free(http->ready);
-	event_free(http->timer);
-	MHD_stop_daemon(http->server);
+	lookup = take_lookup(http);
+	if (lookup)
+		lookup_drop(lookup);
+	event_free(http->retry);
+	if (http->server)
+	{
+		event_free(http->ready);
+		event_free(http->timer);
+		MHD_stop_daemon(http->server);
+	}
+	free(http->at);
 	free(http);
 }
 
@@ -272,9 +390,11 @@ http_free(Http *http)
 
 Http *
 http_create(struct event_base *base, const char *listen, const char *pages,
-			HttpHandler handler, void *arg, char **error)
+			HttpHandler handler, void *arg)
 {
-	*error = text_copy("it was built without libmicrohttpd");
+	log_error("could not serve http_listen = %s: it was built without "
+			  "libmicrohttpd; the rest goes on without it",
+			  listen);
 	return NULL;
 }
 
@@ -282,6 +402,12 @@ const char *
 http_get_param(const HttpRequest *request, const char *name)
 {
 	return NULL;
+}
+
+bool
+http_is_serving(const Http *http, const char *listen)
+{
+	return false;
 }
 
 void

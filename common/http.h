@@ -32,8 +32,8 @@ typedef char *(*HttpHandler)(const HttpRequest *request, const char **type,
 							 int *status, void *arg);
 
 extern Http *http_create(struct event_base *base, const char *listen,
-						 const char *pages, HttpHandler handler, void *arg,
-						 char **error);
+						 const char *pages, HttpHandler handler, void *arg);
+extern bool http_is_serving(const Http *http, const char *listen);
 extern const char *http_get_param(const HttpRequest *request, const char *name);
 extern void http_free(Http *http);
 

@@ -11,8 +11,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/process.h"
+#include "common/thread.h"
 #include "relay/config.h"
 #include "relay/daemon.h"
 #include "relay/relay.h"
@@ -132,8 +134,9 @@ main(int argc, char **argv)
 	}
 	if (!config_load(&config, argv[optind], &error))
 	{
-		fprintf(stderr, "pgqrelay: %s\nhint: \"pgqrelay --ini\" prints all "
-						"keys.\n",
+		fprintf(stderr,
+				"pgqrelay: %s\nhint: \"pgqrelay --ini\" prints all "
+				"keys.\n",
 				error);
 		free(error);
 		return 1;
@@ -147,5 +150,11 @@ main(int argc, char **argv)
 	else
 		code = run(&config, argv[optind], switches.background);
 	config_free(&config);
+	/* libraries that clean up at exit would do so under a thread's feet */
+	if (thread_is_any_running())
+	{
+		fflush(NULL);
+		_exit(code);
+	}
 	return code;
 }

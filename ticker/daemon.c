@@ -42,7 +42,6 @@
 
 #include <event2/event.h>
 
-#include "common/advice.h"
 #include "common/clock.h"
 #include "ticker/conn.h"
 #include "ticker/database.h"
@@ -337,29 +336,16 @@ answer_http(const HttpRequest *request, const char **type, int *status,
 static void
 open_http(Daemon *d)
 {
-	char *error;
+	const char *listen = d->config->http_listen;
 
+	if (listen && http_is_serving(d->http, listen))
+		return;
 	http_free(d->http);
 	d->http = NULL;
-	if (d->config->http_listen == NULL)
-		return;
-	d->http = http_create(d->base, d->config->http_listen,
-						  "/, /health, /ready, /live and /metrics", answer_http,
-						  d, &error);
-	if (d->http)
-		log_info("serves http://%s%s/",
-				 strchr(d->config->http_listen, ':') ? "" : "127.0.0.1:",
-				 d->config->http_listen);
-	else
-	{
-		const char *advice = advice_find(error);
-
-		log_error("could not serve http_listen = %s: %s; the rest goes on "
-				  "without it - %s",
-				  d->config->http_listen, error,
-				  advice ? advice : "Write it like 127.0.0.1:9187.");
-		free(error);
-	}
+	if (listen)
+		d->http = http_create(d->base, listen,
+							  "/, /health, /ready, /live and /metrics",
+							  answer_http, d);
 }
 
 /* Read the file again; keep what we have if it is wrong. */
@@ -370,7 +356,6 @@ reload(Daemon *d)
 	Config old = *d->config;
 	char *error;
 	bool moved;
-	bool http_moved;
 
 	if (!config_load(&fresh, d->config_file, &error))
 	{
@@ -382,8 +367,6 @@ reload(Daemon *d)
 	*d->config = fresh;
 	moved = strcmp(old.base_connstr ? old.base_connstr : "",
 				   fresh.base_connstr ? fresh.base_connstr : "") != 0;
-	http_moved = strcmp(old.http_listen ? old.http_listen : "",
-						fresh.http_listen ? fresh.http_listen : "") != 0;
 
 	if (fresh.process.pidfile == NULL || old.process.pidfile == NULL ||
 		strcmp(fresh.process.pidfile, old.process.pidfile) != 0)
@@ -403,9 +386,7 @@ reload(Daemon *d)
 				   d->config->process.syslog_facility);
 	for (int i = 0; i < d->ndatabases; i++)
 		database_reload(d->databases[i], moved);
-	/* what was in the way of the last try may be gone */
-	if (http_moved || d->http == NULL)
-		open_http(d);
+	open_http(d);
 	timer_set(d->count, d->config->stats_period);
 	/* by another database, or by nobody: an answer would come too late */
 	conn_free(d->conn);

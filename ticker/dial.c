@@ -15,8 +15,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +26,7 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "common/session.h"
+#include "common/thread.h"
 
 /* Seconds until an attempt to connect to a host is given up by default. */
 #define CONNECT_TIMEOUT 30.0
@@ -37,9 +36,6 @@
 
 /* Milliseconds between looks whether the owner has lost interest. */
 #define LOOK_PERIOD 1000
-
-/* Enough for the libraries that look names up and encrypt. */
-#define STACK_SIZE (1024 * 1024)
 
 /*
  * Commits wait for neither disk nor standby: our own walsender may count as
@@ -65,8 +61,6 @@ struct Dial
 	int owners;
 	int64_t called_at; /* ms: in a call of libpq since then; 0: in none */
 };
-
-static int running;
 
 static int64_t
 read_clock(void)
@@ -173,7 +167,7 @@ poll_until_done(Dial *dial)
 	}
 }
 
-static void *
+static void
 run(void *arg)
 {
 	Dial *dial = arg;
@@ -191,29 +185,6 @@ run(void *arg)
 	if (write(dial->fd, &one, sizeof(one)) < 0)
 		abort();
 	release(dial);
-	__atomic_sub_fetch(&running, 1, __ATOMIC_RELEASE);
-	return NULL;
-}
-
-/* Start the thread; signals are for the loop alone.  Returns an errno. */
-static int
-start_thread(Dial *dial)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	sigset_t all;
-	sigset_t before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&thread, &attr, run, dial);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return rc;
 }
 
 static void
@@ -264,15 +235,9 @@ dial_start(const char *base, const char *dbname, const char *job,
 		add_param(dial, &n, "replication", "database");
 	dial->owners = 2;
 	dial->fd = eventfd(0, EFD_CLOEXEC);
-	rc = dial->fd < 0 ? errno : 0;
+	rc = dial->fd < 0 ? errno : thread_start(run, dial);
 	if (rc == 0)
-	{
-		__atomic_add_fetch(&running, 1, __ATOMIC_RELAXED);
-		rc = start_thread(dial);
-		if (rc == 0)
-			return dial;
-		__atomic_sub_fetch(&running, 1, __ATOMIC_RELAXED);
-	}
+		return dial;
 	dial->owners = 1;
 	release(dial);
 	errno = rc;
@@ -352,11 +317,4 @@ void
 dial_drop(Dial *dial)
 {
 	release(dial);
-}
-
-/* Is there a thread still? */
-bool
-dial_is_any_running(void)
-{
-	return __atomic_load_n(&running, __ATOMIC_ACQUIRE) > 0;
 }

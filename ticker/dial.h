@@ -6,7 +6,7 @@
  * libpq connects without blocking but for what it asks others: a name server
  * for addresses, a directory for services, Kerberos.  One that is silent would
  * stop the event loop, so each attempt to connect is a thread, which ends with
- * it.  Nothing else in pgqd runs in threads.
+ * it.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -27,6 +27,5 @@ extern int dial_get_fd(const Dial *dial);
 extern char *dial_find_wait(const Dial *dial);
 extern PGconn *dial_finish(Dial *dial, char **error);
 extern void dial_drop(Dial *dial);
-extern bool dial_is_any_running(void);
 
 #endif /* PGQD_DIAL_H */

@@ -17,9 +17,9 @@
 
 #include "common/advice.h"
 #include "common/process.h"
+#include "common/thread.h"
 #include "ticker/config.h"
 #include "ticker/daemon.h"
-#include "ticker/dial.h"
 #include "version.h"
 
 static const char usage[] =
@@ -157,7 +157,7 @@ main(int argc, char **argv)
 	}
 	config_free(&config);
 	/* libraries that clean up at exit would do so under a thread's feet */
-	if (dial_is_any_running())
+	if (thread_is_any_running())
 	{
 		fflush(NULL);
 		_exit(code);

@@ -1,6 +1,6 @@
 
 # What new connections wait for or fail by holds up nothing that works: a silent
-# name server does not stop the loop, a session serves until the one that takes
+# name server stops neither loop, a session serves until the one that takes
 # its place works. And HTTP answers to pgqd's own names only.
 
 use strict;
@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use HTTP::Tiny;
 use IO::Socket::INET;
+use PgqRelay;
 use PgqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -211,4 +212,43 @@ wait_for('a look up', sub { get('/health')->{content} =~ /is being looked up/ })
 my $begin = time();
 is($pgqd->stop('TERM'), 0, 'pgqd ends cleanly');
 cmp_ok(time() - $begin, '<', 5, 'and at once');
+
+# nor does the name that HTTP is to listen at hold up anything
+
+my $web = "web.test:$port";
+
+sub with_silent_names
+{
+	my ($start) = @_;
+	local $ENV{LD_PRELOAD} = "$dir/slow_names.so";
+	return $start->();
+}
+$pgqd = with_silent_names(sub { start_pgqd($node, http_listen => $web) });
+works('with an address of our own that is looked up');
+unlike($pgqd->text, qr/http/, 'the look up has not ended');
+$begin = time();
+is($pgqd->stop('TERM'), 0, 'pgqd ends cleanly amid it');
+cmp_ok(time() - $begin, '<', 5, 'and at once');
+
+SKIP:
+{
+	skip('pgqrelay was not built here', 4) if system('pgqrelay --version >/dev/null 2>&1') != 0;
+	sql($node, $db, q{select pgq.register_consumer('q', 'relay_r');
+		select pgq.insert_event('q', 't', 'd'); select pgq.force_tick('q');
+		select pgq.ticker()});
+	my $relay = with_silent_names(sub {
+		start_relay('' => { http_listen => $web }, r => { db => $node->connstr($db),
+			queue => 'q', target => "file:$dir/orders" }) });
+	wait_for('an event moved', sub { -s "$dir/orders" });
+	unlike($relay->text, qr/http/, 'the look up has not ended');
+	$begin = time();
+	is($relay->stop, 0, 'pgqrelay ends cleanly amid it');
+	cmp_ok(time() - $begin, '<', 5, 'and at once');
+}
+
+unlink("$dir/silent");
+$pgqd = with_silent_names(sub { start_pgqd($node, http_listen => $web) });
+$pgqd->wait_log(qr{serves http://\Q$web\E/});
+wait_for('HTTP at an address that was looked up', sub { get('/health')->{success} });
+is($pgqd->stop, 0, 'pgqd ends cleanly');
 done_testing();

@@ -338,6 +338,9 @@ $pgqd = start_pgqd($node, http_listen => '127.0.0.1:' . $taken->sockport);
 $pgqd->wait_log(qr/could not serve http_listen = .*: Address already in use/);
 $pgqd->wait_log(qr/pgq version ok/);
 pass('it works without, and says why');
+close($taken);
+$pgqd->wait_log(qr/serves http/);
+pass('it serves when the address is free');
 is($pgqd->stop, 0, 'pgqd ends cleanly');
 
 done_testing();

@@ -24,7 +24,8 @@ getaddrinfo(const char *name, const char *service,
 				struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
 	size_t len = name ? strlen(name) : 0;
 
-	if (len < 5 || strcmp(name + len - 5, ".test") != 0)
+	if (len < 5 || strcmp(name + len - 5, ".test") != 0 ||
+		(hints && hints->ai_flags & AI_NUMERICHOST))
 		return real(name, service, hints, found);
 	if (access(getenv("SLOW_NAMES"), F_OK) == 0)
 	{

@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * thread.h
+ *		Threads for what may block, that nobody waits for.
+ *
+ * Copyright (c) 2026, the PgQ 4 authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGQ_THREAD_H
+#define PGQ_THREAD_H
+
+#include <stdbool.h>
+
+extern int thread_start(void (*run)(void *arg), void *arg);
+extern bool thread_is_any_running(void);
+
+#endif /* PGQ_THREAD_H */
