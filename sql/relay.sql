@@ -21,19 +21,22 @@ CREATE OR REPLACE FUNCTION pgq.note_relay(i_queue text, i_consumer text,
 	i_target text, i_state text, i_error text, i_ev_per_sec float8)
 RETURNS int4 AS $$
 DECLARE
-	s pgq.subscription;
+	q_id int4;
+	c_id int4;
 	error text := nullif(i_error, '');
 BEGIN
-	-- Neither waits for an open batch nor outlives the consumer.
-	SELECT b.* INTO s FROM pgq.queue q CROSS JOIN pgq.consumer c
-		 JOIN pgq.subscription b ON b.sub_queue = q.queue_id AND b.sub_consumer = c.co_id
+	-- Not to outlive the consumer, whose name unregister_consumer locks first. Its
+	-- subscription is locked by whoever has a batch under way.
+	SELECT q.queue_id, c.co_id INTO q_id, c_id
+	FROM pgq.queue q CROSS JOIN pgq.consumer c
 	WHERE q.queue_name = i_queue AND c.co_name = i_consumer
-	FOR KEY SHARE OF b;
+	FOR KEY SHARE OF c;
+	PERFORM FROM pgq._subscriptions(q_id) s WHERE s.sub_consumer = c_id;
 	IF NOT FOUND THEN
 		RETURN 0;
 	END IF;
 	INSERT INTO pgq.relay AS r
-	VALUES (s.sub_queue, s.sub_consumer, i_target, i_state, now(), now(), i_ev_per_sec,
+	VALUES (q_id, c_id, i_target, i_state, now(), now(), i_ev_per_sec,
 			error, CASE WHEN error IS NOT NULL THEN now() END)
 	ON CONFLICT (rl_queue, rl_consumer) DO UPDATE SET
 		rl_target = i_target,
