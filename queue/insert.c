@@ -61,6 +61,8 @@ typedef struct InsertFunction
 	bool is_ours;
 } InsertFunction;
 
+static const NullableDatum no_id = {.isnull = true};
+
 /* What was found when "function_changes" was "function_seen". */
 static InsertFunction function;
 static uint64 function_seen = 0;
@@ -164,9 +166,12 @@ insert_row(const NullableDatum *args, bool counted)
 	return id;
 }
 
-/* Our own pgq.insert_event(): now, of no owner, never tried before. */
+/*
+ * Our own pgq.insert_event(): now, of no owner, never tried before.  "id" has been
+ * taken from the queue's sequence already, if it is not null.
+ */
 static int64
-insert_new(const NullableDatum *args)
+insert_new(const NullableDatum *args, NullableDatum id)
 {
 	NullableDatum raw[EVENT_NCOLUMNS];
 
@@ -176,9 +181,10 @@ insert_new(const NullableDatum *args)
 		raw[i].value = (Datum) 0;
 		raw[i].isnull = true;
 	}
+	raw[RAW_ID] = id;
 	memcpy(&raw[RAW_TYPE], &args[1],
 		   (INSERT_EVENT_NARGS - 1) * sizeof(NullableDatum));
-	return insert_row(raw, false);
+	return insert_row(raw, !id.isnull);
 }
 
 static void
@@ -216,7 +222,7 @@ insert_event(const NullableDatum *args)
 	Datum id;
 
 	if (f.is_ours)
-		return insert_new(args);
+		return insert_new(args, no_id);
 
 	check_rights(f);
 	fmgr_info(f.oid, &flinfo);
@@ -246,7 +252,7 @@ pgq_insert_event(PG_FUNCTION_ARGS)
 	NullableDatum args[INSERT_EVENT_NARGS];
 
 	if (PG_NARGS() == INSERT_EVENT_NARGS)
-		PG_RETURN_INT64(insert_new(fcinfo->args));
+		PG_RETURN_INT64(insert_new(fcinfo->args, no_id));
 
 	memcpy(args, fcinfo->args, 3 * sizeof(NullableDatum));
 	for (int i = 3; i < INSERT_EVENT_NARGS; i++)
@@ -295,18 +301,15 @@ pgq_insert_event_raw(PG_FUNCTION_ARGS)
 Datum
 pgq_insert_event_as(PG_FUNCTION_ARGS)
 {
-	NullableDatum raw[EVENT_NCOLUMNS];
+	NullableDatum args[INSERT_EVENT_NARGS];
 
-	for (int i = 0; i < EVENT_NCOLUMNS; i++)
-	{
-		raw[i].value = (Datum) 0;
-		raw[i].isnull = true;
-	}
-	raw[RAW_QUEUE] = fcinfo->args[0];
-	raw[RAW_ID] = fcinfo->args[1];
-	memcpy(&raw[RAW_TYPE], &fcinfo->args[2],
+	args[0] = fcinfo->args[0];
+	memcpy(&args[1], &fcinfo->args[2],
 		   (INSERT_EVENT_NARGS - 1) * sizeof(NullableDatum));
-	PG_RETURN_INT64(insert_row(raw, true));
+	/* who has replaced ours gives an id of his own */
+	PG_RETURN_INT64(find_insert_function().is_ours
+						? insert_new(args, fcinfo->args[1])
+						: insert_event(args));
 }
 
 /* One event for each place of the arrays, all into our own queue. */

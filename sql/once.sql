@@ -9,7 +9,7 @@ AS 'MODULE_PATHNAME', 'pgq_insert_event_as'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION pgq._insert_event_as(
 	text, int8, text, text, text, text, text, text) IS
-	'Puts an event into a queue under an id that its sequence has given; returns the id.';
+	'Puts an event into a queue under an id that its sequence has given; returns the id, which is another one where insert_event was replaced.';
 
 
 -- Of sessions with one key, others wait at its row for the first one's end.
@@ -22,6 +22,7 @@ RETURNS int8 AS $$
 DECLARE
 	q pgq.queue%ROWTYPE;
 	id int8;
+	given int8;
 BEGIN
 	IF i_queue IS NULL OR i_key IS NULL THEN
 		RAISE EXCEPTION '% must not be NULL',
@@ -62,8 +63,13 @@ BEGIN
 			SET ok_event = excluded.ok_event, ok_until = excluded.ok_until
 			WHERE once_key.ok_until <= now();
 		IF FOUND THEN
-			RETURN pgq._insert_event_as(i_queue, id, i_type, i_data,
-										i_extra1, i_extra2, i_extra3, i_extra4);
+			given := pgq._insert_event_as(i_queue, id, i_type, i_data,
+										  i_extra1, i_extra2, i_extra3, i_extra4);
+			IF given <> id THEN
+				UPDATE pgq.once_key SET ok_event = given
+				WHERE ok_queue = q.queue_id AND ok_key = i_key;
+			END IF;
+			RETURN given;
 		END IF;
 	END LOOP;
 END;

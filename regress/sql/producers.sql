@@ -94,6 +94,7 @@ CREATE OR REPLACE FUNCTION pgq.insert_event(queue_name text, ev_type text, ev_da
 RETURNS int8 AS $$ SELECT 1000 + length(ev_data) $$ LANGUAGE sql;
 SELECT pgq.insert_events('producers', '{a,b}', '{1,22}');
 SELECT pgq.insert_event('producers', 'j', '[]'::jsonb);
+SELECT pgq.insert_event_once('producers', 'watched', 't', '333'), pgq.insert_event_once('producers', 'watched', 't', '4444');
 ROLLBACK;
 
 -- once: the first id counts until the key's time is over
