@@ -82,12 +82,29 @@ capture_require_rights(Oid relid)
 	capture_require_writer(psprintf("table \"%s\"", capture_table_name(relid)));
 }
 
-/* Lock a queue's row as queue_lock() does; raise an error if there is none. */
+/*
+ * Lock a queue's row as queue_lock() does; raise an error if there is none, or if
+ * it is not on the server that the slot feeds.
+ */
 void
 capture_require_queue(const char *queue)
 {
-	if (!queue_lock(queue))
+	SlotRow *slot = slot_read_row();
+	bool here = queue_lock(queue);
+
+	if (!here && !queue_is_remote(queue, true))
 		queue_refuse_unknown(queue);
+	if (slot == NULL || slot->remote != here)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 here ? errmsg("queue \"%s\" is of this database, whose capture "
+						   "slot feeds another server", queue)
+				  : errmsg("queue \"%s\" is on another server, but the capture "
+						   "slot feeds queues of this database", queue),
+			 errhint("A database has one capture slot. pgq.stop_capture() drops "
+					 "it; pgq.start_capture() makes it for queues of another "
+					 "server when such are declared.")));
 }
 
 /* Raise an error if a mark with these arguments would not fit into its page. */
@@ -190,6 +207,13 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 	table = capture_table_name(relid);
 	if (args->copy)
 	{
+		if (queue_is_remote(queue, false))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("table \"%s\" cannot be copied into a queue of "
+							"another server", table),
+					 errhint("Capture it without copy, and bring the rows that "
+							 "it has to the consumers yourself.")));
 		raise_if(capture_check_copy(args));
 		is_new = copy_request(queue, relid, table,
 							  without_copy(array), mark != NULL);

@@ -43,6 +43,7 @@ static FullTransactionId ready_xid;
 static SubTransactionId ready_subxact;
 static uint32 messages; /* written in the transaction, rolled back or not */
 static char secret[EVENT_SECRET_LEN];
+static bool slot_is_remote;
 
 /* The WAL's end after the last message, until that is known to be past. */
 static XLogRecPtr message_end = InvalidXLogRecPtr;
@@ -74,6 +75,7 @@ get_ready(void)
 {
 	static bool registered = false;
 	FullTransactionId xid = GetTopFullTransactionId();
+	SlotRow *slot;
 	Relation rel;
 	bool found;
 
@@ -86,7 +88,8 @@ get_ready(void)
 		registered = true;
 	}
 	slot_require_logical_wal();
-	if (slot_read_row() == NULL)
+	slot = slot_read_row();
+	if (slot == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no capture slot in this database"),
@@ -103,27 +106,42 @@ get_ready(void)
 				 errhint("As a superuser: SELECT pgq._new_secret();")));
 	if (!FullTransactionIdEquals(ready_xid, xid))
 		messages = 0;
+	slot_is_remote = slot->remote;
 	ready_xid = xid;
 	ready_subxact = GetCurrentSubTransactionId();
 }
 
-static Target *
-find_target(text *name)
+/* The queue's name, palloc'd, if events can be emitted into it. */
+static char *
+require_queue(text *name)
 {
+	char *queue = text_to_cstring(name);
 	Target *target;
 
 	PreventCommandIfReadOnly("pgq.emit_event()");
 	get_ready();
+	if (slot_is_remote)
+	{
+		if (!queue_is_remote(queue, false))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("queue \"%s\" is not among those of another server "
+							"that the capture slot feeds", queue),
+					 errhint("For a queue of this database use "
+							 "pgq.insert_event(); others are declared by "
+							 "pgq.declare_remote_queue().")));
+		return queue;
+	}
 	target = target_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 	if (target == NULL)
-		queue_refuse_unknown(text_to_cstring(name));
+		queue_refuse_unknown(queue);
 	target_require_enabled(target);
-	return target;
+	return queue;
 }
 
 /* Write one event into the WAL; its strings are copied. */
 static void
-emit(const Target *target, const Event *event)
+emit(const char *queue, const Event *event)
 {
 	StringInfoData buf;
 	FrameWriter w = {.buf = &buf, .start = -1};
@@ -138,7 +156,7 @@ emit(const Target *target, const Event *event)
 	enlargeStringInfo(&buf, EVENT_SEAL_LEN);
 	buf.len = EVENT_SEAL_LEN;
 	pq_sendint32(&buf, ++messages);
-	frame_open_events(&w, target->queue.name, 0);
+	frame_open_events(&w, queue, 0);
 	frame_put_event(&w, event);
 	frame_close_events(&w);
 	event_message_seal(secret, ready_xid, buf.data + EVENT_SEAL_LEN,
@@ -162,16 +180,16 @@ refuse_null_queue(FunctionCallInfo fcinfo)
 Datum
 pgq_emit_event(PG_FUNCTION_ARGS)
 {
-	Target *target;
+	char *queue;
 	Event event;
 
 	refuse_null_queue(fcinfo);
-	target = find_target(PG_GETARG_TEXT_PP(0));
+	queue = require_queue(PG_GETARG_TEXT_PP(0));
 	event.time = 0;
 	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
 		event.field[i] = event_field_of_text(PG_GETARG_DATUM(i + 1),
 											 PG_ARGISNULL(i + 1));
-	emit(target, &event);
+	emit(queue, &event);
 	PG_RETURN_VOID();
 }
 
@@ -182,18 +200,18 @@ pgq_emit_event(PG_FUNCTION_ARGS)
 Datum
 pgq_emit_events(PG_FUNCTION_ARGS)
 {
-	Target *target;
+	char *queue;
 	EventArrays arrays;
 	Event event = {0};
 
 	refuse_null_queue(fcinfo);
 	event_arrays_read(fcinfo, 1, &arrays);
-	target = find_target(PG_GETARG_TEXT_PP(0));
+	queue = require_queue(PG_GETARG_TEXT_PP(0));
 	for (int i = 0; i < arrays.n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		event_arrays_get(&arrays, i, event.field);
-		emit(target, &event);
+		emit(queue, &event);
 	}
 	PG_RETURN_INT32(arrays.n);
 }

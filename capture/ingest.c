@@ -11,6 +11,9 @@
  * The transaction is tagged with the origin "do not replicate", so that the
  * slot does not decode what it brought itself.
  *
+ * The slot is this database's, or one of another server: then the position is
+ * named by its source, which may feed some queues and no others.
+ *
  * Copyright (c) 2026, the PgQ 4 authors
  *
  *-------------------------------------------------------------------------
@@ -27,6 +30,7 @@
 #include "capture/copy.h"
 #include "queue/row_batch.h"
 #include "capture/slot.h"
+#include "capture/source.h"
 #include "queue/target.h"
 #include "queue/tick.h"
 
@@ -45,8 +49,20 @@ static int64 ingest_pending;
 /* Where in the WAL the events of the next E frame come from, if that is told. */
 static XLogRecPtr ingest_place;
 
+/* Whose frames these are in this call; NULL: of this database's own slot. */
+static Source *ingest_source;
+
 /* A frame whose end comes with a later call of the transaction, or NULL. */
 static StringInfo ingest_rest;
+
+/* Does that slot feed the queues of its own database? */
+static bool
+is_own_slot(const char *slot)
+{
+	SlotRow *row = slot_read_row();
+
+	return row && strcmp(row->name, slot) == 0 && !row->remote;
+}
 
 /*
  * Lock the slot's position against other callers and check that it is "from".
@@ -55,13 +71,18 @@ static StringInfo ingest_rest;
 static int64
 check_position(const char *slot, XLogRecPtr from)
 {
-	SlotRow *row;
 	XLogRecPtr lsn;
 	int64 events;
 
 	slot_lock_position(slot);
-	row = slot_read_row();
-	if (row == NULL || strcmp(row->name, slot) != 0 ||
+	ingest_source = source_is_key(slot) ? source_open(slot) : NULL;
+	if (source_is_key(slot) && ingest_source == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("no source has position \"%s\"", slot),
+				 errhint("pgq.get_source_info() lists the sources; was it reset "
+						 "or dropped?")));
+	if ((ingest_source == NULL && !is_own_slot(slot)) ||
 		!slot_read_position(slot, &lsn, &events))
 		slot_refuse_unknown(slot);
 
@@ -77,23 +98,31 @@ check_position(const char *slot, XLogRecPtr from)
 
 /*
  * Is the queue younger than the events that are read?  Then they are of another
- * one that had its name, and go where that one went.
+ * one that had its name, and go where that one went.  A source's WAL is not ours
+ * to compare; it lost the queue when that was dropped.
  */
 static bool
 is_younger(const Queue *queue)
 {
-	return ingest_place != InvalidXLogRecPtr &&
+	return ingest_source == NULL && ingest_place != InvalidXLogRecPtr &&
 		   ingest_place < queue->created_lsn && tick_queue_is_ours(queue);
 }
 
-/* The batch for a queue; NULL, if there is no such queue. */
+/*
+ * The batch for a queue; NULL, if there is no such queue, or none that the source
+ * may feed.
+ */
 static RowBatch *
 find_batch(List **batches, const EventField *queue)
 {
-	Target *target = target_find(queue->str, queue->len);
+	Target *target;
 	ListCell *lc;
 	RowBatch *batch;
 
+	if (ingest_source &&
+		!source_may_feed(ingest_source, queue->str, queue->len))
+		return NULL;
+	target = target_find(queue->str, queue->len);
 	if (target == NULL || is_younger(&target->queue))
 		return NULL;
 	foreach(lc, *batches)
@@ -146,6 +175,29 @@ find_fate(List **fates, int64 copy)
 	return known->fate;
 }
 
+/* Gather an event, in this database's encoding. */
+static void
+add_event(RowBatch *batch, Event *event)
+{
+	static MemoryContext converted;
+	MemoryContext old;
+
+	if (ingest_source == NULL)
+	{
+		row_batch_add(batch, event);
+		return;
+	}
+	if (converted == NULL)
+		converted = AllocSetContextCreate(TopMemoryContext,
+										  "pgq converted event",
+										  ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(converted);
+	source_convert_event(ingest_source, event);
+	MemoryContextSwitchTo(old);
+	row_batch_add(batch, event);
+	MemoryContextReset(converted);
+}
+
 /*
  * Write the events of one E or H frame; returns how many.  Those that a later
  * copy has count, too: they are not lost.
@@ -161,7 +213,12 @@ write_events(FrameReader *reader, List **batches, List **fates)
 	int64 written = 0;
 
 	frame_read_queue(reader, &queue, &copy);
-	if (copy != 0)
+	if (ingest_source)
+		queue = source_convert_field(ingest_source, &queue);
+	/* a source knows nothing of the copies here */
+	if (copy != 0 && ingest_source)
+		fate = COPY_GONE;
+	else if (copy != 0)
 		fate = find_fate(fates, copy);
 	if (fate == COPY_HOLDS)
 		batch = find_held_batch(batches, copy);
@@ -171,9 +228,9 @@ write_events(FrameReader *reader, List **batches, List **fates)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (batch)
-			row_batch_add(batch, &event);
+			add_event(batch, &event);
 		/* Events of a queue that has been dropped go nowhere. */
-		if (batch || fate == COPY_GONE)
+		if (batch || (fate == COPY_GONE && ingest_source == NULL))
 			written++;
 	}
 	return written;
@@ -202,7 +259,9 @@ write_frames(const char *frames, Size len)
 		else if (tag == FRAME_WARNING)
 		{
 			frame_read_warning(&reader, &warning);
-			capture_trouble_add(&warning);
+			if (ingest_source == NULL ||
+				source_convert_warning(ingest_source, &warning))
+				capture_trouble_add(&warning);
 		}
 	}
 	foreach(lc, batches)

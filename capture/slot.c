@@ -330,11 +330,28 @@ slot_name_argument(FunctionCallInfo fcinfo, const SlotRow *row)
 	return slot;
 }
 
+/* Does this database feed queues of another server? */
+static bool
+remote_queues_exist(void)
+{
+	OwnScan scan;
+	bool found;
+
+	if (!own_exists(OWN_REMOTE_QUEUE))
+		return false;
+	own_open(&scan, OWN_REMOTE_QUEUE, AccessShareLock);
+	own_begin(&scan, OWN_NO_INDEX, NULL);
+	found = own_next(&scan);
+	own_close(&scan);
+	return found;
+}
+
 /*
  * pgq.start_capture(i_slot text) returns text
  *
  * Make the slot of this database, or adopt one that is there with our plugin,
- * and write its row and first position.  NULL means the slot that is started
+ * and write its row and first position.  With remote queues it is for a queue
+ * host to read, which has positions of its own.  NULL means the slot that is started
  * already, else the default name.  Returns the slot's name.
  */
 Datum
@@ -388,7 +405,7 @@ pgq_start_capture(PG_FUNCTION_ARGS)
 
 	/* positions of a slot that had this name before mean nothing now */
 	slot_delete_rows(slot);
-	slot_write_rows(slot, lsn);
+	slot_write_rows(slot, lsn, remote_queues_exist());
 	PG_RETURN_TEXT_P(cstring_to_text(slot));
 }
 
@@ -474,6 +491,13 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	require_plugin_allowed();
 	LockRelationOid(own_oid(OWN_SLOT), ShareRowExclusiveLock);
 	row = slot_require_row();
+	if (row->remote)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("slot \"%s\" feeds queues of another server", row->name),
+				 errhint("Call pgq.stop_capture() and pgq.start_capture() here, "
+						 "and pgq.reset_source() there; what was changed "
+						 "meanwhile is not in the queues.")));
 	exists = find_server_slot(row->name, &found);
 	check_broken(row, exists, &found);
 	slot = slot_name_argument(fcinfo, row);
@@ -491,7 +515,7 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	to = create_server_slot(slot);
 
 	slot_delete_rows(row->name);
-	slot_write_rows(slot, to);
+	slot_write_rows(slot, to, false);
 
 	values[0] = CStringGetTextDatum(slot);
 	values[1] = LSNGetDatum(from);

@@ -24,6 +24,7 @@ typedef struct SlotRow
 	uint64 sysid;           /* system identifier of the source */
 	char *problem;          /* NULL: ingest is well */
 	XLogRecPtr problem_lsn; /* from where changes are missing, if any are */
+	bool remote;            /* it feeds queues of another server */
 } SlotRow;
 
 extern SlotRow *slot_read_row(void);
@@ -32,7 +33,7 @@ extern bool slot_read_position(const char *slot, XLogRecPtr *lsn,
 							   int64 *events);
 extern void slot_lock_position(const char *slot);
 extern void slot_add_position(const char *slot, XLogRecPtr lsn, int64 events);
-extern void slot_write_rows(const char *slot, XLogRecPtr lsn);
+extern void slot_write_rows(const char *slot, XLogRecPtr lsn, bool remote);
 extern int slot_delete_rows(const char *slot);
 pg_noreturn extern void slot_refuse_unknown(const char *slot);
 extern void slot_require_logical_wal(void);

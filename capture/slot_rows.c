@@ -42,6 +42,8 @@ slot_read_row(void)
 			row->problem = TextDatumGetCString(scan.values[SLOT_PROBLEM]);
 		if (!scan.nulls[SLOT_PROBLEM_LSN])
 			row->problem_lsn = DatumGetLSN(scan.values[SLOT_PROBLEM_LSN]);
+		row->remote = !scan.nulls[SLOT_REMOTE] &&
+					  DatumGetBool(scan.values[SLOT_REMOTE]);
 	}
 	own_close(&scan);
 	return row;
@@ -119,10 +121,10 @@ slot_add_position(const char *slot, XLogRecPtr lsn, int64 events)
 
 /*
  * Write the row of a slot that was just made or adopted, and its first
- * position.
+ * position.  remote: it feeds another server, which has its positions.
  */
 void
-slot_write_rows(const char *slot, XLogRecPtr lsn)
+slot_write_rows(const char *slot, XLogRecPtr lsn, bool remote)
 {
 	OwnScan scan;
 
@@ -131,6 +133,7 @@ slot_write_rows(const char *slot, XLogRecPtr lsn)
 	own_put(&scan, SLOT_CREATED, TimestampTzGetDatum(GetCurrentTimestamp()));
 	own_put(&scan, SLOT_SYSID, Int64GetDatum((int64) GetSystemIdentifier()));
 	own_put(&scan, SLOT_TIMELINE, Int32GetDatum((int32) WAL_TIMELINE()));
+	own_put(&scan, SLOT_REMOTE, BoolGetDatum(remote));
 	(void) own_write(&scan);
 	own_close(&scan);
 

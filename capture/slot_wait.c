@@ -17,7 +17,10 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/message.h"
+#include "replication/slot.h"
 #include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
@@ -35,6 +38,28 @@ PG_FUNCTION_INFO_V1(pgq_wait_ingest);
 #define LAST_NAP 16
 
 /*
+ * What a queue host has confirmed of our slot, which is in its queues; 0 if there
+ * is no such slot.
+ */
+static XLogRecPtr
+read_confirmed(const char *name)
+{
+	ReplicationSlot *slot;
+	XLogRecPtr lsn = InvalidXLogRecPtr;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	slot = SearchNamedReplicationSlot(name, false);
+	if (slot)
+	{
+		SpinLockAcquire(&slot->mutex);
+		lsn = slot->data.confirmed_flush;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return lsn;
+}
+
+/*
  * The newest position that is committed now, whatever the transaction's own
  * snapshot sees.  Raises if there is no slot, or ingest stands still.
  */
@@ -50,6 +75,8 @@ read_position(void)
 				 errmsg("ingest of slot \"%s\" stands still", row->name),
 				 errdetail("%s", row->problem),
 				 errhint("See pgq.get_slot_info().")));
+	if (row->remote)
+		return read_confirmed(row->name);
 	slot_read_position(row->name, &lsn, NULL);
 	return lsn;
 }

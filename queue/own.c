@@ -41,6 +41,9 @@ static const char *const relation_names[OWN_NRELATIONS] = {
 	[OWN_HELD_EVENT] = "held_event",
 	[OWN_SECRET] = "secret",
 	[OWN_SHARE] = "share",
+	[OWN_REMOTE_QUEUE] = "remote_queue",
+	[OWN_SOURCE] = "source",
+	[OWN_SOURCE_QUEUE] = "source_queue",
 	[OWN_QUEUE_PKEY] = "queue_pkey",
 	[OWN_QUEUE_NAME] = "queue_name_uq",
 	[OWN_TICK_PKEY] = "tick_pkey",
@@ -59,7 +62,10 @@ static const char *const relation_names[OWN_NRELATIONS] = {
 	[OWN_HELD_PKEY] = "held_event_pkey",
 	[OWN_HELD_SEQUENCE] = "held_event_ev_id_seq",
 	[OWN_SHARE_ID] = "share_id_uq",
-	[OWN_SHARE_SEQUENCE] = "share_id_seq"};
+	[OWN_SHARE_SEQUENCE] = "share_id_seq",
+	[OWN_REMOTE_QUEUE_PKEY] = "remote_queue_pkey",
+	[OWN_SOURCE_KEY] = "source_key_uq",
+	[OWN_SOURCE_QUEUE_PKEY] = "source_queue_pkey"};
 
 /* In the order of the columns' enums. */
 static const char *const column_names[OWN_NTABLES][OWN_MAX_COLUMNS] = {
@@ -81,7 +87,7 @@ static const char *const column_names[OWN_NTABLES][OWN_MAX_COLUMNS] = {
 	[OWN_CAPTURE_TROUBLE] = {"ctr_queue", "ctr_table", "ctr_kind", "ctr_count",
 							 "ctr_last", "ctr_reason"},
 	[OWN_SLOT] = {"slot_name", "slot_created", "slot_sysid", "slot_problem",
-				  "slot_problem_lsn", "slot_timeline"},
+				  "slot_problem_lsn", "slot_timeline", "slot_remote"},
 	[OWN_POSITION] = {"pos_slot", "pos_lsn", "pos_time", "pos_events"},
 	[OWN_COPY] = {"copy_id", "copy_queue", "copy_relid", "copy_args",
 				  "copy_state", "copy_truncate", "copy_discard",
@@ -91,6 +97,9 @@ static const char *const column_names[OWN_NTABLES][OWN_MAX_COLUMNS] = {
 	[OWN_SECRET] = {"secret"},
 	[OWN_SHARE] = {"sh_batch", "sh_no", "sh_count", "sh_key", "sh_id",
 				   "sh_done"},
+	[OWN_REMOTE_QUEUE] = {"rq_queue"},
+	[OWN_SOURCE] = {"src_name", "src_key", "src_encoding"},
+	[OWN_SOURCE_QUEUE] = {"sq_source", "sq_queue"},
 	[OWN_HELD_EVENT] = {"ev_id", "ev_time", "ev_txid", "ev_owner", "ev_retry",
 						"ev_type", "ev_data", "ev_extra1", "ev_extra2",
 						"ev_extra3", "ev_extra4", "held_copy"}};
@@ -173,7 +182,8 @@ find_columns(OwnRelation table, TupleDesc tupdesc)
 		AttrNumber attno = event_relation_find_column(tupdesc, names[c]);
 
 		if (attno == InvalidAttrNumber &&
-			!(table == OWN_QUEUE && c >= QUEUE_ORIGIN))
+			!(table == OWN_QUEUE && c >= QUEUE_ORIGIN) &&
+			!(table == OWN_SLOT && c >= SLOT_REMOTE))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of pgq.%s does not exist", names[c],
@@ -394,7 +404,8 @@ own_write(OwnScan *scan)
 		heap_deform_tuple(scan->tup, RelationGetDescr(scan->rel),
 						  w.slot->tts_values, w.slot->tts_isnull);
 	for (int c = 0; c < OWN_MAX_COLUMNS && column_names[scan->table][c]; c++)
-		own_set(&w, scan->table, c, scan->values[c], scan->nulls[c]);
+		if (own_column(scan->rel, scan->table, c) != InvalidAttrNumber)
+			own_set(&w, scan->table, c, scan->values[c], scan->nulls[c]);
 	if (is_new)
 		table_insert_row(&w);
 	else

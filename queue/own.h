@@ -41,6 +41,9 @@ typedef enum OwnRelation
 	OWN_HELD_EVENT,
 	OWN_SECRET,
 	OWN_SHARE,
+	OWN_REMOTE_QUEUE,
+	OWN_SOURCE,
+	OWN_SOURCE_QUEUE,
 	OWN_NTABLES,
 	OWN_QUEUE_PKEY = OWN_NTABLES,
 	OWN_QUEUE_NAME,
@@ -61,6 +64,9 @@ typedef enum OwnRelation
 	OWN_HELD_SEQUENCE,
 	OWN_SHARE_ID,
 	OWN_SHARE_SEQUENCE,
+	OWN_REMOTE_QUEUE_PKEY,
+	OWN_SOURCE_KEY,
+	OWN_SOURCE_QUEUE_PKEY,
 	OWN_NRELATIONS,
 	OWN_NO_INDEX = OWN_NRELATIONS
 } OwnRelation;
@@ -162,8 +168,27 @@ typedef enum SlotColumn
 	SLOT_SYSID,
 	SLOT_PROBLEM,
 	SLOT_PROBLEM_LSN,
-	SLOT_TIMELINE
+	SLOT_TIMELINE,
+	SLOT_REMOTE /* PgQ 4.0 has not got this */
 } SlotColumn;
+
+typedef enum RemoteQueueColumn
+{
+	REMOTE_QUEUE_NAME
+} RemoteQueueColumn;
+
+typedef enum SourceColumn
+{
+	SOURCE_NAME,
+	SOURCE_KEY,
+	SOURCE_ENCODING
+} SourceColumn;
+
+typedef enum SourceQueueColumn
+{
+	SOURCE_QUEUE_SOURCE,
+	SOURCE_QUEUE_QUEUE
+} SourceQueueColumn;
 
 typedef enum PositionColumn
 {

@@ -102,10 +102,42 @@ queue_find_id(int32 id, Snapshot snapshot, Queue *queue)
 					queue);
 }
 
-/* Raise 42704: there is no queue with that name. */
+/*
+ * Is that a queue of another server, which this database feeds?  "lock" keeps it
+ * declared until what names it is committed and seen.
+ */
+bool
+queue_is_remote(const char *name, bool lock)
+{
+	OwnScan scan;
+	bool found;
+
+	/* a database that is not updated yet has none */
+	if (!own_exists(OWN_REMOTE_QUEUE))
+		return false;
+	own_open(&scan, OWN_REMOTE_QUEUE, lock ? RowShareLock : AccessShareLock);
+	own_match_text(&scan, REMOTE_QUEUE_NAME, name);
+	own_begin(&scan, OWN_REMOTE_QUEUE_PKEY, NULL);
+	found = own_next(&scan) && (!lock || own_lock(&scan, LockTupleKeyShare));
+	own_close(&scan);
+	return found;
+}
+
+/*
+ * Raise 42704: there is no queue with that name; or 55000: it is on another
+ * server, where events get through the WAL alone.
+ */
 void
 queue_refuse_unknown(const char *name)
 {
+	if (queue_is_remote(name, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("queue \"%s\" is on another server", name),
+				 errdetail("This database feeds it by captured tables and "
+						   "pgq.emit_event()."),
+				 errhint("Use pgq.emit_event(), or connect to the server that "
+						 "has the queue.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("queue \"%s\" does not exist", name),

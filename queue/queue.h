@@ -49,6 +49,7 @@ extern bool queue_find(const char *name, int len, Snapshot snapshot,
 extern bool queue_find_id(int32 id, Snapshot snapshot, Queue *queue);
 pg_noreturn extern void queue_refuse_unknown(const char *name);
 extern bool queue_lock(const char *name);
+extern bool queue_is_remote(const char *name, bool lock);
 extern List *queue_list(Snapshot snapshot);
 extern void queue_sort(List *queues);
 extern bool queue_is_current(const Queue *queue);

@@ -180,6 +180,8 @@ target_find_or_refuse(text *name)
 {
 	Target *target = target_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
+	if (target == NULL && queue_is_remote(text_to_cstring(name), false))
+		queue_refuse_unknown(text_to_cstring(name));
 	if (target == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -242,12 +242,15 @@ DECLARE
 	sync_state text;
 	pos_at timestamptz;
 	sent pg_lsn;
+	remote bool;
+	confirmed pg_lsn;
 BEGIN
 	wal_end := CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
 					ELSE pg_current_wal_lsn() END;
 
-	SELECT s.slot_name, s.slot_sysid, s.slot_problem, s.slot_problem_lsn
-	INTO slot_name, sysid, row_problem, missing_from FROM pgq.slot s;
+	SELECT s.slot_name, s.slot_sysid, s.slot_problem, s.slot_problem_lsn,
+		   s.slot_remote
+	INTO slot_name, sysid, row_problem, missing_from, remote FROM pgq.slot s;
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
@@ -258,14 +261,20 @@ BEGIN
 	ORDER BY p.pos_lsn DESC LIMIT 1;
 
 	SELECT r.active, r.wal_status, w.sent_lsn, w.sync_state,
-		   greatest(wal_end - r.restart_lsn, 0)
-	INTO active, wal_status, sent, sync_state, held_bytes
+		   greatest(wal_end - r.restart_lsn, 0), r.confirmed_flush_lsn
+	INTO active, wal_status, sent, sync_state, held_bytes, confirmed
 	FROM pg_replication_slots r
 	LEFT JOIN pg_stat_replication w ON w.pid = r.active_pid
 	WHERE r.slot_name = get_slot_info.slot_name
 		AND r.plugin = 'pgq' AND r.database = current_database();
 	found_slot := FOUND;
 	active := coalesce(active, false);
+	-- the queue host has the position; what is confirmed is in its queues
+	IF remote THEN
+		"position" := confirmed;
+		events := NULL;
+		pos_at := NULL;
+	END IF;
 
 	-- On an idle database pgqd leaves up to 16 kB of WAL without events behind
 	-- its position: no lag, as long as all of it was read.
@@ -291,7 +300,9 @@ BEGIN
 		state := 'problem';
 	ELSIF NOT active THEN
 		state := 'inactive';
-		problem := 'Nobody reads the slot: is pgqd running?';
+		problem := CASE WHEN remote
+			THEN 'Nobody reads the slot: is pgqd of the queue host running, and has it a section [source] for this database?'
+			ELSE 'Nobody reads the slot: is pgqd running?' END;
 	ELSE
 		state := 'ok';
 		IF sync_state IN ('sync', 'quorum') THEN
@@ -382,7 +393,9 @@ BEGIN
 				'Capture is not started: call pgq.start_capture().')
 				|| warnings;
 		ELSIF NOT EXISTS (SELECT FROM pgq.queue q
-				WHERE q.queue_name = get_capture_info.queue_name) THEN
+				WHERE q.queue_name = get_capture_info.queue_name
+				UNION ALL SELECT FROM pgq.remote_queue q
+				WHERE q.rq_queue = get_capture_info.queue_name) THEN
 			state := 'no queue';
 		ELSE
 			state := CASE copying WHEN true THEN 'copying'
@@ -468,6 +481,10 @@ DECLARE
 BEGIN
 	-- The lock also keeps two callers from inserting the same row.
 	PERFORM FROM pgq.queue WHERE queue_name = i_queue FOR NO KEY UPDATE;
+	IF NOT FOUND THEN
+		PERFORM FROM pgq.remote_queue WHERE rq_queue = i_queue
+		FOR NO KEY UPDATE;
+	END IF;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'queue "%" does not exist', i_queue
 			USING ERRCODE = 'undefined_object',

@@ -110,6 +110,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.get_copy_info(),
 	pgq.get_slot_info(),
 	pgq.get_relay_info(),
+	pgq.get_source_info(),
 	pgq.get_problems(int8),
 	pgq.wait_ingest(pg_lsn, interval)
 TO pgq_reader, pgq_writer;
@@ -135,6 +136,16 @@ GRANT EXECUTE ON FUNCTION
 	pgq._fail_copy(int8, text),
 	pgq._clean_copies(),
 	pgq.ingest_timeline(text, int4),
+	pgq.declare_remote_queue(text),
+	pgq.drop_remote_queue(text),
+	pgq.create_source(text, text[]),
+	pgq.drop_source(text),
+	pgq.grant_source(text, text),
+	pgq.revoke_source(text, text),
+	pgq.reset_source(text),
+	pgq._require_source(text),
+	pgq._meet_source(text, int8, text, text, text, pg_lsn),
+	pgq._note_source(text, text, pg_lsn, int4),
 	pgq.start_capture(text),
 	pgq.stop_capture(text),
 	pgq.resync_capture(text, bool, regclass[]),
@@ -193,4 +204,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE
 GRANT SELECT, INSERT, TRUNCATE ON pgq.event_template TO pgq_admin;
 GRANT SELECT ON pgq.share, pgq.share_worker TO pgq_reader, pgq_admin;
 GRANT SELECT ON pgq.slot, pgq.position, pgq.copy TO pgq_admin;
+GRANT SELECT ON pgq.remote_queue TO pgq_reader, pgq_writer;
+GRANT SELECT ON pgq.source, pgq.source_queue TO pgq_admin;
 GRANT SELECT ON pgq.capture_schema TO pgq_reader, pgq_writer;

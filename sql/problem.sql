@@ -283,6 +283,7 @@ BEGIN
 		RETURN QUERY SELECT * FROM pgq._failover_problems();
 		RETURN QUERY SELECT * FROM pgq._capture_problems();
 		RETURN QUERY SELECT * FROM pgq._queue_problems();
+		RETURN QUERY SELECT * FROM pgq._source_problems();
 		RETURN QUERY SELECT * FROM pgq._transaction_problems();
 		RETURN QUERY SELECT * FROM pgq._lasting_problems();
 		RETURN QUERY SELECT * FROM pgq._told_problems();

@@ -26,6 +26,14 @@ BEGIN
 	IF FOUND THEN
 		RETURN 0;
 	END IF;
+	-- waits for who declares one
+	LOCK TABLE pgq.remote_queue IN ROW EXCLUSIVE MODE;
+	PERFORM FROM pgq.remote_queue WHERE rq_queue = i_queue_name;
+	IF FOUND THEN
+		RAISE EXCEPTION 'queue "%" is on another server', i_queue_name
+			USING ERRCODE = 'duplicate_object',
+				HINT = 'Use another name, or call pgq.drop_remote_queue() first.';
+	END IF;
 
 	-- The sequence may be behind the table after a restore by hand.
 	SELECT max(queue_id) INTO top_id FROM pgq.queue;
@@ -132,6 +140,7 @@ BEGIN
 	DELETE FROM pgq.event_table WHERE evt_queue = x_queue_name;
 	DELETE FROM pgq.capture_transaction WHERE ctx_queue = x_queue_name;
 	DELETE FROM pgq.capture_ddl WHERE cdl_queue = x_queue_name;
+	DELETE FROM pgq.source_queue WHERE sq_queue = x_queue_name;
 	FOR i IN 0 .. q.queue_ntables - 1 LOOP
 		EXECUTE 'DROP TABLE '
 			|| pgq.quote_fqname(q.queue_data_pfx || '_' || i);

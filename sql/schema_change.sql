@@ -13,6 +13,10 @@ BEGIN
 	LOCK TABLE pgq.capture_ddl IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM FROM pgq.queue WHERE queue_name = i_queue FOR NO KEY UPDATE;
 	IF NOT FOUND THEN
+		PERFORM FROM pgq.remote_queue WHERE rq_queue = i_queue
+		FOR NO KEY UPDATE;
+	END IF;
+	IF NOT FOUND THEN
 		RAISE EXCEPTION 'queue "%" does not exist', i_queue
 			USING ERRCODE = 'undefined_object',
 				HINT = 'Create it with pgq.create_queue(); pgq.get_queue_info() lists the queues.';

@@ -72,6 +72,51 @@ CREATE UNLOGGED TABLE pgq.told_problem (
 COMMENT ON TABLE pgq.told_problem IS
 	'What pgqd has told to be wrong; get_problems() shows it.';
 
+-- Queues of another server that captures and emit_event may name, see
+-- remote_queue.sql.
+CREATE TABLE pgq.remote_queue (
+	rq_queue    text PRIMARY KEY,
+	rq_declared timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE pgq.remote_queue IS
+	'Queues on a queue host that this database feeds; changed through declare_remote_queue only.';
+SELECT pg_catalog.pg_extension_config_dump('pgq.remote_queue', '');
+
+ALTER TABLE pgq.slot ADD COLUMN slot_remote bool NOT NULL DEFAULT false;
+COMMENT ON COLUMN pgq.slot.slot_remote IS
+	'The slot feeds a queue host, and its position is there.';
+
+-- Databases of other servers that feed queues of this one, see source.sql. What
+-- the first connection finds there is what the position belongs to.
+CREATE TABLE pgq.source (
+	src_name        text PRIMARY KEY,
+	src_created     timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	src_key         text CONSTRAINT source_key_uq UNIQUE,
+	src_sysid       int8,
+	src_database    text,
+	src_slot        text,
+	src_encoding    text,
+	src_timeline    int4,
+	src_problem     text,
+	src_problem_lsn pg_lsn
+);
+COMMENT ON TABLE pgq.source IS
+	'Databases of other servers that feed queues of this one; changed through create_source and its like only.';
+COMMENT ON COLUMN pgq.source.src_key IS
+	'Names its position in pgq.position: system identifier, slot and database.';
+SELECT pg_catalog.pg_extension_config_dump('pgq.source', '');
+
+-- By name, as captures name theirs.
+CREATE TABLE pgq.source_queue (
+	sq_source   text NOT NULL CONSTRAINT source_queue_source_fkey
+		REFERENCES pgq.source (src_name),
+	sq_queue    text NOT NULL,
+	CONSTRAINT source_queue_pkey PRIMARY KEY (sq_source, sq_queue)
+);
+COMMENT ON TABLE pgq.source_queue IS
+	'Which queues a source may feed; changed through grant_source only.';
+SELECT pg_catalog.pg_extension_config_dump('pgq.source_queue', '');
+
 CREATE TYPE pgq.problem AS (
 	kind      text,
 	object    text,

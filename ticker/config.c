@@ -14,8 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <libpq-fe.h>
-
 #include "common/ini.h"
 #include "common/memory.h"
 
@@ -113,21 +111,13 @@ find_zero_period(const Config *config)
 	return NULL;
 }
 
-/*
- * Can libpq read it?  Its own message may quote a piece of a password, and
- * would be logged at each try to connect.
- */
+/* Can it be what all connections begin with? */
 static bool
-is_connstr(const char *text)
+is_base_connstr(const char *text)
 {
-	PQconninfoOption *opts;
-
 	/* the name of a database, which pgqd puts its own in place of */
-	if (strchr(text, '=') == NULL && strstr(text, "://") == NULL)
-		return true;
-	opts = PQconninfoParse(text, NULL);
-	PQconninfoFree(opts);
-	return opts != NULL;
+	return (strchr(text, '=') == NULL && strstr(text, "://") == NULL) ||
+		   config_is_connstr(text);
 }
 
 /*
@@ -170,10 +160,15 @@ config_load(Config *config, const char *file, char **error)
 		config->confirm_after ? config->confirm_after : "");
 	config->http_host_list = ini_split_names(
 		config->http_hosts ? config->http_hosts : "");
+	if (!config_read_sources(config, file, error))
+	{
+		config_free(config);
+		return false;
+	}
 	zero = find_zero_period(config);
 	in_range = config->ingest_max_bytes >= MIN_INGEST_BYTES &&
 			   config->ingest_max_bytes <= MAX_INGEST_BYTES;
-	connstr = config->base_connstr == NULL || is_connstr(config->base_connstr);
+	connstr = config->base_connstr == NULL || is_base_connstr(config->base_connstr);
 	if (zero || !connstr || !in_range ||
 		config->ingest_memory < config->ingest_max_bytes)
 	{
@@ -201,6 +196,7 @@ config_free(Config *config)
 	free_names(config->databases);
 	free_names(config->http_host_list);
 	free_names(config->confirm_names);
+	config_free_sources(config);
 	ini_free(keys, config);
 	memset(config, 0, sizeof(*config));
 }
@@ -216,4 +212,5 @@ config_print_sample(void)
 		"# Sample configuration of pgqd.  Keys stand with their defaults;\n"
 		"# seconds may be fractions, sizes may have units (kB, MB, GB).\n\n");
 	ini_print_sample(stdout, "pgqd", keys, set);
+	config_print_source();
 }

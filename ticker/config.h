@@ -19,6 +19,15 @@
 
 #include "common/process.h"
 
+/* A section [source NAME]: a database of another server that feeds queues here. */
+typedef struct SourceConfig
+{
+	char *name;
+	char *connstr;
+	char *queue_db; /* the database that has the queues */
+	char *slot;     /* NULL: the only one that there is */
+} SourceConfig;
+
 typedef struct Config
 {
 	ProcessConfig process;
@@ -55,11 +64,17 @@ typedef struct Config
 	char **databases;      /* database_list */
 	char **http_host_list; /* http_hosts */
 	char **confirm_names;  /* confirm_after */
+
+	SourceConfig **sources; /* NULL-ended */
 } Config;
 
 extern bool config_load(Config *config, const char *file, char **error);
+extern bool config_is_connstr(const char *text);
+extern bool config_read_sources(Config *config, const char *file, char **error);
+extern void config_free_sources(Config *config);
 extern bool config_read_pgqadm(Config *config, const char *file, char **error);
 extern void config_free(Config *config);
 extern void config_print_sample(void);
+extern void config_print_source(void);
 
 #endif /* PGQD_CONFIG_H */

@@ -7,7 +7,8 @@
  * slot's new position without our last commits.  So a position is confirmed
  * when the WAL of the commit that moved it is safe: flushed by the server, by
  * the standbys that a failover slot waits for, and by those that confirm_after
- * names.
+ * names.  What came from a source waits for the standbys that any failover slot
+ * here would.
  *
  * Whether it is does not depend on how far the stream has come, so WAL goes
  * while a backlog shrinks, although the commits lie far behind it.
@@ -69,9 +70,9 @@ static const char safe_sql[] =
 	" 'synchronized_standby_slots'"
 	" from pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog"
 	".current_setting('synchronized_standby_slots', true), ',')) n"
-	" where exists (select from slot s where s.slot_name"
+	" where ($3::bool or exists (select from slot s where s.slot_name"
 	" operator(pg_catalog.=) $1::pg_catalog.name"
-	" and s.failover operator(pg_catalog.=) 'true')"
+	" and s.failover operator(pg_catalog.=) 'true'))"
 	" and pg_catalog.btrim(n, ' \"') operator(pg_catalog.<>) '')"
 	" select null as by, null as name,"
 	" pg_catalog.pg_current_wal_flush_lsn() as lsn"
@@ -123,11 +124,12 @@ static void handle_timer(evutil_socket_t fd, short what, void *arg);
 /*
  * Make the confirming of one database's positions.  conn and stream are asked
  * and told; they must outlive it, and confirm_reset() be called when either
- * was closed.
+ * was closed.  who is the source that the stream is of, and outlives it too; NULL
+ * if that is conn's server.
  */
 Confirm *
 confirm_create(struct event_base *base, const Config *config,
-			   const char *dbname, Conn *conn, Stream *stream)
+			   const char *dbname, const char *who, Conn *conn, Stream *stream)
 {
 	Confirm *confirm = memory_make(sizeof(Confirm));
 
@@ -135,6 +137,7 @@ confirm_create(struct event_base *base, const Config *config,
 	confirm->dbname = text_copy(dbname);
 	confirm->conn = conn;
 	confirm->stream = stream;
+	confirm->trouble.who = who;
 	confirm->timer = timer_make(base, 0, handle_timer, confirm);
 	return confirm;
 }
@@ -260,12 +263,13 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 	Confirm *confirm = arg;
 	Names names = {0};
 	char *array;
-	const char *values[2] = {confirm->slot, NULL};
+	const char *values[3] = {confirm->slot, NULL,
+							 confirm->trouble.who ? "t" : "f"};
 
 	for (char **name = confirm->config->confirm_names; *name; name++)
 		names_add(&names, *name, strlen(*name));
 	values[1] = array = names_to_array(&names);
-	confirm->asking = conn_send_often(confirm->conn, safe_sql, 2, values, NULL,
+	confirm->asking = conn_send_often(confirm->conn, safe_sql, 3, values, NULL,
 									  NULL, take_safe, confirm);
 	free(array);
 	names_clear(&names);

@@ -22,7 +22,8 @@
 typedef struct Confirm Confirm;
 
 extern Confirm *confirm_create(struct event_base *base, const Config *config,
-							   const char *dbname, Conn *conn, Stream *stream);
+							   const char *dbname, const char *who, Conn *conn,
+							   Stream *stream);
 extern void confirm_free(Confirm *confirm);
 extern void confirm_reset(Confirm *confirm);
 extern void confirm_add(Confirm *confirm, const char *slot, uint64_t position,

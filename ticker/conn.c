@@ -78,6 +78,17 @@ conn_require_trust(Conn *conn, bool on)
 }
 
 /*
+ * From the next opening on connect to the database that a libpq connect string
+ * names, which is copied, and not to one of our server's.
+ */
+void
+conn_set_server(Conn *conn, const char *connstr)
+{
+	free(conn->connstr);
+	conn->connstr = text_copy(connstr);
+}
+
+/*
  * Close and free.  Must not be called from a hook or an answer of this
  * connection.
  */
@@ -89,6 +100,7 @@ conn_free(Conn *conn)
 	conn_close(conn);
 	event_free(conn->timer);
 	free(conn->dbname);
+	free(conn->connstr);
 	free(conn->job);
 	free(conn);
 }
@@ -139,8 +151,11 @@ void
 conn_open(Conn *conn)
 {
 	conn_close(conn);
-	conn->dial = dial_start(conn->config->base_connstr, conn->dbname, conn->job,
-							conn->replication);
+	conn->dial = conn->connstr
+					 ? dial_start(conn->connstr, NULL, conn->job,
+								  conn->replication)
+					 : dial_start(conn->config->base_connstr, conn->dbname,
+								  conn->job, conn->replication);
 	conn->lookup_logged = false;
 	if (conn->dial == NULL)
 	{

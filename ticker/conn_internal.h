@@ -41,6 +41,7 @@ struct Conn
 	struct event_base *base;
 	const Config *config;
 	char *dbname;
+	char *connstr; /* of a server of its own; NULL: config->base_connstr */
 	char *job; /* names the session: pgqd/<job> */
 	bool replication;
 	bool trust_needed; /* ready only where PgQ is a trusted role's */

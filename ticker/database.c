@@ -37,6 +37,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "ticker/maint.h"
+#include "ticker/sources.h"
 #include "ticker/tick.h"
 #include "ticker/trouble.h"
 #include "ticker/watch.h"
@@ -52,7 +53,10 @@
 static const char version_sql[] =
 	"select pgq.version(), pg_catalog.pg_is_in_recovery()";
 
-static const char slot_sql[] = "select 1 from pgq.slot limit 1";
+/* One that feeds a queue host is not ours; 4.0 knows no such. */
+static const char slot_sql[] =
+	"select 1 from pgq.slot s where (pg_catalog.to_jsonb(s)"
+	" operator(pg_catalog.->>) 'slot_remote') is distinct from 'true' limit 1";
 
 static const char copy_sql[] =
 	"select 1 from pgq.copy where copy_state"
@@ -71,10 +75,12 @@ struct Database
 	Maint *maint;
 	Maint *retry;
 	Ingest *ingest;
+	Sources *sources;
 	Copy *copy;
 	Sample *sample;
 	Watch *watch;
 	Stats stats;
+	Stats *total; /* with what came from sources */
 
 	bool ticking;
 	double began_at; /* the same since; clock_seconds() */
@@ -107,6 +113,7 @@ stop_work(Database *db)
 	maint_stop(db->maint);
 	maint_stop(db->retry);
 	ingest_stop(db->ingest);
+	sources_stop(db->sources);
 	copy_stop(db->copy);
 	sample_stop(db->sample);
 	watch_stop(db->watch);
@@ -405,6 +412,8 @@ handle_period(evutil_socket_t fd, short what, void *arg)
 	if (db->major >= 4 && !db->asking_slot && ingest_is_off(db->ingest))
 		db->asking_slot = conn_send(db->conn, slot_sql, 0, NULL, take_slot, db);
 
+	if (db->can_look)
+		sources_start(db->sources);
 	look_at_progress(db);
 	watch_tell(db->watch, told, database_get_troubles(db, told));
 	watch_start(db->watch, find_version(db->version),
@@ -422,6 +431,7 @@ database_create(struct event_base *base, const Config *config, const char *name)
 {
 	Database *db = memory_make(sizeof(Database));
 
+	db->total = memory_make(sizeof(Stats));
 	db->base = base;
 	db->config = config;
 	db->name = text_copy(name);
@@ -429,7 +439,8 @@ database_create(struct event_base *base, const Config *config, const char *name)
 	db->tick = tick_create(base, config, name, db->conn, &db->stats);
 	db->maint = maint_create(base, config, name, MAINT_OPERATIONS, &db->stats);
 	db->retry = maint_create(base, config, name, MAINT_RETRY, &db->stats);
-	db->ingest = ingest_create(base, config, name, db->tick, &db->stats);
+	db->ingest = ingest_create(base, config, name, NULL, db->tick, &db->stats);
+	db->sources = sources_create(base, config, name, db->tick);
 	db->copy = copy_create(base, config, name, db->ingest, db->tick,
 						   &db->stats);
 	db->sample = sample_create(base, config, name, &db->stats);
@@ -451,6 +462,7 @@ database_free(Database *db)
 	maint_free(db->retry);
 	copy_free(db->copy);
 	ingest_free(db->ingest);
+	sources_free(db->sources);
 	sample_free(db->sample);
 	watch_free(db->watch);
 	conn_close(db->conn);
@@ -458,6 +470,7 @@ database_free(Database *db)
 	tick_free(db->tick);
 	conn_free(db->conn);
 	trouble_clear(&db->trouble, db->name, NULL);
+	free(db->total);
 	free(db->version);
 	free(db->name);
 	free(db);
@@ -489,6 +502,7 @@ database_reload(Database *db, bool reconnect)
 		ingest_stop(db->ingest);
 		copy_stop(db->copy);
 	}
+	sources_reload(db->sources);
 }
 
 /* Begin nothing new; what is under way may end. */
@@ -503,6 +517,7 @@ database_quiesce(Database *db)
 		maint_stop(db->retry);
 	if (!ingest_is_busy(db->ingest))
 		ingest_stop(db->ingest);
+	sources_quiesce(db->sources);
 	/* it would take too long, and starts anew the next time */
 	copy_stop(db->copy);
 }
@@ -512,7 +527,8 @@ bool
 database_is_busy(const Database *db)
 {
 	return conn_is_busy(db->conn) || maint_is_busy(db->maint) ||
-		   maint_is_busy(db->retry) || ingest_is_busy(db->ingest);
+		   maint_is_busy(db->retry) || ingest_is_busy(db->ingest) ||
+		   sources_are_busy(db->sources);
 }
 
 /* A word for the status line. */
@@ -560,7 +576,9 @@ database_is_ingesting(const Database *db)
 const Stats *
 database_get_stats(const Database *db)
 {
-	return &db->stats;
+	*db->total = db->stats;
+	sources_add_stats(db->sources, db->total);
+	return db->total;
 }
 
 /* The state of its queues, as sampled last; the object's. */
@@ -594,7 +612,7 @@ database_is_standing_by(const Database *db)
 int
 database_get_troubles(const Database *db, Told *told)
 {
-	const Told all[DATABASE_TROUBLES] = {
+	const Told all[] = {
 		{"connection", "standstill", &db->trouble},
 		{"connection", "warning", &db->fresh_trouble},
 		{"tick", "standstill", tick_get_trouble(db->tick)},
@@ -607,8 +625,9 @@ database_get_troubles(const Database *db, Told *told)
 		{"confirm", "warning", ingest_get_warning(db->ingest)}};
 	int n = 0;
 
-	for (int i = 0; i < DATABASE_TROUBLES; i++)
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i].trouble->text)
 			told[n++] = all[i];
-	return n;
+	return n + sources_get_troubles(db->sources, told + n,
+									DATABASE_TROUBLES - n);
 }

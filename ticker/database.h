@@ -40,6 +40,6 @@ extern bool database_is_standing_by(const Database *db);
 extern int database_get_troubles(const Database *db, Told *told);
 
 /* Most troubles that database_get_troubles() finds. */
-#define DATABASE_TROUBLES 10
+#define DATABASE_TROUBLES 30
 
 #endif /* PGQD_DATABASE_H */

@@ -198,8 +198,9 @@ add_param(Dial *dial, int *n, const char *keyword, const char *value)
 }
 
 /*
- * Begin to connect: base is a libpq connect string or NULL, job the last part
- * of the session's application_name.  The strings are copied.
+ * Begin to connect: base is a libpq connect string or NULL, which dbname
+ * overrides unless it is NULL; job is the last part of the session's
+ * application_name.  The strings are copied.
  *
  * Returns what dial_finish() or dial_drop() is to be called with, or NULL with
  * errno set if there is no room for more.
@@ -223,7 +224,8 @@ dial_start(const char *base, const char *dbname, const char *job,
 	add_param(dial, &n, "keepalives_count", "6");
 	add_param(dial, &n, "tcp_user_timeout", "120000");
 	add_param(dial, &n, "dbname", base ? base : "");
-	add_param(dial, &n, "dbname", dbname);
+	if (dbname)
+		add_param(dial, &n, "dbname", dbname);
 	snprintf(name, sizeof(name), "pgqd/%s", job);
 	add_param(dial, &n, "application_name", name);
 	options = session_make_options((const char *const *) dial->keywords,

@@ -77,6 +77,9 @@ is_told(const PGresult *problems, int row, const Told *told, int ntold)
 		if (strcmp(told[i].kind, "ingest") == 0 &&
 			(strcmp(kind, "missing") == 0 || strcmp(kind, "ingest") == 0))
 			return true;
+		else if (strcmp(told[i].kind, "source") == 0 &&
+				 strcmp(kind, "source") == 0)
+			return true;
 	return false;
 }
 

@@ -69,7 +69,8 @@ note_touched(Names *queues, uint32_t xid, void *arg)
 	Ingest *ingest = arg;
 	Xids xids = {0};
 
-	if (queues->count == 0)
+	/* those of a source are there, and ticked there */
+	if (queues->count == 0 || ingest->source)
 		return;
 	xids_add(&xids, xid);
 	tick_feed(ingest->tick, queues, &xids);
@@ -81,6 +82,7 @@ handle_idle(evutil_socket_t fd, short what, void *arg)
 {
 	Ingest *ingest = arg;
 	const Gather *g = &ingest->gather;
+	uint64_t own_end;
 
 	if (ingest->state != INGEST_RUNNING)
 		return;
@@ -96,8 +98,10 @@ handle_idle(evutil_socket_t fd, short what, void *arg)
 	ingest_ask_sync(ingest);
 	if (ingest->group || !gather_is_idle(g) || g->reached <= ingest->position)
 		return;
+	/* a source's WAL has nothing of ours */
+	own_end = ingest->source ? ingest->position : ingest->own_wal_end;
 	if (!ingest->synchronous && g->reached_by_commit <= ingest->position &&
-		g->reached < ingest->own_wal_end + IDLE_WAL)
+		g->reached < own_end + IDLE_WAL)
 		return;
 	gather_mark(&ingest->gather, g->reached);
 	ingest_pump(ingest);
@@ -107,17 +111,19 @@ static const StreamHooks stream_hooks = {note_started, take_data, note_passed,
 										 handle_drained, ingest_handle_end};
 
 /*
- * Make the ingest of one database, switched off.  tick gets to know which
- * queues were fed.
+ * Make the ingest of one database, switched off.  source is the database of
+ * another server that has the slot, and is copied; or NULL.  tick gets to know
+ * which queues were fed.
  */
 Ingest *
 ingest_create(struct event_base *base, const Config *config, const char *dbname,
-			  Tick *tick, Stats *stats)
+			  const SourceConfig *source, Tick *tick, Stats *stats)
 {
 	Ingest *ingest = memory_make(sizeof(Ingest));
 
 	ingest->config = config;
-	ingest->dbname = text_copy(dbname);
+	ingest->dbname = source ? text_format("%s: source %s", dbname, source->name)
+							: text_copy(dbname);
 	ingest->stats = stats;
 	ingest->tick = tick;
 	ingest->gather.touched = note_touched;
@@ -126,8 +132,17 @@ ingest_create(struct event_base *base, const Config *config, const char *dbname,
 							   &ingest_conn_hooks, ingest);
 	conn_require_trust(ingest->conn, true);
 	ingest->stream = stream_create(base, config, dbname, &stream_hooks, ingest);
-	ingest->confirm = confirm_create(base, config, dbname, ingest->conn,
-									 ingest->stream);
+	if (source)
+	{
+		ingest->source = ingest_source_create(base, config, source,
+											  &ingest_source_hooks, ingest);
+		stream_set_server(ingest->stream, source->connstr);
+		ingest->who = text_format("source %s", source->name);
+		ingest->trouble.who = ingest->write_trouble.who =
+			ingest->wait_trouble.who = ingest->who;
+	}
+	ingest->confirm = confirm_create(base, config, ingest->dbname, ingest->who,
+									 ingest->conn, ingest->stream);
 	ingest->timer = timer_make(base, 0, ingest_end_pause, ingest);
 	ingest->idle = timer_make(base, EV_PERSIST, handle_idle, ingest);
 	timer_set(ingest->idle, IDLE_PERIOD);
@@ -145,11 +160,14 @@ ingest_free(Ingest *ingest)
 	event_free(ingest->timer);
 	event_free(ingest->idle);
 	conn_free(ingest->conn);
+	ingest_source_free(ingest->source);
 	stream_free(ingest->stream);
 	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
 	trouble_clear(&ingest->write_trouble, ingest->dbname, NULL);
 	trouble_clear(&ingest->wait_trouble, ingest->dbname, NULL);
 	free(ingest->slot);
+	free(ingest->key);
+	free(ingest->who);
 	free(ingest->recorded_problem);
 	free(ingest->dbname);
 	free(ingest);

@@ -22,7 +22,8 @@
 typedef struct Ingest Ingest;
 
 extern Ingest *ingest_create(struct event_base *base, const Config *config,
-							 const char *dbname, Tick *tick, Stats *stats);
+							 const char *dbname, const SourceConfig *source,
+							 Tick *tick, Stats *stats);
 extern void ingest_free(Ingest *ingest);
 extern void ingest_start(Ingest *ingest);
 extern void ingest_stop(Ingest *ingest);

@@ -5,7 +5,10 @@
  *
  * Calls go one way: ingest.c -> ingest_start.c (slot and position, the stream's
  * opening, what can be wrong there) -> ingest_write.c (groups) ->
- * ingest_pause.c.
+ * ingest_pause.c -> ingest_source.c (the server of a source).
+ *
+ * The slot is that of the queues' database, or of a source on another server;
+ * then there is an IngestSource, which has a connection to it.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -29,6 +32,37 @@
 /* The same where commits wait for it. */
 #define SYNCHRONOUS_PERIOD 1.0
 
+/* What the source's server says of the slot, and the queues' of its position. */
+typedef struct IngestLook
+{
+	const char *error; /* NULL: the rest is there */
+	const char *slot;
+	const char *key; /* of its position: the slot's name, or a source's */
+	const char *sysid;
+	const char *problem; /* that is recorded, NULL: none */
+	const char *position;
+	const char *timeline;
+	const char *foreign; /* why the position is not this slot's; NULL: it is */
+	const char *active_pid; /* NULL: nobody reads it */
+	bool exists;
+	bool ours; /* by database and plugin */
+	bool lost;
+	bool may_replicate;
+	bool decodes;
+} IngestLook;
+
+typedef void (*IngestFound)(Ingest *ingest, const IngestLook *look);
+
+typedef struct IngestSource IngestSource;
+
+typedef struct IngestSourceHooks
+{
+	/* connected */
+	void (*ready)(Ingest *ingest);
+	/* the connection was lost, or is of no use */
+	void (*failed)(Ingest *ingest, const char *what, const char *why);
+} IngestSourceHooks;
+
 /* See the table in ingest_start.c. */
 typedef enum IngestState
 {
@@ -44,10 +78,12 @@ typedef enum IngestState
 struct Ingest
 {
 	const Config *config;
-	char *dbname;
+	char *dbname; /* for the log: that of the queues, and the source's name */
+	char *who;    /* the source, for troubles; NULL: none */
 	Stats *stats;
 	Tick *tick;
-	Conn *conn;
+	Conn *conn;           /* to the queues */
+	IngestSource *source; /* NULL: the slot is that database's own */
 	Stream *stream;
 	Confirm *confirm;
 	IngestState state;
@@ -56,7 +92,9 @@ struct Ingest
 	bool synchronous;    /* commits of the server wait for us */
 
 	char *slot;
+	char *key;              /* what pgq.position has it under */
 	uint64_t position;      /* as pgq.position has it */
+	uint64_t confirmed;     /* as the slot had it when the stream was opened */
 	unsigned timeline;      /* that it is on; 0: unknown */
 	bool may_replicate;     /* our role has the right */
 	char *recorded_problem; /* what pgq.slot says, NULL: none */
@@ -67,8 +105,10 @@ struct Ingest
 	bool in_transaction; /* BEGIN was sent, COMMIT not yet */
 	Names queues;        /* fed by the transaction so far */
 	int64_t events;      /* written by it */
+	bool fed;            /* some queue of a source, not ticked yet */
 
-	uint64_t own_wal_end; /* where our last commit's WAL ended */
+	/* where our last commit's WAL ended, in the WAL of the queues' server */
+	uint64_t own_wal_end;
 
 	Trouble trouble;
 	Trouble write_trouble; /* until a group is written again */
@@ -80,6 +120,7 @@ struct Ingest
 
 /* ingest_start.c */
 extern const ConnHooks ingest_conn_hooks;
+extern const IngestSourceHooks ingest_source_hooks;
 extern void ingest_end_pause(evutil_socket_t fd, short what, void *arg);
 extern void ingest_check_slot(Ingest *ingest);
 extern void ingest_handle_end(StreamEnd end, const char *sqlstate,
@@ -88,6 +129,23 @@ extern void ingest_ask_sync(Ingest *ingest);
 
 /* ingest_write.c */
 extern void ingest_pump(Ingest *ingest);
+
+/* ingest_source.c */
+extern IngestSource *ingest_source_create(struct event_base *base,
+										  const Config *config,
+										  const SourceConfig *source_config,
+										  const IngestSourceHooks *hooks,
+										  Ingest *ingest);
+extern void ingest_source_free(IngestSource *source);
+extern void ingest_source_close(IngestSource *source);
+extern const char *ingest_source_get_name(const IngestSource *source);
+extern Conn *ingest_source_get_conn(const IngestSource *source);
+extern bool ingest_source_connect(IngestSource *source);
+extern void ingest_source_look(IngestSource *source, IngestFound found);
+extern bool ingest_source_ask_confirmed(IngestSource *source, const char *slot,
+										ConnAnswer answer);
+extern void ingest_source_wait(IngestSource *source, const Xids *xids,
+							   void (*waited)(Ingest *ingest));
 
 /* ingest_pause.c */
 extern void ingest_drop_group(Ingest *ingest);

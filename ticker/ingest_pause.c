@@ -32,6 +32,7 @@ ingest_drop_all(Ingest *ingest)
 	ingest->waiting_since = 0;
 	names_clear(&ingest->queues);
 	ingest->events = 0;
+	ingest->fed = false;
 	confirm_reset(ingest->confirm);
 }
 
@@ -41,6 +42,8 @@ close_all(Ingest *ingest)
 {
 	stream_close(ingest->stream);
 	conn_close(ingest->conn);
+	if (ingest->source)
+		ingest_source_close(ingest->source);
 	ingest_drop_all(ingest);
 }
 

@@ -88,15 +88,15 @@ enum
 
 static const char check_sql[] =
 	"select " POSITION_SQL "$1" POSITION_SQL_END ","
-	" r.confirmed_flush_lsn, pg_catalog.pg_current_wal_insert_lsn()"
+	" pg_catalog.pg_current_wal_insert_lsn(), (select r.confirmed_flush_lsn"
 	" from pg_catalog.pg_replication_slots r"
-	" where r.slot_name operator(pg_catalog.=) $1::pg_catalog.name";
+	" where r.slot_name operator(pg_catalog.=) $1::pg_catalog.name)";
 
 enum
 {
 	CHECK_POSITION,
-	CHECK_CONFIRMED,
-	CHECK_WAL_END
+	CHECK_WAL_END,
+	CHECK_CONFIRMED /* of a source it is asked there */
 };
 
 static const char sync_sql[] =
@@ -112,6 +112,8 @@ static const char fence_sql[] =
 	"select pg_catalog.pg_terminate_backend(l.pid) from pg_catalog.pg_locks l"
 	" where l.locktype operator(pg_catalog.=) 'object' and l.granted"
 	" and l.classid operator(pg_catalog.=) 'pgq.position'::pg_catalog.regclass"
+	" and l.objid operator(pg_catalog.=) (pg_catalog.hashtext($1 collate"
+	" pg_catalog.\"C\")::int8 operator(pg_catalog.&) 4294967295)::oid"
 	" and l.database operator(pg_catalog.=) (select d.oid"
 	" from pg_catalog.pg_database d"
 	" where d.datname operator(pg_catalog.=) pg_catalog.current_database())"
@@ -120,7 +122,16 @@ static const char fence_sql[] =
 static const char problem_sql[] =
 	"select pgq.ingest_problem($1, $2, $3::pg_lsn)";
 
+static const char source_problem_sql[] =
+	"select pgq._note_source($1, $2, $3::pg_lsn, null)";
+
+static const char timeline_sql[] = "select pgq.ingest_timeline($1, $2::int4)";
+
+static const char source_timeline_sql[] =
+	"select pgq._note_source($1, null, null, $2::int4)";
+
 static void look(Ingest *ingest);
+static void connect_source(Ingest *ingest);
 
 /* Switch on, if it is off. */
 void
@@ -139,7 +150,7 @@ ingest_end_pause(evutil_socket_t fd, short what, void *arg)
 	Ingest *ingest = arg;
 
 	if (conn_is_ready(ingest->conn))
-		look(ingest);
+		connect_source(ingest);
 	else
 	{
 		ingest->state = INGEST_CONNECTING;
@@ -161,7 +172,7 @@ ingest_hurry(Ingest *ingest)
 static void
 conn_became_ready(Conn *conn, void *arg)
 {
-	look(arg);
+	connect_source(arg);
 }
 
 static void
@@ -175,6 +186,25 @@ conn_was_lost(Conn *conn, const char *why, void *arg)
 }
 
 const ConnHooks ingest_conn_hooks = {conn_became_ready, conn_was_lost, NULL};
+
+/* The queues' database is connected: to the source, if that is another. */
+static void
+connect_source(Ingest *ingest)
+{
+	ingest->state = INGEST_CONNECTING;
+	if (ingest->source == NULL || ingest_source_connect(ingest->source))
+		look(ingest);
+}
+
+static void
+source_failed(Ingest *ingest, const char *what, const char *why)
+{
+	trouble_report(&ingest->trouble, ingest->dbname, "ingest: %s: %s", what,
+				   why);
+	ingest_restart(ingest);
+}
+
+const IngestSourceHooks ingest_source_hooks = {look, source_failed};
 
 static void
 rest(Ingest *ingest)
@@ -195,6 +225,20 @@ problem_recorded(Conn *conn, const PGresult *res, void *arg)
 	rest(ingest);
 }
 
+/* Write it down where SQL shows it; a problem of NULL: there is none. */
+static void
+record_problem(Ingest *ingest, const char *problem, const char *missing_from,
+			   ConnAnswer answer)
+{
+	const char *values[3] = {ingest->source
+								 ? ingest_source_get_name(ingest->source)
+								 : ingest->slot,
+							 problem, missing_from};
+
+	conn_send(ingest->conn, ingest->source ? source_problem_sql : problem_sql,
+			  3, values, answer, ingest);
+}
+
 /*
  * Ingest can't go on.  Say so once, write it down where SQL shows it, and look
  * again later.  missing: changes from the position on are lost.
@@ -203,7 +247,6 @@ static void
 stand_still(Ingest *ingest, bool missing, const char *problem)
 {
 	char lsn[32];
-	const char *values[3] = {ingest->slot, problem, missing ? lsn : NULL};
 
 	snprintf(lsn, sizeof(lsn), LSN_FORMAT, LSN_ARGS(ingest->position));
 	trouble_report(&ingest->trouble, ingest->dbname,
@@ -222,9 +265,16 @@ stand_still(Ingest *ingest, bool missing, const char *problem)
 	else
 	{
 		ingest->state = INGEST_PAUSED;
-		conn_send(ingest->conn, problem_sql, 3, values, problem_recorded,
-				  ingest);
+		record_problem(ingest, problem, missing ? lsn : NULL, problem_recorded);
 	}
+}
+
+/* The connection to the database that has the slot. */
+static Conn *
+slot_conn(Ingest *ingest)
+{
+	return ingest->source ? ingest_source_get_conn(ingest->source)
+						  : ingest->conn;
 }
 
 static void
@@ -247,7 +297,7 @@ stand_by(Ingest *ingest, const char *pid)
 		log_info("[%s]: ending our former walsender, PID %s", ingest->dbname,
 				 pid);
 		ingest->state = INGEST_PAUSED;
-		conn_send(ingest->conn,
+		conn_send(slot_conn(ingest),
 				  "select pg_catalog.pg_terminate_backend($1::int4)", 1, values,
 				  termination_sent, ingest);
 		return;
@@ -261,68 +311,105 @@ stand_by(Ingest *ingest, const char *pid)
 	ingest_sleep(ingest, pause < STAND_BY_PAUSE ? pause : STAND_BY_PAUSE);
 }
 
+/* Slot and position are known: can the stream be opened? */
 static void
-take_look(Conn *conn, const PGresult *res, void *arg)
+judge_look(Ingest *ingest, const IngestLook *look)
 {
-	Ingest *ingest = arg;
-	char sysid[32];
-
-	if (conn_failed(res))
+	if (look->error)
 	{
 		trouble_report(&ingest->trouble, ingest->dbname,
 					   "ingest: could not read slot and position: %s",
-					   PQresultErrorMessage(res));
+					   look->error);
 		rest(ingest);
 		return;
 	}
-	if (PQntuples(res) == 0)
-	{
-		ingest_stop(ingest);
-		return;
-	}
 	free(ingest->slot);
-	ingest->slot = text_copy(PQgetvalue(res, 0, LOOK_SLOT));
+	free(ingest->key);
+	ingest->slot = text_copy(look->slot);
+	ingest->key = text_copy(look->key ? look->key : look->slot);
 	free(ingest->recorded_problem);
-	ingest->recorded_problem = PQgetisnull(res, 0, LOOK_PROBLEM)
-								   ? NULL
-								   : text_copy(
-										 PQgetvalue(res, 0, LOOK_PROBLEM));
-	ingest->may_replicate = strcmp(PQgetvalue(res, 0, LOOK_MAY_REPLICATE),
-								   "t") == 0;
+	ingest->recorded_problem = look->problem ? text_copy(look->problem) : NULL;
+	ingest->may_replicate = look->may_replicate;
 	ingest->position = 0;
 
-	if (!stream_parse_lsn(PQgetvalue(res, 0, LOOK_POSITION), &ingest->position))
+	if (look->foreign && ingest->source)
+		stand_still(ingest, false, look->foreign);
+	else if (!stream_parse_lsn(look->position, &ingest->position))
 		stand_still(ingest, false, "pgq.position has no row for the slot");
-	else if (strcmp(PQgetvalue(res, 0, LOOK_SAME_SYSTEM), "t") != 0)
+	else if (look->foreign)
+		stand_still(ingest, true, look->foreign);
+	else if (!look->exists)
 		stand_still(ingest, true,
-					"the position is of another server: this database was "
-					"restored here");
-	else if (strcmp(PQgetvalue(res, 0, LOOK_EXISTS), "t") != 0)
-		stand_still(ingest, true,
-					strcmp(PQgetvalue(res, 0, LOOK_DECODES), "t") == 0
+					look->decodes
 						? "the replication slot is missing"
 						: "the replication slot is missing, and wal_level is "
 						  "not logical");
-	else if (strcmp(PQgetvalue(res, 0, LOOK_OURS), "t") != 0)
+	else if (!look->ours)
 		stand_still(ingest, true,
 					"the replication slot of that name is of another database "
 					"or another plugin");
-	else if (strcmp(PQgetvalue(res, 0, LOOK_WAL_STATUS), "lost") == 0)
+	else if (look->lost)
 		stand_still(ingest, true,
 					"the replication slot has lost WAL that it needs");
-	else if (!PQgetisnull(res, 0, LOOK_ACTIVE_PID))
-		stand_by(ingest, PQgetvalue(res, 0, LOOK_ACTIVE_PID));
+	else if (look->active_pid)
+		stand_by(ingest, look->active_pid);
 	else
 	{
+		char sysid[32];
+
 		/* SQL has it as a signed number */
 		snprintf(sysid, sizeof(sysid), "%llu",
-				 (unsigned long long) strtoll(PQgetvalue(res, 0, LOOK_SYSID),
-											  NULL, 10));
-		ingest->timeline = strtoul(PQgetvalue(res, 0, LOOK_TIMELINE), NULL, 10);
+				 (unsigned long long) strtoll(look->sysid, NULL, 10));
+		ingest->timeline = strtoul(look->timeline, NULL, 10);
 		ingest->state = INGEST_OPENING;
 		stream_open(ingest->stream, ingest->slot, ingest->position, sysid,
 					ingest->timeline);
 	}
+}
+
+static const char *
+get_value(const PGresult *res, int column)
+{
+	return PQgetisnull(res, 0, column) ? NULL : PQgetvalue(res, 0, column);
+}
+
+static bool
+is_true(const PGresult *res, int column)
+{
+	return strcmp(PQgetvalue(res, 0, column), "t") == 0;
+}
+
+static void
+take_look(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+	IngestLook look = {0};
+
+	if (conn_failed(res))
+		look.error = PQresultErrorMessage(res);
+	else if (PQntuples(res) == 0)
+	{
+		ingest_stop(ingest);
+		return;
+	}
+	else
+	{
+		look.slot = PQgetvalue(res, 0, LOOK_SLOT);
+		look.sysid = PQgetvalue(res, 0, LOOK_SYSID);
+		look.problem = get_value(res, LOOK_PROBLEM);
+		look.position = PQgetvalue(res, 0, LOOK_POSITION);
+		look.timeline = PQgetvalue(res, 0, LOOK_TIMELINE);
+		if (!is_true(res, LOOK_SAME_SYSTEM))
+			look.foreign = "the position is of another server: this database "
+						   "was restored here";
+		look.active_pid = get_value(res, LOOK_ACTIVE_PID);
+		look.exists = is_true(res, LOOK_EXISTS);
+		look.ours = is_true(res, LOOK_OURS);
+		look.lost = strcmp(PQgetvalue(res, 0, LOOK_WAL_STATUS), "lost") == 0;
+		look.may_replicate = is_true(res, LOOK_MAY_REPLICATE);
+		look.decodes = is_true(res, LOOK_DECODES);
+	}
+	judge_look(ingest, &look);
 }
 
 /* Read slot, position and what the server says of the slot. */
@@ -331,7 +418,10 @@ look(Ingest *ingest)
 {
 	ingest->state = INGEST_LOOKING;
 	ingest->gather.max_bytes = ingest->config->ingest_max_bytes;
-	conn_send(ingest->conn, look_sql, 0, NULL, take_look, ingest);
+	if (ingest->source)
+		ingest_source_look(ingest->source, judge_look);
+	else
+		conn_send(ingest->conn, look_sql, 0, NULL, take_look, ingest);
 }
 
 static void
@@ -359,15 +449,18 @@ static void
 record_timeline(Ingest *ingest)
 {
 	char timeline[16];
-	const char *values[2] = {ingest->slot, timeline};
+	const char *values[2] = {ingest->source
+								 ? ingest_source_get_name(ingest->source)
+								 : ingest->slot,
+							 timeline};
 
 	snprintf(timeline, sizeof(timeline), "%u",
 			 stream_get_timeline(ingest->stream));
 	log_info("[%s]: the server is on timeline %s now", ingest->dbname,
 			 timeline);
 	ingest->timeline = stream_get_timeline(ingest->stream);
-	conn_send(ingest->conn, "select pgq.ingest_timeline($1, $2::int4)", 2,
-			  values, timeline_recorded, ingest);
+	conn_send(ingest->conn, ingest->source ? source_timeline_sql : timeline_sql,
+			  2, values, timeline_recorded, ingest);
 }
 
 /*
@@ -408,32 +501,18 @@ ingest_ask_sync(Ingest *ingest)
 	const char *values[1] = {pid};
 
 	/* an error in the transaction would spoil it */
-	if (ingest->in_transaction)
+	if (ingest->in_transaction && ingest->source == NULL)
 		return;
 	snprintf(pid, sizeof(pid), "%d", stream_get_pid(ingest->stream));
-	conn_send(ingest->conn, sync_sql, 1, values, take_sync, ingest);
+	conn_send(slot_conn(ingest), sync_sql, 1, values, take_sync, ingest);
 }
 
+/* Everything that is to be known before the first group. */
 static void
-take_check(Conn *conn, const PGresult *res, void *arg)
+judge_check(Ingest *ingest, uint64_t position, uint64_t confirmed)
 {
-	Ingest *ingest = arg;
-	uint64_t position;
-	uint64_t confirmed;
 	char *problem;
 
-	if (conn_failed(res) || PQntuples(res) != 1 ||
-		!stream_parse_lsn(PQgetvalue(res, 0, CHECK_POSITION), &position) ||
-		!stream_parse_lsn(PQgetvalue(res, 0, CHECK_CONFIRMED), &confirmed) ||
-		!stream_parse_lsn(PQgetvalue(res, 0, CHECK_WAL_END),
-						  &ingest->own_wal_end))
-	{
-		trouble_report(&ingest->trouble, ingest->dbname,
-					   "ingest: could not check slot \"%s\": %s", ingest->slot,
-					   PQresultErrorMessage(res));
-		ingest_restart(ingest);
-		return;
-	}
 	if (position != ingest->position)
 	{
 		log_info("[%s]: position moved while slot \"%s\" was opened: ingest "
@@ -455,9 +534,7 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 
 	if (ingest->recorded_problem)
 	{
-		const char *values[3] = {ingest->slot, NULL, NULL};
-
-		conn_send(conn, problem_sql, 3, values, problem_cleared, ingest);
+		record_problem(ingest, NULL, NULL, problem_cleared);
 		free(ingest->recorded_problem);
 		ingest->recorded_problem = NULL;
 	}
@@ -472,6 +549,59 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 	confirm_add(ingest->confirm, ingest->slot, position, ingest->own_wal_end);
 	ingest_ask_sync(ingest);
 	ingest_pump(ingest);
+}
+
+static void
+fail_check(Ingest *ingest, const PGresult *res)
+{
+	trouble_report(&ingest->trouble, ingest->dbname,
+				   "ingest: could not check slot \"%s\": %s", ingest->slot,
+				   PQresultErrorMessage(res));
+	ingest_restart(ingest);
+}
+
+static void
+take_check(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+	uint64_t position;
+
+	if (conn_failed(res) || PQntuples(res) != 1 ||
+		!stream_parse_lsn(PQgetvalue(res, 0, CHECK_POSITION), &position) ||
+		(ingest->source == NULL &&
+		 !stream_parse_lsn(PQgetvalue(res, 0, CHECK_CONFIRMED),
+						   &ingest->confirmed)) ||
+		!stream_parse_lsn(PQgetvalue(res, 0, CHECK_WAL_END),
+						  &ingest->own_wal_end))
+		fail_check(ingest, res);
+	else
+		judge_check(ingest, position, ingest->confirmed);
+}
+
+static void
+take_confirmed(Conn *conn, const PGresult *res, void *arg)
+{
+	Ingest *ingest = arg;
+	const char *values[1] = {ingest->key};
+
+	if (conn_failed(res) || PQntuples(res) != 1 ||
+		!stream_parse_lsn(PQgetvalue(res, 0, 0), &ingest->confirmed))
+		fail_check(ingest, res);
+	else
+		conn_send(ingest->conn, check_sql, 1, values, take_check, ingest);
+}
+
+/* Ask where the slot is confirmed, then for the position. */
+static bool
+ask_check(Ingest *ingest)
+{
+	const char *values[1] = {ingest->key};
+
+	return ingest->source ? ingest_source_ask_confirmed(ingest->source,
+														ingest->slot,
+														take_confirmed)
+						  : conn_send(ingest->conn, check_sql, 1, values,
+									  take_check, ingest);
 }
 
 static void
@@ -492,11 +622,11 @@ take_fenced(Conn *conn, const PGresult *res, void *arg)
 void
 ingest_check_slot(Ingest *ingest)
 {
-	const char *values[1] = {ingest->slot};
+	const char *values[1] = {ingest->key};
 
 	ingest->state = INGEST_CHECKING;
-	if (!conn_send(ingest->conn, fence_sql, 0, NULL, take_fenced, ingest) ||
-		!conn_send(ingest->conn, check_sql, 1, values, take_check, ingest))
+	if (!conn_send(ingest->conn, fence_sql, 1, values, take_fenced, ingest) ||
+		!ask_check(ingest))
 		ingest_restart(ingest);
 }
 

@@ -60,6 +60,12 @@ static const char commit_sql[] = "commit";
 static const char wal_end_sql[] =
 	"select pg_catalog.pg_current_wal_insert_lsn()";
 
+/* And the queues of a source, a row each: names in its frames are only its words. */
+static const char source_wal_end_sql[] =
+	"select pg_catalog.pg_current_wal_insert_lsn(), q.sq_queue"
+	" from (values (1)) v left join pgq.source_queue q"
+	" on q.sq_source operator(pg_catalog.=) $1";
+
 static void
 count_discarded(Ingest *ingest, int64_t n)
 {
@@ -108,17 +114,24 @@ take_nothing(Conn *conn, const PGresult *res, void *arg)
 		handle_failure(arg, res);
 }
 
+/* What the events tell of is visible. */
+static void
+end_wait(Ingest *ingest)
+{
+	ingest->waiting_since = 0;
+	trouble_clear(&ingest->wait_trouble, ingest->dbname,
+				  "source transactions are visible again");
+}
+
 static void
 take_waited(Conn *conn, const PGresult *res, void *arg)
 {
 	Ingest *ingest = arg;
 
-	ingest->waiting_since = 0;
 	if (conn_failed(res))
 		handle_failure(ingest, res);
 	else
-		trouble_clear(&ingest->wait_trouble, ingest->dbname,
-					  "source transactions are visible again");
+		end_wait(ingest);
 }
 
 static void
@@ -159,12 +172,31 @@ take_commit(Conn *conn, const PGresult *res, void *arg)
 	ingest->stats->groups++;
 	ingest->stats->events += ingest->events;
 	count_discarded(ingest, group->nevents - ingest->events);
+	ingest->fed = ingest->source && ingest->events > 0;
 	ingest->events = 0;
-	if (ingest->queues.count > 0)
+	if (ingest->source)
+		names_clear(&ingest->queues);
+	else if (ingest->queues.count > 0)
 		tick_feed(ingest->tick, &ingest->queues, &group->xids);
 	trouble_clear(&ingest->trouble, ingest->dbname, "ingest works again");
 	trouble_clear(&ingest->write_trouble, ingest->dbname, "ingest works again");
 	conn_reset_back_off(ingest->conn);
+}
+
+/* Events of a source are committed: tick the queues that it may feed. */
+static void
+feed_queues(Ingest *ingest, const PGresult *res)
+{
+	Names queues = {0};
+	Xids xids = {0};
+
+	for (int row = 0; ingest->fed && row < PQntuples(res); row++)
+		if (!PQgetisnull(res, row, 1))
+			names_add(&queues, PQgetvalue(res, row, 1),
+					  PQgetlength(res, row, 1));
+	ingest->fed = false;
+	if (queues.count > 0)
+		tick_feed(ingest->tick, &queues, &xids);
 }
 
 static void
@@ -172,12 +204,14 @@ take_wal_end(Conn *conn, const PGresult *res, void *arg)
 {
 	Ingest *ingest = arg;
 
-	if (conn_failed(res) || PQntuples(res) != 1 ||
+	if (conn_failed(res) || PQntuples(res) < 1 ||
 		!stream_parse_lsn(PQgetvalue(res, 0, 0), &ingest->own_wal_end))
 	{
 		handle_failure(ingest, res);
 		return;
 	}
+	if (ingest->source)
+		feed_queues(ingest, res);
 	confirm_add(ingest->confirm, ingest->slot, ingest->position,
 				ingest->own_wal_end);
 	ingest_drop_group(ingest);
@@ -190,7 +224,7 @@ send_ingest(Ingest *ingest, const Group *group, uint64_t to)
 {
 	char from_text[32];
 	char to_text[32];
-	const char *values[4] = {ingest->slot, from_text, to_text,
+	const char *values[4] = {ingest->key, from_text, to_text,
 							 group->frames.len ? group->frames.data : ""};
 	const int lengths[4] = {0, 0, 0, (int) group->frames.len};
 	static const int formats[4] = {0, 0, 0, 1};
@@ -202,37 +236,64 @@ send_ingest(Ingest *ingest, const Group *group, uint64_t to)
 					take_events, ingest);
 }
 
-/* Send all statements of a group; their answers come in the same order. */
+/* What comes behind a group's events: its commit, and where that is in the WAL. */
+static void
+send_commit(Ingest *ingest)
+{
+	conn_send_often(ingest->conn, commit_sql, 0, NULL, NULL, NULL, take_commit,
+					ingest);
+	ingest->in_transaction = false;
+	if (ingest->source)
+	{
+		const char *values[1] = {ingest_source_get_name(ingest->source)};
+
+		conn_send_often(ingest->conn, source_wal_end_sql, 1, values, NULL, NULL,
+						take_wal_end, ingest);
+	}
+	else
+		conn_send_often(ingest->conn, wal_end_sql, 0, NULL, NULL, NULL,
+						take_wal_end, ingest);
+}
+
+/* The source's transactions are visible there. */
+static void
+end_source_wait(Ingest *ingest)
+{
+	end_wait(ingest);
+	send_commit(ingest);
+}
+
+/*
+ * Send all statements of a group; their answers come in the same order.  The source
+ * is asked meanwhile whether it is visible there what the events tell of.
+ */
 static void
 send_group(Ingest *ingest)
 {
 	Group *group = ingest->group;
+	bool wait = group->kind != GROUP_PART && group->xids.count > 0;
 
 	if (!ingest->in_transaction)
 		conn_send_often(ingest->conn, begin_sql, 0, NULL, NULL, NULL,
 						take_nothing, ingest);
 	ingest->in_transaction = true;
-	if (group->kind == GROUP_PART)
-	{
-		send_ingest(ingest, group, ingest->position);
-		return;
-	}
-	if (group->xids.count > 0)
+	if (wait)
+		ingest->waiting_since = clock_seconds();
+	if (wait && ingest->source == NULL)
 	{
 		char *xids = xids_to_array(&group->xids);
 		const char *values[1] = {xids};
 
-		ingest->waiting_since = clock_seconds();
 		conn_send_often(ingest->conn, wait_sql, 1, values, NULL, NULL,
 						take_waited, ingest);
 		free(xids);
 	}
-	send_ingest(ingest, group, group->end_lsn);
-	conn_send_often(ingest->conn, commit_sql, 0, NULL, NULL, NULL, take_commit,
-					ingest);
-	ingest->in_transaction = false;
-	conn_send_often(ingest->conn, wal_end_sql, 0, NULL, NULL, NULL,
-					take_wal_end, ingest);
+	send_ingest(ingest, group,
+				group->kind == GROUP_PART ? ingest->position : group->end_lsn);
+	if (wait && ingest->source)
+		ingest_source_wait(ingest->source, &group->xids, end_source_wait);
+	else if (group->kind != GROUP_PART)
+		send_commit(ingest);
 }
 
 /*

@@ -111,6 +111,13 @@ stream_create(struct event_base *base, const Config *config, const char *dbname,
 	return stream;
 }
 
+/* As conn_set_server(). */
+void
+stream_set_server(Stream *stream, const char *connstr)
+{
+	conn_set_server(stream->conn, connstr);
+}
+
 /* Close and free; not from one of its hooks. */
 void
 stream_free(Stream *stream)

@@ -47,6 +47,7 @@ typedef struct StreamHooks
 extern Stream *stream_create(struct event_base *base, const Config *config,
 							 const char *dbname, const StreamHooks *hooks,
 							 void *arg);
+extern void stream_set_server(Stream *stream, const char *connstr);
 extern void stream_free(Stream *stream);
 extern void stream_open(Stream *stream, const char *slot, uint64_t position,
 						const char *sysid, unsigned timeline);

@@ -47,21 +47,29 @@ trouble_report(Trouble *trouble, const char *dbname, const char *fmt, ...)
 {
 	va_list args;
 	char *text;
+	size_t lead = trouble->who ? strlen(trouble->who) + 2 : 0;
 	double now = clock_seconds();
 
 	va_start(args, fmt);
 	text = text_vformat(fmt, args);
 	va_end(args);
 	text = add_advice(text);
+	if (trouble->who)
+	{
+		char *whole = text_format("%s: %s", trouble->who, text);
+
+		free(text);
+		text = whole;
+	}
 
 	if (trouble->text && strcmp(trouble->text, text) == 0 &&
 		now - trouble->logged_at < REPEAT_PERIOD)
 	{
-		log_debug("[%s]: %s", dbname, text);
+		log_debug("[%s]: %s", dbname, text + lead);
 		free(text);
 		return;
 	}
-	log_warning("[%s]: %s", dbname, text);
+	log_warning("[%s]: %s", dbname, text + lead);
 	if (trouble->text == NULL)
 		trouble->since = now;
 	free(trouble->text);

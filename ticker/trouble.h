@@ -15,6 +15,7 @@
 /* All zero: no trouble. */
 typedef struct Trouble
 {
+	const char *who; /* leads the text, where a database has several; or NULL */
 	char *text; /* what was logged last, NULL: all is well */
 	double logged_at;
 	double since; /* clock_seconds() of the first text */

@@ -301,7 +301,8 @@ sub session
 	return $s;
 }
 
-# start_pgqd(NODE, key => value ...): pgqd with this ini, see package Pgqd.
+# start_pgqd(NODE, key => value ...): pgqd with this ini, see package Pgqd; sources are
+# sections: sources => { NAME => { key => value ... } ... }
 sub start_pgqd
 {
 	my ($node, %ini) = @_;
@@ -437,6 +438,7 @@ sub new
 	my $base = PostgreSQL::Test::Utils::tempdir() . "/pgqd" . ++$count;
 	my $log = "$PostgreSQL::Test::Utils::log_path/pgqd$count.log";
 	my $self = bless { ini => "$base.ini", log => $log }, $class;
+	my $sources = delete $ini{sources} // {};
 
 	# every period short, so that tests don't wait
 	%ini = (
@@ -454,6 +456,13 @@ sub new
 	open(my $fh, '>', $self->{ini}) or die $!;
 	print $fh "[pgqd]\n";
 	print $fh "$_ = $ini{$_}\n" foreach sort keys %ini;
+	foreach my $name (sort keys %$sources)
+	{
+		my $keys = $sources->{$name};
+
+		print $fh "\n[source $name]\n";
+		print $fh "$_ = $keys->{$_}\n" foreach sort keys %$keys;
+	}
 	CORE::close($fh);
 	$self->start;
 	return $self;

@@ -143,6 +143,8 @@ my %statements = (
 		q{select count(*) from pgq.get_slot_info()},
 		q{select count(*) from pgq.get_problems()},
 		q{select count(*) from pgq.get_relay_info()},
+		q{select count(*) from pgq.get_source_info()},
+		q{select count(*) from pgq.remote_queue},
 		q{select pgq.wait_ingest('0/1')},
 		q{select count(*) from pgq.capture_schema},
 	],
@@ -179,6 +181,13 @@ my %statements = (
 		q{select pgq.event_retry_raw('q', 'c', now(), null, now(), 1, 't', 'd', null, null, null, null)},
 		q{select pgq.capture_transactions('q', true)},
 		q{select pgq.capture_ddl('q', true)},
+		q{do $$ begin
+			perform pgq.declare_remote_queue('r');
+			exception when object_not_in_prerequisite_state then null;
+		end $$},
+		q{select pgq.drop_remote_queue('r')},
+		q{select pgq.create_source('s', 'q'), pgq.grant_source('s', 'empty'),
+			pgq.revoke_source('s', 'q'), pgq.reset_source('s'), pgq.drop_source('s')},
 		q{update pgq.queue set queue_ticker_paused = true},
 		q{insert into pgq.consumer values (1000, 'x')},
 		q{delete from pgq.subscription},
@@ -199,7 +208,7 @@ my %statements = (
 		q{select pgq.maint_rotate_tables_step2()},
 		q{select pgq.maint_tables_to_vacuum(), pgq.maint_operations(), pgq.maint_positions(),
 			pgq.maint_once_keys(), pgq.maint_postponed(), pgq.maint_shares()},
-		(map { "select count(*) from pgq.$_" } qw(slot position copy)),
+		(map { "select count(*) from pgq.$_" } qw(slot position copy source source_queue)),
 	],
 	'start and stop capture' => [
 		q{select pgq.stop_capture()},
@@ -212,7 +221,8 @@ my %statements = (
 	],
 	'touch marks, the secret, or positions' => [
 		(map { ("select count(*) from pgq.$_", "delete from pgq.$_") } @mark_tables),
-		(map { "delete from pgq.$_" } qw(slot position capture_schema copy told_problem)),
+		(map { "delete from pgq.$_" } qw(slot position capture_schema copy told_problem
+			remote_queue source source_queue)),
 		q{insert into pgq.capture values ('{own}', 'q', '{}')},
 		q{select nextval('pgq.batch_id_seq')},
 	],
