@@ -33,7 +33,7 @@
 #include "consumer/libpgq.h"
 
 #define PAUSE_MIN_MS 1000
-#define LEASE 86400       /* seconds */
+#define LEASE 86400 /* seconds */
 #define LEASE_POOLED 600
 #define SHARE_LOST "PQ002"
 #define LOOK_DELAY 10 /* seconds without a batch, before pgqd is looked for */
@@ -262,10 +262,11 @@ note_connection(Run *run)
 	run->offline = false;
 	run->connected = true;
 	if (pgq_is_pooled(run->c) && !run->pooled)
-		admin_say(run->admin,
-				  "pgqadm: connected through a pooler: looks for events once a "
-				  "second\n"
-				  "hint: Connect to the server itself, to be woken by each tick.");
+		admin_say(
+			run->admin,
+			"pgqadm: connected through a pooler: looks for events once a "
+			"second\n"
+			"hint: Connect to the server itself, to be woken by each tick.");
 	run->pooled = pgq_is_pooled(run->c);
 }
 

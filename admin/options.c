@@ -158,8 +158,8 @@ set_place(Place *place, PlaceKind kind, const char *text)
 static void
 read_d(Admin *a, Words *w, const char *next)
 {
-	bool have_ini = w->nargs > 0 && (is_ini_name(w->args[0]) ||
-									 !commands_find(w->args[0]));
+	bool have_ini = w->nargs > 0 &&
+					(is_ini_name(w->args[0]) || !commands_find(w->args[0]));
 
 	if (have_ini || next[0] == '-' || is_ini_name(next))
 		a->daemon = true;

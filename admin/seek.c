@@ -36,7 +36,7 @@ seek_move(Admin *a, const char *queue, const char *consumer)
 	const Place *place = &a->place;
 	const char *text = place->kind == PLACE_START ? "-infinity"
 					   : place->kind == PLACE_END ? "infinity"
-												 : place->text;
+												  : place->text;
 	const char *params[4] = {queue, consumer, text,
 							 a->discard_batch ? "true" : "false"};
 

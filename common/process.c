@@ -133,8 +133,7 @@ process_send_signal(const char *pidfile, const ProcessSwitches *switches)
 
 	if (pidfile == NULL)
 	{
-		fprintf(stderr, "No pidfile configured\nhint: %s\n",
-				pidfile_hint());
+		fprintf(stderr, "No pidfile configured\nhint: %s\n", pidfile_hint());
 		return 1;
 	}
 	pid = is_locked(pidfile) ? read_pid(pidfile) : 0;
@@ -267,7 +266,6 @@ process_hold_signals(bool on)
 	sigprocmask(on ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
-
 /*
  * Open the log and the pidfile, and go into the background if asked to.  On
  * return signals are held back: whoever knows the pidfile may send one.
@@ -281,8 +279,7 @@ process_begin(const ProcessConfig *config, bool background)
 
 	if (background && config->pidfile == NULL)
 	{
-		log_fatal("-d needs a pidfile in the config file - %s",
-				  pidfile_hint());
+		log_fatal("-d needs a pidfile in the config file - %s", pidfile_hint());
 		return false;
 	}
 	if (!log_set_file(config->logfile))

@@ -63,6 +63,7 @@
  * the extension's version and why the schema may not be used; both are NULL if
  * neither is there, and the second if all is well.
  */
+/* clang-format off */
 #define TRUST_SQL                                                              \
 	TRUST_ROLES                                                                \
 	", s as materialized (select w.name, n.oid, n.nspowner, n.nspacl,"         \
@@ -118,6 +119,7 @@
 	" from pg_catalog.pg_class c, "                                            \
 	TRUST_GRANTEE("c.relacl", "TRIGGER")                                       \
 	" and c.relnamespace operator(pg_catalog.=) s.oid limit 1)) end from s"
+/* clang-format on */
 
 /*
  * May function $2, a quoted name with its schema, be called with a text

@@ -15,6 +15,7 @@
 #include "mb/pg_wchar.h"
 
 #include "event/event.h"
+#include "event/expr.h"
 #include "event/guard.h"
 
 /* What a buffer may keep between rows. */

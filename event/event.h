@@ -26,7 +26,6 @@
 #include "utils/relcache.h"
 
 #include "event/args.h"
-#include "event/expr.h"
 #include "event/frame.h"
 
 /* How the text of a value is made. */
@@ -111,8 +110,8 @@ typedef struct EventPlan
 	EventField source; /* for the debezium format */
 
 	/* a capture's expressions; a trigger has its own, which may query */
-	EventExpr *when;
-	EventExpr *expr[EVENT_FIELDS];
+	struct EventExpr *when;
+	struct EventExpr *expr[EVENT_FIELDS];
 	bool has_expr; /* any of expr */
 
 	/* counted by event_build(), set back by whoever reads them */

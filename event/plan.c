@@ -20,6 +20,7 @@
 #include "utils/typcache.h"
 
 #include "event/event.h"
+#include "event/expr.h"
 #include "event/relation.h"
 
 /* The text and no more: plans live long, and there may be many. */

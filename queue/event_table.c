@@ -25,7 +25,6 @@
 
 #include "event/compat.h"
 #include "queue/event_table.h"
-#include "queue/target.h"
 
 /* Why a column that is not PgQ's can't stay NULL, or NULL if it can. */
 static char *

@@ -28,7 +28,6 @@
 #include "utils/rel.h"
 
 #include "event/compat.h"
-#include "queue/event_table.h"
 #include "queue/target.h"
 
 /*

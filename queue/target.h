@@ -11,26 +11,9 @@
 #ifndef PGQ_TARGET_H
 #define PGQ_TARGET_H
 
+#include "queue/event_table.h"
 #include "queue/queue.h"
 #include "queue/table.h"
-
-/* Columns of an event table, in their order. */
-typedef enum EventTableColumn
-{
-	EV_ID,
-	EV_TIME,
-	EV_TXID,
-	EV_OWNER,
-	EV_RETRY,
-	EV_TYPE,
-	EV_DATA,
-	EV_EXTRA1,
-	EV_EXTRA2,
-	EV_EXTRA3,
-	EV_EXTRA4
-} EventTableColumn;
-
-#define EVENT_NCOLUMNS (EV_EXTRA4 + 1)
 
 /*
  * Lives as long as the top transaction.  The table is locked in RowExclusive

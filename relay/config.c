@@ -19,8 +19,6 @@
 
 #include "common/ini.h"
 #include "common/memory.h"
-#include "relay/message.h"
-#include "relay/target.h"
 
 /* Sections of relays are called so, and their name behind it. */
 #define RELAY_SECTION "relay "
@@ -59,10 +57,12 @@ static const IniKey main_keys[] = {
 	{NULL, INI_IGNORED, 0, NULL, NULL}};
 
 static const IniKey relay_keys[] = {
-	RELAY(db, INI_STRING, NULL, "libpq connect string of the queue's database."),
+	RELAY(db, INI_STRING, NULL,
+		  "libpq connect string of the queue's database."),
 	RELAY(queue, INI_STRING, NULL, "The queue."),
 	RELAY(consumer, INI_STRING, NULL,
-		  "Consumer to read it as, registered when missing; empty: relay_NAME."),
+		  "Consumer to read it as, registered when missing; empty:"
+		  " relay_NAME."),
 	RELAY(target, INI_STRING, NULL,
 		  "Where to: scheme:address, see pgqrelay --version for the schemes."),
 	NAMED("format", format_name, "plain",
@@ -71,19 +71,22 @@ static const IniKey relay_keys[] = {
 		  "What to do with an event that the engine will never take: stop, or"
 		  " make it a dead event."),
 	RELAY(stall_release, INI_SECONDS, "10",
-		  "Seconds without progress after which the batch's transaction is given"
-		  " up."),
+		  "Seconds without progress after which the batch's transaction is"
+		  " given up."),
 	RELAY(window_events, INI_INT, "1000",
 		  "Most messages that are under way, not acknowledged."),
 	RELAY(window_bytes, INI_BYTES, "16MB", "Most bytes of them."),
-	RELAY(stream, INI_STRING, NULL, "nats: the stream; redis: template of keys."),
+	RELAY(stream, INI_STRING, NULL,
+		  "nats: the stream; redis: template of keys."),
 	RELAY(subject, INI_STRING, "{queue}.{schema}.{table}.{op}",
 		  "nats: template of subjects."),
 	RELAY(topic, INI_STRING, "{queue}.{schema}.{table}",
 		  "kafka: template of topics."),
 	RELAY(key, INI_STRING, "{key}", "Template of a message's key."),
-	RELAY(exchange, INI_STRING, NULL, "amqp: the exchange; empty: the default."),
-	RELAY(routing_key, INI_STRING, "{queue}", "amqp: template of routing keys."),
+	RELAY(exchange, INI_STRING, NULL,
+		  "amqp: the exchange; empty: the default."),
+	RELAY(routing_key, INI_STRING, "{queue}",
+		  "amqp: template of routing keys."),
 	RELAY(positions, INI_STRING, "pgq.positions",
 		  "kafka: compacted topic that has the relays' positions."),
 	RELAY(to_queue, INI_STRING, NULL,
@@ -172,8 +175,8 @@ is_plain(const char *value)
 static bool
 has_password(const char *conninfo)
 {
-	PQconninfoOption *options =
-		conninfo ? PQconninfoParse(conninfo, NULL) : NULL;
+	PQconninfoOption *options = conninfo ? PQconninfoParse(conninfo, NULL)
+										 : NULL;
 	bool found = false;
 
 	for (const PQconninfoOption *o = options; o && o->keyword; o++)
@@ -208,7 +211,8 @@ has_password_before_host(const char *target)
 static bool
 check_secrets(const char *file, const RelayConfig *relay, char **error)
 {
-	const char *const secrets[] = {relay->password, relay->token, relay->secret};
+	const char *const secrets[] = {relay->password, relay->token,
+								   relay->secret};
 	bool found = has_password(relay->db);
 	struct stat st;
 
@@ -239,16 +243,20 @@ find_word(const char *const *words, const char *word)
 	return -1;
 }
 
-/* A key that the target makes nothing of is a mistake. */
-static bool
-check_keys(const RelayConfig *relay, const TargetClass *class, char **error)
+/*
+ * The next key that is set, of those that not every relay has; NULL: there is none
+ * left.  *next is 0 to begin with.
+ */
+const char *
+config_next_key(const RelayConfig *relay, int *next)
 {
-	/* those before "stream" are every relay's */
-	for (const IniKey *key = relay_keys; key->name; key++)
+	for (const IniKey *key; (key = &relay_keys[*next])->name;)
 	{
 		const char *member = (const char *) relay + key->offset;
 		bool is_set = false;
 
+		++*next;
+		/* those before "stream" are every relay's */
 		if (key->offset < offsetof(RelayConfig, stream) ||
 			strcmp(key->name, "key") == 0)
 			continue;
@@ -260,33 +268,15 @@ check_keys(const RelayConfig *relay, const TargetClass *class, char **error)
 			is_set = *(const bool *) member;
 		else if (key->type == INI_INT)
 			is_set = *(const int *) member != 0;
-		if (is_set && !target_knows_key(class, key->name))
-			return set_error(error, "key \"%s\" means nothing to a %s: target",
-							 key->name, class->scheme);
+		if (is_set)
+			return key->name;
 	}
-	return true;
-}
-
-/* Can the templates be read, and do they name fields that there are? */
-static bool
-check_templates(const RelayConfig *relay, const TargetClass *class,
-				char **error)
-{
-	const char *address =
-		class->address_offset
-			? *(char *const *) ((const char *) relay + class->address_offset)
-			: NULL;
-	MessageMaker *maker =
-		message_maker_create(relay, "", address, NULL, error);
-
-	message_maker_free(maker);
-	return maker != NULL;
+	return NULL;
 }
 
 static bool
 check_relay(RelayConfig *relay, const char *file, char **error)
 {
-	const TargetClass *class;
 	int found;
 
 	if (!check_secrets(file, relay, error))
@@ -308,12 +298,6 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 						 relay->db == NULL      ? "db"
 						 : relay->queue == NULL ? "queue"
 												: "target");
-	class = target_find(relay->target);
-	if (class == NULL)
-		return set_error(error,
-						 "no target of the kind \"%s\" here; pgqrelay "
-						 "--version lists those that there are",
-						 relay->shown_target);
 	found = find_word(formats, relay->format_name);
 	if (found < 0)
 		return set_error(error,
@@ -331,8 +315,7 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 						 relay->window_events < 1   ? "window_events"
 						 : relay->stall_release < 1 ? "stall_release"
 													: "window_bytes");
-	return check_keys(relay, class, error) &&
-		   check_templates(relay, class, error);
+	return true;
 }
 
 static void
@@ -345,7 +328,8 @@ free_relay(RelayConfig *relay)
 }
 
 static RelayConfig *
-load_relay(const char *file, const char *section, char **error)
+load_relay(const char *file, const char *section, ConfigCheck check,
+		   char **error)
 {
 	RelayConfig *relay = memory_make(sizeof(RelayConfig));
 	char *why = NULL;
@@ -353,7 +337,7 @@ load_relay(const char *file, const char *section, char **error)
 	relay->name = text_copy(section + strlen(RELAY_SECTION));
 	if (ini_load(file, section, INI_PLAIN, relay_keys, relay, error))
 	{
-		if (check_relay(relay, file, &why))
+		if (check_relay(relay, file, &why) && check(relay, &why))
 			return relay;
 		set_error(error, "%s: [%s]: %s", file, section, why);
 		free(why);
@@ -363,13 +347,14 @@ load_relay(const char *file, const char *section, char **error)
 }
 
 /*
- * Read the ini file into *config, which must be zeroed or freed.
+ * Read the ini file into *config, which must be zeroed or freed.  check is asked
+ * about each relay.
  *
  * Returns false, with *config zeroed and a malloc'd message in *error, if the
  * file cannot be read, names no relay, or says something that makes no sense.
  */
 bool
-config_load(Config *config, const char *file, char **error)
+config_load(Config *config, const char *file, ConfigCheck check, char **error)
 {
 	char **sections;
 	int n = 0;
@@ -388,13 +373,13 @@ config_load(Config *config, const char *file, char **error)
 		ini_set_defaults(main_keys, config);
 		ok = true;
 	}
-	config->http_host_list =
-		ini_split_names(config->http_hosts ? config->http_hosts : "");
+	config->http_host_list = ini_split_names(
+		config->http_hosts ? config->http_hosts : "");
 	if (ok && n == 0)
 		ok = set_error(error, "%s: there is no section [relay NAME]", file);
 	for (int i = 0; ok && i < n; i++)
 	{
-		config->relays[i] = load_relay(file, sections[i], error);
+		config->relays[i] = load_relay(file, sections[i], check, error);
 		ok = config->relays[i] != NULL;
 		for (int j = 0; ok && j < i; j++)
 			if (strcmp(config->relays[j]->name, config->relays[i]->name) == 0)
@@ -428,14 +413,14 @@ void
 config_print_sample(void)
 {
 	static const char *const main_set[] = {"pidfile", "~/pgqrelay.pid", NULL};
-	static const char *const relay_set[] = {"db",     "dbname=shop",
-											"queue",  "orders",
-											"target", "file:orders.jsonl",
-											"format", "json",
-											NULL};
+	static const char *const relay_set[] = {
+		"db",     "dbname=shop", "queue",
+		"orders", "target",      "file:orders.jsonl",
+		"format", "json",        NULL};
 
-	printf("# Sample configuration of pgqrelay.  Keys stand with their defaults;\n"
-		   "# seconds may be fractions, sizes may have units (kB, MB, GB).\n\n");
+	printf(
+		"# Sample configuration of pgqrelay.  Keys stand with their defaults;\n"
+		"# seconds may be fractions, sizes may have units (kB, MB, GB).\n\n");
 	ini_print_sample(stdout, "pgqrelay", main_keys, main_set);
 	printf("\n# One such section for each relay.\n");
 	ini_print_sample(stdout, "relay orders", relay_keys, relay_set);

@@ -28,9 +28,9 @@ typedef enum OnRefused
 
 typedef enum RelayFormat
 {
-	FORMAT_PLAIN,            /* the event's data, the rest in headers */
-	FORMAT_JSON,             /* one object that has all fields */
-	FORMAT_CLOUDEVENTS,      /* CloudEvents 1.0, structured */
+	FORMAT_PLAIN,             /* the event's data, the rest in headers */
+	FORMAT_JSON,              /* one object that has all fields */
+	FORMAT_CLOUDEVENTS,       /* CloudEvents 1.0, structured */
 	FORMAT_CLOUDEVENTS_BINARY /* CloudEvents 1.0, attributes in headers */
 } RelayFormat;
 
@@ -59,7 +59,7 @@ typedef struct RelayConfig
 	char *positions; /* Kafka's topic of positions */
 	char *to_queue;
 	bool tombstones;
-	int replicas; /* Redis: how many must have it */
+	int replicas;  /* Redis: how many must have it */
 	char *options; /* for the engine's library: name=value, commas between */
 
 	/* who we are to the engine */
@@ -90,7 +90,12 @@ typedef struct Config
 	RelayConfig **relays;  /* NULL-ended */
 } Config;
 
-extern bool config_load(Config *config, const char *file, char **error);
+/* Can there be such a relay?  If not, *error is why, malloc'd. */
+typedef bool (*ConfigCheck)(const RelayConfig *relay, char **error);
+
+extern bool config_load(Config *config, const char *file, ConfigCheck check,
+						char **error);
+extern const char *config_next_key(const RelayConfig *relay, int *next);
 extern void config_free(Config *config);
 extern void config_print_sample(void);
 

@@ -29,6 +29,7 @@
 #include "relay/note.h"
 #include "relay/relay.h"
 #include "relay/report.h"
+#include "relay/target.h"
 #include "version.h"
 
 typedef struct Daemon
@@ -149,7 +150,7 @@ reload(evutil_socket_t fd, short what, void *arg)
 
 	service_notify_reloading();
 	log_reopen();
-	if (!config_load(&fresh, d->config_file, &error))
+	if (!config_load(&fresh, d->config_file, target_check_config, &error))
 	{
 		log_error("%s; going on with the settings of before", error);
 		free(error);

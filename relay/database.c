@@ -31,7 +31,8 @@ database_run(const RelayConfig *config, const char *sql, int nparams,
 	static const char *const keys[] = {"fallback_application_name",
 									   "connect_timeout",
 									   "target_session_attrs", "dbname", NULL};
-	const char *const values[] = {"pgqrelay", "10", "primary", config->db, NULL};
+	const char *const values[] = {"pgqrelay", "10", "primary", config->db,
+								  NULL};
 	PGconn *conn = PQconnectdbParams(keys, values, 1);
 	/* what the role has set, and whose the session is, does not matter */
 	char *begin = session_make_begin(conn);

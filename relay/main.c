@@ -132,7 +132,7 @@ main(int argc, char **argv)
 			  stderr);
 		return 1;
 	}
-	if (!config_load(&config, argv[optind], &error))
+	if (!config_load(&config, argv[optind], target_check_config, &error))
 	{
 		fprintf(stderr,
 				"pgqrelay: %s\nhint: \"pgqrelay --ini\" prints all "

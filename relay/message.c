@@ -94,7 +94,8 @@ find_op(const char *type)
 			if (strncmp(word, ops[i].word, len) == 0 && word[len] == '"')
 				return ops[i].op;
 		}
-		else if (type[0] == ops[i].letter && (type[1] == '\0' || type[1] == ':'))
+		else if (type[0] == ops[i].letter &&
+				 (type[1] == '\0' || type[1] == ':'))
 			return ops[i].op;
 	}
 	return NULL;
@@ -517,8 +518,8 @@ message_make(MessageMaker *m, const PgqEvent *event, int64_t batch,
 	message->body = m->body.data;
 	message->body_len = m->body.len;
 	for (int i = 0; i < message->nheaders; i++)
-		message->headers[i].value =
-			m->scratch.data + (size_t) message->headers[i].value;
+		message->headers[i].value = m->scratch.data +
+									(size_t) message->headers[i].value;
 	if (PQExpBufferBroken(&m->body) || PQExpBufferBroken(&m->scratch))
 		abort();
 }

@@ -58,8 +58,9 @@ write_note(const RelayConfig *config, const char *state, const char *error,
 		   double rate)
 {
 	char rate_text[32];
-	const char *params[6] = {config->queue, config->consumer,
-							 config->shown_target, state, error, rate_text};
+	const char *params[6] = {
+		config->queue, config->consumer, config->shown_target, state,
+		error,         rate_text};
 	char why[256];
 
 	snprintf(rate_text, sizeof(rate_text), "%.1f", rate);
@@ -82,10 +83,11 @@ note_relay(Relay *relay, Note *last)
 	if (last->time != 0 && now - last->time < PERIOD &&
 		last->state == status.state && strcmp(last->error, status.error) == 0)
 		return;
-	write_note(relay_config(relay), relay_state_name(status.state), status.error,
-			   last->time == 0
-				   ? 0
-				   : (double) (status.events - last->events) / (now - last->time));
+	write_note(relay_config(relay), relay_state_name(status.state),
+			   status.error,
+			   last->time == 0 ? 0
+							   : (double) (status.events - last->events) /
+									 (now - last->time));
 	last->state = status.state;
 	snprintf(last->error, sizeof(last->error), "%s", status.error);
 	last->time = now;

@@ -149,8 +149,7 @@ sleep_for(Relay *r, double seconds)
 		until.tv_nsec -= 1000000000;
 	}
 	pthread_mutex_lock(&r->lock);
-	while (!r->stop &&
-		   pthread_cond_timedwait(&r->asked, &r->lock, &until) == 0)
+	while (!r->stop && pthread_cond_timedwait(&r->asked, &r->lock, &until) == 0)
 		;
 	pthread_mutex_unlock(&r->lock);
 }
@@ -334,8 +333,8 @@ send_events(Relay *r, PgqConsumer *c, int64_t done, bool *db_failed)
 			continue;
 		if (is_asked_to_stop(r))
 			return TARGET_AWAY;
-		message_make(r->maker, &event, pgq_batch_id(c), pgq_batch_time(c), place,
-					 &message);
+		message_make(r->maker, &event, pgq_batch_id(c), pgq_batch_time(c),
+					 place, &message);
 		result = r->class->send(r->target, &message);
 		if (result == TARGET_REFUSED && r->config->on_refused == REFUSED_DEAD)
 		{
@@ -482,18 +481,6 @@ turn(Relay *r, PgqConsumer *c)
 
 /* ---- the thread ---- */
 
-static MessageMaker *
-make_maker(const RelayConfig *config, const TargetClass *class,
-		   const char *source, char **error)
-{
-	const char *address =
-		class->address_offset
-			? *(char *const *) ((const char *) config + class->address_offset)
-			: NULL;
-
-	return message_maker_create(config, source, address, class->escape, error);
-}
-
 static void *
 relay_main(void *arg)
 {
@@ -515,7 +502,7 @@ relay_main(void *arg)
 		if (r->maker == NULL && pgq_database(c) != NULL)
 		{
 			/* config_load() has read the templates: they can be */
-			r->maker = make_maker(config, r->class, pgq_database(c), &error);
+			r->maker = target_make_messages(config, pgq_database(c), &error);
 			if (r->maker == NULL)
 				abort();
 		}

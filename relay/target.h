@@ -48,14 +48,14 @@ typedef struct TargetBatch
 						   * that went back gives an id anew, but not this */
 	const char *bookmark; /* of the batch before, NULL: there is none */
 	const char *source;   /* of all messages: database/queue/consumer */
-	int64_t acked;        /* Target's "acked" when it was closed amid this batch */
-	int64_t suspect;      /* its "suspect" then */
+	int64_t acked;   /* Target's "acked" when it was closed amid this batch */
+	int64_t suspect; /* its "suspect" then */
 } TargetBatch;
 
 typedef struct TargetClass
 {
-	const char *scheme;  /* of the ini file's "target" */
-	const char *promise; /* one line for people */
+	const char *scheme;      /* of the ini file's "target" */
+	const char *promise;     /* one line for people */
 	const char *const *keys; /* of the ini file that it knows, NULL-ended; NULL:
 							  * none of its own */
 
@@ -116,15 +116,17 @@ struct Target
 	TargetResult result; /* what open() came to */
 	int64_t acked; /* place up to which the engine has the open batch: of those
 					* that can't be asked, so that a long batch gets on */
-	int64_t suspect; /* some message up to this place was refused after send()
+	int64_t suspect;  /* some message up to this place was refused after send()
 					  * had taken it: to tell which, each is to go alone */
-	long retry_after;    /* seconds that the engine asks to wait, 0: as we like */
-	char error[512];     /* of the last call that failed */
+	long retry_after; /* seconds that the engine asks to wait, 0: as we like */
+	char error[512];  /* of the last call that failed */
 };
 
 /* targets.c */
 extern const TargetClass *target_find(const char *address);
-extern bool target_knows_key(const TargetClass *class, const char *key);
+extern bool target_check_config(const RelayConfig *relay, char **error);
+extern MessageMaker *target_make_messages(const RelayConfig *relay,
+										  const char *source, char **error);
 extern void target_print_all(void);
 
 /* what it means that the engine has more than the database knows of */

@@ -94,8 +94,8 @@ fail_closed(AmqpTarget *t, int code, amqp_bytes_t text)
 	TargetResult result = TARGET_AWAY;
 
 	if (code == AMQP_ACCESS_REFUSED || code == AMQP_NOT_FOUND ||
-			 code == AMQP_NOT_ALLOWED || code == AMQP_INVALID_PATH ||
-			 code == AMQP_PRECONDITION_FAILED)
+		code == AMQP_NOT_ALLOWED || code == AMQP_INVALID_PATH ||
+		code == AMQP_PRECONDITION_FAILED)
 		result = TARGET_STOP;
 	return target_fail(t, result, "%s: %.*s", t->base.config->shown_target,
 					   (int) text.len, (char *) text.bytes);
@@ -130,9 +130,8 @@ judge(AmqpTarget *t, const char *what, amqp_rpc_reply_t reply)
 static struct timeval
 make_timeval(double seconds)
 {
-	struct timeval tv = {
-		.tv_sec = (time_t) seconds,
-		.tv_usec = (suseconds_t) (fmod(seconds, 1) * 1000000)};
+	struct timeval tv = {.tv_sec = (time_t) seconds,
+						 .tv_usec = (suseconds_t) (fmod(seconds, 1) * 1000000)};
 
 	return tv;
 }
@@ -177,7 +176,8 @@ open_socket(AmqpTarget *t, const struct amqp_connection_info *info)
 									  : amqp_tcp_socket_new(t->conn);
 	if (socket == NULL)
 		return t->base.result;
-	status = amqp_socket_open_noblock(socket, info->host, info->port, &patience);
+	status = amqp_socket_open_noblock(socket, info->host, info->port,
+									  &patience);
 	/* the library does not tell more */
 	if (status == AMQP_STATUS_SSL_PEER_VERIFY_FAILED)
 		return target_fail(t, TARGET_STOP,
@@ -216,8 +216,9 @@ log_in(AmqpTarget *t, const struct amqp_connection_info *info)
 								  make_flag("publisher_confirms"),
 								  make_flag("basic.nack"),
 								  make_flag("connection.blocked")};
-	amqp_table_entry_t ours[2] = {{.key = amqp_cstring_bytes("capabilities")},
-								  {.key = amqp_cstring_bytes("connection_name")}};
+	amqp_table_entry_t ours[2] = {
+		{.key = amqp_cstring_bytes("capabilities")},
+		{.key = amqp_cstring_bytes("connection_name")}};
 	amqp_table_t properties = {.num_entries = 2, .entries = ours};
 	amqp_rpc_reply_t reply;
 
@@ -226,10 +227,11 @@ log_in(AmqpTarget *t, const struct amqp_connection_info *info)
 	ours[0].value.value.table.entries = flags;
 	ours[1].value.kind = AMQP_FIELD_KIND_UTF8;
 	ours[1].value.value.bytes = amqp_cstring_bytes(config->consumer);
-	reply = amqp_login_with_properties(
-		t->conn, info->vhost, 0, AMQP_DEFAULT_FRAME_SIZE, HEARTBEAT, &properties,
-		AMQP_SASL_METHOD_PLAIN, config->user ? config->user : info->user,
-		password ? password : info->password);
+	reply = amqp_login_with_properties(t->conn, info->vhost, 0,
+									   AMQP_DEFAULT_FRAME_SIZE, HEARTBEAT,
+									   &properties, AMQP_SASL_METHOD_PLAIN,
+									   config->user ? config->user : info->user,
+									   password ? password : info->password);
 	free(password);
 	return judge(t, "no login", reply);
 }
@@ -381,10 +383,11 @@ take_return(AmqpTarget *t, const amqp_basic_return_t *returned)
 	result = t->alone == place ? TARGET_REFUSED : TARGET_AWAY;
 	if (place > t->base.suspect)
 		t->base.suspect = place;
-	return target_fail(t, result,
-					   "no queue takes messages of exchange \"%s\" with routing "
-					   "key \"%s\" (%s)",
-					   exchange ? exchange : "", key, why);
+	return target_fail(
+		t, result,
+		"no queue takes messages of exchange \"%s\" with routing "
+		"key \"%s\" (%s)",
+		exchange ? exchange : "", key, why);
 }
 
 /*
@@ -563,13 +566,12 @@ publish(AmqpTarget *t, const RelayMessage *message)
 	{
 		headers[i].key = amqp_cstring_bytes(message->headers[i].name);
 		headers[i].value.kind = AMQP_FIELD_KIND_UTF8;
-		headers[i].value.value.bytes =
-			amqp_cstring_bytes(message->headers[i].value);
+		headers[i].value.value.bytes = amqp_cstring_bytes(
+			message->headers[i].value);
 	}
-	return amqp_basic_publish(t->conn, CHANNEL,
-							  amqp_cstring_bytes(exchange ? exchange : ""),
-							  amqp_cstring_bytes(message->address), 1, 0,
-							  &properties, body);
+	return amqp_basic_publish(
+		t->conn, CHANNEL, amqp_cstring_bytes(exchange ? exchange : ""),
+		amqp_cstring_bytes(message->address), 1, 0, &properties, body);
 }
 
 static TargetResult
@@ -591,8 +593,8 @@ amqp_send(Target *target, const RelayMessage *message)
 	status = publish(t, message);
 	if (status != AMQP_STATUS_OK)
 		return fail_status(t, "could not publish", status);
-	t->pending[(t->first + t->count++) % most] =
-		(Pending){.place = message->place, .bytes = message->body_len};
+	t->pending[(t->first + t->count++) % most] = (Pending){
+		.place = message->place, .bytes = message->body_len};
 	t->bytes += message->body_len;
 	if (message->place <= t->base.suspect)
 	{

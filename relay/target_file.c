@@ -46,8 +46,8 @@ fail_with_errno(FileTarget *t, const char *what)
 					   error == ENOSPC || error == EDQUOT || error == EIO
 						   ? TARGET_AWAY
 						   : TARGET_STOP,
-					   "could not %s %s: %s", what, t->base.config->shown_target,
-					   strerror(error));
+					   "could not %s %s: %s", what,
+					   t->base.config->shown_target, strerror(error));
 }
 
 static Target *
@@ -96,7 +96,8 @@ file_where(Target *target, const TargetBatch *batch, int64_t *done)
 		return target_fail(t, TARGET_STOP,
 						   "%s has %lld bytes that are not this relay's - move "
 						   "the file away, or choose another",
-						   t->base.config->shown_target, (long long) st.st_size);
+						   t->base.config->shown_target,
+						   (long long) st.st_size);
 	if (st.st_size < size)
 		return target_fail(t, TARGET_STOP,
 						   "%s has lost events: it has %lld bytes and had %lld "
@@ -135,8 +136,7 @@ file_flush(Target *target, char **bookmark)
 {
 	FileTarget *t = (FileTarget *) target;
 
-	if (fflush(t->fp) != 0 ||
-		(!t->is_stdout && fdatasync(fileno(t->fp)) < 0))
+	if (fflush(t->fp) != 0 || (!t->is_stdout && fdatasync(fileno(t->fp)) < 0))
 		return fail_with_errno(t, "write");
 	if (!t->is_stdout)
 		*bookmark = text_format("%lld", (long long) ftello(t->fp));

@@ -91,7 +91,8 @@ note_ack(NatsTarget *t, natsMsg *msg, const jsPubAck *ack,
 		return;
 	if (error)
 		snprintf(t->failure, sizeof(t->failure), "%s (%d)",
-				 error->ErrText ? error->ErrText : natsStatus_GetText(error->Err),
+				 error->ErrText ? error->ErrText
+								: natsStatus_GetText(error->Err),
 				 (int) error->ErrCode);
 	else if (ack->Sequence != t->acked_seq + 1)
 		snprintf(t->failure, sizeof(t->failure),
@@ -376,8 +377,7 @@ nats_where(Target *target, const TargetBatch *batch, int64_t *done)
 {
 	NatsTarget *t = (NatsTarget *) target;
 	const char *stream = t->base.config->stream;
-	uint64_t mark =
-		batch->bookmark ? strtoull(batch->bookmark, NULL, 10) : 0;
+	uint64_t mark = batch->bookmark ? strtoull(batch->bookmark, NULL, 10) : 0;
 	TargetResult result = read_stream(t);
 	uint64_t last;
 
@@ -386,11 +386,11 @@ nats_where(Target *target, const TargetBatch *batch, int64_t *done)
 	last = t->info->State.LastSeq;
 	*done = 0;
 	if (last < mark)
-		return target_fail(t, TARGET_STOP,
-						   "stream \"%s\" has lost events: its last sequence is "
-						   "%" PRIu64 " and was %" PRIu64
-						   " before batch %" PRId64,
-						   stream, last, mark, batch->id);
+		return target_fail(
+			t, TARGET_STOP,
+			"stream \"%s\" has lost events: its last sequence is "
+			"%" PRIu64 " and was %" PRIu64 " before batch %" PRId64,
+			stream, last, mark, batch->id);
 	if (last > 0 && (batch->bookmark == NULL || last > mark))
 		result = read_place(t, batch, done);
 	if (result != TARGET_OK)
@@ -468,7 +468,8 @@ check_message(NatsTarget *t, const RelayMessage *message)
 		most = config->MaxMsgSize;
 	if (headers > HEADER_MOST)
 		return target_fail(t, TARGET_REFUSED,
-						   "it has %" PRId64 " bytes of headers, and the server "
+						   "it has %" PRId64
+						   " bytes of headers, and the server "
 						   "takes %d",
 						   headers, HEADER_MOST);
 	if ((int64_t) message->body_len + headers > most)
@@ -494,14 +495,14 @@ wait_for_acks(NatsTarget *t, size_t most)
 {
 	double patience = t->base.config->stall_release;
 
-	while (!t->failure[0] && (most ? t->bytes > most
-								   : t->acked_seq != t->last_seq))
+	while (!t->failure[0] &&
+		   (most ? t->bytes > most : t->acked_seq != t->last_seq))
 	{
 		struct timespec until;
 
 		if (clock_seconds() - t->progress > patience)
-			return target_fail(t, TARGET_AWAY,
-							   "no acknowledgement for %.0f s", patience);
+			return target_fail(t, TARGET_AWAY, "no acknowledgement for %.0f s",
+							   patience);
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec++;
 		pthread_cond_timedwait(&acked, &lock, &until);

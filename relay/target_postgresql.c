@@ -61,16 +61,16 @@ static TargetResult
 fail_conn(PgTarget *t, const PGresult *res)
 {
 	const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
-	const char *text =
-		res ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+	const char *text = res ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY)
+						   : NULL;
 	char message[400];
 
 	snprintf(message, sizeof(message), "%s",
 			 text ? text : PQerrorMessage(t->conn));
 	message[strcspn(message, "\n")] = '\0';
 	/* what is refused for good: syntax and names, rights, data */
-	if (state && (strncmp(state, "42", 2) == 0 || strncmp(state, "28", 2) == 0 ||
-				  strncmp(state, "22", 2) == 0))
+	if (state && (strncmp(state, "42", 2) == 0 ||
+				  strncmp(state, "28", 2) == 0 || strncmp(state, "22", 2) == 0))
 		return target_fail(t, TARGET_STOP, "%s (SQLSTATE %s)", message, state);
 	return target_fail(t, TARGET_AWAY, "%s", message);
 }
@@ -188,8 +188,7 @@ postgresql_where(Target *target, const TargetBatch *batch, int64_t *done)
 	last = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
 	tick = strtoll(PQgetvalue(res, 0, 1), NULL, 10);
 	PQclear(res);
-	result = target_compare_batches(t, "the database", last, tick,
-									 batch, done);
+	result = target_compare_batches(t, "the database", last, tick, batch, done);
 	if (result != TARGET_OK)
 		return result;
 	/* without a name nothing of it stays in a pooler's session */
@@ -234,15 +233,15 @@ postgresql_send(Target *target, const RelayMessage *message)
 	PgTarget *t = (PgTarget *) target;
 	const RelayConfig *config = t->base.config;
 	const PgqEvent *event = message->event;
-	const char *params[8] = {
-		config->to_queue ? config->to_queue : config->queue,
-		event->ev_time,
-		event->ev_type,
-		event->ev_data,
-		event->ev_extra1,
-		event->ev_extra2,
-		event->ev_extra3,
-		event->ev_extra4};
+	const char *params[8] = {config->to_queue ? config->to_queue
+											  : config->queue,
+							 event->ev_time,
+							 event->ev_type,
+							 event->ev_data,
+							 event->ev_extra1,
+							 event->ev_extra2,
+							 event->ev_extra3,
+							 event->ev_extra4};
 
 	if (!PQsendQueryPrepared(t->conn, "", 8, params, NULL, NULL, 0))
 		return fail_conn(t, NULL);

@@ -55,8 +55,8 @@ static TargetResult
 fail_away(RedisTarget *t, const char *what)
 {
 	return target_fail(t, TARGET_AWAY, "%s: %s%s%s",
-					   t->base.config->shown_target,
-					   what, t->conn && t->conn->err ? ": " : "",
+					   t->base.config->shown_target, what,
+					   t->conn && t->conn->err ? ": " : "",
 					   t->conn && t->conn->err ? t->conn->errstr : "");
 }
 
@@ -79,8 +79,8 @@ fail_reply(RedisTarget *t, const redisReply *reply)
 static redisReply *
 ask(RedisTarget *t, int nwords, const char *const *words)
 {
-	redisReply *reply =
-		redisCommandArgv(t->conn, nwords, (const char **) words, NULL);
+	redisReply *reply = redisCommandArgv(t->conn, nwords, (const char **) words,
+										 NULL);
 
 	if (reply == NULL)
 	{
@@ -573,8 +573,7 @@ redis_flush(Target *target, char **bookmark)
 		/* another relay of this consumer was there first */
 		result = read_last(t, t->marker, &last);
 		if (result == TARGET_OK &&
-			(last.batch != t->batch ||
-			 (last.tick && last.tick != t->tick)))
+			(last.batch != t->batch || (last.tick && last.tick != t->tick)))
 			result = fail_went_back(t, t->marker, &last);
 		if (result != TARGET_OK)
 			return result;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * targets.c
- *		The list of targets.
+ *		The list of targets, and what a relay may ask of each.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -11,6 +11,8 @@
 
 #include <stdio.h>
 #include <string.h>
+
+#include "common/memory.h"
 
 static const struct
 {
@@ -67,13 +69,61 @@ target_find(const char *address)
 }
 
 /* Does a key of the ini file mean something to this target? */
-bool
-target_knows_key(const TargetClass *class, const char *key)
+static bool
+knows_key(const TargetClass *class, const char *key)
 {
 	for (const char *const *k = class->keys; k && *k; k++)
 		if (strcmp(*k, key) == 0)
 			return true;
 	return false;
+}
+
+/*
+ * What makes messages for the target of a relay, see message_maker_create().
+ * source: database/queue/consumer.
+ */
+MessageMaker *
+target_make_messages(const RelayConfig *relay, const char *source, char **error)
+{
+	const TargetClass *class = target_find(relay->target);
+	const char *address = class->address_offset
+							  ? *(char *const *) ((const char *) relay +
+												  class->address_offset)
+							  : NULL;
+
+	return message_maker_create(relay, source, address, class->escape, error);
+}
+
+/*
+ * Is there such a target, does it know all keys, and can the templates be filled?
+ * See ConfigCheck.
+ */
+bool
+target_check_config(const RelayConfig *relay, char **error)
+{
+	const TargetClass *class = target_find(relay->target);
+	MessageMaker *maker;
+	const char *key;
+
+	if (class == NULL)
+	{
+		*error = text_format("no target of the kind \"%s\" here; pgqrelay "
+							 "--version lists those that there are",
+							 relay->shown_target);
+		return false;
+	}
+	/* a key that the target makes nothing of is a mistake */
+	for (int i = 0; (key = config_next_key(relay, &i)) != NULL;)
+	{
+		if (knows_key(class, key))
+			continue;
+		*error = text_format("key \"%s\" means nothing to a %s: target", key,
+							 class->scheme);
+		return false;
+	}
+	maker = target_make_messages(relay, "", error);
+	message_maker_free(maker);
+	return maker != NULL;
 }
 
 /* Print what targets there are, with their libraries, and which are missing. */

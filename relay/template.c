@@ -20,12 +20,12 @@
 #include "common/memory.h"
 
 static const char *const field_names[TEMPLATE_FIELDS] = {
-	"queue", "db",     "schema", "table",  "op",     "key",
+	"queue", "db",     "schema", "table",  "op",    "key",
 	"type",  "extra1", "extra2", "extra3", "extra4"};
 
 typedef struct Piece
 {
-	char *text;          /* literal, NULL: a field */
+	char *text; /* literal, NULL: a field */
 	TemplateField field;
 } Piece;
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * admin.c
+ * main.c
  *		Administration of PgQ from the command line: the run of one command.
  *
  * Copyright (c) 2026, the PgQ 4 authors
