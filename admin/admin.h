@@ -64,6 +64,9 @@ typedef struct Admin
 	bool yes;           /* --yes: do not ask */
 	bool discard_batch; /* --discard-batch */
 
+	const char *before; /* --before, for dead purge */
+	bool all;           /* --all, for dead */
+
 	const char *filter; /* --filter, for top; NULL: not given */
 	double interval;    /* --interval, for the command top; seconds */
 
@@ -75,7 +78,10 @@ typedef struct Admin
 	const char *exec;
 	bool confirm;
 	const char *fields;
-	int workers; /* 0: not by shares */
+	const char *on_error; /* NULL: not given */
+	double retry_delay;   /* seconds, 0: not given */
+	int max_retries;      /* negative: not given */
+	int workers;          /* 0: not by shares */
 	const char *key;
 } Admin;
 
@@ -130,6 +136,9 @@ extern void admin_drop(Admin *a, int argc, char **argv);
 extern void admin_register(Admin *a, int argc, char **argv);
 extern void admin_unregister(Admin *a, int argc, char **argv);
 extern void admin_config(Admin *a, int argc, char **argv);
+
+/* dead.c */
+extern void admin_dead(Admin *a, int argc, char **argv);
 
 /* seek.c */
 extern void admin_seek(Admin *a, int argc, char **argv);

@@ -77,6 +77,14 @@ static const CommandOption consume_options[] = {
 	{"confirm", "",
 	 "and only if CMD writes the last line of its input,\n"
 	 "{\"end_of_batch\":ID,\"events\":N}, to descriptor 3"},
+	{"on-error", " X",
+	 "what becomes of events that CMD fails on: \"stop\", the\n"
+	 "batch comes again; \"retry\", after pauses that double;\n"
+	 "\"dead\", they are kept aside"},
+	{"retry-delay", " S", "the first of these pauses (10 seconds)"},
+	{"max-retries", " N",
+	 "past so many the event is dead; else what the queue's\n"
+	 "max_retries says"},
 	{"fields", " A,B", "print these fields only"},
 	{"workers", " N",
 	 "N workers at a time, each on the events whose keys\n"
@@ -85,6 +93,12 @@ static const CommandOption consume_options[] = {
 	 "with --workers: keys are \"key\", of a row (without the\n"
 	 "option), \"type\", \"extra1\" .. \"extra4\" or \"none\""},
 	{"json", "", "print JSON, as it always does"},
+	END};
+
+static const CommandOption dead_options[] = {
+	{"all", "", "requeue or purge all of the consumer's"},
+	{"before", " T", "purge those that died before time T"},
+	JSON,
 	END};
 
 const Command commands[] = {
@@ -140,6 +154,11 @@ const Command commands[] = {
 	 "list [--json] | show [--json] QUEUE CONSUMER | check RELAY.ini",
 	 "relays into other systems; check asks pgqrelay", "relay list",
 	 json_options},
+	{"dead", 1, -1, admin_dead,
+	 "list [--json] [QUEUE [CONSUMER]] | requeue QUEUE CONSUMER ID ... | --all | "
+	 "purge QUEUE CONSUMER --before T | --all",
+	 "events that a consumer has given up", "dead requeue orders mailer --all",
+	 dead_options},
 	{"consume", 2, 2, admin_consume, "QUEUE CONSUMER [OPTION ...]",
 	 "print events as JSON lines, or pipe them",
 	 "consume orders mailer --register --exec 'mail -s news me@shop'",

@@ -2,7 +2,7 @@
  *
  * consume.c
  *		pgqadm consume: a consumer that prints events as JSON lines, or gives
- *		each batch to a command.
+ *		each batch to a command, see pipe.c.
  *
  * A batch is read into a file first.  So no transaction is open while its lines
  * are taken, however long that takes, and a command never sees a part of a
@@ -22,15 +22,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "admin/admin.h"
 #include "admin/command.h"
+#include "admin/consume.h"
 #include "admin/wait.h"
 #include "common/clock.h"
 #include "common/memory.h"
-#include "consumer/libpgq.h"
 
 #define PAUSE_MIN_MS 1000
 #define LEASE 86400 /* seconds */
@@ -43,34 +42,7 @@ static const char *const field_names[] = {
 	"ev_id",   "ev_time",   "ev_txid",   "ev_retry",  "ev_type",
 	"ev_data", "ev_extra1", "ev_extra2", "ev_extra3", "ev_extra4"};
 
-#define N_FIELDS ((int) (sizeof(field_names) / sizeof(field_names[0])))
-
-typedef enum BatchEnd
-{
-	BATCH_TAKEN,   /* finish it */
-	BATCH_REFUSED, /* the command failed: again later */
-	BATCH_BROKEN   /* the session failed: see pgq_status() */
-} BatchEnd;
-
-typedef struct Run
-{
-	Admin *admin;
-	const char *queue;
-	const char *consumer;
-	PgqConsumer *c;
-	int fields[N_FIELDS]; /* which ones to print, in this order */
-	int nfields;
-	long events;    /* finished so far */
-	int pause_ms;   /* after the next failure */
-	bool connected; /* once */
-	bool offline;   /* said so already */
-	bool pooled;    /* said so already */
-	bool looked;    /* whether pgqd is there */
-	int worker;     /* its number, from 1 on; 0: there is only this */
-	int lease;      /* seconds, that are set */
-	FILE *lock;     /* for printing by turns */
-	double look_at;
-} Run;
+#define N_FIELDS CONSUME_FIELDS
 
 static PgqConsumer *wake_target; /* for the signal handler */
 static volatile sig_atomic_t stopping;
@@ -224,9 +196,8 @@ set_worker(Run *run)
 	free(name);
 }
 
-/* Says what broke, once for an outage, and waits; or ends the program. */
-static void
-handle_trouble(Run *run)
+void
+consume_handle_trouble(Run *run)
 {
 	PgqResult rc = pgq_status(run->c);
 
@@ -318,13 +289,19 @@ static FILE *
 read_batch(Run *run, const PgqEvent *first, long *n, BatchEnd *end)
 {
 	FILE *file = command_make_file();
+	long room = 0;
 	PgqEvent ev = *first;
 	PgqResult rc = PGQ_OK;
 
 	while (file != NULL && rc == PGQ_OK && !ferror(file))
 	{
 		write_event(run, file, &ev);
-		(*n)++;
+		if (*n == room)
+		{
+			room = room ? room * 2 : 256;
+			run->ids = memory_resize(run->ids, room * sizeof(*run->ids));
+		}
+		run->ids[(*n)++] = ev.ev_id;
 		rc = pgq_next_event(run->c, &ev);
 	}
 	if (file == NULL || ferror(file) || fflush(file) != 0)
@@ -341,77 +318,6 @@ read_batch(Run *run, const PgqEvent *first, long *n, BatchEnd *end)
 	if (file != NULL)
 		fclose(file);
 	return NULL;
-}
-
-/* The line behind a batch's events, with --confirm. */
-static void
-make_end_line(char *line, size_t size, long long batch, long n)
-{
-	snprintf(line, size, "{\"end_of_batch\":%lld,\"events\":%ld}\n", batch, n);
-}
-
-/* Is the end line all that the command has answered? */
-static bool
-is_confirmed(FILE *answer, const char *line)
-{
-	char buf[128];
-	size_t len;
-
-	rewind(answer);
-	len = fread(buf, 1, sizeof(buf), answer);
-	return len == strlen(line) && memcmp(buf, line, len) == 0;
-}
-
-static void
-set_variable(const char *name, const char *format, long long number)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), format, number);
-	setenv(name, text, 1);
-}
-
-/* Runs the command on the batch; its exit status decides, and its answer. */
-static BatchEnd
-pipe_batch(Run *run, FILE *file, long n)
-{
-	long long batch = pgq_batch_id(run->c);
-	FILE *answer = NULL;
-	BatchEnd end = BATCH_REFUSED;
-	char line[128];
-	bool ran;
-	int status;
-
-	setenv("PGQ_QUEUE", run->queue, 1);
-	setenv("PGQ_CONSUMER", run->consumer, 1);
-	set_variable("PGQ_BATCH", "%lld", batch);
-	set_variable("PGQ_EVENTS", "%lld", n);
-	if (run->admin->confirm)
-	{
-		make_end_line(line, sizeof(line), batch, n);
-		fputs(line, file);
-		answer = command_make_file();
-	}
-	ran = (answer != NULL || !run->admin->confirm) &&
-		  command_run(run->admin->exec, file, answer, &status);
-	if (!ran)
-		admin_warn("could not start the command: %s", strerror(errno));
-	else if (WIFSIGNALED(status))
-		admin_warn("command was ended by signal %d; batch %lld stays open",
-				   WTERMSIG(status), batch);
-	else if (WEXITSTATUS(status) != 0)
-		admin_warn("command exited with status %d; batch %lld stays open",
-				   WEXITSTATUS(status), batch);
-	else if (answer != NULL && !is_confirmed(answer, line))
-		admin_warn("command did not confirm batch %lld, which stays open\n"
-				   "hint: With --confirm it has to write the last line of its "
-				   "input to descriptor %d.",
-				   batch, COMMAND_ANSWER_FD);
-	else
-		end = BATCH_TAKEN;
-	if (answer != NULL)
-		fclose(answer);
-	return end;
 }
 
 /* Prints the batch.  Output that cannot be written ends the program. */
@@ -447,7 +353,7 @@ finish_batch(Run *run)
 
 	while ((rc = ask_finish(run)) != PGQ_OK && pgq_batch_id(run->c) != 0 &&
 		   !stopping)
-		handle_trouble(run);
+		consume_handle_trouble(run);
 	if (rc == PGQ_OK)
 	{
 		note_connection(run);
@@ -569,7 +475,7 @@ consume_loop(Run *run)
 					return;
 			}
 			else if (end == BATCH_BROKEN)
-				handle_trouble(run);
+				consume_handle_trouble(run);
 			else if (stopping)
 				return;
 			else if (a->once)
@@ -592,10 +498,26 @@ consume_loop(Run *run)
 			return;
 		}
 		if (rc != PGQ_NONE)
-			handle_trouble(run);
+			consume_handle_trouble(run);
 		else
 			wait_for_tick(run, left);
 	}
+}
+
+static PgqOnError
+find_on_error(const Admin *a)
+{
+	static const char *const words[] = {[PGQ_ON_ERROR_STOP] = "stop",
+										[PGQ_ON_ERROR_RETRY] = "retry",
+										[PGQ_ON_ERROR_DEAD] = "dead"};
+
+	for (int i = 0; a->on_error && i < 3; i++)
+		if (strcmp(a->on_error, words[i]) == 0)
+			return i;
+	if (a->on_error)
+		admin_fail(NULL, "option --on-error takes stop, retry or dead, not "
+				   "\"%s\"", a->on_error);
+	return PGQ_ON_ERROR_STOP;
 }
 
 /* consume QUEUE CONSUMER */
@@ -607,30 +529,39 @@ admin_consume(Admin *a, int argc, char **argv)
 			   .consumer = argv[1],
 			   .pause_ms = PAUSE_MIN_MS,
 			   .look_at = clock_seconds() + LOOK_DELAY};
+	PgqOnError on_error;
 
 	if (a->confirm && a->exec == NULL)
 		admin_fail(NULL, "option --confirm needs --exec");
+	if (a->exec == NULL && (a->on_error || a->max_retries >= 0 || a->retry_delay > 0))
+		admin_fail(NULL, "option --%s needs --exec",
+				   a->on_error		   ? "on-error"
+				   : a->max_retries >= 0 ? "max-retries"
+									   : "retry-delay");
 	if (a->key && a->workers == 0)
 		admin_fail(NULL, "option --key needs --workers");
 	if (a->count > 0 && a->workers > 0)
 		admin_fail(NULL, "option --count does not go with --workers");
+	on_error = find_on_error(a);
+	run.puts_aside = on_error != PGQ_ON_ERROR_STOP;
 	choose_fields(&run, a->fields);
 	if (a->workers > 0)
 	{
 		run.lock = command_make_file();
 		run.worker = admin_run_workers(a);
-		set_variable("PGQ_WORKER", "%lld", run.worker);
+		pipe_set_variable("PGQ_WORKER", run.worker);
 	}
 	catch_signals();
 	run.c = pgq_open(a->conninfo, run.queue, run.consumer,
 					 a->do_register ? PGQ_REGISTER : 0);
 	if (run.c == NULL)
 		admin_fail(NULL, "out of memory");
+	pgq_set_on_error(run.c, on_error, (int) a->retry_delay, 0, a->max_retries);
 	wake_target = run.c;
 	if (pgq_status(run.c) == PGQ_OK)
 		run.connected = true;
 	else
-		handle_trouble(&run);
+		consume_handle_trouble(&run);
 	consume_loop(&run);
 	wake_target = NULL;
 	pgq_close(run.c);

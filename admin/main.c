@@ -16,7 +16,7 @@
 int
 main(int argc, char **argv)
 {
-	Admin admin = {0};
+	Admin admin = {.max_retries = -1};
 	const Command *cmd;
 	char **words = memory_make((argc + 1) * sizeof(char *));
 	char **args = words;

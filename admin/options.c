@@ -34,6 +34,11 @@ enum LongOption
 	OPT_FIELDS,
 	OPT_WORKERS,
 	OPT_KEY,
+	OPT_ON_ERROR,
+	OPT_RETRY_DELAY,
+	OPT_MAX_RETRIES,
+	OPT_BEFORE,
+	OPT_ALL,
 	OPT_JSON,
 	OPT_WITHOUT_COPY,
 	OPT_SLOT,
@@ -74,6 +79,11 @@ static const struct option long_options[] = {
 	{"fields", required_argument, NULL, OPT_FIELDS},
 	{"workers", required_argument, NULL, OPT_WORKERS},
 	{"key", required_argument, NULL, OPT_KEY},
+	{"on-error", required_argument, NULL, OPT_ON_ERROR},
+	{"retry-delay", required_argument, NULL, OPT_RETRY_DELAY},
+	{"max-retries", required_argument, NULL, OPT_MAX_RETRIES},
+	{"before", required_argument, NULL, OPT_BEFORE},
+	{"all", no_argument, NULL, OPT_ALL},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"without-copy", no_argument, NULL, OPT_WITHOUT_COPY},
 	{"slot", required_argument, NULL, OPT_SLOT},
@@ -143,6 +153,7 @@ static const struct
 			 {OPT_WAIT, offsetof(Admin, wait)},
 			 {OPT_CONSUMERS, offsetof(Admin, consumers)},
 			 {OPT_DRY_RUN, offsetof(Admin, dry_run)},
+			 {OPT_ALL, offsetof(Admin, all)},
 			 {OPT_YES, offsetof(Admin, yes)},
 			 {OPT_DISCARD_BATCH, offsetof(Admin, discard_batch)}};
 
@@ -233,6 +244,20 @@ read_option(Admin *a, Words *w, int opt, int argc, char **argv)
 			break;
 		case OPT_KEY:
 			a->key = optarg;
+			break;
+		case OPT_ON_ERROR:
+			a->on_error = optarg;
+			break;
+		case OPT_RETRY_DELAY:
+			a->retry_delay = number_or_fail("retry-delay", optarg);
+			break;
+		case OPT_MAX_RETRIES:
+			a->max_retries = strcmp(optarg, "0") == 0
+								 ? 0
+								 : (int) number_or_fail("max-retries", optarg);
+			break;
+		case OPT_BEFORE:
+			a->before = optarg;
 			break;
 		case OPT_FIELDS:
 			a->fields = optarg;

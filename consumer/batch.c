@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * batch.c
- *		A batch: open it, read its events, retry some, finish it.
+ *		A batch: open it, read its events, finish it.
  *
  * next_batch() runs in a transaction of its own, so that an unfinished batch
  * keeps its id and no row lock is held while the caller works.  Events, the
@@ -51,9 +51,8 @@ static const char next_batch_sql[] = "select coalesce(" ID_AND_TIME(
 	"ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4"
 #define BATCH_CURSOR "pgq_batch"
 
-/* After a refused statement: ends the transaction, keeps the error's text. */
-static PgqResult
-give_up(PgqConsumer *c)
+PgqResult
+libpgq_give_up(PgqConsumer *c)
 {
 	if (c->status == PGQ_ERROR)
 		pgq_abandon(c);
@@ -122,7 +121,7 @@ libpgq_read_batch(PgqConsumer *c, const char *where)
 			 libpgq_begin_sql(c), (long long) c->batch_id, FIRST_PAGE_ROWS,
 			 where);
 	if (start_page(c, FIRST_PAGE_ROWS, sql) != PGQ_OK)
-		return give_up(c);
+		return libpgq_give_up(c);
 	return libpgq_done(c, PGQ_OK);
 }
 
@@ -165,8 +164,8 @@ pgq_batch_time(const PgqConsumer *c)
 	return c->batch_id == 0 ? 0 : c->batch_time;
 }
 
-static PgqResult
-no_batch(PgqConsumer *c)
+PgqResult
+libpgq_no_batch(PgqConsumer *c)
 {
 	if (c->conn == NULL)
 		return c->status = PGQ_LOST;
@@ -229,12 +228,12 @@ pgq_next_event(PgqConsumer *c, PgqEvent *ev)
 	PgqResult rc;
 
 	if (c->batch_id == 0)
-		return no_batch(c);
+		return libpgq_no_batch(c);
 	rc = c->detached ? PGQ_NONE : next_row(c);
 	if (rc == PGQ_NONE)
 		return libpgq_done(c, PGQ_NONE);
 	if (rc != PGQ_OK)
-		return give_up(c);
+		return libpgq_give_up(c);
 
 	ev->ev_id = strtoll(PQgetvalue(c->row, 0, 0), NULL, 10);
 	ev->ev_time = PQgetvalue(c->row, 0, 1);
@@ -248,34 +247,6 @@ pgq_next_event(PgqConsumer *c, PgqEvent *ev)
 	ev->ev_extra2 = field(c->row, 7);
 	ev->ev_extra3 = field(c->row, 8);
 	ev->ev_extra4 = field(c->row, 9);
-	return libpgq_done(c, PGQ_OK);
-}
-
-PgqResult
-pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds)
-{
-	char batch[32];
-	char event[32];
-	char wait[16];
-	const char *params[3] = {batch, event, wait};
-	PGresult *res;
-
-	if (c->batch_id == 0)
-		return no_batch(c);
-	snprintf(batch, sizeof(batch), "%lld", (long long) c->batch_id);
-	snprintf(event, sizeof(event), "%lld", (long long) ev_id);
-	snprintf(wait, sizeof(wait), "%d", seconds);
-	if (!libpgq_keep_page(c))
-		return give_up(c);
-	if (libpgq_connect(c) != PGQ_OK)
-		return c->status;
-	res = libpgq_query(c,
-					   "select pgq.event_retry($1::pg_catalog.int8, "
-					   "$2::pg_catalog.int8, $3::pg_catalog.int4)",
-					   3, params);
-	if (res == NULL)
-		return give_up(c);
-	PQclear(res);
 	return libpgq_done(c, PGQ_OK);
 }
 
@@ -302,7 +273,7 @@ pgq_detach(PgqConsumer *c)
 	PGresult *res;
 
 	if (c->batch_id == 0)
-		return no_batch(c);
+		return libpgq_no_batch(c);
 	if (c->detached)
 		return libpgq_done(c, PGQ_OK);
 	if (c->in_page && c->kept == NULL)
@@ -310,7 +281,7 @@ pgq_detach(PgqConsumer *c)
 			PQclear(res);
 	libpgq_forget_rows(c);
 	if (!commit(c))
-		return give_up(c);
+		return libpgq_give_up(c);
 	c->detached = true;
 	return libpgq_done(c, PGQ_OK);
 }
@@ -320,7 +291,7 @@ static PgqResult
 refuse_finish(PgqConsumer *c)
 {
 	if (!c->detached)
-		return give_up(c);
+		return libpgq_give_up(c);
 	if (c->status == PGQ_ERROR)
 		c->finish_sent = false;
 	if (c->conn != NULL && PQtransactionStatus(c->conn) != PQTRANS_IDLE)
@@ -335,15 +306,15 @@ pgq_get_bookmark(PgqConsumer *c, const char **bookmark)
 	PGresult *res;
 
 	if (c->batch_id == 0)
-		return no_batch(c);
+		return libpgq_no_batch(c);
 	if (!libpgq_keep_page(c))
-		return give_up(c);
+		return libpgq_give_up(c);
 	res = libpgq_query(c,
 					   "select pgq.get_bookmark($1::pg_catalog.text, "
 					   "$2::pg_catalog.text)",
 					   2, names);
 	if (res == NULL)
-		return give_up(c);
+		return libpgq_give_up(c);
 	free(c->bookmark);
 	c->bookmark = PQgetisnull(res, 0, 0) ? NULL : strdup(PQgetvalue(res, 0, 0));
 	*bookmark = c->bookmark;
@@ -359,16 +330,16 @@ pgq_set_bookmark(PgqConsumer *c, const char *bookmark)
 	PGresult *res;
 
 	if (c->batch_id == 0)
-		return no_batch(c);
+		return libpgq_no_batch(c);
 	snprintf(batch, sizeof(batch), "%lld", (long long) c->batch_id);
 	if (!libpgq_keep_page(c))
-		return give_up(c);
+		return libpgq_give_up(c);
 	res = libpgq_query(c,
 					   "select pgq.set_bookmark($1::pg_catalog.int8, "
 					   "$2::pg_catalog.text)",
 					   2, params);
 	if (res == NULL)
-		return give_up(c);
+		return libpgq_give_up(c);
 	PQclear(res);
 	return libpgq_done(c, PGQ_OK);
 }
@@ -383,7 +354,7 @@ pgq_finish(PgqConsumer *c)
 	bool ours;
 
 	if (c->batch_id == 0)
-		return no_batch(c);
+		return libpgq_no_batch(c);
 	if (libpgq_connect(c) != PGQ_OK)
 		return c->status;
 	snprintf(batch, sizeof(batch), "%lld",

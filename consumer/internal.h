@@ -60,6 +60,11 @@ struct PgqConsumer
 	bool others_work; /* on a batch that has no share for us */
 	int share_pause_ms;
 
+	PgqOnError on_error; /* what pgq_fail() does */
+	int retry_delay;     /* seconds */
+	int max_retry_delay;
+	int max_retries; /* negative: no limit of ours */
+
 	char *bookmark; /* pgq_get_bookmark() gave it */
 
 	PgqResult status;
@@ -146,6 +151,12 @@ extern PGQ_HIDDEN PgqResult libpgq_read_batch(PgqConsumer *c,
 
 /* Does what pgq_next_batch() is asked for, for one worker of several. */
 extern PGQ_HIDDEN PgqResult libpgq_next_share(PgqConsumer *c);
+
+/* After a refused statement: ends the transaction, keeps the error's text. */
+extern PGQ_HIDDEN PgqResult libpgq_give_up(PgqConsumer *c);
+
+/* The outcome of a call that needs an open batch, and has none. */
+extern PGQ_HIDDEN PgqResult libpgq_no_batch(PgqConsumer *c);
 
 /* Forgets the open batch, without a word to the server. */
 extern PGQ_HIDDEN void libpgq_forget_batch(PgqConsumer *c);

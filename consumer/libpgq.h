@@ -86,8 +86,8 @@ typedef enum PgqResult
 
 /*
  * One event, as pgq.get_batch_events gives it.  The strings belong to the
- * PgqConsumer and are good until the next call on it, except pgq_retry(),
- * pgq_connection() and the pgq_error() family.  NULL is SQL NULL.
+ * PgqConsumer and are good until the next call on it, except pgq_retry() and those
+ * like it, pgq_connection() and the pgq_error() family.  NULL is SQL NULL.
  */
 typedef struct PgqEvent
 {
@@ -206,12 +206,56 @@ extern PgqResult pgq_next_event(PgqConsumer *c, PgqEvent *ev);
 /*
  * Asks for an event of the open batch to come again in a later batch, seconds
  * (0 or more) from now at the earliest, with its ev_retry raised by one.
- * Takes effect when the batch is finished.
+ * Takes effect when the batch is finished.  It counts as a failure, since it does
+ * not say why: see pgq_fail() and pgq_postpone(), which do.
  *
  * Returns PGQ_OK, also if the event is waiting for its retry already;
  * PGQ_LOST; PGQ_ERROR, for example an id that is not in the batch.
  */
 extern PgqResult pgq_retry(PgqConsumer *c, int64_t ev_id, int seconds);
+
+/* As pgq_retry(), but no failure: the limit of retries does not count it. */
+extern PgqResult pgq_postpone(PgqConsumer *c, int64_t ev_id, int seconds);
+
+/*
+ * Gives an event of the open batch up: it is kept among the consumer's dead
+ * events, with the reason, which may be NULL.  Takes effect, and returns, as
+ * pgq_retry().
+ */
+extern PgqResult pgq_dead(PgqConsumer *c, int64_t ev_id, const char *reason);
+
+/* What becomes of an event whose work failed. */
+typedef enum PgqOnError
+{
+	PGQ_ON_ERROR_STOP,  /* the batch is given up, and comes again */
+	PGQ_ON_ERROR_RETRY, /* it comes again, after pauses that double */
+	PGQ_ON_ERROR_DEAD   /* it is kept as a dead event */
+} PgqOnError;
+
+/*
+ * Says what pgq_fail() does, PGQ_ON_ERROR_STOP unless it was called.
+ *
+ * delay, max_delay: the first and the longest pause of PGQ_ON_ERROR_RETRY, in
+ * seconds; 0 for 10 seconds and an hour.  max_retries: how many failures are
+ * retried, the next one buries the event; negative for what the queue's setting
+ * max_retries says, which holds in any case.
+ */
+extern void pgq_set_on_error(PgqConsumer *c, PgqOnError on_error, int delay,
+							 int max_delay, int max_retries);
+
+/*
+ * The work of an event of the open batch failed, for the reason, text or NULL:
+ * does what pgq_set_on_error() said, as pgq_retry() and pgq_dead() do.  With
+ * PGQ_ON_ERROR_STOP the batch is abandoned.
+ *
+ * What was done for the event through pgq_connection() is the caller's to undo:
+ * have a savepoint before each event, and roll back to it first.
+ *
+ * Returns PGQ_OK, go on with the next event; PGQ_LOST; PGQ_ERROR, the batch comes
+ * again: told to stop (pgq_error() is the reason), an id that is not in the batch,
+ * a server that is not at 4.1.
+ */
+extern PgqResult pgq_fail(PgqConsumer *c, int64_t ev_id, const char *reason);
 
 /*
  * Ends the transaction in which the batch is read, and keeps the batch open: for

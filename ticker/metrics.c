@@ -54,7 +54,8 @@ typedef enum GaugeSource
 	FROM_CONSUMERS,
 	FROM_SLOTS,
 	FROM_SIZES,
-	FROM_CAPTURES
+	FROM_CAPTURES,
+	FROM_DEAD
 } GaugeSource;
 
 typedef struct Gauge
@@ -86,6 +87,8 @@ static const Gauge gauges[] = {
 	 FROM_CONSUMERS, "last_seen"},
 	{"pgq_consumer_pending_events", "Events up to the newest tick, about.",
 	 FROM_CONSUMERS, "pending_events"},
+	{"pgq_consumer_dead_events", "Events that the consumer has given up.",
+	 FROM_DEAD, "dead_events"},
 	{"pgq_slot_active", "Is the slot being read?", FROM_SLOTS, "active"},
 	{"pgq_slot_broken", "Are changes missing, or does ingest stand still?",
 	 FROM_SLOTS, "broken"},
@@ -175,13 +178,15 @@ print_gauge(PQExpBuffer out, const Gauge *gauge, const Database *db, bool each)
 		[FROM_CONSUMERS] = sample->consumers,
 		[FROM_SLOTS] = watch_get_slots(database_get_watch(db)),
 		[FROM_SIZES] = sample->sizes,
-		[FROM_CAPTURES] = sample->captures};
+		[FROM_CAPTURES] = sample->captures,
+		[FROM_DEAD] = sample->dead};
 	const char *const *const label_lists[] = {
 		[FROM_QUEUES] = queue_labels,
 		[FROM_CONSUMERS] = consumer_labels,
 		[FROM_SLOTS] = slot_labels,
 		[FROM_SIZES] = queue_labels,
-		[FROM_CAPTURES] = capture_labels};
+		[FROM_CAPTURES] = capture_labels,
+		[FROM_DEAD] = consumer_labels};
 	const PGresult *res = results[gauge->source];
 	const char *const *labels = label_lists[gauge->source];
 	int col = res ? PQfnumber(res, gauge->column) : -1;

@@ -135,6 +135,14 @@ static const Column consumer_columns[] = {
 	{"Seen ago", "last_seen", AS_SECONDS},
 	{NULL, NULL, AS_TEXT}};
 
+static const Column dead_columns[] = {
+	{"Dead events of", "consumer_name", AS_TEXT},
+	{"Queue", "queue_name", AS_TEXT},
+	{"Events", "dead_events", AS_NUMBER},
+	{"Newest ago", "newest", AS_SECONDS},
+	{"Reason", "reason", AS_TEXT},
+	{NULL, NULL, AS_TEXT}};
+
 static const Column slot_columns[] = {
 	{"Slot", "slot_name", AS_TEXT},    {"State", "state", AS_TEXT},
 	{"Behind", "lag_bytes", AS_BYTES}, {"Lag", "lag", AS_SECONDS},
@@ -445,6 +453,7 @@ print_database(PQExpBuffer out, const Config *config, const Database *db,
 				choice);
 	print_table(out, sample->consumers, NULL, consumer_columns, "behind",
 				choice);
+	print_table(out, sample->dead, NULL, dead_columns, NULL, choice);
 	print_table(out, watch_get_slots(database_get_watch(db)), NULL,
 				slot_columns, NULL, &(const Choice){"", true});
 	appendPQExpBufferStr(out, "</section>\n");

@@ -72,6 +72,18 @@ static const char captures_sql[] =
 	" pg_catalog.array_to_string(warnings, ' ') as problem"
 	" from pgq.get_capture_info()";
 
+static const char dead_sql[] =
+	"select q.queue_name, c.co_name as consumer_name, d.dead as dead_events,"
+	" extract(epoch from pg_catalog.now() - d.newest)::float8 as newest,"
+	" (select pg_catalog.left(e.dead_reason, 200) from pgq.dead_event e"
+	" where e.dead_queue = d.dead_queue and e.dead_consumer = d.dead_consumer"
+	" and e.dead_time = d.newest limit 1) as reason"
+	" from (select dead_queue, dead_consumer, pg_catalog.count(*) as dead,"
+	" pg_catalog.max(dead_time) as newest from pgq.dead_event group by 1, 2) d"
+	" join pgq.queue q on q.queue_id = d.dead_queue"
+	" join pgq.consumer c on c.co_id = d.dead_consumer"
+	" order by d.dead desc, q.queue_name, c.co_name";
+
 /* What is read, in this order; where it is kept; by which versions on. */
 static const struct
 {
@@ -84,6 +96,7 @@ static const struct
 	{sizes_sql, offsetof(Sample, sizes), 4},
 	{slots_sql, offsetof(Sample, slots), 4},
 	{captures_sql, offsetof(Sample, captures), 4},
+	{dead_sql, offsetof(Sample, dead), 4},
 };
 
 #define NLOOKS ((int) (sizeof(looks) / sizeof(looks[0])))

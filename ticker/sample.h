@@ -42,6 +42,7 @@ typedef struct Sample
 	PGresult *slots; /* NULL before PgQ 4 */
 	PGresult *sizes; /* the same, and below */
 	PGresult *captures;
+	PGresult *dead;
 	SamplePoint points[SAMPLE_POINTS];
 	int npoints;
 

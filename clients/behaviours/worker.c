@@ -3,8 +3,8 @@
  * worker.c
  *		The worker of the behaviours, on libpgq.  README.md has the contract.
  *
- * libpgq leaves to its caller what becomes of an event whose work fails: here
- * each event has a savepoint.
+ * libpgq leaves it to its caller to undo what was done for an event whose work
+ * fails: here each event has a savepoint.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,8 +27,6 @@ typedef enum Outcome
 
 static PgqConsumer *consumer;
 static const char *name;
-static const char *on_error = "stop";
-static int max_retries = -1;
 static char reason[1024];
 static char state[6]; /* SQLSTATE of a statement that failed, "" if it had none */
 static bool passes;   /* it may succeed in another try */
@@ -126,22 +124,16 @@ work(const PgqEvent *ev)
 static bool
 put_aside(const PgqEvent *ev, Outcome outcome)
 {
-	char batch[32];
-	char id[32];
-	const char *params[] = {batch, id, reason};
+	PgqResult rc;
 
-	if (outcome == FAILED && (passes || strcmp(on_error, "stop") == 0))
+	if (outcome == FAILED && passes)
 		return false;
-	if (outcome == FAILED && strcmp(on_error, "retry") == 0 &&
-		(max_retries < 0 || (ev->ev_retry < 0 ? 0 : ev->ev_retry) < max_retries))
-		outcome = AGAIN;
 	if (!run("rollback to savepoint event", 0, NULL))
 		return false;
-	if (outcome == AGAIN)
-		return pgq_retry(consumer, ev->ev_id, 0) == PGQ_OK;
-	snprintf(batch, sizeof(batch), "%lld", (long long) pgq_batch_id(consumer));
-	snprintf(id, sizeof(id), "%lld", (long long) ev->ev_id);
-	return run("select pgq.event_dead($1, $2, $3)", 3, params);
+	rc = outcome == FAILED	? pgq_fail(consumer, ev->ev_id, reason)
+		 : outcome == AGAIN ? pgq_postpone(consumer, ev->ev_id, 0)
+							: pgq_dead(consumer, ev->ev_id, reason);
+	return rc == PGQ_OK;
 }
 
 static PgqResult
@@ -179,6 +171,8 @@ do_batch(void)
 int
 main(int argc, char **argv)
 {
+	PgqOnError on_error = PGQ_ON_ERROR_STOP;
+	int max_retries = -1;
 	bool drain = false;
 	int flags = 0;
 	PgqResult rc;
@@ -189,13 +183,16 @@ main(int argc, char **argv)
 			drain = true;
 		else if (strcmp(argv[i], "register=yes") == 0)
 			flags = PGQ_REGISTER;
-		else if (strncmp(argv[i], "on_error=", 9) == 0)
-			on_error = argv[i] + 9;
+		else if (strcmp(argv[i], "on_error=retry") == 0)
+			on_error = PGQ_ON_ERROR_RETRY;
+		else if (strcmp(argv[i], "on_error=dead") == 0)
+			on_error = PGQ_ON_ERROR_DEAD;
 		else if (strncmp(argv[i], "max_retries=", 12) == 0)
 			max_retries = atoi(argv[i] + 12);
 	}
 	name = argv[3];
 	consumer = pgq_open(argv[1], argv[2], name, flags);
+	pgq_set_on_error(consumer, on_error, 0, 0, max_retries);
 	signal(SIGTERM, handle_term);
 	rc = pgq_status(consumer);
 	while (!stop && rc != PGQ_ERROR)

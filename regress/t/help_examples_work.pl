@@ -88,6 +88,7 @@ wait_for('queues', sub { $top->pump_nb; $seen =~ /orders/ || $seen =~ /without n
 $keys = 'q';
 $top->finish;
 pass('top shows queues');
+works('dead');
 works('unregister');
 works('drop');
 $ticker->signal('TERM');

@@ -179,7 +179,7 @@ my $loop = "n=0; while read -r line; do case \$line in"
   . " '{\"end_of_batch\":'*) echo \"\$line\" >&3; echo \"\$n of \$PGQ_EVENTS\""
   . " > $dir/confirm.count;; *) n=\$((n + 1));; esac; done";
 like(once('--confirm', '--exec', "head -n 500 | { $loop; }"),
-	qr/^1pgqadm: command did not confirm batch \d+, which stays open\nhint: /,
+	qr/^1pgqadm: command did not confirm; batch \d+ stays open\nhint: /,
 	'a part of its input is not confirmed');
 ok(is_open(), 'and the batch not finished');
 like(once('--confirm', '--exec', 'cat >/dev/null; echo yes >&3'),
