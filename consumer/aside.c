@@ -6,12 +6,32 @@
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "consumer/internal.h"
 
 #define RETRY_DELAY 10       /* seconds */
 #define MAX_RETRY_DELAY 3600 /* the same */
+
+/*
+ * A reason that the server takes: it must not keep an event from being put aside.  It
+ * is UTF-8, of which other encodings have a part.  The caller frees it; NULL stays
+ * NULL, and so becomes one that there is no memory for.
+ */
+static char *
+clean_reason(PgqConsumer *c, const char *reason)
+{
+	const char *encoding = c->conn ? PQparameterStatus(c->conn, "server_encoding")
+								   : NULL;
+	char *text = reason ? strdup(reason) : NULL;
+
+	if (text && (encoding == NULL || strcmp(encoding, "UTF8") != 0))
+		for (char *p = text; *p; p++)
+			if ((unsigned char) *p > 127)
+				*p = '?';
+	return text;
+}
 
 /*
  * Runs a statement on an event of the open batch.  Its first parameters are the
@@ -78,10 +98,16 @@ pgq_postpone(PgqConsumer *c, int64_t ev_id, int seconds)
 PgqResult
 pgq_dead(PgqConsumer *c, int64_t ev_id, const char *reason)
 {
-	return put_aside(c,
-					 "select pgq.event_dead($1::pg_catalog.int8, "
-					 "$2::pg_catalog.int8, $3::pg_catalog.text)",
-					 ev_id, 1, &reason);
+	char *clean = clean_reason(c, reason);
+	const char *texts[1] = {clean};
+	PgqResult rc;
+
+	rc = put_aside(c,
+				   "select pgq.event_dead($1::pg_catalog.int8, "
+				   "$2::pg_catalog.int8, $3::pg_catalog.text)",
+				   ev_id, 1, texts);
+	free(clean);
+	return rc;
 }
 
 void
@@ -100,8 +126,10 @@ pgq_fail(PgqConsumer *c, int64_t ev_id, const char *reason)
 	char delay[16];
 	char max_delay[16];
 	char limit[16];
-	const char *texts[4] = {reason, delay, max_delay,
+	char *clean;
+	const char *texts[4] = {NULL, delay, max_delay,
 							c->max_retries < 0 ? NULL : limit};
+	PgqResult rc;
 
 	if (c->on_error == PGQ_ON_ERROR_DEAD)
 		return pgq_dead(c, ev_id, reason);
@@ -118,10 +146,14 @@ pgq_fail(PgqConsumer *c, int64_t ev_id, const char *reason)
 	snprintf(max_delay, sizeof(max_delay), "%d s",
 			 c->max_retry_delay > 0 ? c->max_retry_delay : MAX_RETRY_DELAY);
 	snprintf(limit, sizeof(limit), "%d", c->max_retries);
-	return put_aside(c,
-					 "select pgq.event_failed($1::pg_catalog.int8, "
-					 "$2::pg_catalog.int8, $3::pg_catalog.text, "
-					 "$4::pg_catalog.interval, $5::pg_catalog.interval, "
-					 "$6::pg_catalog.int4)",
-					 ev_id, 4, texts);
+	clean = clean_reason(c, reason);
+	texts[0] = clean;
+	rc = put_aside(c,
+				   "select pgq.event_failed($1::pg_catalog.int8, "
+				   "$2::pg_catalog.int8, $3::pg_catalog.text, "
+				   "$4::pg_catalog.interval, $5::pg_catalog.interval, "
+				   "$6::pg_catalog.int4)",
+				   ev_id, 4, texts);
+	free(clean);
+	return rc;
 }

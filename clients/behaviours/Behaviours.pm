@@ -383,11 +383,11 @@ sub poison_is_put_aside
 	like($out, qr/^error - .*told to fail/m, '... and says why');
 	is(done($node, $db, 'stops'), '', '... and the batch comes again');
 
-	$w = start('poison', 'retries', 'on_error=retry', 'retry_delay=0', 'max_retries=1');
+	$w = start('poison', 'retries', 'on_error=retry', 'max_retries=1');
 	wait_done($node, $db, 'retries', 'a b c d',
 		'retry: all others are done, and nothing of what failed is kept');
-	sql($node, $db, 'select pgq.maint_retry_events()');
-	tick($node, $db, 'poison');
+	wait_idle('retries');
+	bring_back('poison');
 	wait_for('dead events', sub { sql($node, $db, q{select count(*)
 		from pgq.get_dead_events('poison', 'retries')}) == 2 });
 	is(sql($node, $db, q{select string_agg(ev_type || ev_retry, ' ' order by ev_id),
@@ -411,6 +411,68 @@ sub poison_is_put_aside
 	is(done($node, $db, 'asks'), 'a b c d e retry', 'the retry comes');
 	is(sql($node, $db, q{select count(*) from pgq.get_dead_events('poison', 'asks')
 		where dead_reason = 'told to'}), '1', 'what was given up is dead, with the reason');
+}
+
+# Events that wait for a retry come now.
+sub bring_back
+{
+	my ($queue) = @_;
+
+	sql($node, $db, q{update pgq.retry_queue set ev_retry_after = now() - interval '1 s'});
+	sql($node, $db, 'select pgq.maint_retry_events()');
+	tick($node, $db, $queue);
+	return;
+}
+
+# Seconds that the only event of a consumer waits, to a hundred.
+sub pause_of
+{
+	my ($consumer) = @_;
+	return sql($node, $db, "select round(extract(epoch from ev_retry_after - now()), -2)
+		from pgq.retry_queue join pgq.subscription on sub_id = ev_owner
+		join pgq.consumer on co_id = sub_consumer where co_name = '$consumer'");
+}
+
+sub failures_are_counted
+{
+	my @once = (\@command, uri($db, $node), 'failures');
+
+	make_queue($node, $db, 'failures', 'pauses');
+	sql($node, $db, q{select pgq.set_queue_config('failures', 'max_retries', '3')});
+	produce($node, $db, 'failures', [ 'fail', '' ]);
+	foreach my $pause (1000, 2000, 3600)
+	{
+		run_worker(@once, 'pauses', 'mode=drain', 'on_error=retry', 'retry_delay=1000');
+		is(pause_of('pauses'), $pause, "a pause of $pause s, twice the one before, an hour at most");
+		bring_back('failures');
+	}
+	run_worker(@once, 'pauses', 'mode=drain', 'on_error=retry');
+	is(sql($node, $db, q{select dead_reason ~ 'told to fail €'
+		from pgq.get_dead_events('failures', 'pauses')}), 't',
+		'past max_retries of the queue it is dead, with the reason');
+
+	sql($node, $db, q{select pgq.register_consumer('failures', 'postpones')});
+	sql($node, $db, q{select pgq.set_queue_config('failures', 'max_retries', '0')});
+	produce($node, $db, 'failures', [ 'retry', '' ]);
+	run_worker(@once, 'postpones', 'mode=drain', 'on_error=retry', 'max_retries=1');
+	bring_back('failures');
+	run_worker(@once, 'postpones', 'mode=drain', 'on_error=retry', 'max_retries=1');
+	is(done($node, $db, 'postpones'), 'retry', 'a retry that a handler asks for is no failure');
+	is(sql($node, $db, q{select count(*) from pgq.get_dead_events('failures', 'postpones')}), '0',
+		'... and buries nothing');
+
+	foreach ([ 'latin', 'told to fail ?' ], [ 'ascii', 'told to fail' ])
+	{
+		my ($name, $reason) = @$_;
+
+		make_queue($node, $name, 'failures', 'any');
+		produce($node, $name, 'failures', [ 'fail', '' ], [ 'after', '' ]);
+		run_worker(\@command, uri($name, $node), 'failures', 'any', 'mode=drain',
+			'on_error=dead');
+		is(done($node, $name, 'any'), 'after', "whatever is said of it, it blocks nobody ($name)");
+		like(sql($node, $name, q{select dead_reason from pgq.get_dead_events('failures', 'any')}),
+			qr/\Q$reason\E/, '... and the rest of the reason is kept');
+	}
 }
 
 sub conflicts_are_tried_again
@@ -512,7 +574,7 @@ sub text_of_any_encoding_comes
 	sql($node, 'latin', q{select pgq.insert_event('q', 't', chr(233) || chr(255))});
 	tick($node, 'latin', 'q');
 	is((run_worker(\@command, uri('latin', $node), 'q', 'c', 'mode=drain'))[0], 0, 'LATIN1');
-	is(sql($node, 'latin', 'select md5 from done'), md5_hex(encode('UTF-8', "\x{e9}\x{ff}")),
+	is(sql($node, 'latin', q{select md5 from done where consumer = 'c'}), md5_hex(encode('UTF-8', "\x{e9}\x{ff}")),
 		'... comes as UTF-8');
 
 	make_queue($node, 'ascii', 'q', 'c');
@@ -702,6 +764,7 @@ my @all = qw(
   idle_it_holds_nothing_and_ends_at_once
   notice_with_the_answer_is_not_lost
   poison_is_put_aside
+  failures_are_counted
   conflicts_are_tried_again
   stale_session_does_nothing
   settings_of_the_role_do_no_harm

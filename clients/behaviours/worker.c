@@ -105,7 +105,7 @@ work(const PgqEvent *ev)
 		return FAILED;
 	if (strcmp(type, "fail") == 0)
 	{
-		snprintf(reason, sizeof(reason), "told to fail");
+		snprintf(reason, sizeof(reason), "told to fail \xe2\x82\xac");
 		return FAILED;
 	}
 	if (strcmp(type, "retry") == 0 && ev->ev_retry <= 0)
@@ -173,6 +173,7 @@ main(int argc, char **argv)
 {
 	PgqOnError on_error = PGQ_ON_ERROR_STOP;
 	int max_retries = -1;
+	int retry_delay = 0;
 	bool drain = false;
 	int flags = 0;
 	PgqResult rc;
@@ -189,10 +190,12 @@ main(int argc, char **argv)
 			on_error = PGQ_ON_ERROR_DEAD;
 		else if (strncmp(argv[i], "max_retries=", 12) == 0)
 			max_retries = atoi(argv[i] + 12);
+		else if (strncmp(argv[i], "retry_delay=", 12) == 0)
+			retry_delay = atoi(argv[i] + 12);
 	}
 	name = argv[3];
 	consumer = pgq_open(argv[1], argv[2], name, flags);
-	pgq_set_on_error(consumer, on_error, 0, 0, max_retries);
+	pgq_set_on_error(consumer, on_error, retry_delay, 0, max_retries);
 	signal(SIGTERM, handle_term);
 	rc = pgq_status(consumer);
 	while (!stop && rc != PGQ_ERROR)

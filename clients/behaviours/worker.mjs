@@ -18,7 +18,7 @@ async function handle(event, client) {
     "insert into public.done (consumer, ev_id, ev_type, retry, md5) values ($1, $2, $3, $4, $5)",
     [consumer, event.id, event.type, event.retry,
       createHash("md5").update(event.data ?? "").digest("hex")]);
-  if (event.type === "fail") throw new Error("told to fail");
+  if (event.type === "fail") throw new Error("told to fail €\0");
   if (event.type === "badsql") await client.query("select 1 / 0");
   if (event.type === "again") await client.query("select public.fail_once()");
   if (event.type === "retry" && event.retry === 0) throw new Retry(0);

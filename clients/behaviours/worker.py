@@ -41,7 +41,7 @@ def statement(event):
 
 def end(event):
     if event.type == "fail":
-        raise RuntimeError("told to fail")
+        raise RuntimeError("told to fail €\0")
     if event.type == "retry" and not event.retry:
         raise Retry(0)
     if event.type == "dead":

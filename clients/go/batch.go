@@ -20,8 +20,11 @@ const (
 	pageRows  = 1000
 	pageBytes = 8 << 20
 
-	retrySQL = "select pgq.event_retry($1::pg_catalog.int8, $2::pg_catalog.int8," +
-		" $3::pg_catalog.int4)"
+	failedSQL = "select pgq.event_failed($1::pg_catalog.int8, $2::pg_catalog.int8," +
+		" $3::pg_catalog.text, pg_catalog.make_interval(secs => $4::pg_catalog.float8)," +
+		" pg_catalog.make_interval(secs => $5::pg_catalog.float8), $6::pg_catalog.int4)"
+	postponeSQL = "select pgq.event_postpone($1::pg_catalog.int8, $2::pg_catalog.int8," +
+		" pg_catalog.make_interval(secs => $3::pg_catalog.float8))"
 	deadSQL = "select pgq.event_dead($1::pg_catalog.int8, $2::pg_catalog.int8," +
 		" $3::pg_catalog.text)"
 	finishSQL = "select pgq.finish_batch($1::pg_catalog.int8)"
@@ -72,14 +75,28 @@ func (b *Batch) Events(ctx context.Context) iter.Seq2[*Event, error] {
 	}
 }
 
-// Retry asks for an event of the batch to come again, so much later at the earliest.
+// Retry asks for an event of the batch to come again, so much later at the earliest. That
+// is no failure: MaxRetries does not count it.
 func (b *Batch) Retry(ctx context.Context, ev *Event, after time.Duration) error {
-	return b.exec(ctx, retrySQL, b.ID, ev.ID, int32(after/time.Second))
+	return b.exec(ctx, postponeSQL, b.ID, ev.ID, after.Seconds())
+}
+
+// Failed says that the work of an event of the batch failed: it comes again after a pause,
+// or is dead if it has failed too often, as with OnErrorRetry.
+func (b *Batch) Failed(ctx context.Context, ev *Event, reason string) error {
+	o := &b.consumer.options
+	var limit *int
+	if o.MaxRetries > 0 {
+		limit = &o.MaxRetries
+	}
+	reason = b.consumer.session.cleanReason(reason)
+	return b.exec(ctx, failedSQL, b.ID, ev.ID, reason, o.RetryDelay.Seconds(),
+		o.MaxRetryDelay.Seconds(), limit)
 }
 
 // Dead gives an event of the batch up: it is kept, with the reason.
 func (b *Batch) Dead(ctx context.Context, ev *Event, reason string) error {
-	return b.exec(ctx, deadSQL, b.ID, ev.ID, reason)
+	return b.exec(ctx, deadSQL, b.ID, ev.ID, b.consumer.session.cleanReason(reason))
 }
 
 // each gives the handler each event, in a savepoint, and does what the options say about
@@ -116,7 +133,7 @@ func (b *Batch) failed(ctx context.Context, tx pgx.Tx, ev *Event, err error) err
 	if b.consumer.session.IsClosed() || passes(err) {
 		return err
 	}
-	decision := b.consumer.options.decide(ev, err)
+	decision := b.consumer.options.decide(err)
 	if decision == nil {
 		return err
 	}
@@ -127,6 +144,10 @@ func (b *Batch) failed(ctx context.Context, tx pgx.Tx, ev *Event, err error) err
 	var retry retryError
 	if errors.As(decision, &retry) {
 		return b.Retry(ctx, ev, retry.after)
+	}
+	var failed failedError
+	if errors.As(decision, &failed) {
+		return b.Failed(ctx, ev, failed.reason)
 	}
 	return b.Dead(ctx, ev, decision.Error())
 }

@@ -55,7 +55,8 @@ type Options struct {
 	// OnError says what becomes of an event whose handler fails.
 	OnError OnError
 	// RetryDelay is the first pause of OnErrorRetry (10 s), MaxRetryDelay the longest
-	// one (an hour), MaxRetries how often an event is retried (0: no limit).
+	// one (an hour), MaxRetries how many failures are retried (0: as many as the queue's
+	// max_retries says, which holds in any case).
 	RetryDelay    time.Duration
 	MaxRetryDelay time.Duration
 	MaxRetries    int
@@ -97,7 +98,7 @@ func New(dsn, queue, consumer string, options *Options) (*Consumer, error) {
 	if c.options.Logger != nil {
 		c.log = c.options.Logger
 	}
-	if c.options.OnError == OnErrorRetry && c.options.RetryDelay == 0 {
+	if c.options.RetryDelay == 0 {
 		c.options.RetryDelay = 10 * time.Second
 	}
 	if c.options.MaxRetryDelay == 0 {

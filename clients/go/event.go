@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -13,7 +12,7 @@ type Event struct {
 	ID    int64
 	Time  time.Time
 	Txid  int64
-	Retry int    // how often it was retried
+	Retry int    // how often it came again, failed or postponed
 	Type  string // "" for NULL, too
 	Data  *string
 	Extra [4]*string
@@ -34,7 +33,7 @@ const (
 	// OnErrorStop: the batch comes again, and Run returns the error.
 	OnErrorStop OnError = iota
 	// OnErrorRetry: the event comes again, after pauses that double; after
-	// MaxRetries it is dead.
+	// MaxRetries failures it is dead.
 	OnErrorRetry
 	// OnErrorDead: the event is kept as a dead event, with the error.
 	OnErrorDead
@@ -45,7 +44,7 @@ type retryError struct{ after time.Duration }
 func (e retryError) Error() string { return fmt.Sprintf("retry in %v", e.after) }
 
 // Retry is what a handler returns so that the event comes again, so much later at the
-// earliest.
+// earliest. That is no failure: MaxRetries does not count it.
 func Retry(after time.Duration) error { return retryError{after} }
 
 type deadError struct{ reason string }
@@ -56,20 +55,24 @@ func (e deadError) Error() string { return e.reason }
 // the reason.
 func Dead(reason string) error { return deadError{reason} }
 
-// decide makes of a handler's error one of Retry or Dead, or nil: the batch fails.
-func (o *Options) decide(ev *Event, err error) error {
+type failedError struct{ reason string }
+
+func (e failedError) Error() string { return "failed: " + e.reason }
+
+// decide makes of a handler's error what becomes of the event; nil: the batch fails.
+func (o *Options) decide(err error) error {
 	var retry retryError
 	var dead deadError
+	reason := err.Error()
 	switch {
 	case errors.As(err, &retry):
 		return retry
 	case errors.As(err, &dead):
 		return dead
-	case o.OnError == OnErrorStop:
-		return nil
-	case o.OnError == OnErrorDead, o.MaxRetries > 0 && ev.Retry >= o.MaxRetries:
-		return deadError{err.Error()}
+	case o.OnError == OnErrorRetry:
+		return failedError{reason}
+	case o.OnError == OnErrorDead:
+		return deadError{reason}
 	}
-	delay := float64(o.RetryDelay) * math.Pow(2, float64(ev.Retry))
-	return retryError{time.Duration(min(delay, float64(o.MaxRetryDelay)))}
+	return nil
 }

@@ -173,6 +173,21 @@ func (s *session) begin(ctx context.Context) (pgx.Tx, error) {
 	return s.BeginTx(ctx, pgx.TxOptions{BeginQuery: sql})
 }
 
+// cleanReason makes a reason that the server takes: it must not keep an event from being
+// put aside.
+func (s *session) cleanReason(reason string) string {
+	utf8 := s.PgConn().ParameterStatus("server_encoding") == "UTF8"
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == 0:
+			return -1
+		case r > 127 && !utf8:
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(reason, "?"))
+}
+
 // query runs a statement of its own and puts its row into dest; nil leaves a value out.
 func (s *session) query(ctx context.Context, dest []any, sql string, args ...any) error {
 	args = append([]any{pgx.QueryExecModeExec}, args...)

@@ -1,7 +1,7 @@
 // A batch: its events, read page by page; what becomes of each; its end.
 
 import type pg from "pg";
-import { BatchLost, Dead, decide, type ErrorPolicy, type Event, Retry } from "./event.js";
+import { BatchLost, decide, type ErrorPolicy, type Event, Failed, Retry } from "./event.js";
 import { passes, type Row, type Session } from "./session.js";
 
 const COLUMNS = `ev_id, ev_time, ev_txid, ev_retry, ev_type, ev_data,
@@ -11,8 +11,11 @@ const FIRST_PAGE = `select ${COLUMNS} from pgq.get_batch_cursor($1::pg_catalog.i
   'pgq_batch', ${FIRST_PAGE_ROWS})`;
 const PAGE_ROWS = 1000;
 const PAGE_BYTES = 8 * 1024 * 1024;
-const RETRY = `select pgq.event_retry($1::pg_catalog.int8, $2::pg_catalog.int8,
-  $3::pg_catalog.int4)`;
+const FAILED = `select pgq.event_failed($1::pg_catalog.int8, $2::pg_catalog.int8,
+  $3::pg_catalog.text, pg_catalog.make_interval(secs => $4::pg_catalog.float8),
+  pg_catalog.make_interval(secs => $5::pg_catalog.float8), $6::pg_catalog.int4)`;
+const POSTPONE = `select pgq.event_postpone($1::pg_catalog.int8, $2::pg_catalog.int8,
+  pg_catalog.make_interval(secs => $3::pg_catalog.float8))`;
 const DEAD = `select pgq.event_dead($1::pg_catalog.int8, $2::pg_catalog.int8,
   $3::pg_catalog.text)`;
 const FINISH = `select pgq.finish_batch($1::pg_catalog.int8)`;
@@ -85,14 +88,23 @@ export class Batch implements AsyncIterable<Event> {
     }
   }
 
-  /** This event again, so many seconds from now at the earliest. */
+  /** This event again, so many seconds from now at the earliest. That is no failure:
+   * maxRetries does not count it. */
   async retry(event: Event, seconds = 60): Promise<void> {
-    await this.#session.rows(RETRY, [this.id, event.id, Math.floor(seconds)]);
+    await this.#session.rows(POSTPONE, [this.id, event.id, seconds]);
+  }
+
+  /** This event failed: again after a pause, or dead if it has failed too often, as with
+   * onError "retry". */
+  async failed(event: Event, reason: string): Promise<void> {
+    const { retryDelay = 10, maxRetryDelay = 3600, maxRetries = null } = this.#policy;
+    await this.#session.rows(FAILED,
+      [this.id, event.id, this.#session.clean(reason), retryDelay, maxRetryDelay, maxRetries]);
   }
 
   /** This event can never be done: it is kept, with the reason. */
   async dead(event: Event, reason: string): Promise<void> {
-    await this.#session.rows(DEAD, [this.id, event.id, reason]);
+    await this.#session.rows(DEAD, [this.id, event.id, this.#session.clean(reason)]);
   }
 
   /** @internal */
@@ -115,12 +127,13 @@ export class Batch implements AsyncIterable<Event> {
   async #failed(event: Event, error: unknown): Promise<void> {
     await new Promise(setImmediate); // a lost connection is told a little later
     if (this.#session.lost || passes(error)) throw error;
-    const decision = decide(this.#policy, event, error);
+    const decision = decide(this.#policy, error);
     if (decision === null) throw error;
     await this.client.query("rollback to savepoint pgq_event; release savepoint pgq_event");
     this.#warn(`event ${event.id}: ${error} (${decision.name})`);
     if (decision instanceof Retry) await this.retry(event, decision.seconds);
-    else await this.dead(event, (decision as Dead).message);
+    else if (decision instanceof Failed) await this.failed(event, decision.message);
+    else await this.dead(event, decision.message);
   }
 }
 

@@ -6,14 +6,15 @@ export interface Event {
   readonly id: string;
   readonly time: Date;
   readonly txid: string;
-  /** How often it was retried. */
+  /** How often it came again, failed or postponed. */
   readonly retry: number;
   readonly type: string | null;
   readonly data: string | null;
   readonly extra: readonly (string | null)[];
 }
 
-/** Thrown by a handler: this event again, so many seconds later at the earliest. */
+/** Thrown by a handler: this event again, so many seconds later at the earliest. That is
+ * no failure: maxRetries does not count it. */
 export class Retry extends Error {
   constructor(readonly seconds = 60) {
     super(`retry in ${seconds} s`);
@@ -29,6 +30,12 @@ export class Dead extends Error {
   }
 }
 
+/** The event comes again, or is dead if it has failed too often.
+ * @internal */
+export class Failed extends Error {
+  override name = "Failed";
+}
+
 /** The batch is not ours any more: another session of this consumer finished it. */
 export class BatchLost extends Error {
   constructor(id: string) {
@@ -41,24 +48,22 @@ export interface ErrorPolicy {
   /**
    * What becomes of an event whose handler fails: "stop" (default), the batch comes
    * again and the error is thrown; "retry", the event comes again after pauses that
-   * double, and is dead after maxRetries; "dead", it is kept as a dead event.
+   * double, and is dead after maxRetries failures; "dead", it is kept as a dead event.
    */
   onError?: "stop" | "retry" | "dead";
   /** Seconds before the first retry, 10. */
   retryDelay?: number;
   /** The longest pause, an hour. */
   maxRetryDelay?: number;
-  /** No limit unless it is set. */
+  /** How many failures are retried; else as many as the queue's max_retries says, which
+   * holds in any case. */
   maxRetries?: number;
 }
 
-/** Retry or Dead, or null: the batch fails with the error. */
-export function decide(policy: ErrorPolicy, event: Event, error: unknown): Retry | Dead | null {
+/** What becomes of the event, or null: the batch fails with the error. */
+export function decide(policy: ErrorPolicy, error: unknown): Retry | Dead | Failed | null {
   if (error instanceof Retry || error instanceof Dead) return error;
-  if ((policy.onError ?? "stop") === "stop") return null;
-  if (policy.onError === "dead" || event.retry >= (policy.maxRetries ?? Infinity)) {
-    return new Dead(String(error));
-  }
-  const delay = (policy.retryDelay ?? 10) * 2 ** event.retry;
-  return new Retry(Math.min(delay, policy.maxRetryDelay ?? 3600));
+  const reason = String(error);
+  if (policy.onError === "retry") return new Failed(reason);
+  return policy.onError === "dead" ? new Dead(reason) : null;
 }

@@ -72,6 +72,7 @@ export class Session {
   onEvent: () => void = () => undefined;
 
   #settings = BATCH_SETTINGS;
+  #utf8 = true; // the database's encoding
 
   private constructor(readonly client: pg.Client) {
     client.on("error", () => this.#lose());
@@ -119,6 +120,7 @@ export class Session {
     this.pooled = Number(pid) !== processID;
     this.#settings = [...BATCH_SETTINGS];
     if (Number(version) >= 170000) this.#settings.push("transaction_timeout = 0");
+    this.#utf8 = encoding === "UTF8";
     // such a database has bytes that are no UTF-8, and could not send them as that
     if (encoding === "SQL_ASCII") this.#settings.push("client_encoding = 'SQL_ASCII'");
     if (!this.pooled) {
@@ -159,6 +161,12 @@ export class Session {
   /** Rows of a statement in the open transaction. */
   rows(sql: string, values: unknown[] = []): Promise<Row[]> {
     return this.#rows(sql, values);
+  }
+
+  /** A reason that the server takes: it must not keep an event from being put aside. */
+  clean(reason: string): string {
+    const text = reason.replaceAll("\0", "");
+    return this.#utf8 ? text : text.replace(/[^\x01-\x7f]/g, "?");
   }
 
   async close(): Promise<void> {

@@ -43,7 +43,7 @@ func handle(ctx context.Context, tx pgx.Tx, ev *pgq.Event) error {
 	}
 	switch ev.Type {
 	case "fail":
-		return errors.New("told to fail")
+		return errors.New("told to fail €\x00\xff")
 	case "badsql":
 		_, err = tx.Exec(ctx, "select 1 / 0")
 	case "again":

@@ -67,9 +67,14 @@ FIRST_PAGE = (
 _PAGE_ROWS = 1000
 _PAGE_BYTES = 8 * 1024 * 1024
 
-EVENT_RETRY = (
-    "select pgq.event_retry(%s::pg_catalog.int8, %s::pg_catalog.int8,"
-    " %s::pg_catalog.int4)"
+EVENT_FAILED = (
+    "select pgq.event_failed(%s::pg_catalog.int8, %s::pg_catalog.int8,"
+    " %s::pg_catalog.text, pg_catalog.make_interval(secs => %s::pg_catalog.float8),"
+    " pg_catalog.make_interval(secs => %s::pg_catalog.float8), %s::pg_catalog.int4)"
+)
+EVENT_POSTPONE = (
+    "select pgq.event_postpone(%s::pg_catalog.int8, %s::pg_catalog.int8,"
+    " pg_catalog.make_interval(secs => %s::pg_catalog.float8))"
 )
 EVENT_DEAD = (
     "select pgq.event_dead(%s::pg_catalog.int8, %s::pg_catalog.int8,"
@@ -112,7 +117,7 @@ class Event:
     time: datetime
     txid: int
     retry: int | None
-    """How often the event was retried; None for never."""
+    """How often the event came again, failed or postponed; None for never."""
     type: str | None
     data: str | None
     extra1: str | None
@@ -126,7 +131,8 @@ class Event:
 
 
 class Retry(Exception):
-    """Raised by a handler: this event again, so many seconds later at the earliest."""
+    """Raised by a handler: this event again, so many seconds later at the earliest. That
+    is no failure: ``max_retries`` does not count it."""
 
     def __init__(self, seconds: float = 60) -> None:
         super().__init__(f"retry in {seconds} s")
@@ -135,6 +141,10 @@ class Retry(Exception):
 
 class Dead(Exception):
     """Raised by a handler: this event can never be done. It is kept with the reason."""
+
+
+class Failed(Exception):
+    """The event comes again, or is dead if it has failed too often."""
 
 
 class BatchLost(Exception):
@@ -157,20 +167,14 @@ class ErrorPolicy:
     max_retry_delay: float = 3600.0
     max_retries: int | None = None
 
-    def decide(self, event: Event, error: Exception) -> Retry | Dead | None:
-        """Retry or Dead, or None: the batch fails with the error."""
+    def decide(self, error: Exception) -> Retry | Dead | Failed | None:
+        """What becomes of the event; None: the batch fails with the error."""
         if isinstance(error, (Retry, Dead)):
             return error
         if self.on_error == "stop":
             return None
         reason = f"{type(error).__name__}: {error}".strip()
-        retries = event.retry or 0
-        if self.on_error == "dead" or (
-            self.max_retries is not None and retries >= self.max_retries
-        ):
-            return Dead(reason)
-        delay = min(self.retry_delay * 2.0 ** min(retries, 30), self.max_retry_delay)
-        return Retry(delay)
+        return Dead(reason) if self.on_error == "dead" else Failed(reason)
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,13 @@ def session_sql(conn: AnyConnection) -> str:
     """The settings of a session of our own."""
     session = [f"{name} = '{value}'" for name, value in _SESSION_SETTINGS]
     return ";".join(f"set {s}" for s in _settings(conn) + session)
+
+
+def clean_reason(conn: AnyConnection, reason: str) -> str:
+    """A reason that the server takes: it must not keep an event from being put aside."""
+    utf8 = conn.pgconn.parameter_status(b"server_encoding") == b"UTF8"
+    encoding = "utf-8" if utf8 else "ascii"
+    return reason.replace("\0", "").encode(encoding, "replace").decode(encoding)
 
 
 def next_page_rows(rows: list[Event], asked: int) -> int:

@@ -18,7 +18,7 @@ from psycopg.rows import args_row, tuple_row
 
 from . import _protocol as proto
 from . import produce
-from ._protocol import BatchLost, ErrorPolicy, Event, OnError, Retry, log
+from ._protocol import BatchLost, ErrorPolicy, Event, Failed, OnError, Retry, log
 from .produce import Data, Extra, NewEvent
 
 Connection = psycopg.AsyncConnection[Any]
@@ -75,11 +75,24 @@ class AsyncBatch:
                 await self._failed(event, error)
 
     async def retry(self, event: Event, seconds: float = 60) -> None:
-        """This event again, so many seconds from now at the earliest."""
-        await self.conn.execute(proto.EVENT_RETRY, (self.id, event.id, int(seconds)))
+        """This event again, so many seconds from now at the earliest. That is no
+        failure: ``max_retries`` does not count it."""
+        await self.conn.execute(proto.EVENT_POSTPONE, (self.id, event.id, seconds))
+
+    async def failed(self, event: Event, reason: str) -> None:
+        """This event failed: again after a pause, or dead if it has failed too often,
+        as with ``on_error="retry"``."""
+        policy = self._consumer._policy
+        reason = proto.clean_reason(self.conn, reason)
+        await self.conn.execute(
+            proto.EVENT_FAILED,
+            (self.id, event.id, reason, policy.retry_delay, policy.max_retry_delay,
+             policy.max_retries),
+        )
 
     async def dead(self, event: Event, reason: str) -> None:
         """This event can never be done: it is kept, with the reason."""
+        reason = proto.clean_reason(self.conn, reason)
         await self.conn.execute(proto.EVENT_DEAD, (self.id, event.id, reason))
 
     async def finish(self) -> None:
@@ -135,13 +148,15 @@ class AsyncBatch:
     async def _failed(self, event: Event, error: Exception) -> None:
         if proto.is_lost(self.conn) or proto.passes(error):
             raise error
-        decision = self._consumer._policy.decide(event, error)
+        decision = self._consumer._policy.decide(error)
         if decision is None:
             raise error
         await self.conn.execute("rollback to savepoint pgq_event")
         log.warning("event %d: %s (%s)", event.id, error, type(decision).__name__)
         if isinstance(decision, Retry):
             await self.retry(event, decision.seconds)
+        elif isinstance(decision, Failed):
+            await self.failed(event, str(decision))
         else:
             await self.dead(event, str(decision))
 
@@ -157,7 +172,8 @@ class AsyncConsumer:
     ``on_error`` says what becomes of an event whose handler fails: ``"stop"``, the
     exception leaves ``run`` and the batch comes again; ``"retry"``, the event comes
     again after ``retry_delay`` seconds, twice that the next time, and so on, and is
-    dead after ``max_retries``; ``"dead"``, it is kept as a dead event.
+    dead after ``max_retries`` failures, of the queue's setting or given here;
+    ``"dead"``, it is kept as a dead event.
 
     With ``share`` any number of processes do the batches of this consumer together, and
     events of the same key come in order: those of one row (``share="key"``), of the same

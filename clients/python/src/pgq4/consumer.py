@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import args_row, tuple_row
 
 from . import _protocol as proto
-from ._protocol import BatchLost, ErrorPolicy, Event, OnError, Retry, log
+from ._protocol import BatchLost, ErrorPolicy, Event, Failed, OnError, Retry, log
 
 Connection = psycopg.Connection[Any]
 Handler = Callable[[Event, Connection], object]
@@ -71,11 +71,24 @@ class Batch:
                 self._failed(event, error)
 
     def retry(self, event: Event, seconds: float = 60) -> None:
-        """This event again, so many seconds from now at the earliest."""
-        self.conn.execute(proto.EVENT_RETRY, (self.id, event.id, int(seconds)))
+        """This event again, so many seconds from now at the earliest. That is no
+        failure: ``max_retries`` does not count it."""
+        self.conn.execute(proto.EVENT_POSTPONE, (self.id, event.id, seconds))
+
+    def failed(self, event: Event, reason: str) -> None:
+        """This event failed: again after a pause, or dead if it has failed too often,
+        as with ``on_error="retry"``."""
+        policy = self._consumer._policy
+        reason = proto.clean_reason(self.conn, reason)
+        self.conn.execute(
+            proto.EVENT_FAILED,
+            (self.id, event.id, reason, policy.retry_delay, policy.max_retry_delay,
+             policy.max_retries),
+        )
 
     def dead(self, event: Event, reason: str) -> None:
         """This event can never be done: it is kept, with the reason."""
+        reason = proto.clean_reason(self.conn, reason)
         self.conn.execute(proto.EVENT_DEAD, (self.id, event.id, reason))
 
     def finish(self) -> None:
@@ -131,13 +144,15 @@ class Batch:
     def _failed(self, event: Event, error: Exception) -> None:
         if proto.is_lost(self.conn) or proto.passes(error):
             raise error
-        decision = self._consumer._policy.decide(event, error)
+        decision = self._consumer._policy.decide(error)
         if decision is None:
             raise error
         self.conn.execute("rollback to savepoint pgq_event")
         log.warning("event %d: %s (%s)", event.id, error, type(decision).__name__)
         if isinstance(decision, Retry):
             self.retry(event, decision.seconds)
+        elif isinstance(decision, Failed):
+            self.failed(event, str(decision))
         else:
             self.dead(event, str(decision))
 
@@ -153,7 +168,8 @@ class Consumer:
     ``on_error`` says what becomes of an event whose handler fails: ``"stop"``, the
     exception leaves ``run`` and the batch comes again; ``"retry"``, the event comes
     again after ``retry_delay`` seconds, twice that the next time, and so on, and is
-    dead after ``max_retries``; ``"dead"``, it is kept as a dead event.
+    dead after ``max_retries`` failures, of the queue's setting or given here;
+    ``"dead"``, it is kept as a dead event.
 
     With ``share`` any number of processes do the batches of this consumer together, and
     events of the same key come in order: those of one row (``share="key"``), of the same
