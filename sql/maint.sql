@@ -320,8 +320,7 @@ BEGIN
 		RETURN NEXT;
 	END IF;
 
-	PERFORM FROM pgq.share_worker LIMIT 1;
-	IF FOUND THEN
+	IF EXISTS (SELECT FROM pgq.share_worker) OR EXISTS (SELECT FROM pgq.share) THEN
 		func_name := 'pgq.maint_shares';
 		RETURN NEXT;
 	END IF;

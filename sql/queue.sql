@@ -179,6 +179,8 @@ CREATE OR REPLACE FUNCTION pgq.set_queue_config(
 RETURNS int4 AS $$
 DECLARE
 	id int4;
+	kind text;
+	value text := x_param_value;
 BEGIN
 	IF x_queue_name IS NULL OR x_param_name IS NULL THEN
 		RAISE EXCEPTION 'Invalid NULL value'
@@ -209,61 +211,49 @@ BEGIN
 				HINT = 'Give the value as text.';
 	END IF;
 
-	CASE x_param_name
-		WHEN 'ticker_max_count' THEN
-			UPDATE pgq.queue SET queue_ticker_max_count = x_param_value::int4
-			WHERE queue_id = id;
-		WHEN 'ticker_max_lag' THEN
-			UPDATE pgq.queue SET queue_ticker_max_lag = x_param_value::interval
-			WHERE queue_id = id;
-		WHEN 'ticker_idle_period' THEN
-			UPDATE pgq.queue
-			SET queue_ticker_idle_period = x_param_value::interval
-			WHERE queue_id = id;
-		WHEN 'ticker_paused' THEN
-			UPDATE pgq.queue SET queue_ticker_paused = x_param_value::bool
-			WHERE queue_id = id;
-		WHEN 'rotation_period' THEN
-			UPDATE pgq.queue
-			SET queue_rotation_period = x_param_value::interval
-			WHERE queue_id = id;
-		WHEN 'retention' THEN
-			IF x_param_value::interval < interval '0' THEN
+	CASE
+		WHEN x_param_name IN ('ticker_max_lag', 'ticker_idle_period',
+							  'rotation_period', 'retention') THEN
+			kind := 'interval';
+			-- a time that far from now can be told, and three times that, too
+			IF x_param_value::interval NOT BETWEEN '-1000 years' AND '1000 years' THEN
+				RAISE EXCEPTION '% must be 1000 years at most', x_param_name
+					USING ERRCODE = 'invalid_parameter_value',
+						HINT = 'Give a time such as ''2 hours''.';
+			ELSIF x_param_name = 'retention' AND x_param_value::interval < '0' THEN
 				RAISE EXCEPTION 'retention must not be negative'
 					USING ERRCODE = 'invalid_parameter_value',
 						HINT = 'Give 0 to keep only what consumers have yet to get.';
 			END IF;
-			UPDATE pgq.queue SET queue_retention = x_param_value::interval
-			WHERE queue_id = id;
-		WHEN 'external_ticker' THEN
-			UPDATE pgq.queue SET queue_external_ticker = x_param_value::bool
-			WHERE queue_id = id;
-		WHEN 'max_retries' THEN
-			IF x_param_value::int4 < 0 THEN
-				RAISE EXCEPTION 'max_retries must not be negative'
-					USING ERRCODE = 'invalid_parameter_value',
-						HINT = 'Give NULL for no limit, 0 to bury events instead of retrying them.';
-			END IF;
-			UPDATE pgq.queue SET queue_max_retries = x_param_value::int4
-			WHERE queue_id = id;
-		WHEN 'max_size' THEN
-			IF pg_size_bytes(x_param_value) <= 0 THEN
+		WHEN x_param_name IN ('ticker_paused', 'external_ticker') THEN
+			kind := 'bool';
+		WHEN x_param_name = 'max_size' THEN
+			kind := 'int8';
+			value := pg_size_bytes(x_param_value)::text;
+			IF value::int8 <= 0 THEN
 				RAISE EXCEPTION 'max_size must be more than 0'
 					USING ERRCODE = 'invalid_parameter_value',
 						HINT = 'Give NULL for no limit, else bytes or a size with its unit, such as 10GB.';
 			END IF;
-			UPDATE pgq.queue SET queue_max_size = pg_size_bytes(x_param_value)
-			WHERE queue_id = id;
-		WHEN 'max_size_policy' THEN
+		WHEN x_param_name = 'max_size_policy' THEN
+			kind := 'text';
 			IF x_param_value NOT IN ('warn', 'drop_slowest') THEN
 				RAISE EXCEPTION 'there is no max_size_policy "%"',
 						x_param_value
 					USING ERRCODE = 'invalid_parameter_value',
 						HINT = 'Policies are warn and drop_slowest.';
 			END IF;
-			UPDATE pgq.queue SET queue_max_size_policy = x_param_value
-			WHERE queue_id = id;
+		ELSE
+			kind := 'int4';
+			IF x_param_name = 'max_retries' AND x_param_value::int4 < 0 THEN
+				RAISE EXCEPTION 'max_retries must not be negative'
+					USING ERRCODE = 'invalid_parameter_value',
+						HINT = 'Give NULL for no limit, 0 to bury events instead of retrying them.';
+			END IF;
 	END CASE;
+	EXECUTE format('UPDATE pgq.queue SET %I = $1::%s WHERE queue_id = $2',
+				   'queue_' || x_param_name, kind)
+	USING value, id;
 	RETURN 1;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;

@@ -63,16 +63,36 @@ COMMENT ON FUNCTION pgq._is_share_free(pgq.share) IS
 	'Tells whether a share is leased to nobody: not yet, no longer, or to one whose session has ended.';
 
 
+CREATE OR REPLACE FUNCTION pgq._lease_end(i_lease interval)
+RETURNS timestamptz AS $$
+BEGIN
+	IF (i_lease > interval '0') IS NOT TRUE THEN
+		RAISE EXCEPTION 'lease of a share must be more than 0'
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Give the time that a share takes at most, such as ''1 minute''.';
+	END IF;
+	RETURN clock_timestamp() + i_lease;
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._lease_end(interval) IS
+	'Returns when a lease that begins now ends; an error if that is not later.';
+
+
+-- Once per session, whatever names it gives: none can make many of itself.
 CREATE OR REPLACE FUNCTION pgq._note_worker(
 	i_queue_id int4, i_consumer_id int4, i_worker text)
 RETURNS void AS $$
 BEGIN
 	PERFORM FROM pgq.share_worker
 	WHERE sw_queue = i_queue_id AND sw_consumer = i_consumer_id
-	  AND sw_seen > clock_timestamp() - interval '10 s' AND sw_worker = i_worker;
+	  AND sw_seen > clock_timestamp() - interval '10 s'
+	  AND sw_pid = pg_backend_pid();
 	IF NOT FOUND THEN
-		INSERT INTO pgq.share_worker (sw_queue, sw_consumer, sw_seen, sw_worker)
-		VALUES (i_queue_id, i_consumer_id, clock_timestamp(), i_worker);
+		INSERT INTO pgq.share_worker
+			(sw_queue, sw_consumer, sw_seen, sw_worker, sw_pid)
+		VALUES (i_queue_id, i_consumer_id, clock_timestamp(), i_worker,
+				pg_backend_pid());
 	END IF;
 END;
 $$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -106,7 +126,9 @@ DECLARE
 	workers int4;
 	batch int8;
 BEGIN
-	SELECT count(DISTINCT sw_worker) INTO workers FROM pgq.share_worker
+	-- through a pooler a session is of many workers, and a worker has many
+	SELECT least(count(DISTINCT sw_worker), count(DISTINCT sw_pid)) INTO workers
+	FROM pgq.share_worker
 	WHERE sw_queue = i_queue_id AND sw_consumer = i_consumer_id
 	  AND sw_seen > clock_timestamp() - interval '30 s';
 	workers := least(greatest(workers, 1), 1000);
@@ -119,8 +141,8 @@ BEGIN
 	IF batch IS NULL THEN
 		RETURN false;
 	END IF;
-	INSERT INTO pgq.share (sh_batch, sh_no, sh_count, sh_key, sh_events, sh_id)
-	SELECT batch, c.share_no, n.count, i_key, c.events, pgq._next_share_id()
+	INSERT INTO pgq.share (sh_batch, sh_no, sh_count, sh_key, sh_events)
+	SELECT batch, c.share_no, n.count, i_key, c.events
 	FROM (SELECT CASE workers WHEN 1 THEN 1 ELSE 2 * workers END AS count) n,
 		 pgq._count_shares(batch, i_key, n.count) c;
 	IF NOT FOUND THEN
@@ -150,16 +172,17 @@ DECLARE
 	n_left int8;
 	is_locked bool := false;
 BEGIN
-	IF i_worker IS NULL OR i_lease IS NULL OR i_lease <= interval '0'
-		OR i_key IS NULL THEN
-		RAISE EXCEPTION 'a share needs a worker''s name, a lease of more than 0 and a key'
+	IF i_worker IS NULL OR octet_length(i_worker) > 200 THEN
+		RAISE EXCEPTION 'a worker needs a name of 200 bytes at most'
 			USING ERRCODE = 'invalid_parameter_value',
 				HINT = 'Name each worker differently, such as by its host and process id.';
 	END IF;
+	PERFORM pgq._lease_end(i_lease);
 	SELECT q.queue_id, c.co_id INTO q_id, c_id
 	FROM pgq.queue q, pgq.consumer c
 	WHERE q.queue_name = i_queue AND c.co_name = i_consumer;
-	PERFORM pgq.event_share(i_key, 1, 0, NULL, NULL, NULL, NULL, NULL, NULL);
+	PERFORM pgq.event_share(coalesce(i_key, ''), 1, 0, NULL, NULL, NULL, NULL,
+							NULL, NULL);
 
 	LOOP
 		SELECT sub.* INTO s FROM pgq._subscriptions(q_id) sub
@@ -184,7 +207,7 @@ BEGIN
 					OR pgq._is_share_free(sh) THEN
 					sh.sh_id := pgq._next_share_id();
 				END IF;
-				lease_until := clock_timestamp() + i_lease;
+				lease_until := pgq._lease_end(i_lease);
 				UPDATE pgq.share
 				SET sh_id = sh.sh_id, sh_worker = i_worker,
 					sh_until = lease_until, sh_pid = pg_backend_pid(),
@@ -274,7 +297,7 @@ CREATE OR REPLACE FUNCTION pgq.renew_share(
 	i_share_id int8, i_lease interval DEFAULT '1 minute')
 RETURNS timestamptz AS $$
 DECLARE
-	until timestamptz := clock_timestamp() + i_lease;
+	until timestamptz := pgq._lease_end(i_lease);
 BEGIN
 	PERFORM pgq._require_share(i_share_id);
 	UPDATE pgq.share SET sh_until = until WHERE sh_id = i_share_id;
@@ -322,11 +345,16 @@ RETURNS int4 AS $$
 BEGIN
 	DELETE FROM pgq.share_worker
 	WHERE sw_seen < clock_timestamp() - interval '1 minute';
-	-- of batches that were finished or given up as a whole
+	-- of batches that were finished or given up as a whole, but for those whose
+	-- workers have not ended their transactions
 	DELETE FROM pgq.share
-	WHERE sh_batch NOT IN (SELECT s.sub_batch FROM pgq.queue q
-						   CROSS JOIN LATERAL pgq._subscriptions(q.queue_id) s
-						   WHERE s.sub_batch IS NOT NULL);
+	WHERE (sh_batch, sh_no) IN (
+		SELECT d.sh_batch, d.sh_no FROM pgq.share d
+		WHERE d.sh_batch NOT IN (
+			SELECT s.sub_batch FROM pgq.queue q
+				 CROSS JOIN LATERAL pgq._subscriptions(q.queue_id) s
+			WHERE s.sub_batch IS NOT NULL)
+		FOR UPDATE SKIP LOCKED);
 	RETURN 0;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;

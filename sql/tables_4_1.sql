@@ -3,7 +3,7 @@
 --
 -- The files of functions follow, with triggers that are new.
 
--- Shares of batches, see share.sql. sh_id is that of the lease.
+-- Shares of batches, see share.sql. sh_id is that of the lease, NULL before the first.
 CREATE SEQUENCE pgq.share_id_seq;
 CREATE TABLE pgq.share (
 	sh_batch    int8 NOT NULL,
@@ -11,7 +11,7 @@ CREATE TABLE pgq.share (
 	sh_count    int4 NOT NULL,
 	sh_key      text NOT NULL,
 	sh_events   int8 NOT NULL,
-	sh_id       int8 NOT NULL,
+	sh_id       int8,
 	sh_done     bool NOT NULL DEFAULT false,
 	sh_worker   text,
 	sh_until    timestamptz,
@@ -30,7 +30,8 @@ CREATE TABLE pgq.share_worker (
 	sw_queue    int4 NOT NULL,
 	sw_consumer int4 NOT NULL,
 	sw_seen     timestamptz NOT NULL,
-	sw_worker   text NOT NULL
+	sw_worker   text NOT NULL,
+	sw_pid      int4 NOT NULL
 );
 CREATE INDEX share_worker_seen_idx
 	ON pgq.share_worker (sw_queue, sw_consumer, sw_seen);

@@ -107,6 +107,10 @@ SELECT pgq.set_queue_config('queue_admin', 'ticker_max_lag', 'long');
 \echo :LAST_ERROR_SQLSTATE
 SELECT pgq.set_queue_config('queue_admin', 'ticker_max_lag', NULL);
 \echo :LAST_ERROR_SQLSTATE
+-- what would fail in maintenance, or where problems are looked for, of all queues
+SELECT pgq.set_queue_config('queue_admin', 'rotation_period', '178000000 years');
+SELECT pgq.set_queue_config('queue_admin', 'retention', '1001 years');
+SELECT pgq.set_queue_config('queue_admin', 'ticker_max_lag', '-1001 years');
 
 -- the number of tables comes from the column's default
 ALTER TABLE pgq.queue ALTER queue_ntables SET DEFAULT 5;

@@ -12,6 +12,7 @@ FROM (VALUES ('ticker_max_lag'), ('ticker_idle_period')) p(p);
 SELECT pgq.register_consumer('share', 'c');
 \set fill 'SELECT cardinality(pgq.insert_events(\'share\', array_fill(\'U:id\'::text, ARRAY[200]), (SELECT array_agg(\'id=\' || i % 20 || \'&n=\' || i ORDER BY i) FROM generate_series(1, 200) i))) AS inserted'
 \set tick 'SELECT pgq.ticker(\'share\') IS NOT NULL AS ticked'
+\set join 'INSERT INTO pgq.share_worker SELECT queue_id, co_id, clock_timestamp(), \'w\' || i, -i FROM pgq.queue, pgq.consumer, generate_series(2, :n) i WHERE queue_name = \'share\' AND co_name = \'c\''
 CREATE TEMP VIEW position AS SELECT current_batch IS NOT NULL AS open, pending_events AS pending FROM pgq.get_consumer_info('share', 'c');
 CREATE FUNCTION pg_temp.outcome(stmt text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE r text;
@@ -46,6 +47,8 @@ SELECT count(*) FROM pgq.share;
 -- two workers, and so four shares
 :fill;
 :tick;
+\set n 2
+:join;
 SELECT share_id AS s1 FROM pgq.next_share('share', 'c', 'w1') \gset
 SELECT share_id AS s2 FROM pgq.next_share('share', 'c', 'w2') \gset
 SELECT share_id AS s3 FROM pgq.next_share('share', 'c', 'w3') \gset
@@ -61,6 +64,8 @@ SELECT bool_and(events = n) AS as_said FROM (SELECT s, count(*) n FROM got GROUP
 SELECT bool_and(ev_id > before) FROM (SELECT ev_id, lag(ev_id) OVER (PARTITION BY s ORDER BY n) AS before
 	FROM (SELECT s, ev_id, row_number() OVER () n FROM got) x) y WHERE before IS NOT NULL;
 DROP TABLE got;
+-- one session is one worker, whatever it calls itself, and notes so rarely
+SELECT count(*), count(DISTINCT sw_pid) FROM pgq.share_worker WHERE sw_pid > 0;
 -- the batch ends with its last share, in whatever order
 SELECT pgq.finish_share(:s4), pgq.finish_share(:s2), pgq.finish_share(:s1);
 SELECT * FROM position;
@@ -69,7 +74,18 @@ SELECT * FROM position;
 SELECT pg_temp.outcome('SELECT pgq.finish_share(' || :s3 || ')');
 SELECT pg_temp.outcome('SELECT count(*) FROM pgq.get_share_events(' || :s3 || ')');
 
+-- a share that nobody has can't be read or finished
+:fill;
+:tick;
+SELECT share_id AS s1, share_count FROM pgq.next_share('share', 'c', 'w1') \gset
+SELECT count(sh_id), count(*) > 1 AS more FROM pgq.share;
+SELECT pg_temp.outcome('SELECT pgq.finish_share(' || i || ')') FROM generate_series(:s1 + 1, :s1 + 3) i;
+SELECT pg_temp.outcome('SELECT count(*) FROM pgq.get_share_events(' || :s1 + 1 || ')');
+SELECT pg_temp.outcome('SELECT pgq.renew_share(' || :s1 || ', ' || quote_nullable(lease) || ')') FROM unnest('{NULL, 0, -1 s, 178000000 years}'::text[]) lease;
+SELECT pgq.finish_batch(pgq.next_batch('share', 'c'));
 -- five workers by now; one goes its way, and its lease ends
+\set n 5
+:join;
 :fill;
 :tick;
 SELECT share_id AS s1, share_count FROM pgq.next_share('share', 'c', 'w1', '1 hour') \gset
@@ -110,6 +126,11 @@ SELECT count(*) FROM pgq.share;
 ROLLBACK;
 SELECT pgq.seek_consumer('share', 'c', 'infinity'::timestamptz, true) IS NOT NULL AS moved;
 SELECT pg_temp.outcome('SELECT pgq.finish_share(' || :s4 || ')');
+-- also when no worker comes any more
+BEGIN;
+DELETE FROM pgq.share_worker;
+SELECT func_name FROM pgq.maint_operations() WHERE func_name LIKE '%shares';
+ROLLBACK;
 SELECT pgq.maint_shares();
 SELECT count(*) FROM pgq.share;
 
@@ -154,7 +175,10 @@ SELECT pgq.event_share('key', 0, 1, 't', 'd', NULL, NULL, NULL, NULL);
 SELECT pgq.next_share('share', 'nobody', 'w1');
 SELECT pgq.next_share('nowhere', 'c', 'w1');
 SELECT pgq.next_share('share', 'c', NULL);
+SELECT pgq.next_share('share', 'c', repeat('w', 201));
 SELECT pgq.next_share('share', 'c', 'w1', '0');
+SELECT pgq.next_share('share', 'c', 'w1', NULL);
+SELECT pgq.next_share('share', 'c', 'w1', '1 s', NULL);
 SELECT pgq.next_share('share', 'c', 'w1', '1 s', 'name');
 SELECT pgq.finish_share(NULL);
 SELECT pgq.get_share_events(NULL);
