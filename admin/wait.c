@@ -33,7 +33,9 @@
 
 #define PGQD_SESSIONS                                                          \
 	"a.application_name operator(pg_catalog.~) '^pgqd(/|$)'"                   \
-	" and a.datname operator(pg_catalog.=) pg_catalog.current_database()"
+	" and a.datname operator(pg_catalog.=) pg_catalog.current_database()"      \
+	" and pg_catalog.pg_has_role(a.usesysid,"                                  \
+	" pg_catalog.to_regrole('pgq_admin'), 'usage')"
 
 #define AGE(since)                                                             \
 	"pg_catalog.date_trunc('second', pg_catalog.clock_timestamp()"             \

@@ -14,6 +14,18 @@ COMMENT ON FUNCTION pgq._patience() IS
 	'How long something may take before it is told as a problem.';
 
 
+-- Anybody may call his session pgqd: it is when it has the rights, too.
+CREATE OR REPLACE FUNCTION pgq._pgqd_sessions()
+RETURNS SETOF pg_stat_activity AS $$
+	SELECT a.* FROM pg_stat_activity a
+	WHERE a.datname = current_database() AND a.application_name ~ '^pgqd(/|$)'
+	  AND pg_has_role(a.usesysid, 'pgq_admin', 'USAGE')
+$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._pgqd_sessions() IS
+	'Returns the sessions of pgqd in this database.';
+
+
 CREATE OR REPLACE FUNCTION pgq._sync_standby_problem()
 RETURNS text AS $$
 	SELECT string_agg(
@@ -87,6 +99,16 @@ COMMENT ON FUNCTION pgq._stands_still(int4) IS
 -- Who has a table of ours to himself, or a captured one: then we can't look.
 CREATE OR REPLACE FUNCTION pgq._table_lock_problems()
 RETURNS SETOF pgq.problem AS $$
+DECLARE
+	captured oid[];
+BEGIN
+	BEGIN
+		captured := ARRAY(SELECT c.cap_relid FROM pgq.capture c);
+	EXCEPTION WHEN lock_not_available THEN
+		-- it is one of ours
+		NULL;
+	END;
+	RETURN QUERY
 	SELECT 'lock', l.relation::regclass::text,
 		CASE WHEN c.relnamespace = 'pgq'::regnamespace
 			THEN 'standstill' ELSE 'warning' END,
@@ -100,26 +122,23 @@ RETURNS SETOF pgq.problem AS $$
 	WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p')
 	  AND l.database = (SELECT d.oid FROM pg_database d
 						WHERE d.datname = current_database())
-	  AND c.relpersistence <> 't'
-	ORDER BY 2, a.pid
-$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+	  AND (c.relnamespace = 'pgq'::regnamespace OR c.oid = ANY (captured))
+	ORDER BY 2, a.pid;
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq._table_lock_problems() IS
-	'Tells which tables somebody has to himself.';
+	'Tells which of our tables, and of those captured, somebody has to himself.';
 
 
 -- Sessions and transactions, from the server's own views: this never hangs.
 CREATE OR REPLACE FUNCTION pgq._session_problems()
 RETURNS SETOF pgq.problem AS $$
 DECLARE
-	ours CONSTANT text := '^pgqd(/|$)';
 	right_now CONSTANT timestamptz := clock_timestamp();
 	p pgq.problem;
 BEGIN
-	IF NOT EXISTS (SELECT FROM pg_stat_activity a
-				   WHERE a.datname = current_database()
-					 AND a.application_name ~ ours)
-	THEN
+	IF NOT EXISTS (SELECT FROM pgq._pgqd_sessions()) THEN
 		p.kind := 'pgqd';
 		p.object := current_database();
 		p.severity := 'standstill';
@@ -134,17 +153,16 @@ BEGIN
 		'pgqd is connected, but has asked nothing for a while: it is stopped, or its machine hangs',
 		'See to its process, and to the machine that it runs on.', NULL::text,
 		right_now - a.state_change
-	FROM pg_stat_activity a
-	WHERE a.datname = current_database() AND a.application_name = 'pgqd/watch'
+	FROM pgq._pgqd_sessions() a
+	WHERE a.application_name = 'pgqd/watch'
 	  AND a.state = 'idle' AND a.state_change < right_now - interval '10 seconds';
 
 	RETURN QUERY
 	SELECT 'lock', a.application_name, 'standstill', l.problem,
 		'End that transaction, or what it waits for itself; pg_terminate_backend() ends its session.',
 		NULL::text, right_now - a.query_start
-	FROM pg_stat_activity a CROSS JOIN LATERAL pgq._lock_problem(a.pid) l
-	WHERE a.datname = current_database() AND a.application_name ~ ours
-	  AND a.wait_event_type = 'Lock' AND l.problem IS NOT NULL
+	FROM pgq._pgqd_sessions() a CROSS JOIN LATERAL pgq._lock_problem(a.pid) l
+	WHERE a.wait_event_type = 'Lock' AND l.problem IS NOT NULL
 	  AND a.query_start < right_now - pgq._patience()
 	ORDER BY a.application_name;
 

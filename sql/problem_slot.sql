@@ -12,7 +12,6 @@ DECLARE
 	reader record;
 	missing_from pg_lsn;
 	captures int8;
-	has_pgqd bool;
 BEGIN
 	p.severity := 'standstill';
 	SELECT i.* INTO slot FROM pgq.get_slot_info() i;
@@ -58,12 +57,10 @@ BEGIN
 		RETURN;
 	END IF;
 
-	has_pgqd := EXISTS (SELECT FROM pg_stat_activity a
-						WHERE a.datname = current_database()
-						  AND a.application_name LIKE 'pgqd/%');
 	SELECT a.pid, a.application_name, a.usename, a.wait_event_type, a.wait_event
 	INTO reader FROM pg_stat_activity a WHERE a.pid = server.active_pid;
-	IF reader.application_name NOT LIKE 'pgqd/%' THEN
+	IF reader.pid <> ALL (SELECT o.pid FROM pgq._pgqd_sessions() o)
+		AND reader.pid IS NOT NULL THEN
 		p.kind := 'reader';
 		p.problem := format('slot "%s" is read by another program, "%s" of role %s, process %s: what it confirms never reaches the queues',
 			slot.slot_name, reader.application_name, reader.usename, reader.pid);
@@ -77,8 +74,8 @@ BEGIN
 			slot.slot_name, pgq._sync_standby_problem());
 		p.hint := 'Start that standby, or take its slot out of synchronized_standby_slots.';
 		RETURN NEXT p;
-	ELSIF slot.state = 'inactive' AND has_pgqd
-		AND slot.lag_time > pgq._patience() THEN
+	ELSIF slot.state = 'inactive' AND slot.lag_time > pgq._patience()
+		AND EXISTS (SELECT FROM pgq._pgqd_sessions()) THEN
 		p.kind := 'unread';
 		p.problem := format('pgqd is connected, but nobody reads slot "%s"',
 			slot.slot_name);
@@ -213,10 +210,7 @@ RETURNS SETOF pgq.problem AS $$
 			WHERE t.tick_queue = q.queue_id
 			ORDER BY t.tick_queue DESC, t.tick_id DESC LIMIT 1) t
 	WHERE NOT q.queue_ticker_paused
-	  AND (q.queue_external_ticker
-		   OR EXISTS (SELECT FROM pg_stat_activity a
-					  WHERE a.datname = current_database()
-						AND a.application_name ~ '^pgqd(/|$)'))
+	  AND (q.queue_external_ticker OR EXISTS (SELECT FROM pgq._pgqd_sessions()))
 	  AND t.tick_time < clock_timestamp() - q.queue_ticker_idle_period
 						- q.queue_ticker_max_lag - pgq._patience()
 	UNION ALL

@@ -147,12 +147,25 @@ standstill('pgqd is stopped',
 	begin => sub { $pgqd->signal('STOP') },
 	end => sub { $pgqd->signal('CONT') });
 
+my $liar;
 standstill('pgqd does not run',
 	kind => 'pgqd',
 	without => [ 'log', 'metrics', 'health', 'page' ],
 	like => qr/pgqd does not look after this database: no ticks, nothing arrives/,
-	begin => sub { is($pgqd->stop, 0, 'pgqd ends') },
-	end => sub { $pgqd->start });
+	begin => sub {
+		is($pgqd->stop, 0, 'pgqd ends');
+		# whoever calls himself pgqd without its rights
+		sql($node, $db, 'create role liar login');
+		$liar = fork();
+		if (!$liar)
+		{
+			exec('psql', '-Xqd', connstr() . ' user=liar application_name=pgqd/watch',
+				'-c', 'select pg_sleep(600)') or POSIX::_exit(127);
+		}
+		wait_for('the liar', sub { sql($node, $db, q{
+			select count(*) from pg_stat_activity where usename = 'liar'}) });
+	},
+	end => sub { kill('KILL', $liar); waitpid($liar, 0); $pgqd->start });
 
 SKIP:
 {
