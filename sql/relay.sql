@@ -23,7 +23,10 @@ RETURNS int4 AS $$
 DECLARE
 	q_id int4;
 	c_id int4;
-	error text := nullif(i_error, '');
+	-- lines that are shown on terminals
+	target text := left(regexp_replace(i_target, '[[:cntrl:]]+', ' ', 'g'), 1000);
+	state text := left(regexp_replace(i_state, '[[:cntrl:]]+', ' ', 'g'), 100);
+	error text := nullif(left(regexp_replace(i_error, '[[:cntrl:]]+', ' ', 'g'), 1000), '');
 BEGIN
 	-- Not to outlive the consumer, whose name unregister_consumer locks first. Its
 	-- subscription is locked by whoever has a batch under way.
@@ -36,12 +39,12 @@ BEGIN
 		RETURN 0;
 	END IF;
 	INSERT INTO pgq.relay AS r
-	VALUES (q_id, c_id, i_target, i_state, now(), now(), i_ev_per_sec,
+	VALUES (q_id, c_id, target, state, now(), now(), i_ev_per_sec,
 			error, CASE WHEN error IS NOT NULL THEN now() END)
 	ON CONFLICT (rl_queue, rl_consumer) DO UPDATE SET
-		rl_target = i_target,
-		rl_state = i_state,
-		rl_since = CASE WHEN r.rl_state = i_state THEN r.rl_since ELSE now() END,
+		rl_target = excluded.rl_target,
+		rl_state = excluded.rl_state,
+		rl_since = CASE WHEN r.rl_state = excluded.rl_state THEN r.rl_since ELSE now() END,
 		rl_seen = now(),
 		rl_rate = i_ev_per_sec,
 		rl_error = coalesce(error, r.rl_error),

@@ -30,6 +30,11 @@ SELECT since > now() - interval '1 hour' FROM pgq.get_relay_info();
 SELECT * FROM pg_temp.seen;
 SELECT pgq.note_relay('rl', 'c', 'file:x', 'running', '', 0);
 SELECT * FROM pg_temp.seen;
+-- what any reader may tell does nothing to a terminal, and is not long
+BEGIN;
+SELECT pgq.note_relay('rl', 'c', E'a\nb\x1b[2Jc', E'run\x07ning', repeat('e', 5000), 'NaN');
+SELECT target, state, length(last_error) FROM pgq.get_relay_info();
+ROLLBACK;
 -- one that was killed
 UPDATE pgq.relay SET rl_seen = '2026-01-01', rl_rate = 7;
 SELECT state, since = '2026-01-01' AS since, ev_per_sec FROM pgq.get_relay_info();
