@@ -37,20 +37,14 @@ is_of_server(int sqlerrcode)
 		   sqlerrcode == ERRCODE_IO_ERROR;
 }
 
-/* In PG_CATCH: take the error, or let it go on. */
+/* In PG_CATCH: take the error. */
 static ErrorData *
-take_error(MemoryContext cxt, bool is_row)
+take_error(MemoryContext cxt)
 {
 	ErrorData *error;
 
 	MemoryContextSwitchTo(cxt);
 	error = CopyErrorData();
-	if (is_of_server(error->sqlerrcode) &&
-		!(is_row && error->sqlerrcode == ERRCODE_OUT_OF_MEMORY))
-	{
-		FreeErrorData(error);
-		PG_RE_THROW();
-	}
 	FlushErrorState();
 	return error;
 }
@@ -78,12 +72,15 @@ guard_run(GuardedWork work, void *arg)
 	}
 	PG_CATCH();
 	{
-		error = take_error(cxt, false);
+		error = take_error(cxt);
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
 	CurrentResourceOwner = owner;
+	/* not before the subtransaction has ended: who catches it ends his own */
+	if (error && is_of_server(error->sqlerrcode))
+		ReThrowError(error);
 	return error;
 }
 
@@ -162,13 +159,16 @@ guard_run_light(GuardedWork work, void *arg)
 	{
 		depth--;
 		CurrentResourceOwner = parent;
-		error = take_error(cxt, true);
+		error = take_error(cxt);
 		LWLockReleaseAll();
 		UnlockBuffers();
 		release_owner(owner);
 	}
 	PG_END_TRY();
 	CurrentResourceOwner = parent;
+	if (error && is_of_server(error->sqlerrcode) &&
+		error->sqlerrcode != ERRCODE_OUT_OF_MEMORY)
+		ReThrowError(error);
 	return error;
 }
 
