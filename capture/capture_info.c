@@ -80,6 +80,9 @@ pgq__capture_problem(PG_FUNCTION_ARGS)
 	InfoCall call = {PG_GETARG_OID(0), PG_GETARG_ARRAYTYPE_P(1), NULL, NULL};
 	ErrorData *error = guard_run(find_problem, &call);
 
+	/* who cannot look does not know */
+	if (error != NULL && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
 	if (error != NULL)
 		PG_RETURN_TEXT_P(cstring_to_text(guard_reason(error)));
 	if (call.problem == NULL)

@@ -299,12 +299,13 @@ BEGIN
 	BEGIN
 		RETURN QUERY SELECT * FROM pgq._slot_problems(i_slot_size);
 		RETURN QUERY SELECT * FROM pgq._failover_problems();
-		RETURN QUERY SELECT * FROM pgq._capture_problems();
 		RETURN QUERY SELECT * FROM pgq._queue_problems();
 		RETURN QUERY SELECT * FROM pgq._source_problems();
 		RETURN QUERY SELECT * FROM pgq._transaction_problems();
 		RETURN QUERY SELECT * FROM pgq._lasting_problems();
 		RETURN QUERY SELECT * FROM pgq._told_problems();
+		-- last, since a lock on one of these tables is its owner's to take
+		RETURN QUERY SELECT * FROM pgq._capture_problems();
 	EXCEPTION WHEN lock_not_available THEN
 		RETURN QUERY SELECT * FROM pgq._table_lock_problems();
 	END;
