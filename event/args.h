@@ -15,6 +15,7 @@
 #define PGQ_ARGS_H
 
 #include "nodes/pg_list.h"
+#include "port/pg_bitutils.h"
 #include "utils/array.h"
 
 typedef enum EventFormat
@@ -34,6 +35,8 @@ typedef enum EventOp
 	EVENT_OP_TRUNCATE = 8
 } EventOp;
 
+#define EVENT_OPS 4
+#define EVENT_OP_NO(op) pg_leftmost_one_pos32(op)
 #define EVENT_OPS_ALL 15
 /* these need to name the row that they changed */
 #define EVENT_OPS_KEYED (EVENT_OP_UPDATE | EVENT_OP_DELETE)

@@ -36,10 +36,22 @@ event_scratch_init(EventScratch *scratch)
 	initStringInfo(&scratch->extra4);
 }
 
+/* Empty a buffer; one that a giant row has blown up is given back. */
 static void
-init_event(const EventPlan *plan, EventField type, Event *event)
+reset_buffer(StringInfo buf)
 {
-	event->field[EVENT_TYPE] = type;
+	if (unlikely(buf->maxlen > LARGE_BUFFER))
+	{
+		buf->data = repalloc(buf->data, LARGE_BUFFER);
+		buf->maxlen = LARGE_BUFFER;
+	}
+	resetStringInfo(buf);
+}
+
+static void
+init_event(const EventPlan *plan, EventOp op, Event *event)
+{
+	event->field[EVENT_TYPE] = plan->type[EVENT_OP_NO(op)];
 	event->field[EVENT_DATA] = null_field;
 	event->field[EVENT_EXTRA1] = plan->table;
 	event->field[EVENT_EXTRA2] = null_field;
@@ -65,32 +77,40 @@ put_row(const EventPlan *plan, const EventRow *row, bool keys_only,
 		event_urlenc_row(plan, row, keys_only, buf);
 }
 
-static void
-build_insert(const EventPlan *plan, const EventSource *source,
-			 const EventRow *newrow, StringInfo buf, Event *event)
+/*
+ * Build one event of a change; rows as of event_build().  Returns false if there
+ * is nothing to tell.
+ */
+static bool
+build_one(const EventPlan *plan, const EventSource *source, EventOp op,
+		  const EventRow *oldrow, const EventRow *newrow, StringInfo buf,
+		  Event *event)
 {
-	init_event(plan, plan->type_insert, event);
-	if (plan->format == EVENT_FORMAT_SQL)
+	init_event(plan, op, event);
+	if (plan->format == EVENT_FORMAT_DEBEZIUM)
+		event_debezium_change(plan, source, op, oldrow, newrow, buf);
+	else if (plan->format != EVENT_FORMAT_SQL)
+		put_row(plan, newrow ? newrow : oldrow, false, buf);
+	else if (op == EVENT_OP_INSERT)
 		event_sql_insert(plan, newrow, buf);
-	else if (plan->format == EVENT_FORMAT_DEBEZIUM)
-		event_debezium_change(plan, source, EVENT_OP_INSERT, NULL, newrow, buf);
-	else
-		put_row(plan, newrow, false, buf);
+	else if (op == EVENT_OP_DELETE)
+		event_sql_delete(plan, oldrow, buf);
+	else if (!event_sql_update(plan, oldrow, newrow, buf))
+		return false;
 	set_field(event, EVENT_DATA, buf);
+	return true;
 }
 
+/* The data of an event without a row. */
 static void
-build_delete(const EventPlan *plan, const EventSource *source,
-			 const EventRow *oldrow, StringInfo buf, Event *event)
+put_no_row(const EventPlan *plan, const EventSource *source, EventOp op,
+		   StringInfo buf)
 {
-	init_event(plan, plan->type_delete, event);
-	if (plan->format == EVENT_FORMAT_SQL)
-		event_sql_delete(plan, oldrow, buf);
-	else if (plan->format == EVENT_FORMAT_DEBEZIUM)
-		event_debezium_change(plan, source, EVENT_OP_DELETE, oldrow, NULL, buf);
-	else
-		put_row(plan, oldrow, false, buf);
-	set_field(event, EVENT_DATA, buf);
+	reset_buffer(buf);
+	if (plan->format == EVENT_FORMAT_DEBEZIUM)
+		event_debezium_change(plan, source, op, NULL, NULL, buf);
+	else if (plan->format == EVENT_FORMAT_JSON)
+		appendStringInfoString(buf, "{}");
 }
 
 /* Name the columns that the WAL did not hold: "unchanged=c1,c2". */
@@ -233,7 +253,6 @@ build_update(const EventPlan *plan, EventScratch *scratch,
 	bool new_key = oldrow && plan->has_key && !plan->is_trigger &&
 				   key_changed(plan, oldrow, newrow);
 	bool is_sql = plan->format == EVENT_FORMAT_SQL;
-	bool is_debezium = plan->format == EVENT_FORMAT_DEBEZIUM;
 	bool as_two = is_sql ? oldrow && !plan->is_trigger &&
 							   fixed_changed(plan, oldrow, newrow)
 						 : new_key;
@@ -249,25 +268,19 @@ build_update(const EventPlan *plan, EventScratch *scratch,
 	 */
 	if (as_two && newrow->complete)
 	{
-		build_delete(plan, &scratch->source, oldrow, &scratch->data[0],
-					 &events[0]);
-		build_insert(plan, &scratch->source, newrow, &scratch->data[1],
-					 &events[1]);
+		(void) build_one(plan, &scratch->source, EVENT_OP_DELETE, oldrow, NULL,
+						 &scratch->data[0], &events[0]);
+		(void) build_one(plan, &scratch->source, EVENT_OP_INSERT, NULL, newrow,
+						 &scratch->data[1], &events[1]);
 		return 2;
 	}
 
-	init_event(plan, plan->type_update, &events[0]);
-	if (is_debezium)
-		event_debezium_change(plan, &scratch->source, EVENT_OP_UPDATE, oldrow,
-							  newrow, &scratch->data[0]);
-	else if (!is_sql)
-		put_row(plan, newrow, false, &scratch->data[0]);
-	else if (!event_sql_update(plan, oldrow, newrow, &scratch->data[0]))
+	if (!build_one(plan, &scratch->source, EVENT_OP_UPDATE, oldrow, newrow,
+				   &scratch->data[0], &events[0]))
 		return 0;
-	set_field(&events[0], EVENT_DATA, &scratch->data[0]);
 
 	/* the envelope has the old row itself */
-	if (!is_debezium)
+	if (plan->format != EVENT_FORMAT_DEBEZIUM)
 		put_old_row(plan, oldrow, new_key, &scratch->extra2);
 	if (scratch->extra2.len > 0)
 		set_field(&events[0], EVENT_EXTRA2, &scratch->extra2);
@@ -277,18 +290,6 @@ build_update(const EventPlan *plan, EventScratch *scratch,
 	if (scratch->extra4.len > 0)
 		set_field(&events[0], EVENT_EXTRA4, &scratch->extra4);
 	return 1;
-}
-
-/* Empty a buffer; one that a giant row has blown up is given back. */
-static void
-reset_buffer(StringInfo buf)
-{
-	if (unlikely(buf->maxlen > LARGE_BUFFER))
-	{
-		buf->data = repalloc(buf->data, LARGE_BUFFER);
-		buf->maxlen = LARGE_BUFFER;
-	}
-	resetStringInfo(buf);
 }
 
 static int
@@ -304,22 +305,11 @@ build(EventPlan *plan, EventScratch *scratch, EventOp op,
 	reset_buffer(&scratch->extra2);
 	reset_buffer(&scratch->extra4);
 
-	switch (op)
-	{
-		case EVENT_OP_INSERT:
-			build_insert(plan, &scratch->source, newrow, &scratch->data[0],
-						 &events[0]);
-			break;
-		case EVENT_OP_UPDATE:
-			n = build_update(plan, scratch, oldrow, newrow, events);
-			break;
-		case EVENT_OP_DELETE:
-			build_delete(plan, &scratch->source, oldrow, &scratch->data[0],
-						 &events[0]);
-			break;
-		case EVENT_OP_TRUNCATE:
-			elog(ERROR, "TRUNCATE changes no single row");
-	}
+	if (op == EVENT_OP_UPDATE)
+		n = build_update(plan, scratch, oldrow, newrow, events);
+	else
+		(void) build_one(plan, &scratch->source, op, oldrow, newrow,
+						 &scratch->data[0], &events[0]);
 
 	if (likely(!plan->has_magic && !plan->has_expr))
 		return n;
@@ -387,31 +377,23 @@ build_guarded(void *arg)
 		check_encoding(&call->events[i]);
 }
 
-/* Of a row whose key alone is told the rest counts as unavailable. */
-static void
-put_key_envelope(BuildCall *call, const EventRow *key)
-{
-	bool is_delete = call->op == EVENT_OP_DELETE;
-
-	event_debezium_change(call->plan, &call->scratch->source, call->op,
-						  is_delete ? key : NULL, is_delete ? NULL : key,
-						  &call->scratch->data[0]);
-}
-
-/* Write the key of a row. */
+/* Write the key of a row; in an envelope the rest counts as unavailable. */
 static void
 put_key_guarded(void *arg)
 {
 	BuildCall *call = arg;
-	const EventRow *row = call->oldrow ? call->oldrow : call->newrow;
+	StringInfo buf = &call->scratch->data[0];
+	const EventRow *key = key_of_row(call->plan, call->oldrow ? call->oldrow
+															  : call->newrow);
+	bool is_delete = call->op == EVENT_OP_DELETE;
 
 	if (call->plan->format == EVENT_FORMAT_DEBEZIUM)
-		put_key_envelope(call, key_of_row(call->plan, row));
+		event_debezium_change(call->plan, &call->scratch->source, call->op,
+							  is_delete ? key : NULL, is_delete ? NULL : key,
+							  buf);
 	else
-		put_row(call->plan, key_of_row(call->plan, row), true,
-				&call->scratch->data[0]);
-	(void) pg_verifymbstr(call->scratch->data[0].data,
-						  call->scratch->data[0].len, false);
+		put_row(call->plan, key, true, buf);
+	(void) pg_verifymbstr(buf->data, buf->len, false);
 }
 
 /*
@@ -442,25 +424,14 @@ build_key_only(BuildCall *call, const char *flag)
 	EventPlan *plan = call->plan;
 	ErrorData *error;
 
-	init_event(plan,
-			   call->op == EVENT_OP_INSERT   ? plan->type_insert
-			   : call->op == EVENT_OP_UPDATE ? plan->type_update
-											 : plan->type_delete,
-			   &call->events[0]);
+	init_event(plan, call->op, &call->events[0]);
 	reset_buffer(buf);
 	error = guard_run_light(put_key_guarded, call);
 	/* now it is the server that has no memory */
 	if (error && error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
 		ReThrowError(error);
 	if (error || buf->len > FRAME_MAX_EVENT / 2)
-	{
-		reset_buffer(buf);
-		if (plan->format == EVENT_FORMAT_DEBEZIUM)
-			event_debezium_change(plan, &call->scratch->source, call->op, NULL,
-								  NULL, buf);
-		else if (plan->format == EVENT_FORMAT_JSON)
-			appendStringInfoString(buf, "{}");
-	}
+		put_no_row(plan, &call->scratch->source, call->op, buf);
 	set_field(&call->events[0], EVENT_DATA, buf);
 	call->events[0].field[EVENT_EXTRA3].str = flag;
 	call->events[0].field[EVENT_EXTRA3].len = strlen(flag);
@@ -521,12 +492,7 @@ event_build_truncate(const EventPlan *plan, EventScratch *scratch, Event *event)
 {
 	StringInfo buf = &scratch->data[0];
 
-	init_event(plan, plan->type_truncate, event);
-	reset_buffer(buf);
-	if (plan->format == EVENT_FORMAT_DEBEZIUM)
-		event_debezium_change(plan, &scratch->source, EVENT_OP_TRUNCATE, NULL,
-							  NULL, buf);
-	else if (plan->format == EVENT_FORMAT_JSON)
-		appendStringInfoString(buf, "{}");
+	init_event(plan, EVENT_OP_TRUNCATE, event);
+	put_no_row(plan, &scratch->source, EVENT_OP_TRUNCATE, buf);
 	set_field(event, EVENT_DATA, buf);
 }

@@ -97,13 +97,10 @@ typedef struct EventPlan
 	 * it lets pass is an update.
 	 */
 	bool is_trigger;
-	int ncolumns;         /* without dropped ones */
-	EventColumn *columns; /* in the order of the table */
-	EventField type_insert;
-	EventField type_update;
-	EventField type_delete;
-	EventField type_truncate;
-	EventField table; /* schema.table, for ev_extra1 */
+	int ncolumns;               /* without dropped ones */
+	EventColumn *columns;       /* in the order of the table */
+	EventField type[EVENT_OPS]; /* by EVENT_OP_NO() */
+	EventField table;           /* schema.table, for ev_extra1 */
 	/* for the sql format: "(c1,c2) values (" and what ends it */
 	const char *insert_head;
 	const char *insert_tail;

@@ -194,23 +194,19 @@ short_type(char op, bool with_keys, List *keys)
 static void
 set_types(EventPlan *plan, const char *schema, const char *table, List *keys)
 {
-	bool with_keys = plan->format == EVENT_FORMAT_URLENC;
+	static const char *const names[EVENT_OPS] = {"INSERT", "UPDATE", "DELETE",
+												 "TRUNCATE"};
+	bool is_json = plan->format == EVENT_FORMAT_JSON ||
+				   plan->format == EVENT_FORMAT_DEBEZIUM;
 
-	if (plan->format == EVENT_FORMAT_JSON ||
-		plan->format == EVENT_FORMAT_DEBEZIUM)
-	{
-		plan->type_insert = json_type("INSERT", schema, table, keys);
-		plan->type_update = json_type("UPDATE", schema, table, keys);
-		plan->type_delete = json_type("DELETE", schema, table, keys);
-		plan->type_truncate = json_type("TRUNCATE", schema, table, keys);
-	}
-	else
-	{
-		plan->type_insert = short_type('I', with_keys, keys);
-		plan->type_update = short_type('U', with_keys, keys);
-		plan->type_delete = short_type('D', with_keys, keys);
-		plan->type_truncate = short_type('R', false, NIL);
-	}
+	for (int i = 0; i < EVENT_OPS; i++)
+		plan->type[i] =
+			is_json
+				? json_type(names[i], schema, table, keys)
+				: short_type("IUDR"[i],
+							 plan -> format == EVENT_FORMAT_URLENC &&
+										 i != EVENT_OP_NO(EVENT_OP_TRUNCATE),
+							 keys);
 }
 
 static void
