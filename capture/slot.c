@@ -50,13 +50,18 @@ typedef struct ServerSlot
 	char *what; /* for messages, if not ours */
 	bool lost;
 	int active_pid; /* 0: nobody reads it */
-	XLogRecPtr confirmed;
 } ServerSlot;
 
 static const char server_slot_query[] =
-	"select s.plugin::pg_catalog.text, s.database::pg_catalog.text,"
-	" s.temporary, s.active_pid,"
-	" s.wal_status operator(pg_catalog.=) 'lost', s.confirmed_flush_lsn"
+	"select coalesce(s.plugin operator(pg_catalog.=) '" SLOT_PLUGIN "'"
+	" and s.database operator(pg_catalog.=) pg_catalog.current_database()"
+	" and not s.temporary, false),"
+	" case when s.plugin is null then 'It is a physical slot.'"
+	" else pg_catalog.format('It is a %s slot with plugin \"%s\" in database"
+	" \"%s\".', case when s.temporary then 'temporary' else 'logical' end,"
+	" s.plugin, s.database) end,"
+	" coalesce(s.wal_status operator(pg_catalog.=) 'lost', false),"
+	" coalesce(s.active_pid, 0)"
 	" from pg_catalog.pg_replication_slots s"
 	" where s.slot_name operator(pg_catalog.=) $1";
 
@@ -184,32 +189,13 @@ find_server_slot(const char *slot, ServerSlot *found)
 
 	if (exists)
 	{
-		char *plugin = SPI_getvalue(SPI_tuptable->vals[0],
-									SPI_tuptable->tupdesc, 1);
-		char *database = SPI_getvalue(SPI_tuptable->vals[0],
-									  SPI_tuptable->tupdesc, 2);
-		char *here = get_database_name(MyDatabaseId);
-		bool temporary;
 		bool isnull;
-		Datum lsn;
 
-		MemoryContextSwitchTo(caller);
-		temporary = DatumGetBool(result_field(3, &isnull));
-		found->ours = plugin && strcmp(plugin, SLOT_PLUGIN) == 0 && database &&
-					  strcmp(database, here) == 0 && !temporary;
-		if (plugin == NULL)
-			found->what = pstrdup("It is a physical slot.");
-		else
-			found->what = psprintf("It is a %s slot with plugin \"%s\" in "
-								   "database \"%s\".",
-								   temporary ? "temporary" : "logical", plugin,
-								   database);
+		found->ours = DatumGetBool(result_field(1, &isnull));
+		found->what = MemoryContextStrdup(
+			caller, TextDatumGetCString(result_field(2, &isnull)));
+		found->lost = DatumGetBool(result_field(3, &isnull));
 		found->active_pid = DatumGetInt32(result_field(4, &isnull));
-		if (isnull)
-			found->active_pid = 0;
-		found->lost = DatumGetBool(result_field(5, &isnull)) && !isnull;
-		lsn = result_field(6, &isnull);
-		found->confirmed = isnull ? InvalidXLogRecPtr : DatumGetLSN(lsn);
 	}
 	SPI_finish();
 	return exists;

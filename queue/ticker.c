@@ -76,8 +76,6 @@ channel_name(int32 queue_id)
 static bool
 lock_and_read(TickState *state)
 {
-	state->sequence = InvalidOid;
-	state->tick_sequence = InvalidOid;
 	tick_lock_queue(state->queue.id);
 	return tick_read_state(state, false);
 }
@@ -155,12 +153,10 @@ judge(const TickState *state, TickReason reason)
 static TickOutcome
 look(const Queue *queue, TickReason reason, List **candidates)
 {
-	TickState *state = palloc(sizeof(TickState));
+	TickState *state = palloc0(sizeof(TickState));
 	TickOutcome outcome;
 
 	state->queue = *queue;
-	state->sequence = InvalidOid;
-	state->tick_sequence = InvalidOid;
 	if (reason != REASON_DUE || !tick_recall(queue, state))
 	{
 		if (!tick_read_state(state, true))
@@ -299,7 +295,7 @@ tick_candidates(List *candidates, TickReason reason, TableResult *result)
 Datum
 pgq_ticker_queue(PG_FUNCTION_ARGS)
 {
-	TickState state;
+	TickState state = {0};
 	TickState *states = &state;
 	int64 tick = 0;
 
@@ -335,24 +331,51 @@ pgq_ticker_queue(PG_FUNCTION_ARGS)
 }
 
 /*
- * Tick the queues that are due, of very many a part; puts a row for each into
- * "result", if any.
+ * May there be events since the newest tick?  By what the session remembers alone:
+ * with nothing to remember by, there may.
+ *
+ * The first id of all does not move last_value, so it is as good as a new one.
+ */
+static bool
+may_be_fed(const Queue *queue)
+{
+	TickState state = {.queue = *queue};
+	int64 last;
+	bool called;
+
+	if (!tick_recall(queue, &state) || state.nticks == 0)
+		return true;
+	if (state.event_seq > 1 || state.newest.event_seq > 1)
+		return state.event_seq > state.newest.event_seq;
+	return sequence_read_called(state.sequence, &last, &called) && called;
+}
+
+/*
+ * Tick the queues that are due, of very many a part, or those that have events
+ * which a consumer waits for, too; puts a row for each into "result", if any.
  */
 static int64
-tick_all(TableResult *result)
+tick_all(TickReason reason, TableResult *result)
 {
 	Snapshot snapshot = table_fresh_snapshot();
-	List *queues = adopt_queues(queue_list(snapshot));
+	List *queues = queue_list(snapshot);
 	List *candidates = NIL;
 	ListCell *lc;
 
+	if (reason == REASON_DUE)
+		queues = adopt_queues(queues);
 	foreach(lc, queues)
 	{
+		Queue *queue = lfirst(lc);
+
 		CHECK_FOR_INTERRUPTS();
-		look(lfirst(lc), REASON_DUE, &candidates);
+		if (reason == REASON_DUE ||
+			(!queue->external_ticker && !queue->ticker_paused &&
+			 tick_queue_is_ours(queue) && may_be_fed(queue)))
+			look(queue, reason, &candidates);
 	}
 	UnregisterSnapshot(snapshot);
-	return tick_candidates(candidates, REASON_DUE, result);
+	return tick_candidates(candidates, reason, result);
 }
 
 /* pgq.ticker() */
@@ -360,7 +383,7 @@ Datum
 pgq_ticker_all(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("pgq.ticker()");
-	PG_RETURN_INT64(tick_all(NULL));
+	PG_RETURN_INT64(tick_all(REASON_DUE, NULL));
 }
 
 /* pgq.tick_due() */
@@ -371,31 +394,8 @@ pgq_tick_due(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("pgq.tick_due()");
 	table_begin_result(fcinfo, &result);
-	tick_all(&result);
+	tick_all(REASON_DUE, &result);
 	return (Datum) 0;
-}
-
-/*
- * May there be events since the newest tick?  By what the session remembers alone:
- * with nothing to remember by, there may.
- *
- * The first id of all does not move last_value, so it is as good as a new one.
- */
-static bool
-may_be_fed(const Queue *queue)
-{
-	TickState state;
-	int64 last;
-	bool called;
-
-	state.queue = *queue;
-	state.sequence = InvalidOid;
-	state.tick_sequence = InvalidOid;
-	if (!tick_recall(queue, &state) || state.nticks == 0)
-		return true;
-	if (state.event_seq > 1 || state.newest.event_seq > 1)
-		return state.event_seq > state.newest.event_seq;
-	return sequence_read_called(state.sequence, &last, &called) && called;
 }
 
 /*
@@ -409,26 +409,10 @@ Datum
 pgq_tick_awaited(PG_FUNCTION_ARGS)
 {
 	TableResult result;
-	Snapshot snapshot;
-	List *queues;
-	List *candidates = NIL;
-	ListCell *lc;
 
 	PreventCommandIfReadOnly("pgq.tick_awaited()");
 	table_begin_result(fcinfo, &result);
-	snapshot = table_fresh_snapshot();
-	queues = queue_list(snapshot);
-	foreach(lc, queues)
-	{
-		Queue *queue = lfirst(lc);
-
-		CHECK_FOR_INTERRUPTS();
-		if (!queue->external_ticker && !queue->ticker_paused &&
-			tick_queue_is_ours(queue) && may_be_fed(queue))
-			look(queue, REASON_COMMIT, &candidates);
-	}
-	UnregisterSnapshot(snapshot);
-	tick_candidates(candidates, REASON_COMMIT, &result);
+	tick_all(REASON_COMMIT, &result);
 	return (Datum) 0;
 }
 
@@ -475,13 +459,9 @@ look_at_fed(List *queues, List **candidates)
 	List *waiting = NIL;
 	ListCell *lc;
 
-	if (queues == NIL)
-		return NIL;
 	foreach(lc, queues)
-	{
 		if (look(lfirst(lc), REASON_COMMIT, candidates) == TICK_NOT_NOW)
 			waiting = lappend(waiting, lfirst(lc));
-	}
 	return waiting;
 }
 
@@ -543,7 +523,7 @@ raise_sequence(Oid seq, int64 value)
 Datum
 pgq_ticker_external(PG_FUNCTION_ARGS)
 {
-	TickState state;
+	TickState state = {0};
 	bool found;
 
 	PreventCommandIfReadOnly("pgq.ticker()");
@@ -586,12 +566,10 @@ pgq_ticker_external(PG_FUNCTION_ARGS)
 Datum
 pgq_force_tick(PG_FUNCTION_ARGS)
 {
-	TickState state;
+	TickState state = {0};
 
 	if (PG_ARGISNULL(0) || !find_by_name(PG_GETARG_TEXT_PP(0), &state.queue))
 		PG_RETURN_NULL();
-	state.sequence = InvalidOid;
-	state.tick_sequence = InvalidOid;
 	if (!tick_read_state(&state, false) || state.nticks == 0)
 		PG_RETURN_NULL();
 
