@@ -211,19 +211,7 @@ pkey_columns(const EventArgs *args)
 static List *
 key_columns(Relation rel, const EventArgs *args)
 {
-	List *names = NIL;
-	ListCell *lc;
-
-	if (args->has_pkey)
-		return pkey_columns(args);
-	foreach(lc, event_relation_primary_key(rel))
-	{
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel),
-											  lfirst_int(lc) - 1);
-
-		names = lappend(names, pstrdup(NameStr(att->attname)));
-	}
-	return names;
+	return args->has_pkey ? pkey_columns(args) : event_relation_key_names(rel);
 }
 
 /*
@@ -239,15 +227,18 @@ capture_needed_columns(Relation rel, const EventArgs *args)
 	return list_concat(names, args->columns);
 }
 
+/* Check that columns that an argument names are there and, if stored, in the WAL. */
 static CaptureProblem *
-check_columns_exist(Relation rel, const char *arg, List *names)
+check_columns(Relation rel, const char *arg, List *names, bool stored)
 {
+	TupleDesc desc = RelationGetDescr(rel);
 	ListCell *lc;
 
 	foreach(lc, names)
 	{
-		if (event_relation_find_column(RelationGetDescr(rel), lfirst(lc)) ==
-			InvalidAttrNumber)
+		int attnum = event_relation_find_column(desc, lfirst(lc));
+
+		if (attnum == InvalidAttrNumber)
 			return problem(ERRCODE_UNDEFINED_COLUMN,
 						   "Write names as they are in the table, without "
 						   "quotes, separated by commas.",
@@ -255,22 +246,8 @@ check_columns_exist(Relation rel, const char *arg, List *names)
 						   "column \"%s\" of table \"%s\" does not exist",
 						   (char *) lfirst(lc),
 						   capture_table_name(RelationGetRelid(rel)));
-	}
-	return NULL;
-}
-
-static CaptureProblem *
-check_columns_stored(Relation rel, const char *arg, List *names)
-{
-	ListCell *lc;
-
-	foreach(lc, names)
-	{
-		int attnum = event_relation_find_column(RelationGetDescr(rel),
-												lfirst(lc));
-
-		if (event_relation_is_virtual(
-				TupleDescAttr(RelationGetDescr(rel), attnum - 1)))
+		if (stored &&
+			event_relation_is_virtual(TupleDescAttr(desc, attnum - 1)))
 			return problem(ERRCODE_FEATURE_NOT_SUPPORTED,
 						   "Make it a STORED one, or leave it out there.",
 						   psprintf("The argument %s names it, but the WAL has "
@@ -390,15 +367,11 @@ capture_check_columns(Relation rel, const EventArgs *args)
 
 	if (p != NULL)
 		return p;
-	p = check_columns_exist(rel, "ignore=", args->ignore);
+	p = check_columns(rel, "ignore=", args->ignore, false);
 	if (p == NULL)
-		p = check_columns_exist(rel, "columns=", args->columns);
+		p = check_columns(rel, "columns=", args->columns, true);
 	if (p == NULL)
-		p = check_columns_exist(rel, "pkey=", pkey_columns(args));
-	if (p == NULL)
-		p = check_columns_stored(rel, "columns=", args->columns);
-	if (p == NULL)
-		p = check_columns_stored(rel, "pkey=", pkey_columns(args));
+		p = check_columns(rel, "pkey=", pkey_columns(args), true);
 	return with_way(p, CAPTURE_WAY_ARGUMENTS);
 }
 

@@ -67,34 +67,24 @@ format_of(Oid function)
 static int
 ops_of(const Trigger *trigger)
 {
-	int ops = 0;
-
-	if (TRIGGER_FOR_INSERT(trigger->tgtype))
-		ops |= EVENT_OP_INSERT;
-	if (TRIGGER_FOR_UPDATE(trigger->tgtype))
-		ops |= EVENT_OP_UPDATE;
-	if (TRIGGER_FOR_DELETE(trigger->tgtype))
-		ops |= EVENT_OP_DELETE;
-	if (TRIGGER_FOR_TRUNCATE(trigger->tgtype))
-		ops |= EVENT_OP_TRUNCATE;
-	return ops;
+	return (TRIGGER_FOR_INSERT(trigger->tgtype) ? EVENT_OP_INSERT : 0) |
+		   (TRIGGER_FOR_UPDATE(trigger->tgtype) ? EVENT_OP_UPDATE : 0) |
+		   (TRIGGER_FOR_DELETE(trigger->tgtype) ? EVENT_OP_DELETE : 0) |
+		   (TRIGGER_FOR_TRUNCATE(trigger->tgtype) ? EVENT_OP_TRUNCATE : 0);
 }
 
 static char *
 ops_argument(int ops)
 {
+	static const char *const names[EVENT_OPS] = {"insert", "update", "delete",
+												 "truncate"};
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "ops=");
-	if (ops & EVENT_OP_INSERT)
-		appendStringInfoString(&buf, "insert,");
-	if (ops & EVENT_OP_UPDATE)
-		appendStringInfoString(&buf, "update,");
-	if (ops & EVENT_OP_DELETE)
-		appendStringInfoString(&buf, "delete,");
-	if (ops & EVENT_OP_TRUNCATE)
-		appendStringInfoString(&buf, "truncate,");
+	for (int i = 0; i < EVENT_OPS; i++)
+		if (ops & 1 << i)
+			appendStringInfo(&buf, "%s,", names[i]);
 	buf.data[--buf.len] = '\0';
 	return buf.data;
 }

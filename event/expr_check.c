@@ -120,60 +120,45 @@ element_type(Oid type)
  * Types whose values say all of themselves.  Those that stand for an object
  * (regclass and the like), rows, and what only the server handles are none.
  */
+static const Oid value_types[] = {
+	BOOLOID, BYTEAOID, CHAROID, NAMEOID, TEXTOID, BPCHAROID, VARCHAROID,
+	INT2OID, INT4OID, INT8OID, OIDOID, FLOAT4OID, FLOAT8OID, NUMERICOID,
+	CASHOID, DATEOID, TIMEOID, TIMETZOID, TIMESTAMPOID, TIMESTAMPTZOID,
+	INTERVALOID, BITOID, VARBITOID, UUIDOID, JSONOID, JSONBOID, JSONPATHOID,
+	XMLOID, INETOID, CIDROID, MACADDROID, MACADDR8OID, POINTOID, LSEGOID,
+	PATHOID, BOXOID, POLYGONOID, LINEOID, CIRCLEOID, TSVECTOROID, TSQUERYOID,
+	PG_LSNOID,
+	/* a constant that nothing has asked to be of a type */
+	UNKNOWNOID};
+
+/* What an expression may be made of. */
+/* clang-format off */
+static const NodeTag safe_nodes[] = {
+	T_List, T_Var, T_Const, T_FuncExpr, T_OpExpr, T_DistinctExpr, T_NullIfExpr,
+	T_ScalarArrayOpExpr, T_BoolExpr, T_CaseExpr, T_CaseWhen, T_CaseTestExpr,
+	T_CoalesceExpr, T_MinMaxExpr, T_NullTest, T_BooleanTest, T_ArrayExpr,
+	T_ArrayCoerceExpr, T_RelabelType, T_CoerceViaIO, T_SubscriptingRef,
+	T_NamedArgExpr
+};
+/* clang-format on */
+
 static bool
 is_value_type(Oid type)
 {
-	switch (element_type(type))
-	{
-		case BOOLOID:
-		case BYTEAOID:
-		case CHAROID:
-		case NAMEOID:
-		case TEXTOID:
-		case BPCHAROID:
-		case VARCHAROID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case OIDOID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-		case CASHOID:
-		case DATEOID:
-		case TIMEOID:
-		case TIMETZOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-		case INTERVALOID:
-		case BITOID:
-		case VARBITOID:
-		case UUIDOID:
-		case JSONOID:
-		case JSONBOID:
-		case JSONPATHOID:
-		case XMLOID:
-		case INETOID:
-		case CIDROID:
-		case MACADDROID:
-		case MACADDR8OID:
-		case POINTOID:
-		case LSEGOID:
-		case PATHOID:
-		case BOXOID:
-		case POLYGONOID:
-		case LINEOID:
-		case CIRCLEOID:
-		case TSVECTOROID:
-		case TSQUERYOID:
-		case PG_LSNOID:
+	type = element_type(type);
+	for (int i = 0; i < (int) lengthof(value_types); i++)
+		if (value_types[i] == type)
 			return true;
-			/* a constant that nothing has asked to be of a type */
-		case UNKNOWNOID:
+	return false;
+}
+
+static bool
+is_safe_node(const Node *node)
+{
+	for (int i = 0; i < (int) lengthof(safe_nodes); i++)
+		if (safe_nodes[i] == nodeTag(node))
 			return true;
-		default:
-			return false;
-	}
+	return false;
 }
 
 static bool
@@ -206,47 +191,15 @@ check_node(Node *node, void *context)
 	if (node == NULL)
 		return false;
 
-	switch (nodeTag(node))
-	{
-		case T_List:
-		case T_Var:
-		case T_Const:
-		case T_FuncExpr:
-		case T_OpExpr:
-		case T_DistinctExpr:
-		case T_NullIfExpr:
-		case T_ScalarArrayOpExpr:
-		case T_BoolExpr:
-		case T_CaseExpr:
-		case T_CaseWhen:
-		case T_CaseTestExpr:
-		case T_CoalesceExpr:
-		case T_MinMaxExpr:
-		case T_NullTest:
-		case T_BooleanTest:
-		case T_ArrayExpr:
-		case T_ArrayCoerceExpr:
-		case T_RelabelType:
-		case T_CoerceViaIO:
-		case T_SubscriptingRef:
-		case T_NamedArgExpr:
-			break;
-		case T_CoerceToDomain:
-			expr_refuse(source, "Casts to domains run the domain's checks.",
-						NULL);
-			break;
-		case T_SubLink:
-			expr_refuse(source, "Subqueries cannot run while decoding.", NULL);
-			break;
-		case T_SQLValueFunction:
-			expr_refuse(source, "Its value depends on the session.", NULL);
-			break;
-		default:
-			expr_refuse(source,
-						"It has a construct that is not known to be safe.",
-						NULL);
-	}
-
+	if (IsA(node, CoerceToDomain))
+		expr_refuse(source, "Casts to domains run the domain's checks.", NULL);
+	if (IsA(node, SubLink))
+		expr_refuse(source, "Subqueries cannot run while decoding.", NULL);
+	if (IsA(node, SQLValueFunction))
+		expr_refuse(source, "Its value depends on the session.", NULL);
+	if (!is_safe_node(node))
+		expr_refuse(source, "It has a construct that is not known to be safe.",
+					NULL);
 	if (IsA(node, List))
 		return expression_tree_walker(node, check_node, context);
 	if (check_functions_in_node(node, is_foreign_function, NULL))

@@ -128,22 +128,6 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 	set_label(col, args->format);
 }
 
-/* Names of the key as ev_type shows them, a List of char *. */
-static List *
-key_names(Relation rel, const EventArgs *args)
-{
-	List *names = NIL;
-	ListCell *lc;
-
-	if (args->has_pkey)
-		return args->pkey;
-	foreach(lc, event_relation_primary_key(rel))
-		names = lappend(names, NameStr(TupleDescAttr(RelationGetDescr(rel),
-													 lfirst_int(lc) - 1)
-										   ->attname));
-	return names;
-}
-
 /* {"op":"INSERT","table":["public","t"],"pkey":["id"]} */
 static EventField
 json_type(const char *op, const char *schema, const char *table, List *keys)
@@ -303,7 +287,8 @@ event_plan_make(Relation rel, const EventArgs *args)
 	initStringInfo(&name);
 	appendStringInfo(&name, "%s.%s", schema, table);
 	plan->table = field_of(&name);
-	set_types(plan, schema, table, key_names(rel, args));
+	set_types(plan, schema, table,
+			  args->has_pkey ? args->pkey : event_relation_key_names(rel));
 	if (plan->format == EVENT_FORMAT_SQL)
 		set_insert_head(plan);
 	if (plan->format == EVENT_FORMAT_DEBEZIUM)

@@ -55,6 +55,23 @@ event_relation_primary_key(Relation rel)
 	return key;
 }
 
+/* Names of the columns of the primary key, likewise, a List of palloc'd char *. */
+List *
+event_relation_key_names(Relation rel)
+{
+	List *names = NIL;
+	ListCell *lc;
+
+	foreach(lc, event_relation_primary_key(rel))
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel),
+											  lfirst_int(lc) - 1);
+
+		names = lappend(names, pstrdup(NameStr(att->attname)));
+	}
+	return names;
+}
+
 /*
  * Attribute numbers of the columns that name a row in events: those of pkey=
  * if given, else the primary key.  A name in pkey= that is no column counts

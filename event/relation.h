@@ -18,6 +18,7 @@
 #include "event/args.h"
 
 extern List *event_relation_primary_key(Relation rel);
+extern List *event_relation_key_names(Relation rel);
 extern List *event_relation_key(Relation rel, const EventArgs *args);
 extern AttrNumber event_relation_find_column(TupleDesc desc, const char *name);
 extern bool event_relation_is_virtual(Form_pg_attribute att);

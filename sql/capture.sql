@@ -474,12 +474,10 @@ COMMENT ON FUNCTION pgq.get_capture_info() IS
 	'Lists the tables that are captured into queues, with what their events lack and whether they still can be captured.';
 
 
-CREATE OR REPLACE FUNCTION pgq.capture_transactions(i_queue text, i_on bool DEFAULT true)
-RETURNS int4 AS $$
-DECLARE
-	n int4;
+-- The lock also keeps two callers from inserting the same row.
+CREATE OR REPLACE FUNCTION pgq._lock_queue(i_queue text)
+RETURNS void AS $$
 BEGIN
-	-- The lock also keeps two callers from inserting the same row.
 	PERFORM FROM pgq.queue WHERE queue_name = i_queue FOR NO KEY UPDATE;
 	IF NOT FOUND THEN
 		PERFORM FROM pgq.remote_queue WHERE rq_queue = i_queue
@@ -489,12 +487,23 @@ BEGIN
 		RAISE EXCEPTION 'queue "%" does not exist', i_queue
 			USING ERRCODE = 'undefined_object',
 				HINT = 'Create it with pgq.create_queue(); pgq.get_queue_info() lists the queues.';
-	END IF;
-	IF octet_length(i_queue) > 2000 THEN
+	ELSIF octet_length(i_queue) > 2000 THEN
 		RAISE EXCEPTION 'name of the queue is too long'
 			USING ERRCODE = 'program_limit_exceeded',
 				HINT = 'Use a queue with a shorter name.';
 	END IF;
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION pgq._lock_queue(text) IS
+	'Locks a queue, of this database or of its queue host, that is to be captured into; an error if there is none.';
+
+
+CREATE OR REPLACE FUNCTION pgq.capture_transactions(i_queue text, i_on bool DEFAULT true)
+RETURNS int4 AS $$
+DECLARE
+	n int4;
+BEGIN
+	PERFORM pgq._lock_queue(i_queue);
 	IF i_on THEN
 		INSERT INTO pgq.capture_transaction (ctx_queue)
 		SELECT i_queue

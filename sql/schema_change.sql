@@ -11,21 +11,7 @@ DECLARE
 BEGIN
 	-- one at a time, also for the event triggers
 	LOCK TABLE pgq.capture_ddl IN SHARE ROW EXCLUSIVE MODE;
-	PERFORM FROM pgq.queue WHERE queue_name = i_queue FOR NO KEY UPDATE;
-	IF NOT FOUND THEN
-		PERFORM FROM pgq.remote_queue WHERE rq_queue = i_queue
-		FOR NO KEY UPDATE;
-	END IF;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'queue "%" does not exist', i_queue
-			USING ERRCODE = 'undefined_object',
-				HINT = 'Create it with pgq.create_queue(); pgq.get_queue_info() lists the queues.';
-	END IF;
-	IF octet_length(i_queue) > 2000 THEN
-		RAISE EXCEPTION 'name of the queue is too long'
-			USING ERRCODE = 'program_limit_exceeded',
-				HINT = 'Use a queue with a shorter name.';
-	END IF;
+	PERFORM pgq._lock_queue(i_queue);
 	IF i_on THEN
 		INSERT INTO pgq.capture_ddl (cdl_queue)
 		SELECT i_queue
