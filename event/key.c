@@ -64,13 +64,22 @@ has_control_bytes(const char *text, size_t len)
 	return false;
 }
 
+/* Of a few stops, faster than strchr() by far. */
+static inline bool
+is_one_of(char c, const char *stops)
+{
+	while (*stops && *stops != c)
+		stops++;
+	return *stops != '\0';
+}
+
 /* What is up to one of "stops", or the end. */
-static Span
+static inline Span
 take_until(Cursor *c, const char *stops)
 {
 	Span span = {c->p, 0};
 
-	while (c->p < c->end && (*c->p == '\0' || strchr(stops, *c->p) == NULL))
+	while (c->p < c->end && !is_one_of(*c->p, stops))
 		c->p++;
 	span.len = c->p - span.start;
 	return span;

@@ -43,11 +43,14 @@ struct MessageMaker
 	TemplateEscape escape;
 
 	PQExpBufferData id;
+	size_t id_head; /* "queue/", of all ids */
 	PQExpBufferData address;
 	PQExpBufferData key;
 	PQExpBufferData event_key;
 	PQExpBufferData body;
 	PQExpBufferData scratch; /* all header values, behind each other */
+	RelayMessage head;       /* the headers that all messages of a batch have */
+	size_t head_len;         /* of their values, which are the first ones */
 	char *extra1;            /* the last one, and what it told */
 	char *type;
 	Origin origin;
@@ -242,12 +245,29 @@ add_text_header(MessageMaker *m, RelayMessage *message, const char *name,
 
 	if (text == NULL)
 		return;
-	/* a header is one line in every engine */
-	for (; *text; text++)
-		appendPQExpBufferChar(&m->scratch,
-							  (unsigned char) *text < ' ' ? ' ' : *text);
+	appendPQExpBufferStr(&m->scratch, text);
 	end_text(m);
+	/* a header is one line in every engine */
+	for (char *p = m->scratch.data + place; *p; p++)
+		if ((unsigned char) *p < ' ')
+			*p = ' ';
 	add_header(message, name, place);
+}
+
+/* Much faster than printf(). */
+static void
+append_number(PQExpBuffer out, int64_t number)
+{
+	char digits[24];
+	char *p = digits + sizeof(digits);
+	uint64_t rest = number < 0 ? -(uint64_t) number : (uint64_t) number;
+
+	do
+		*--p = (char) ('0' + rest % 10);
+	while ((rest /= 10) > 0);
+	if (number < 0)
+		*--p = '-';
+	appendBinaryPQExpBuffer(out, p, digits + sizeof(digits) - p);
 }
 
 static void
@@ -256,7 +276,7 @@ add_number_header(MessageMaker *m, RelayMessage *message, const char *name,
 {
 	size_t place = begin_text(m);
 
-	appendPQExpBuffer(&m->scratch, "%" PRId64, number);
+	append_number(&m->scratch, number);
 	end_text(m);
 	add_header(message, name, place);
 }
@@ -334,7 +354,8 @@ make_cloudevent(MessageMaker *m, const PgqEvent *event, const Origin *origin,
 	{
 		for (int i = 0; i < CE_ATTRIBUTES; i++)
 			add_encoded_header(m, message, ce_names[i], values[i]);
-		appendPQExpBufferStr(out, event->ev_data ? event->ev_data : "");
+		message->body = event->ev_data ? event->ev_data : "";
+		message->body_len = strlen(message->body);
 	}
 	else
 	{
@@ -371,6 +392,8 @@ message_maker_create(const RelayConfig *config, const char *source,
 								 config->consumer);
 	m->escape = escape;
 	initPQExpBuffer(&m->id);
+	appendPQExpBuffer(&m->id, "%s/", config->queue);
+	m->id_head = m->id.len;
 	initPQExpBuffer(&m->address);
 	initPQExpBuffer(&m->key);
 	initPQExpBuffer(&m->event_key);
@@ -441,7 +464,8 @@ make_names(MessageMaker *m, const PgqEvent *event, const Origin *origin,
 		[FIELD_EXTRA2] = event->ev_extra2, [FIELD_EXTRA3] = event->ev_extra3,
 		[FIELD_EXTRA4] = event->ev_extra4};
 
-	printfPQExpBuffer(&m->id, "%s/%" PRId64, m->config->queue, event->ev_id);
+	m->id.len = m->id_head;
+	append_number(&m->id, event->ev_id);
 	if (event->ev_retry > 0)
 		appendPQExpBuffer(&m->id, ".%d", event->ev_retry);
 	message->id = m->id.data;
@@ -466,6 +490,26 @@ message_maker_source(const MessageMaker *m)
 	return m->origin_name;
 }
 
+/* Begin a message with what all messages of its batch have. */
+static void
+begin_message(MessageMaker *m, int64_t batch, int64_t tick,
+			  RelayMessage *message)
+{
+	if (m->head.batch != batch || m->head.tick != tick)
+	{
+		resetPQExpBuffer(&m->scratch);
+		memset(&m->head, 0, sizeof(m->head));
+		m->head.batch = batch;
+		m->head.tick = tick;
+		add_text_header(m, &m->head, "Pgq-Source", m->origin_name);
+		add_number_header(m, &m->head, "Pgq-Batch", batch);
+		add_number_header(m, &m->head, "Pgq-Tick", tick);
+		m->head_len = m->scratch.len;
+	}
+	m->scratch.len = m->head_len;
+	*message = m->head;
+}
+
 /*
  * Make the message of an event.
  *
@@ -478,20 +522,14 @@ message_make(MessageMaker *m, const PgqEvent *event, int64_t batch,
 {
 	const Origin *origin = find_origin(m, event);
 
-	memset(message, 0, sizeof(*message));
+	begin_message(m, batch, tick, message);
 	resetPQExpBuffer(&m->body);
-	resetPQExpBuffer(&m->scratch);
 	message->event = event;
 	message->ev_id = event->ev_id;
-	message->batch = batch;
-	message->tick = tick;
 	message->place = place;
 	message->is_delete = origin->op && strcmp(origin->op, "delete") == 0;
 	make_names(m, event, origin, message);
 
-	add_text_header(m, message, "Pgq-Source", m->origin_name);
-	add_number_header(m, message, "Pgq-Batch", batch);
-	add_number_header(m, message, "Pgq-Tick", tick);
 	add_number_header(m, message, "Pgq-Place", place);
 	switch (m->config->format)
 	{
@@ -502,8 +540,8 @@ message_make(MessageMaker *m, const PgqEvent *event, int64_t batch,
 			add_text_header(m, message, "Pgq-Extra2", event->ev_extra2);
 			add_text_header(m, message, "Pgq-Extra3", event->ev_extra3);
 			add_text_header(m, message, "Pgq-Extra4", event->ev_extra4);
-			appendPQExpBufferStr(&m->body,
-								 event->ev_data ? event->ev_data : "");
+			message->body = event->ev_data ? event->ev_data : "";
+			message->body_len = strlen(message->body);
 			message->content_type = "text/plain; charset=UTF-8";
 			break;
 		case FORMAT_JSON:
@@ -515,11 +553,15 @@ message_make(MessageMaker *m, const PgqEvent *event, int64_t batch,
 			make_cloudevent(m, event, origin, message);
 			break;
 	}
-	message->body = m->body.data;
-	message->body_len = m->body.len;
+	if (message->body == NULL)
+	{
+		message->body = m->body.data;
+		message->body_len = m->body.len;
+	}
 	for (int i = 0; i < message->nheaders; i++)
 		message->headers[i].value = m->scratch.data +
 									(size_t) message->headers[i].value;
-	if (PQExpBufferBroken(&m->body) || PQExpBufferBroken(&m->scratch))
+	if (PQExpBufferBroken(&m->body) || PQExpBufferBroken(&m->scratch) ||
+		PQExpBufferBroken(&m->id))
 		abort();
 }

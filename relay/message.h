@@ -28,7 +28,8 @@ typedef struct MessageHeader
 	const char *value;
 } MessageHeader;
 
-/* All strings are good until the next message_make() of the same maker. */
+/* All strings are good until the next message_make() of the same maker, or call for
+ * the event. */
 typedef struct RelayMessage
 {
 	const PgqEvent *event; /* that it is made of */

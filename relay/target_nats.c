@@ -46,6 +46,13 @@
 /* The most that JetStream takes of headers. */
 #define HEADER_MOST 65535
 
+/* What is acknowledged. */
+typedef struct NatsAcks
+{
+	uint64_t seq;
+	size_t bytes; /* of the batch */
+} NatsAcks;
+
 typedef struct NatsTarget
 {
 	Target base;
@@ -54,13 +61,15 @@ typedef struct NatsTarget
 	jsCtx *js;
 	jsStreamInfo *info; /* of the last where() */
 	uint64_t last_seq;  /* expected of the next message */
+	size_t sent_bytes;  /* up to there, of the batch */
+	NatsAcks seen;      /* what was acknowledged when we looked */
 
 	/* under "lock" */
 	unsigned number;
-	uint64_t acked_seq; /* acknowledged up to here */
-	size_t bytes;       /* under way */
-	double progress;    /* clock at the last acknowledgement */
-	char failure[256];  /* the first one, "" */
+	NatsAcks acks;
+	NatsAcks awaited;  /* the sender is to be woken by these */
+	double progress;   /* clock at the last acknowledgement */
+	char failure[256]; /* the first one, "" */
 	struct NatsTarget *next;
 } NatsTarget;
 
@@ -85,7 +94,7 @@ static void
 note_ack(NatsTarget *t, natsMsg *msg, const jsPubAck *ack,
 		 const jsPubAckErr *error)
 {
-	t->bytes -= (size_t) natsMsg_GetDataLength(msg);
+	t->acks.bytes += (size_t) natsMsg_GetDataLength(msg);
 	t->progress = clock_seconds();
 	if (t->failure[0])
 		return;
@@ -94,12 +103,20 @@ note_ack(NatsTarget *t, natsMsg *msg, const jsPubAck *ack,
 				 error->ErrText ? error->ErrText
 								: natsStatus_GetText(error->Err),
 				 (int) error->ErrCode);
-	else if (ack->Sequence != t->acked_seq + 1)
+	else if (ack->Sequence != t->acks.seq + 1)
 		snprintf(t->failure, sizeof(t->failure),
 				 "sequence %" PRIu64 " acknowledged in place of %" PRIu64,
-				 ack->Sequence, t->acked_seq + 1);
+				 ack->Sequence, t->acks.seq + 1);
 	else
-		t->acked_seq++;
+		t->acks.seq++;
+}
+
+/* Is that acknowledged which the sender waits for?  Or it never will be. */
+static bool
+is_enough(const NatsTarget *t)
+{
+	return t->failure[0] ||
+		   (t->acks.seq >= t->awaited.seq && t->acks.bytes >= t->awaited.bytes);
 }
 
 static void
@@ -113,7 +130,8 @@ receive_ack(jsCtx *js, natsMsg *msg, jsPubAck *ack, jsPubAckErr *error,
 	if (t)
 	{
 		note_ack(t, msg, ack, error);
-		pthread_cond_broadcast(&acked);
+		if (is_enough(t))
+			pthread_cond_broadcast(&acked);
 	}
 	pthread_mutex_unlock(&lock);
 	natsMsg_Destroy(msg);
@@ -396,7 +414,8 @@ nats_where(Target *target, const TargetBatch *batch, int64_t *done)
 	if (result != TARGET_OK)
 		return result;
 	pthread_mutex_lock(&lock);
-	t->last_seq = t->acked_seq = last;
+	t->last_seq = t->seen.seq = t->acks.seq = last;
+	t->sent_bytes = t->seen.bytes = t->acks.bytes = 0;
 	t->progress = clock_seconds();
 	pthread_mutex_unlock(&lock);
 	return TARGET_OK;
@@ -486,29 +505,55 @@ check_message(NatsTarget *t, const RelayMessage *message)
 	return TARGET_OK;
 }
 
-/*
- * Wait until no more than "most" bytes are under way, 0: until all is
- * acknowledged.  With the lock held.
- */
+/* Wait until so much is acknowledged. */
 static TargetResult
-wait_for_acks(NatsTarget *t, size_t most)
+wait_for_acks(NatsTarget *t, NatsAcks awaited)
 {
 	double patience = t->base.config->stall_release;
+	TargetResult result = TARGET_OK;
 
-	while (!t->failure[0] &&
-		   (most ? t->bytes > most : t->acked_seq != t->last_seq))
+	pthread_mutex_lock(&lock);
+	t->awaited = awaited;
+	/* nothing may have been under way */
+	if (t->seen.seq == t->acks.seq)
+		t->progress = clock_seconds();
+	while (!is_enough(t) && result == TARGET_OK)
 	{
 		struct timespec until;
 
-		if (clock_seconds() - t->progress > patience)
-			return target_fail(t, TARGET_AWAY, "no acknowledgement for %.0f s",
-							   patience);
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec++;
 		pthread_cond_timedwait(&acked, &lock, &until);
+		if (clock_seconds() - t->progress > patience)
+			result = target_fail(t, TARGET_AWAY,
+								 "no acknowledgement for %.0f s", patience);
 	}
-	return t->failure[0] ? target_fail(t, TARGET_AWAY, "%s", t->failure)
-						 : TARGET_OK;
+	if (t->failure[0])
+		result = target_fail(t, TARGET_AWAY, "%s", t->failure);
+	t->seen = t->acks;
+	pthread_mutex_unlock(&lock);
+	return result;
+}
+
+/*
+ * Wait for room in the window.  One that is full is waited for until half of it is
+ * free: to wake for each acknowledgement costs more than to send.
+ */
+static TargetResult
+wait_for_room(NatsTarget *t)
+{
+	const RelayConfig *config = t->base.config;
+	int events = (int) (t->last_seq - t->seen.seq);
+	size_t bytes = t->sent_bytes - t->seen.bytes;
+	NatsAcks awaited = t->seen;
+
+	if (events < config->window_events && bytes < config->window_bytes)
+		return TARGET_OK;
+	if (events >= config->window_events)
+		awaited.seq = t->last_seq - config->window_events / 2;
+	if (bytes >= config->window_bytes)
+		awaited.bytes = t->sent_bytes - config->window_bytes / 2;
+	return wait_for_acks(t, awaited);
 }
 
 static natsStatus
@@ -540,15 +585,8 @@ nats_send(Target *target, const RelayMessage *message)
 	natsMsg *msg = NULL;
 	natsStatus s;
 
-	if (result != TARGET_OK)
-		return result;
-	pthread_mutex_lock(&lock);
-	if (t->bytes == 0)
-		t->progress = clock_seconds();
-	result = wait_for_acks(t, t->base.config->window_bytes);
 	if (result == TARGET_OK)
-		t->bytes += message->body_len;
-	pthread_mutex_unlock(&lock);
+		result = wait_for_room(t);
 	if (result != TARGET_OK)
 		return result;
 
@@ -564,9 +602,8 @@ nats_send(Target *target, const RelayMessage *message)
 	if (s != NATS_OK)
 		return target_fail(t, TARGET_AWAY, "could not publish: %s",
 						   natsStatus_GetText(s));
-	pthread_mutex_lock(&lock);
 	t->last_seq++;
-	pthread_mutex_unlock(&lock);
+	t->sent_bytes += message->body_len;
 	return TARGET_OK;
 }
 
@@ -574,11 +611,9 @@ static TargetResult
 nats_flush(Target *target, char **bookmark)
 {
 	NatsTarget *t = (NatsTarget *) target;
-	TargetResult result;
+	NatsAcks all = {t->last_seq, t->sent_bytes};
+	TargetResult result = wait_for_acks(t, all);
 
-	pthread_mutex_lock(&lock);
-	result = wait_for_acks(t, 0);
-	pthread_mutex_unlock(&lock);
 	if (result == TARGET_OK)
 		*bookmark = text_format("%" PRIu64, t->last_seq);
 	return result;

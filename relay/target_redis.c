@@ -6,7 +6,7 @@
  * The id of a message is BATCH-PLACE, and Redis refuses an id that is not above
  * the stream's last: sent again, a message is refused and can't be there twice.
  * So that none is passed over, as many as the window holds go in one MULTI, which
- * is done or not as a whole, and the next one waits for it.
+ * is done or not as a whole, and the next one, which is made meanwhile, waits for it.
  *
  * Streams may be many, since their names are a template.  What tells how far the
  * relay is stands in one more, pgq.position.CONSUMER, which gets a message BATCH-0
@@ -37,6 +37,15 @@
 
 #define REFUSED_ID "ERR The ID specified in XADD"
 
+/* Messages that go together. */
+typedef struct Window
+{
+	int count;
+	size_t bytes;            /* of their bodies */
+	char **streams;          /* of each of them, window_events */
+	PQExpBufferData command; /* all of it, as it goes */
+} Window;
+
 typedef struct RedisTarget
 {
 	Target base;
@@ -46,9 +55,8 @@ typedef struct RedisTarget
 	int64_t batch;
 	int64_t tick;
 
-	int count; /* messages in the window */
-	size_t bytes;
-	char **streams; /* of each of them, window_events */
+	Window open; /* to be sent */
+	Window sent; /* to be answered; empty: none is */
 } RedisTarget;
 
 static TargetResult
@@ -232,6 +240,31 @@ choose_database(RedisTarget *t, const char *database)
 	return TARGET_OK;
 }
 
+static void
+make_window(Window *window, int events)
+{
+	window->streams = memory_make(events * sizeof(char *));
+	initPQExpBuffer(&window->command);
+}
+
+static void
+forget_window(Window *window)
+{
+	for (int i = 0; i < window->count; i++)
+		free(window->streams[i]);
+	window->count = 0;
+	window->bytes = 0;
+	resetPQExpBuffer(&window->command);
+}
+
+static void
+free_window(Window *window)
+{
+	forget_window(window);
+	free(window->streams);
+	termPQExpBuffer(&window->command);
+}
+
 static Target *
 redis_open(const RelayConfig *config)
 {
@@ -242,7 +275,8 @@ redis_open(const RelayConfig *config)
 	int port;
 	TargetResult result;
 
-	t->streams = memory_make(config->window_events * sizeof(char *));
+	make_window(&t->open, config->window_events);
+	make_window(&t->sent, config->window_events);
 	t->marker = text_format("pgq.position.%s", config->consumer);
 	if (config->stream == NULL)
 	{
@@ -274,23 +308,14 @@ redis_open(const RelayConfig *config)
 }
 
 static void
-forget_window(RedisTarget *t)
-{
-	for (int i = 0; i < t->count; i++)
-		free(t->streams[i]);
-	t->count = 0;
-	t->bytes = 0;
-}
-
-static void
 redis_close(Target *target)
 {
 	RedisTarget *t = (RedisTarget *) target;
 
-	forget_window(t);
+	free_window(&t->open);
+	free_window(&t->sent);
 	if (t->conn)
 		redisFree(t->conn);
-	free(t->streams);
 	free(t->marker);
 	free(t->source);
 	free(t);
@@ -388,7 +413,7 @@ redis_where(Target *target, const TargetBatch *batch, int64_t *done)
 	t->source = text_copy(batch->source);
 	t->batch = batch->id;
 	t->tick = batch->tick;
-	forget_window(t);
+	forget_window(&t->open);
 	result = read_last(t, t->marker, &last);
 	if (result != TARGET_OK)
 		return result;
@@ -421,8 +446,9 @@ static TargetResult
 read_answers(RedisTarget *t, redisReply **exec)
 {
 	TargetResult result = TARGET_OK;
+	int last = t->sent.count + 1;
 
-	for (int i = 0; i < t->count + 2; i++)
+	for (int i = 0; i <= last; i++)
 	{
 		redisReply *reply = NULL;
 
@@ -431,7 +457,7 @@ read_answers(RedisTarget *t, redisReply **exec)
 		/* the first error tells why EXEC, which ends with one too, failed */
 		if (reply->type == REDIS_REPLY_ERROR && result == TARGET_OK)
 			result = fail_reply(t, reply);
-		if (i == t->count + 1 && result == TARGET_OK)
+		if (i == last && result == TARGET_OK)
 			*exec = reply;
 		else
 			freeReplyObject(reply);
@@ -443,9 +469,10 @@ read_answers(RedisTarget *t, redisReply **exec)
 static TargetResult
 read_outcomes(RedisTarget *t, const redisReply *exec)
 {
+	const Window *sent = &t->sent;
 	const char *checked = NULL;
 
-	for (int i = 0; i < t->count && (size_t) i < exec->elements; i++)
+	for (int i = 0; i < sent->count && (size_t) i < exec->elements; i++)
 	{
 		const redisReply *reply = exec->element[i];
 		TargetResult result;
@@ -454,38 +481,75 @@ read_outcomes(RedisTarget *t, const redisReply *exec)
 			continue;
 		if (strncmp(reply->str, REFUSED_ID, strlen(REFUSED_ID)) != 0)
 			return fail_reply(t, reply);
-		if (checked && strcmp(checked, t->streams[i]) == 0)
+		if (checked && strcmp(checked, sent->streams[i]) == 0)
 			continue;
-		result = check_refused(t, t->streams[i]);
+		result = check_refused(t, sent->streams[i]);
 		if (result != TARGET_OK)
 			return result;
-		checked = t->streams[i];
+		checked = sent->streams[i];
 	}
 	return TARGET_OK;
 }
 
-/* Send the window, and wait until it is there. */
+/* Wait until the window that was sent is there. */
 static TargetResult
-send_window(RedisTarget *t)
+wait_for_window(RedisTarget *t)
 {
 	redisReply *exec = NULL;
 	TargetResult result;
 
-	if (t->count == 0)
+	if (t->sent.count == 0)
 		return TARGET_OK;
-	redisAppendCommand(t->conn, "EXEC");
 	result = read_answers(t, &exec);
 	if (result == TARGET_OK)
 		result = read_outcomes(t, exec);
 	freeReplyObject(exec);
-	forget_window(t);
+	forget_window(&t->sent);
 	return result;
+}
+
+/* Send the open window, once the one before is there. */
+static TargetResult
+send_window(RedisTarget *t)
+{
+	Window sent = t->open;
+	TargetResult result = wait_for_window(t);
+	int done = 0;
+
+	if (result != TARGET_OK || t->open.count == 0)
+		return result;
+	redisAppendCommand(t->conn, "MULTI");
+	redisAppendFormattedCommand(t->conn, sent.command.data, sent.command.len);
+	redisAppendCommand(t->conn, "EXEC");
+	t->open = t->sent;
+	t->sent = sent;
+	while (!done)
+		if (redisBufferWrite(t->conn, &done) != REDIS_OK)
+			return fail_away(t, "could not send");
+	return TARGET_OK;
+}
+
+/* Add a command to a window. */
+static void
+add_command(Window *window, int nwords, const char **words,
+			const size_t *lengths)
+{
+	char *text;
+	int len = redisFormatSdsCommandArgv(&text, nwords, words, lengths);
+
+	if (len < 0)
+		abort();
+	appendBinaryPQExpBuffer(&window->command, text, len);
+	if (PQExpBufferBroken(&window->command))
+		abort();
+	redisFreeSdsCommand(text);
 }
 
 static TargetResult
 redis_send(Target *target, const RelayMessage *message)
 {
 	RedisTarget *t = (RedisTarget *) target;
+	Window *open = &t->open;
 	const char *words[8 + 2 * MESSAGE_HEADERS];
 	size_t lengths[8 + 2 * MESSAGE_HEADERS];
 	char id[48];
@@ -509,14 +573,11 @@ redis_send(Target *target, const RelayMessage *message)
 		lengths[i] = strlen(words[i]);
 	lengths[n++] = message->body_len;
 
-	if (t->count == 0)
-		redisAppendCommand(t->conn, "MULTI");
-	if (redisAppendCommandArgv(t->conn, n, words, lengths) != REDIS_OK)
-		return fail_away(t, "could not send");
-	t->streams[t->count++] = text_copy(message->address);
-	t->bytes += message->body_len;
-	if (t->count == t->base.config->window_events ||
-		t->bytes >= t->base.config->window_bytes)
+	add_command(open, n, words, lengths);
+	open->streams[open->count++] = text_copy(message->address);
+	open->bytes += message->body_len;
+	if (open->count == t->base.config->window_events ||
+		open->bytes >= t->base.config->window_bytes)
 		return send_window(t);
 	return TARGET_OK;
 }
@@ -558,6 +619,8 @@ redis_flush(Target *target, char **bookmark)
 	TargetResult result = send_window(t);
 	redisReply *reply;
 
+	if (result == TARGET_OK)
+		result = wait_for_window(t);
 	if (result != TARGET_OK)
 		return result;
 	/* place 0 is below that of any message, and above the batch before */

@@ -49,6 +49,24 @@ ledger('the relay was killed');
 $shop->amid(3, 700, sub { $redis->crash });
 ledger('the engine was killed');
 
+# what the engine refused for want of memory comes before what it took afterwards
+{
+	my $mark = length $relay->text;
+
+	$redis->ask('CONFIG', 'SET', 'maxmemory', 1);
+	$shop->insert(30000);
+	$relay->wait_log(qr/engine away: .*OOM/, $mark);
+	foreach my $round (1 .. 6)
+	{
+		$redis->ask('CONFIG', 'SET', 'maxmemory', 0);
+		sleep(0.03);
+		$redis->ask('CONFIG', 'SET', 'maxmemory', 1);
+		sleep(0.2);
+	}
+	$redis->ask('CONFIG', 'SET', 'maxmemory', 0);
+	ledger('the engine was short of memory');
+}
+
 my $second = start_relay(r => \%keys);
 $shop->amid(5, 500, sub { sleep(0.1) });
 ledger('two relays ran at once');
