@@ -74,7 +74,8 @@ static const IniKey relay_keys[] = {
 		  "Seconds without progress after which the batch's transaction is"
 		  " given up."),
 	RELAY(window_events, INI_INT, "1000",
-		  "Most messages that are under way, not acknowledged."),
+		  "Most messages that are under way, not acknowledged; into Kafka ten"
+		  " times as many."),
 	RELAY(window_bytes, INI_BYTES, "16MB", "Most bytes of them."),
 	RELAY(stream, INI_STRING, NULL,
 		  "nats: the stream; redis: template of keys."),

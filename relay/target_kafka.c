@@ -107,7 +107,11 @@ wait_for_deliveries(KafkaTarget *t, int most)
 	{
 		double now;
 
-		rd_kafka_poll(t->producer, KAFKA_SLICE);
+		/* what is waited for to the end does not wait for more to go with it */
+		if (most == 0)
+			(void) rd_kafka_flush(t->producer, KAFKA_SLICE);
+		else
+			rd_kafka_poll(t->producer, KAFKA_SLICE);
 		now = clock_seconds();
 		if (now - start > patience && now - t->progress > patience)
 			return kafka_fail(t, RD_KAFKA_RESP_ERR__TIMED_OUT,

@@ -292,12 +292,16 @@ kafka_make_producer(KafkaTarget *t,
 	ok = set(t, conf, "transactional.id", id) &&
 		 /* as Java's, so that other writers' keys go where ours do */
 		 set(t, conf, "partitioner", "murmur2_random") &&
-		 set(t, conf, "linger.ms", "1") && set_options(t, conf) &&
+		 /*
+		  * The library spins while a broker has as many requests as it takes and
+		  * more messages wait: requests are to be few and large.
+		  */
+		 set(t, conf, "linger.ms", "20") && set_options(t, conf) &&
 		 set(t, conf, "enable.idempotence", "true") &&
 		 /* what a partition's end is does not depend on others' transactions */
 		 set(t, conf, "isolation.level", "read_uncommitted") &&
 		 set_number(t, conf, "queue.buffering.max.messages",
-					config->window_events) &&
+					10L * config->window_events) &&
 		 set_number(t, conf, "queue.buffering.max.kbytes",
 					kbytes > 0 ? kbytes : 1);
 	if (ok && t->single)

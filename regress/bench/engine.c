@@ -27,6 +27,7 @@
 #endif
 
 #define WINDOW 1000
+#define KAFKA_WINDOW "10000"
 #define SOURCE "bench/q/relay_r"
 #define TIME "2026-12-01 01:11:50.123456+00"
 
@@ -258,8 +259,8 @@ connect_kafka(void)
 	const char *settings[][2] = {{"bootstrap.servers", address},
 								 {"transactional.id", stream},
 								 {"partitioner", "murmur2_random"},
-								 {"linger.ms", "1"},
-								 {"queue.buffering.max.messages", "1000"}};
+								 {"linger.ms", "20"},
+								 {"queue.buffering.max.messages", KAFKA_WINDOW}};
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	char why[256];
 	rd_kafka_t *client;
@@ -317,7 +318,7 @@ publish_kafka(long count, char *body, int len)
 			rd_kafka_headers_destroy(headers);
 			if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL)
 				die("kafka", rd_kafka_err2str(code));
-			while (rd_kafka_outq_len(client) > WINDOW * 3 / 4)
+			while (rd_kafka_outq_len(client) > atoi(KAFKA_WINDOW) * 3 / 4)
 				rd_kafka_poll(client, 100);
 		}
 		rd_kafka_poll(client, 0);
