@@ -102,20 +102,6 @@ COMMENT ON FUNCTION pgq._note_worker(int4, int4, text) IS
 	'Notes that a worker of a consumer is there, every ten seconds at most.';
 
 
--- The caller has the subscription locked.
-CREATE OR REPLACE FUNCTION pgq._finish_shares(i_batch_id int8)
-RETURNS void AS $$
-BEGIN
-	PERFORM pgq.finish_batch(i_batch_id);
-	DELETE FROM pgq.share WHERE sh_batch = i_batch_id;
-END;
-$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-	SET enable_seqscan = off;
-
-COMMENT ON FUNCTION pgq._finish_shares(int8) IS
-	'Finishes a batch whose shares are all done.';
-
-
 -- Cuts a batch, a new one if none is open. More shares than workers: who is done
 -- early takes another. Empty ones, and so empty batches, are nobody's work.
 CREATE OR REPLACE FUNCTION pgq._cut_batch(
@@ -249,7 +235,8 @@ BEGIN
 		END IF;
 		PERFORM FROM pgq.share t WHERE t.sh_batch = s.sub_batch;
 		IF FOUND THEN
-			PERFORM pgq._finish_shares(s.sub_batch);
+			PERFORM pgq.finish_batch(s.sub_batch);
+			DELETE FROM pgq.share t WHERE t.sh_batch = s.sub_batch;
 			CONTINUE;
 		END IF;
 		PERFORM pgq._note_worker(q_id, c_id, i_worker);
@@ -328,7 +315,8 @@ BEGIN
 		SELECT * INTO s
 		FROM pgq._lock_subscription(s.sub_queue, s.sub_consumer);
 		IF s.sub_batch = sh.sh_batch THEN
-			PERFORM pgq._finish_shares(sh.sh_batch);
+			PERFORM pgq.finish_batch(sh.sh_batch);
+			DELETE FROM pgq.share t WHERE t.sh_batch = sh.sh_batch;
 		END IF;
 	END IF;
 	RETURN 1;
