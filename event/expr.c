@@ -39,6 +39,7 @@
 #include "event/expr_check.h"
 #include "event/guard.h"
 #include "event/relation.h"
+#include "event/settings.h"
 
 /* Bytes that a compiled expression may take, with what it took to fold it. */
 #define EXPR_MAX_MEMORY (4 * 1024 * 1024)
@@ -90,33 +91,6 @@ resolve_column(ParseState *pstate, ColumnRef *cref)
 	return NULL; /* keep compiler quiet */
 }
 
-/*
- * Settings that change what an expression means, or what a constant call in it
- * gives: they have these values when it is compiled, while a table is captured
- * as well as while it is decoded.  Where another value is named, an expression
- * that would then mean something else is refused: a date in it is not to be
- * read in another way than by whoever wrote it.  So it is with the time zone.
- */
-static const struct
-{
-	const char *name;
-	const char *value;
-	const char *other;
-} pinned[] = {
-	{"search_path", "pg_catalog, pg_temp", NULL},
-	{"standard_conforming_strings", "on", NULL},
-	{"backslash_quote", "safe_encoding", NULL},
-	{"transform_null_equals", "off", NULL},
-	{"array_nulls", "on", NULL},
-	{"xmloption", "content", NULL},
-	{"datestyle", "ISO, MDY", "ISO, DMY"},
-	{"intervalstyle", "postgres", "sql_standard"},
-	{"timezone_abbreviations", "Default", NULL},
-	{"bytea_output", "hex", NULL},
-	{"extra_float_digits", "1", NULL},
-	{"quote_all_identifiers", "off", NULL},
-};
-
 #define ZONE "GMT"
 #define OTHER_ZONE "XXX-05:30"
 
@@ -128,6 +102,12 @@ typedef struct Settings
 } Settings;
 
 /*
+ * Settings change what an expression means, or what a constant call in it gives:
+ * they have these values when it is compiled, while a table is captured as well as
+ * while it is decoded.  An expression that would mean something else with "other"
+ * ones is refused: a date in it is not to be read in another way than by whoever
+ * wrote it.
+ *
  * The zone is set by its variable, as event/settings.c does it: a walsender's
  * would be lost if the server gave the setting back.
  */
@@ -138,15 +118,12 @@ pin_settings(Settings *old, bool other)
 
 	old->nest_level = NewGUCNestLevel();
 	old->zone = session_timezone;
-	for (int i = 0; i < lengthof(pinned); i++)
+	settings_set_constants();
+	(void) settings_set("timezone_abbreviations", "Default");
+	if (other)
 	{
-		const char *value = other && pinned[i].other ? pinned[i].other
-													 : pinned[i].value;
-
-		if (strcmp(GetConfigOption(pinned[i].name, false, false), value) != 0)
-			(void) set_config_option(pinned[i].name, value, PGC_USERSET,
-									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-									 false);
+		(void) settings_set("datestyle", "ISO, DMY");
+		(void) settings_set("intervalstyle", "sql_standard");
 	}
 	zone = pg_tzset(other ? OTHER_ZONE : ZONE);
 	if (zone)

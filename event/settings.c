@@ -77,11 +77,11 @@ static bool server_is_known = false;
 static TimestampTz server_reload_time;
 
 /*
- * Set until the end of the transaction, or of the level made by settings_pin();
- * outside of one, for good.  False if the value is invalid.
+ * Set until the end of the transaction, or of the nest level that the caller has
+ * made; outside of one, for good.  False if the value is invalid.
  */
-static bool
-pin(const char *name, const char *value)
+bool
+settings_set(const char *name, const char *value)
 {
 	const char *current = GetConfigOption(name, false, false);
 
@@ -218,9 +218,19 @@ settings_pin_database(void)
 	read_server();
 	for (int i = 0; i < lengthof(locals); i++)
 		if ((locals[i].database[0] == '\0' ||
-			 !pin(locals[i].name, locals[i].database)) &&
-			!pin(locals[i].name, locals[i].server))
-			(void) pin(locals[i].name, locals[i].fallback);
+			 !settings_set(locals[i].name, locals[i].database)) &&
+			!settings_set(locals[i].name, locals[i].server))
+			(void) settings_set(locals[i].name, locals[i].fallback);
+}
+
+/* Set those whose value is always the same, as settings_set() does. */
+void
+settings_set_constants(void)
+{
+	for (int i = 0; i < lengthof(constants); i++)
+		if (!settings_set(constants[i].name, constants[i].value))
+			elog(ERROR, "could not set \"%s\" to \"%s\"", constants[i].name,
+				 constants[i].value);
 }
 
 /*
@@ -235,10 +245,7 @@ settings_pin(void)
 	int level = IsTransactionState() ? NewGUCNestLevel() : 0;
 
 	database_xmax = InvalidTransactionId;
-	for (int i = 0; i < lengthof(constants); i++)
-		if (!pin(constants[i].name, constants[i].value))
-			elog(ERROR, "could not set \"%s\" to \"%s\"", constants[i].name,
-				 constants[i].value);
+	settings_set_constants();
 	if (level > 0)
 		settings_pin_database();
 	return level;
