@@ -231,7 +231,8 @@ my @commands = (
 	[ 'migrate', '--dry-run' ], [ 'migrate' ], [ 'resync', '--without-copy' ], ['resync'],
 	[ 'drain', '--timeout', '0.5' ], [ 'drain', '--consumers', '--timeout', '0.5' ],
 	[ 'consume', 'q', 'c', '--register', '--once' ], [ 'seek', 'q', 'c', '--end', '--yes' ],
-	[ 'relay', 'list' ], [ 'slot', 'drop' ]);
+	[ 'relay', 'list' ], [ 'dead', 'list' ], [ 'dead', 'requeue', 'q', 'c', '--all' ],
+	[ 'dead', 'purge', 'q', 'c', '--all' ], [ 'slot', 'drop' ]);
 my %known = map { $_->[0] => 1 } @commands;
 my ($listed) = qx{pgqadm --help} =~ /^commands:\n(.*?)\n\n/ms;
 my @listed = $listed =~ /^  ([a-z]+)\b/mg;
