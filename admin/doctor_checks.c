@@ -170,6 +170,7 @@ const DoctorCheck doctor_checks[] = {
 	TOLD("progress", "lock commit"),
 	TOLD("transactions", "transaction"),
 	TOLD("consumers", "consumer lost"),
+	TOLD("relays", "relay"),
 	TOLD("queues", "paused size insert"),
 	TOLD("rotation", "rotation"),
 	TOLD("retry", "retry"),

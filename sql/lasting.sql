@@ -6,11 +6,17 @@ CREATE OR REPLACE FUNCTION pgq._lasting_problems()
 RETURNS SETOF pgq.problem AS $$
 	-- the age of a consumer's last tick says nothing: it may have done all
 	SELECT 'consumer', format('%s/%s', c.queue_name, c.consumer_name), 'problem',
-		format('consumer "%s" of queue "%s" is %s behind, with %s events to come: the queue cannot forget any of them',
+		format('consumer "%s" of queue "%s" %sis %s behind, with %s events to come: the queue cannot forget any of them',
 			c.consumer_name, c.queue_name,
+			CASE WHEN c.current_batch IS NOT NULL AND c.last_seen > interval '1 minute'
+				THEN format('has had batch %s open for %s, and ', c.current_batch,
+					date_trunc('second', c.last_seen)) END,
 			date_trunc('second', now() - t.tick_time),
 			coalesce(c.pending_events::text, 'unknown')),
-		format('Start the consumer. If nobody needs it: SELECT pgq.unregister_consumer(%L, %L);',
+		format('%s If nobody needs it: SELECT pgq.unregister_consumer(%L, %L);',
+			CASE WHEN c.current_batch IS NOT NULL AND c.last_seen > interval '1 minute'
+				THEN 'See what it does in that batch; started anew, it gets the batch again.'
+				ELSE 'Start the consumer.' END,
 			c.queue_name, c.consumer_name),
 		NULL::text, now() - t.tick_time
 	FROM pgq.get_consumer_info() c
@@ -39,7 +45,14 @@ RETURNS SETOF pgq.problem AS $$
 			q.queue_name, date_trunc('second', now() - q.queue_switch_time),
 			CASE WHEN q.queue_switch_step2 IS NULL
 				THEN 'step 2 of the last one is not done'
-				ELSE 'a consumer, a transaction or the lack of pgqd is in the way' END),
+				ELSE coalesce((
+					SELECT format('consumer "%s" is in the way', c.consumer_name)
+					FROM pgq.get_consumer_info(q.queue_name) c
+						 JOIN pgq.tick t ON t.tick_queue = q.queue_id
+							AND t.tick_id = c.last_tick
+					WHERE t.tick_time < q.queue_switch_time
+					ORDER BY c.last_tick LIMIT 1),
+					'a transaction or the lack of pgqd is in the way') END),
 		'See to the consumers, transactions and pgqd that doctor names; pgqd rotates with its next maintenance (maint_period).',
 		NULL, now() - q.queue_switch_time
 	FROM pgq.queue q

@@ -303,6 +303,7 @@ BEGIN
 		RETURN QUERY SELECT * FROM pgq._source_problems();
 		RETURN QUERY SELECT * FROM pgq._transaction_problems();
 		RETURN QUERY SELECT * FROM pgq._lasting_problems();
+		RETURN QUERY SELECT * FROM pgq._relay_problems();
 		RETURN QUERY SELECT * FROM pgq._told_problems();
 		-- last, since a lock on one of these tables is its owner's to take
 		RETURN QUERY SELECT * FROM pgq._capture_problems();

@@ -92,3 +92,35 @@ RETURNS SETOF record AS $$
 $$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION pgq.get_relay_info() IS
 	'Returns how each relay is: its target, state and since when, the batch under way or finished last, the bookmark, events per second, lag, the last error.';
+
+
+-- What it was told for a moment is no problem; where an engine is away, the relay
+-- comes again by itself.
+CREATE OR REPLACE FUNCTION pgq._relay_problems()
+RETURNS SETOF pgq.problem AS $$
+	SELECT 'relay', format('%s/%s', q.queue_name, c.co_name), 'problem',
+		format('relay "%s" of queue "%s" into %s ', c.co_name, q.queue_name, r.rl_target)
+			|| CASE WHEN s.silent
+				THEN format('has not been heard of for %s',
+							date_trunc('second', now() - r.rl_seen))
+				WHEN r.rl_state = 'engine away'
+				THEN format('does not reach its engine: %s', r.rl_error)
+				ELSE format('stands still: %s', r.rl_error) END,
+		CASE WHEN s.silent
+			THEN format('Start pgqrelay, or see in its log why it does not reach this database. If nobody needs the relay: SELECT pgq.unregister_consumer(%L, %L);',
+						q.queue_name, c.co_name)
+			WHEN r.rl_state = 'engine away'
+			THEN 'See to the engine and to the way there; the relay tries again by itself.'
+			ELSE 'See relay.md for what that means; when the cause is gone, restart pgqrelay, which else tries again once a minute.' END,
+		NULL::text, now() - CASE WHEN s.silent THEN r.rl_seen ELSE r.rl_since END
+	FROM pgq.relay r
+		 JOIN pgq.queue q ON q.queue_id = r.rl_queue
+		 JOIN pgq.consumer c ON c.co_id = r.rl_consumer
+		 CROSS JOIN LATERAL (SELECT r.rl_state <> 'ended'
+			AND r.rl_seen < now() - interval '3 minutes' AS silent) s
+	WHERE s.silent OR r.rl_state = 'stands still'
+	   OR r.rl_state = 'engine away' AND r.rl_since < now() - pgq._patience()
+	ORDER BY q.queue_name, c.co_name
+$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION pgq._relay_problems() IS
+	'Tells which relays move nothing.';

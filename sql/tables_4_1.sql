@@ -60,16 +60,19 @@ COMMENT ON TABLE pgq.capture_ddl IS
 	'Queues that get changes of the schema; changed through capture_ddl only.';
 SELECT pg_catalog.pg_extension_config_dump('pgq.capture_ddl', '');
 
--- What pgqd knows of its own troubles, for as long as its session lasts: nothing
--- to be logged, or dumped.
-CREATE UNLOGGED TABLE pgq.told_problem (
+-- What pgqd knows of its own troubles, for as long as its session lasts: nothing to be
+-- dumped. Its first page is there from the beginning, after a crash too, since a disk
+-- that is full has no room for one.
+CREATE TABLE pgq.told_problem (
 	told_pid      int4 NOT NULL,
 	told_session  timestamptz NOT NULL,
 	told_time     timestamptz NOT NULL,
 	told_kind     text NOT NULL,
 	told_severity text NOT NULL,
 	told_problem  text NOT NULL
-);
+) WITH (vacuum_truncate = false);
+INSERT INTO pgq.told_problem VALUES (0, pg_catalog.now(), pg_catalog.now(), '', '', '');
+DELETE FROM pgq.told_problem;
 COMMENT ON TABLE pgq.told_problem IS
 	'What pgqd has told to be wrong; get_problems() shows it.';
 

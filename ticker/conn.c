@@ -38,7 +38,7 @@
 
 /* First and longest pause between attempts, in seconds. */
 #define BACK_OFF_FIRST 0.2
-#define BACK_OFF_LONGEST 3.0
+#define BACK_OFF_LONGEST 2.0
 
 static void handle_timer(evutil_socket_t fd, short what, void *arg);
 

@@ -107,7 +107,7 @@ static const char caught_up_sql[] =
 /* Whoever hangs with the table locked must not keep it so. */
 static const char begin_start_sql[] =
 	"select pg_catalog.set_config('idle_in_transaction_session_timeout',"
-	" '5s', true), pg_catalog.set_config('lock_timeout', '10s', true)";
+	" '5s', true), pg_catalog.set_config('lock_timeout', '6s', true)";
 
 static const char begin_work_sql[] =
 	"set local idle_in_transaction_session_timeout = '60s'";

@@ -595,14 +595,14 @@ database_get_watch(const Database *db)
 	return db->watch;
 }
 
-/*
- * Is it for another to work now: is the server a standby, or does another pgqd
- * read the slot?
- */
-bool
-database_is_standing_by(const Database *db)
+/* Why it is for another to work now, a constant; NULL: it is not. */
+const char *
+database_find_standby(const Database *db)
 {
-	return db->standby || ingest_is_standing_by(db->ingest);
+	return db->standby ? "the server is a standby"
+		   : ingest_is_standing_by(db->ingest)
+			   ? "another session reads the slot"
+			   : NULL;
 }
 
 /*

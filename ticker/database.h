@@ -36,7 +36,7 @@ extern bool database_is_ingesting(const Database *db);
 extern const Stats *database_get_stats(const Database *db);
 extern const Sample *database_get_sample(const Database *db);
 extern const Watch *database_get_watch(const Database *db);
-extern bool database_is_standing_by(const Database *db);
+extern const char *database_find_standby(const Database *db);
 extern int database_get_troubles(const Database *db, Told *told);
 
 /* Most troubles that database_get_troubles() finds. */

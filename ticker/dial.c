@@ -167,6 +167,29 @@ poll_until_done(Dial *dial)
 	}
 }
 
+/* libpq's first step; what it has for defaults the user database may know. */
+static PGconn *
+start_connection(const Dial *dial)
+{
+	const char *keywords[MAX_PARAMS + 2] = {0};
+	const char *values[MAX_PARAMS + 2] = {0};
+	char *options;
+	PGconn *pg;
+	int n = 0;
+
+	for (; dial->keywords[n]; n++)
+	{
+		keywords[n] = dial->keywords[n];
+		values[n] = dial->values[n];
+	}
+	options = session_make_options(keywords, values, pgqd_options);
+	keywords[n] = "options";
+	values[n] = options;
+	pg = PQconnectStartParams(keywords, values, 1);
+	free(options);
+	return pg;
+}
+
 static void
 run(void *arg)
 {
@@ -174,8 +197,7 @@ run(void *arg)
 	static const uint64_t one = 1;
 
 	begin_call(dial);
-	dial->pg = PQconnectStartParams((const char *const *) dial->keywords,
-									(const char *const *) dial->values, 1);
+	dial->pg = start_connection(dial);
 	end_call(dial);
 	if (dial->pg == NULL)
 		abort();
@@ -211,7 +233,6 @@ dial_start(const char *base, const char *dbname, const char *job,
 {
 	Dial *dial = memory_make(sizeof(Dial));
 	char name[64];
-	char *options;
 	int n = 0;
 	int rc;
 
@@ -228,11 +249,6 @@ dial_start(const char *base, const char *dbname, const char *job,
 		add_param(dial, &n, "dbname", dbname);
 	snprintf(name, sizeof(name), "pgqd/%s", job);
 	add_param(dial, &n, "application_name", name);
-	options = session_make_options((const char *const *) dial->keywords,
-								   (const char *const *) dial->values,
-								   pgqd_options);
-	add_param(dial, &n, "options", options);
-	free(options);
 	if (replication)
 		add_param(dial, &n, "replication", "database");
 	dial->owners = 2;

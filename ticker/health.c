@@ -113,7 +113,7 @@ report_faults(PQExpBuffer out, const Config *config, const Database *db)
 	free(wait);
 	if (!database_is_connected(db))
 	{
-		if (faults.count == 0 && !database_is_standing_by(db))
+		if (faults.count == 0 && database_find_standby(db) == NULL)
 			add_fault(&faults, "not connected");
 		return faults.count;
 	}
@@ -157,11 +157,13 @@ write_faults(PQExpBuffer out, const Report *report)
 	for (int i = 0; i < report->n; i++)
 	{
 		const Database *db = report->databases[i];
+		const char *standby = database_find_standby(db);
 
 		faults += report_faults(out, report->config, db);
 		report_warnings(out, db);
-		if (database_is_standing_by(db))
-			appendPQExpBuffer(out, "[%s]: stands by\n", database_get_name(db));
+		if (standby)
+			appendPQExpBuffer(out, "[%s]: stands by: %s\n",
+							  database_get_name(db), standby);
 	}
 	if (report->list_fault)
 	{
@@ -207,6 +209,6 @@ report_readiness(const Report *report, int *status)
 
 	ready = write_faults(out, report) == 0;
 	for (int i = 0; i < report->n; i++)
-		ready = ready && !database_is_standing_by(report->databases[i]);
+		ready = ready && database_find_standby(report->databases[i]) == NULL;
 	return finish_report(out, ready, status);
 }

@@ -27,7 +27,7 @@
 #include "ticker/timer.h"
 
 /* Seconds until the next cycle after one that could not be done. */
-#define PAUSE_AFTER_FAILURE 3.0
+#define PAUSE_AFTER_FAILURE 2.0
 
 static const char list_sql[] =
 	"select func_name, func_arg from pgq.maint_operations()";
@@ -405,16 +405,18 @@ maint_free(Maint *maint)
 }
 
 /*
- * Begin the first cycle now, unless it was started before.  major is the
- * version of the extension.
+ * Begin the first cycle now, unless it was started before; what could not be done
+ * then is tried again.  major is the version of the extension.
  */
 void
 maint_start(Maint *maint, int major)
 {
 	maint->major = major;
 	maint->old_list = maint->old_list && major < 4;
-	if (maint->running || event_pending(maint->timer, EV_TIMEOUT, NULL))
+	if (maint->running || (event_pending(maint->timer, EV_TIMEOUT, NULL) &&
+						   maint->trouble.text == NULL))
 		return;
+	event_del(maint->timer);
 	begin_cycle(-1, 0, maint);
 }
 

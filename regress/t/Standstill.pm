@@ -94,6 +94,7 @@ sub names
 	my $text = $outlets{$outlet}->();
 	my $like = $case->{$outlet} // $case->{like};
 
+	return $text =~ $case->{metrics} if $outlet eq 'metrics' && $case->{metrics};
 	return $text =~
 	  /^pgq_problem_seconds\{database="\Q$db\E",kind="\Q$case->{kind}\E",object="[^\n]*",severity="$case->{severity}"\} [\d.]+$/m
 	  if $outlet eq 'metrics';
@@ -103,7 +104,7 @@ sub names
 
 # standstill(NAME, kind => of the problem, like => its text, begin => SUB, end => SUB,
 #	severity => 'standstill', without => [ outlets that can't tell ],
-#	outlet => regex for another text there)
+#	outlet => regex for another text there, stands_by => pgqd is well)
 sub standstill
 {
 	my ($name, %case) = @_;
@@ -147,7 +148,7 @@ sub standstill
 	{
 		my $bad = $case{severity} eq 'standstill' ? 503 : 200;
 
-		is(get('/health')->{status}, $bad, "$name: /health");
+		is(get('/health')->{status}, $case{stands_by} ? 200 : $bad, "$name: /health");
 		is(get('/ready')->{status}, $bad, "$name: /ready");
 		is(get('/live')->{status}, 200, "$name: /live");
 	}

@@ -74,6 +74,9 @@ ticks($node, $db, 'q');
 wait_for('it to stand still', sub { seen('state') eq 'stands still' });
 like(seen('last_error'), qr/^the engine will not take event 6: .*newline/, 'and why');
 is(seen("since > '$ran_since'"), 't', 'and since when');
+like(sql($node, $db, q{select problem from pgq.get_problems() where kind = 'relay'}),
+	qr{^relay "relay_r" of queue "q" into file:.*\$\{HIDDEN\} stands still: the engine will not take event 6: },
+	'as a problem of the database, too');
 my ($rc, $out, $err) = adm('list');
 is($rc, 0, 'relay list');
 like($out, qr/^q:\n  relay_r +stands still +\d+ s +\d+ s .*\n    file:.*, \d+ events pending\n    the engine will not/m, 'as lines');

@@ -1,17 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * slow_names.c
- *		getaddrinfo() of a machine whose name server is silent.
+ *		A machine whose name server is silent, and that of its users.
  *
  * Preloaded. Names that end in ".test" are this machine; while the file
- * $SLOW_NAMES is there they are looked up for 12 s, and not found.
+ * $SLOW_NAMES is there they are looked up for 12 s, and not found. So are users.
  *
  *-------------------------------------------------------------------------
  */
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <netdb.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,4 +35,18 @@ getaddrinfo(const char *name, const char *service,
 		return EAI_AGAIN;
 	}
 	return real("127.0.0.1", service, hints, found);
+}
+
+int
+getpwuid_r(uid_t uid, struct passwd *user, char *buffer, size_t size,
+		   struct passwd **found)
+{
+	int (*real)(uid_t, struct passwd *, char *, size_t, struct passwd **) =
+		dlsym(RTLD_NEXT, "getpwuid_r");
+
+	if (access(getenv("SLOW_NAMES"), F_OK) != 0)
+		return real(uid, user, buffer, size, found);
+	sleep(12);
+	*found = NULL;
+	return EIO;
 }

@@ -195,7 +195,7 @@ my $second = start_pgqd($node, http_listen => $second_port, database_list => $db
 my $http = HTTP::Tiny->new(timeout => 20);
 wait_for('standing by', sub {
 	my $r = $http->get("http://127.0.0.1:$second_port/ready");
-	$r->{status} == 503 && $r->{content} =~ /^\[shop\]: stands by$/m });
+	$r->{status} == 503 && $r->{content} =~ /^\[shop\]: stands by: another session reads the slot$/m });
 is($http->get("http://127.0.0.1:$second_port/health")->{status}, 200,
 	'standing by: healthy');
 is(get('/ready')->{status}, 200, 'the other one is ready');

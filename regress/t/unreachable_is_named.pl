@@ -13,11 +13,13 @@ use PgqTest;
 use Standstill;
 use Test::More;
 
-my $node = new_server('main', conf => "max_wal_senders = 1\n");
+my $node = new_server('main',
+	conf => "max_wal_senders = 3\nmax_connections = 16\nsuperuser_reserved_connections = 4\n");
 my $db = new_database($node, 'shop');
 
 sql($node, $db, q{
 	create role plain login replication password 'right';
+	create role crowd login;
 	grant pgq_admin to plain;
 	create table t (id serial primary key);
 	select pgq.create_queue('q');
@@ -39,8 +41,12 @@ sub set_hba
 	return;
 }
 set_hba('local all plain scram-sha-256');
-my $pgqd = watch($node, $db, base_connstr => 'host=' . $node->host . ' port='
-	  . $node->port . ' user=plain password=right');
+sub primary
+{
+	my ($server) = @_;
+	return 'host=' . $server->host . ' port=' . $server->port . ' user=plain password=right';
+}
+my $pgqd = watch($node, $db, base_connstr => primary($node));
 
 # All sessions of pgqd end, and it has to come again.
 sub end_sessions
@@ -66,6 +72,24 @@ sub refused
 		end => ref $end ? $end : sub { sql($node, 'postgres', $end) });
 	return;
 }
+
+my $crowd;
+standstill('all connections of the server are in use',
+	kind => 'pgqd/connection',
+	# later versions say it in other words
+	like => qr/remaining connection slots are reserved for /,
+	map({ $_ => $nobody } qw(status top doctor)),
+	begin => sub {
+		$pgqd->signal('STOP');
+		end_sessions();
+		my $others = q{select count(*) from pg_stat_activity
+			where backend_type = 'client backend' and pid <> pg_backend_pid()};
+		wait_for('its sessions to end', sub { sql($node, 'postgres', $others) eq '0' });
+		$crowd = load_start($node, 'postgres', "\\sleep 600 s\n", '-U', 'crowd', '-c', 12, '-t', 1);
+		wait_for('the crowd', sub { sql($node, 'postgres', $others) eq '12' });
+		$pgqd->signal('CONT');
+	},
+	end => sub { load_kill($crowd) });
 
 my $closed = qr/database "shop" is not currently accepting connections/;
 standstill('the database refuses connections',
@@ -123,7 +147,25 @@ standstill('a role without REPLICATION',
 	},
 	end => sub { sql($node, $db, 'alter role plain replication') });
 
-my $receiver;
+$node->backup('b');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->start;
+standstill('a standby given instead of the primary',
+	kind => 'pgqd',
+	like => $nobody,
+	(map { $_ => qr/stands by: the server is a standby/ } qw(health)),
+	page => qr/stands by/,
+	metrics => qr/^pgqd_database_state\{database="shop",state="stands by"\} 1$/m,
+	log => qr/the server is a standby: waits for its promotion/,
+	stands_by => 1,
+	begin => sub { set_ini(base_connstr => primary($standby)) },
+	end => sub { set_ini(base_connstr => primary($node)) });
+$standby->stop;
+sql($node, 'postgres', 'select count(pg_terminate_backend(pid)) from pg_stat_replication'
+	. q{ where application_name = 'standby'});
+
+my @receivers;
 standstill('all WAL senders are in use',
 	kind => 'pgqd/ingest',
 	like => qr/number of requested standby connections exceeds "?max_wal_senders"?/,
@@ -132,13 +174,13 @@ standstill('all WAL senders are in use',
 		sql($node, $db, 'select pg_terminate_backend(active_pid) from pg_replication_slots');
 		wait_for('the slot', sub { sql($node, $db,
 			'select count(*) from pg_stat_replication') eq '0' });
-		$receiver = IPC::Run::start([ 'pg_receivewal', '-d', $node->connstr('postgres'),
-				'-D', PostgreSQL::Test::Utils::tempdir() ], \undef, \my $out, \my $err);
-		wait_for('the receiver', sub { sql($node, $db,
-			q{select count(*) from pg_stat_replication where state is not null}) eq '1' });
+		@receivers = map { IPC::Run::start([ 'pg_receivewal', '-d', $node->connstr('postgres'),
+				'-D', PostgreSQL::Test::Utils::tempdir() ], \undef, \my $out, \my $err) } 1 .. 3;
+		wait_for('the receivers', sub { sql($node, $db,
+			q{select count(*) from pg_stat_replication where state is not null}) eq '3' });
 		$pgqd->signal('CONT');
 		sql($node, $db, 'insert into t default values');
 	},
-	end => sub { $receiver->signal('INT'); $receiver->finish });
+	end => sub { $_->signal('INT'), $_->finish foreach @receivers });
 
 end_standstills();
