@@ -22,8 +22,8 @@ do_sql(q{
 	select pgq.register_consumer('q', 'c'), pgq.register_consumer('other', 'lazy');
 	select pgq.capture_table('q', 't')});
 my $other = sql($node, $db, q{select queue_id from pgq.queue where queue_name = 'other'});
-# what is late to be retried has to stay so
-my $pgqd = watch($node, $db, retry_period => 600);
+# what is late has to stay so
+my $pgqd = watch($node, $db, retry_period => 600, maint_period => 600);
 
 sub change { do_sql(q{insert into t (pad) values ('x')}); return }
 
@@ -76,9 +76,10 @@ standstill('a consumer that keeps its batch open',
 	like => qr/consumer "\w+" of queue "\w+" has had batch \d+ open for [\w: ]+, and is [\w: ]+ behind, with \d+ events to come: the queue cannot forget any of them/,
 	begin => sub {
 		do_sql(q{select pgq.insert_event('other', 't', 'd')}, q{select pgq.force_tick('other')},
-			q{select pgq.ticker('other')}, q{select pgq.next_batch('other', 'keeper')}, $late,
-			qq{update pgq.subscription set sub_active = sub_active - interval '1 day'
-				where sub_queue = $other},
+			q{select pgq.ticker('other')}, q{select pgq.next_batch('other', 'keeper')},
+			# at once, or a look between them sees something else
+			qq{begin; $late; update pgq.subscription set sub_active = sub_active - interval '1 day'
+				where sub_queue = $other; commit},
 			q{select pgq.force_tick('other')}, q{select pgq.ticker('other')});
 	},
 	# this batch, and those that came since
