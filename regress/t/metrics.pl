@@ -146,6 +146,9 @@ ok(exists $m->{pgq_queue_tick_age_seconds}{"$shop,queue=\"$escaped\""},
 		ok(keys %used > 5, "$file asks for metrics");
 		is(join(' ', grep { !$known{$_} } sort keys %used), '',
 			"$file: all are there");
+		# it is 0 where nobody knows since when
+		unlike($text, qr/pgq_problem_seconds[^\n]*[<>]=? *[1-9]/,
+			"$file: asks for problems whose age is not known, too");
 	}
 	require JSON::PP;
 	ok(JSON::PP->new->decode(slurp("$FindBin::RealBin/../../doc/grafana.json")),

@@ -92,8 +92,13 @@ standstill('a consumer that keeps its batch open',
 standstill('tables that are not rotated',
 	kind => 'rotation', severity => 'problem',
 	like => qr/queue "\w+" has not rotated its tables for [\w: ]+: they grow \(consumer "\w+" is in the way\)/,
-	begin => sub { do_sql(q{update pgq.queue set queue_switch_time = now() - interval '10 hours'
-		where queue_name = 'other'}) },
+	# its last tick is of before the last rotation
+	begin => sub {
+		do_sql(qq{begin; $late; update pgq.queue
+				set queue_switch_time = now() - interval '10 hours'
+				where queue_name = 'other'; commit},
+			q{select pgq.force_tick('other')}, q{select pgq.ticker('other')});
+	},
 	end => sub { do_sql(q{update pgq.queue set queue_switch_time = now() where queue_name = 'other'}) });
 
 standstill('a queue over its size',
