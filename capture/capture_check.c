@@ -118,28 +118,17 @@ capture_tree_of(Oid relid, LOCKMODE lockmode)
 }
 
 static const char *
-kind_name(char relkind)
+kind_name(char kind)
 {
-	switch (relkind)
-	{
-		case RELKIND_VIEW:
-			return "view";
-		case RELKIND_MATVIEW:
-			return "materialized view";
-		case RELKIND_FOREIGN_TABLE:
-			return "foreign table";
-		case RELKIND_SEQUENCE:
-			return "sequence";
-		case RELKIND_INDEX:
-		case RELKIND_PARTITIONED_INDEX:
-			return "index";
-		case RELKIND_COMPOSITE_TYPE:
-			return "composite type";
-		case RELKIND_TOASTVALUE:
-			return "TOAST table";
-		default:
-			return "relation";
-	}
+	return kind == RELKIND_VIEW                ? "view"
+		   : kind == RELKIND_MATVIEW           ? "materialized view"
+		   : kind == RELKIND_FOREIGN_TABLE     ? "foreign table"
+		   : kind == RELKIND_SEQUENCE          ? "sequence"
+		   : kind == RELKIND_INDEX             ? "index"
+		   : kind == RELKIND_PARTITIONED_INDEX ? "index"
+		   : kind == RELKIND_COMPOSITE_TYPE    ? "composite type"
+		   : kind == RELKIND_TOASTVALUE        ? "TOAST table"
+											   : "relation";
 }
 
 /*

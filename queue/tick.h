@@ -27,7 +27,7 @@ typedef struct Tick
 /* A queue and its newest ticks, as one snapshot saw them. */
 typedef struct TickState
 {
-	Queue queue;
+	Queue queue;       /* must be first */
 	Oid sequence;      /* of events; InvalidOid: not looked up yet */
 	Oid tick_sequence; /* the same */
 	int64 event_seq;   /* last_value of the first, now */

@@ -199,15 +199,6 @@ compare_times(const ListCell *a, const ListCell *b)
 	return (i > j) - (i < j);
 }
 
-static int
-compare_ids(const ListCell *a, const ListCell *b)
-{
-	int32 i = ((const TickState *) lfirst(a))->queue.id;
-	int32 j = ((const TickState *) lfirst(b))->queue.id;
-
-	return (i > j) - (i < j);
-}
-
 /*
  * Cut a list of candidates to as many as one call may tick: those that have
  * waited longest, in the order of their ids.  The others get a row without a
@@ -224,7 +215,8 @@ take_portion(List *candidates, TableResult *result)
 	for (int i = max; result != NULL && i < list_length(candidates); i++)
 		put_row(result, &((TickState *) list_nth(candidates, i))->queue, 0);
 	candidates = list_truncate(candidates, max);
-	list_sort(candidates, compare_ids);
+	/* each begins with its queue */
+	queue_sort(candidates);
 	return candidates;
 }
 
