@@ -140,7 +140,6 @@ require_fit(Oid relid, const EventArgs *args)
 	Relation rel = table_open(relid, NoLock);
 
 	raise_if(capture_check_table(rel, args));
-	raise_if(capture_check_expressions(rel, args));
 	table_close(rel, NoLock);
 }
 
@@ -215,8 +214,8 @@ pgq_capture_table(PG_FUNCTION_ARGS)
 					 errhint("Capture it without copy, and bring the rows that "
 							 "it has to the consumers yourself.")));
 		raise_if(capture_check_copy(args));
-		is_new = copy_request(queue, relid, table,
-							  without_copy(array), mark != NULL);
+		is_new = copy_request(queue, relid, table, without_copy(array),
+							  mark != NULL);
 	}
 	else
 	{

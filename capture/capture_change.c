@@ -168,13 +168,10 @@ check_marked(Relation rel, const EventArgs *args, List *leaves, bool itself)
 		return capture_check_leaves(rel, args, leaves);
 	/* with no partition there is nothing to lock but the table */
 	if (list_length(capture_tree_of(RelationGetRelid(rel), NoLock)) == 1)
-		problem = capture_check_table(rel, args);
-	else
-	{
-		problem = capture_check_columns(rel, args);
-		if (problem == NULL)
-			problem = capture_check_leaves(rel, args, leaves);
-	}
+		return capture_check_table(rel, args);
+	problem = capture_check_columns(rel, args);
+	if (problem == NULL)
+		problem = capture_check_leaves(rel, args, leaves);
 	return problem != NULL ? problem : capture_check_expressions(rel, args);
 }
 

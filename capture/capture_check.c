@@ -419,7 +419,7 @@ capture_check_table(Relation rel, const EventArgs *args)
 		p = capture_check_leaves(rel, args, tree);
 	foreach(lc, tree)
 		UnlockRelationOid(lfirst_oid(lc), AccessShareLock);
-	return p;
+	return p != NULL ? p : capture_check_expressions(rel, args);
 }
 
 /*

@@ -64,8 +64,6 @@ find_problem(void *arg)
 		return;
 	}
 	call->problem = capture_check_table(rel, args);
-	if (call->problem == NULL)
-		call->problem = capture_check_expressions(rel, args);
 	table_close(rel, AccessShareLock);
 }
 

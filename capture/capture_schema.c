@@ -198,8 +198,6 @@ apply_rule(const ArrivedTable *table, const char *queue, ArrayType *array)
 	capture_lock_tree(table->relid, ShareRowExclusiveLock);
 	rel = table_open(table->relid, NoLock);
 	problem = capture_check_table(rel, args);
-	if (problem == NULL)
-		problem = capture_check_expressions(rel, args);
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
