@@ -11,6 +11,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,9 @@ static const struct
 static LogLevel lowest_level = LEVEL_INFO;
 static bool console = true;
 static char *file_path;
+
+/* threads write while another opens the file anew */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static FILE *file;
 static char *syslog_ident; /* openlog() keeps the pointer; NULL: off */
 
@@ -85,10 +89,12 @@ log_set_file(const char *path)
 		setvbuf(fp, NULL, _IOLBF, 0);
 		copy = text_copy(path);
 	}
+	pthread_mutex_lock(&lock);
 	if (file)
 		fclose(file);
-	free(file_path);
 	file = fp;
+	pthread_mutex_unlock(&lock);
+	free(file_path);
 	file_path = copy;
 	return true;
 }
@@ -102,17 +108,17 @@ log_set_syslog(bool on, const char *ident, const char *facility)
 {
 	int number = LOG_DAEMON;
 
-	if (syslog_ident)
-		closelog();
-	free(syslog_ident);
-	syslog_ident = NULL;
-	if (!on)
-		return;
 	for (size_t i = 0; i < sizeof(facilities) / sizeof(facilities[0]); i++)
 		if (facility && strcasecmp(facility, facilities[i].name) == 0)
 			number = facilities[i].facility;
-	syslog_ident = text_copy(ident ? ident : "pgqd");
-	openlog(syslog_ident, LOG_PID, number);
+	pthread_mutex_lock(&lock);
+	if (syslog_ident)
+		closelog();
+	free(syslog_ident);
+	syslog_ident = on ? text_copy(ident ? ident : "pgqd") : NULL;
+	if (on)
+		openlog(syslog_ident, LOG_PID, number);
+	pthread_mutex_unlock(&lock);
 }
 
 /* Open the log file anew, after it was rotated. */
@@ -179,12 +185,14 @@ log_write(LogLevel level, const char *fmt, ...)
 	va_end(args);
 	join_lines(text);
 
+	pthread_mutex_lock(&lock);
 	if (console)
 		write_stamped(stderr, level, text);
 	if (file)
 		write_stamped(file, level, text);
 	if (syslog_ident)
 		syslog(levels[level].priority, "%s", text);
+	pthread_mutex_unlock(&lock);
 	free(text);
 	errno = saved;
 }
