@@ -21,6 +21,9 @@
 #include "common/log.h"
 #include "common/memory.h"
 
+/* The first that logs in by SCRAM as its standard has it. */
+#define SCRAM_VERSION 0x020601ff
+
 /* What "options" may not change, since the promise rests on it. */
 static const char *const fixed[] = {"bootstrap.servers",
 									"metadata.broker.list",
@@ -32,6 +35,11 @@ static const char *const fixed[] = {"bootstrap.servers",
 									"auto.offset.reset",
 									"enable.partition.eof",
 									NULL};
+
+/* What follows from keys of ours, so that TLS always verifies. */
+static const char *const of_keys[] = {
+	"security.protocol", "enable.ssl.certificate.verification",
+	"ssl.endpoint.identification.algorithm", NULL};
 
 /*
  * Errors of connections, which the library makes anew.  They are what is told when
@@ -128,6 +136,34 @@ trim(char *text)
 	return text;
 }
 
+static bool
+is_one_of(const char *name, const char *const *names)
+{
+	while (*names && strcmp(*names, name) != 0)
+		names++;
+	return *names != NULL;
+}
+
+/* May the ini file set it? */
+static bool
+check_option(KafkaTarget *t, const char *name)
+{
+	if (is_one_of(name, fixed))
+		target_fail(t, TARGET_STOP,
+					"options: %s can't be changed: it is what the promise "
+					"rests on",
+					name);
+	else if (is_one_of(name, of_keys))
+		target_fail(t, TARGET_STOP,
+					"options: %s can't be changed: it follows from the keys "
+					"tls and user - tls_ca names who has signed the brokers' "
+					"certificates",
+					name);
+	else
+		return true;
+	return false;
+}
+
 /* name=value, commas between. */
 static bool
 set_options(KafkaTarget *t, rd_kafka_conf_t *conf)
@@ -155,16 +191,7 @@ set_options(KafkaTarget *t, rd_kafka_conf_t *conf)
 		if (*end)
 			*end++ = '\0';
 		name = trim(rest);
-		for (int i = 0; ok && fixed[i]; i++)
-		{
-			ok = strcmp(fixed[i], name) != 0;
-			if (!ok)
-				target_fail(t, TARGET_STOP,
-							"options: %s can't be changed: it is what the "
-							"promise rests on",
-							name);
-		}
-		ok = ok && set(t, conf, name, trim(value));
+		ok = check_option(t, name) && set(t, conf, name, trim(value));
 		rest = end;
 	}
 	free(copy);
@@ -371,6 +398,8 @@ TargetResult
 kafka_fail(KafkaTarget *t, rd_kafka_resp_err_t code, const char *what,
 		   const char *text)
 {
+	const char *hint = "";
+
 	if (text == NULL)
 		text = rd_kafka_err2str(code);
 	/* that time ran out, or that there was an error before, tells nothing */
@@ -381,6 +410,12 @@ kafka_fail(KafkaTarget *t, rd_kafka_resp_err_t code, const char *what,
 		code = t->error;
 		text = t->error_text;
 	}
+	if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION && strstr(text, "SCRAM") &&
+		rd_kafka_version() < SCRAM_VERSION)
+		hint =
+			" - librdkafka before 2.6.1 sends a nonce that brokers from Kafka "
+			"4.0 on refuse: take a newer one, or options = "
+			"sasl.mechanism=PLAIN with tls = 1";
 	if (is_fenced(code))
 		return target_fail(t, TARGET_AWAY,
 						   "another relay has begun to write as \"%s\", or a "
@@ -388,8 +423,8 @@ kafka_fail(KafkaTarget *t, rd_kafka_resp_err_t code, const char *what,
 						   "transaction.timeout.ms",
 						   t->id);
 	return target_fail(t, is_for_a_person(code) ? TARGET_STOP : TARGET_AWAY,
-					   "%s: %s%s%s (%s)", t->base.config->shown_target, what,
-					   *what ? ": " : "", text, rd_kafka_err2name(code));
+					   "%s: %s%s%s (%s)%s", t->base.config->shown_target, what,
+					   *what ? ": " : "", text, rd_kafka_err2name(code), hint);
 }
 
 /* The same of an error object, which is freed. */

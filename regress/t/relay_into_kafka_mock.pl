@@ -79,4 +79,15 @@ $kafka->tell("delay $_ 0") foreach 1 .. 3;
 ledger('the engine was too slow');
 is($relay->stop, 0, 'it ends cleanly');
 
+# TLS can't be made to verify nothing by the back door
+foreach my $option ('security.protocol=plaintext', 'enable.ssl.certificate.verification=false',
+	'linger.ms=1, ssl.endpoint.identification.algorithm=none')
+{
+	my $r = start_relay(r => { %keys, tls => 1, options => $option });
+
+	$r->wait_log(qr/stands still: options: \S+ can't be changed: it follows from the keys tls and user/);
+	pass("refused: $option");
+	$r->stop;
+}
+
 done_testing();
