@@ -30,4 +30,31 @@ utf8_length(const unsigned char *p)
 	return len;
 }
 
+/*
+ * Make text from elsewhere fit for logs, terminals and databases, in place: blanks
+ * for control characters, ? for bytes that are not UTF-8, or were cut.
+ */
+static inline void
+utf8_make_printable(char *text)
+{
+	unsigned char *p = (unsigned char *) text;
+
+	while (*p)
+	{
+		int len = utf8_length(p);
+
+		if (len == 0)
+			*p++ = '?';
+		else if (*p < ' ' || *p == 0x7F)
+			*p++ = ' ';
+		else if (*p == 0xC2 && p[1] < 0xA0)
+		{
+			*p++ = '?';
+			*p++ = '?';
+		}
+		else
+			p += len;
+	}
+}
+
 #endif /* PGQ_UTF8_H */

@@ -30,6 +30,7 @@
 
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/utf8.h"
 #include "consumer/libpgq.h"
 #include "relay/database.h"
 #include "relay/message.h"
@@ -97,24 +98,27 @@ is_asked_to_stop(Relay *r)
 static void
 set_state(Relay *r, RelayState state, const char *error)
 {
+	char text[sizeof(r->status.error)];
 	bool changed;
 
+	snprintf(text, sizeof(text), "%s", error);
+	utf8_make_printable(text);
 	pthread_mutex_lock(&r->lock);
-	changed = r->status.state != state || strcmp(r->status.error, error) != 0;
+	changed = r->status.state != state || strcmp(r->status.error, text) != 0;
 	if (r->status.state != state)
 		r->status.since = time(NULL);
 	r->status.state = state;
-	snprintf(r->status.error, sizeof(r->status.error), "%s", error);
+	memcpy(r->status.error, text, sizeof(text));
 	pthread_mutex_unlock(&r->lock);
 	if (!changed)
 		return;
 	if (state == RELAY_RUNNING)
 		log_info("[%s]: running", r->config->name);
 	else if (state == RELAY_STANDS_STILL)
-		log_error("[%s]: stands still: %s", r->config->name, error);
+		log_error("[%s]: stands still: %s", r->config->name, text);
 	else
 		log_warning("[%s]: %s: %s", r->config->name, relay_state_name(state),
-					error);
+					text);
 }
 
 /* How the relay is now. */

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "common/memory.h"
+#include "common/utf8.h"
 
 /* Zeroed memory for a target that begins with a Target. */
 void *
@@ -37,6 +38,8 @@ target_fail(void *target, TargetResult result, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(t->error, sizeof(t->error), fmt, args);
 	va_end(args);
+	/* part of it may be a stranger's, and it goes into the database */
+	utf8_make_printable(t->error);
 	t->result = result;
 	return result;
 }

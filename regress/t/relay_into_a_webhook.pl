@@ -111,11 +111,13 @@ $shop->insert(2);
 $relay->wait_log(qr/will not take event \d+: the server answers 422/, $mark);
 pass('an event that is refused stops it');
 $relay->stop;
-order(match => 'n' . ($shop->{n} - 1) . '.', status => 422);
+
+# whatever the server says goes into the database and to a terminal
+order(match => 'n' . ($shop->{n} - 1) . '.', status => 422, answer => "r\x{e9}fus\e[31m");
 $relay = start_relay(r => { %keys, on_refused => 'dead' });
 wait_for('the next', sub { bodies()->[-1] eq "n$shop->{n}." });
 is(sql($node, $db, q{select dead_reason from pgq.get_dead_events('q', 'relay_r')}),
-	'the server answers 422 ', 'or is dead, with the reason');
+	'the server answers 422 r?fus [31m', 'or is dead, with the reason');
 
 # gone, and moved
 foreach my $status (410, 302)

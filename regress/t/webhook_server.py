@@ -25,10 +25,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 headers = {k.lower(): v for k, v in self.headers.items()}
                 f.write(json.dumps({"headers": headers, "body": body}) + "\n")
         self.send_response(status)
-        self.send_header("Content-Length", "0")
+        answer = wanted.get("answer", "").encode("latin-1")
+        self.send_header("Content-Length", str(len(answer)))
         if "retry_after" in wanted:
             self.send_header("Retry-After", str(wanted["retry_after"]))
         self.end_headers()
+        self.wfile.write(answer)
 
     def log_message(self, *args):
         pass
