@@ -83,7 +83,8 @@ is($relay->stop, 0, 'it ends cleanly');
 foreach my $option ('security.protocol=plaintext', 'enable.ssl.certificate.verification=false',
 	'linger.ms=1, ssl.endpoint.identification.algorithm=none')
 {
-	my $r = start_relay(r => { %keys, tls => 1, options => $option });
+	my $r = start_relay(r => {
+		$shop->keys(target => $kafka->url, topic => 'q'), tls => 1, options => $option });
 
 	$r->wait_log(qr/stands still: options: \S+ can't be changed: it follows from the keys tls and user/);
 	pass("refused: $option");
