@@ -28,10 +28,13 @@ my $pgq = {
 		create function take() returns void as $$
 		declare
 			batch int8 := pgq.next_batch('q', 'c');
-			n int;
+			n int := 0;
 		begin
-			select count(*) into n from pgq.get_batch_events(batch);
-			perform pgq.finish_batch(batch);
+			-- none where nothing was committed since the last tick
+			if batch is not null then
+				select count(*) into n from pgq.get_batch_events(batch);
+				perform pgq.finish_batch(batch);
+			end if;
 			perform set_config('bench.events', n::text, false);
 		end $$ language plpgsql},
 	insert => q{select pgq.insert_event('q', 't', 'd')},

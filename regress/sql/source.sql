@@ -64,7 +64,7 @@ VALUES ('source_c', 'pg_class', '{}', 'copying', false, false), ('source_c', 'pg
 SELECT pgq.ingest(:'k', '0/10000200', '0/10000300', (
 	SELECT string_agg(pg_temp.held(convert_to(q, 'UTF8'), copy_id, 'held'), '')
 	FROM pgq.copy, unnest('{source_a,source_c}'::text[]) q));
-SELECT count(*) FROM pgq.held_event;
+SELECT count(*) FROM pgq.held_event WHERE held_copy IN (SELECT copy_id FROM pgq.copy WHERE copy_queue = 'source_c');
 SELECT count(*) FROM data WHERE ev_data = 'held';
 DELETE FROM pgq.copy WHERE copy_queue = 'source_c';
 

@@ -331,8 +331,8 @@ sql($node, $db, q{update pgq.tick set tick_time = tick_time - interval '1 day'
 	where tick_queue = (select queue_id from pgq.queue where queue_name = 'q')});
 $it = found('lazy consumer', 'consumers', qr/lazy/, 'problem');
 # who has finished all there is does not stand in the way
-sql($node, $db, q{select pgq.create_queue('rests')});
-sql($node, $db, q{select pgq.register_consumer('rests', 'has done all');
+sql($node, $db, q{select pgq.create_queue('rests');
+	select pgq.register_consumer('rests', 'has done all');
 	select pgq.set_queue_config('rests', 'ticker_paused', 'true');
 	update pgq.tick set tick_time = tick_time - interval '1 day'
 	where tick_queue = (select queue_id from pgq.queue where queue_name = 'rests')});
