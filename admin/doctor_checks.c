@@ -23,7 +23,7 @@
 #define OUR_ROLES                                                              \
 	"pg_roles o where o.rolname = current_user or o.rolname in"                \
 	" (select a.usename from pg_stat_activity a"                               \
-	" where a.application_name like 'pgqd/%'"                                  \
+	" where a.application_name ~ '^pgqd/(?!source)'"                           \
 	" and a.datname = current_database())"
 
 /* A check of what pgq.get_problems() tells. */

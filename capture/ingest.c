@@ -188,9 +188,8 @@ add_event(RowBatch *batch, Event *event)
 		return;
 	}
 	if (converted == NULL)
-		converted = AllocSetContextCreate(TopMemoryContext,
-										  "pgq converted event",
-										  ALLOCSET_DEFAULT_SIZES);
+		converted = AllocSetContextCreate(
+			TopMemoryContext, "pgq converted event", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(converted);
 	source_convert_event(ingest_source, event);
 	MemoryContextSwitchTo(old);

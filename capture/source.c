@@ -36,8 +36,8 @@ read_queues(Datum name)
 	own_match(&scan, SOURCE_QUEUE_SOURCE, name);
 	own_begin(&scan, OWN_SOURCE_QUEUE_PKEY, NULL);
 	while (own_next(&scan))
-		queues = lappend(queues, TextDatumGetCString(
-									 scan.values[SOURCE_QUEUE_QUEUE]));
+		queues = lappend(queues,
+						 TextDatumGetCString(scan.values[SOURCE_QUEUE_QUEUE]));
 	own_close(&scan);
 	return queues;
 }

@@ -14,16 +14,32 @@ COMMENT ON FUNCTION pgq._patience() IS
 	'How long something may take before it is told as a problem.';
 
 
--- Anybody may call his session pgqd: it is when it has the rights, too.
+-- Anybody may call his session pgqd: it is when it has the rights, too. Those of a
+-- queue host's pgqd serve none of our queues.
 CREATE OR REPLACE FUNCTION pgq._pgqd_sessions()
 RETURNS SETOF pg_stat_activity AS $$
 	SELECT a.* FROM pg_stat_activity a
-	WHERE a.datname = current_database() AND a.application_name ~ '^pgqd(/|$)'
+	WHERE a.datname = current_database() AND a.application_name ~ '^pgqd(/(?!source)|$)'
 	  AND pg_has_role(a.usesysid, 'pgq_admin', 'USAGE')
 $$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION pgq._pgqd_sessions() IS
 	'Returns the sessions of pgqd in this database.';
+
+
+CREATE OR REPLACE FUNCTION pgq._slot_sessions()
+RETURNS SETOF pg_stat_activity AS $$
+	SELECT a.* FROM pgq._pgqd_sessions() a
+	WHERE NOT EXISTS (SELECT FROM pgq.slot s WHERE s.slot_remote)
+	UNION ALL
+	SELECT a.* FROM pg_stat_activity a
+	WHERE a.datname = current_database()
+	  AND a.application_name LIKE 'pgqd/source%'
+	  AND EXISTS (SELECT FROM pgq.slot s WHERE s.slot_remote)
+$$ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._slot_sessions() IS
+	'Returns the sessions of the pgqd that is to read the slot, ours or that of a queue host.';
 
 
 CREATE OR REPLACE FUNCTION pgq._sync_standby_problem()
@@ -138,7 +154,10 @@ DECLARE
 	right_now CONSTANT timestamptz := clock_timestamp();
 	p pgq.problem;
 BEGIN
-	IF NOT EXISTS (SELECT FROM pgq._pgqd_sessions()) THEN
+	IF NOT EXISTS (SELECT FROM pgq._pgqd_sessions())
+	   AND (EXISTS (SELECT FROM pgq.queue)
+			OR NOT EXISTS (SELECT FROM pgq.slot s WHERE s.slot_remote))
+	THEN
 		p.kind := 'pgqd';
 		p.object := current_database();
 		p.severity := 'standstill';

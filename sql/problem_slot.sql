@@ -59,7 +59,7 @@ BEGIN
 
 	SELECT a.pid, a.application_name, a.usename, a.wait_event_type, a.wait_event
 	INTO reader FROM pg_stat_activity a WHERE a.pid = server.active_pid;
-	IF reader.pid <> ALL (SELECT o.pid FROM pgq._pgqd_sessions() o)
+	IF reader.pid <> ALL (SELECT o.pid FROM pgq._slot_sessions() o)
 		AND reader.pid IS NOT NULL THEN
 		p.kind := 'reader';
 		p.problem := format('slot "%s" is read by another program, "%s" of role %s, process %s: what it confirms never reaches the queues',
@@ -75,7 +75,7 @@ BEGIN
 		p.hint := 'Start that standby, or take its slot out of synchronized_standby_slots.';
 		RETURN NEXT p;
 	ELSIF slot.state = 'inactive' AND slot.lag_time > pgq._patience()
-		AND EXISTS (SELECT FROM pgq._pgqd_sessions()) THEN
+		AND EXISTS (SELECT FROM pgq._slot_sessions()) THEN
 		p.kind := 'unread';
 		p.problem := format('pgqd is connected, but nobody reads slot "%s"',
 			slot.slot_name);

@@ -168,7 +168,8 @@ config_load(Config *config, const char *file, char **error)
 	zero = find_zero_period(config);
 	in_range = config->ingest_max_bytes >= MIN_INGEST_BYTES &&
 			   config->ingest_max_bytes <= MAX_INGEST_BYTES;
-	connstr = config->base_connstr == NULL || is_base_connstr(config->base_connstr);
+	connstr = config->base_connstr == NULL ||
+			  is_base_connstr(config->base_connstr);
 	if (zero || !connstr || !in_range ||
 		config->ingest_memory < config->ingest_max_bytes)
 	{

@@ -49,7 +49,7 @@ typedef struct Config
 	char *http_listen; /* address:port, NULL: no HTTP server */
 
 	bool metrics_per_queue; /* a series for each, or the highest of all */
-	char *http_hosts;  /* names that it may be asked by */
+	char *http_hosts;       /* names that it may be asked by */
 
 	bool ingest;
 	size_t ingest_max_bytes; /* of one ingest transaction's frames */

@@ -26,9 +26,8 @@
 	}
 
 static const IniKey keys[] = {
-	KEY(connstr,
-		"libpq connect string of the source database; the role needs"
-		" REPLICATION."),
+	KEY(connstr, "libpq connect string of the source database; the role needs"
+				 " REPLICATION."),
 	KEY(queue_db, "Database of this server that has the queues."),
 	KEY(slot, "Its capture slot; empty: the only one that it has."),
 	{NULL, INI_IGNORED, 0, NULL, NULL}};

@@ -79,13 +79,16 @@ conn_require_trust(Conn *conn, bool on)
 
 /*
  * From the next opening on connect to the database that a libpq connect string
- * names, which is copied, and not to one of our server's.
+ * names, and not to one of our server's.  The strings are copied; job is that of
+ * conn_create(): there sessions must not look like those of its own pgqd.
  */
 void
-conn_set_server(Conn *conn, const char *connstr)
+conn_set_server(Conn *conn, const char *connstr, const char *job)
 {
 	free(conn->connstr);
+	free(conn->job);
 	conn->connstr = text_copy(connstr);
+	conn->job = text_copy(job);
 }
 
 /*

@@ -48,7 +48,7 @@ extern Conn *conn_create(struct event_base *base, const Config *config,
 						 const char *dbname, const char *job, bool replication,
 						 const ConnHooks *hooks, void *arg);
 extern void conn_require_trust(Conn *conn, bool on);
-extern void conn_set_server(Conn *conn, const char *connstr);
+extern void conn_set_server(Conn *conn, const char *connstr, const char *job);
 extern void conn_free(Conn *conn);
 extern void conn_set_hooks(Conn *conn, const ConnHooks *hooks);
 extern void conn_open(Conn *conn);

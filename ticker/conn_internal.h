@@ -42,7 +42,7 @@ struct Conn
 	const Config *config;
 	char *dbname;
 	char *connstr; /* of a server of its own; NULL: config->base_connstr */
-	char *job; /* names the session: pgqd/<job> */
+	char *job;     /* names the session: pgqd/<job> */
 	bool replication;
 	bool trust_needed; /* ready only where PgQ is a trusted role's */
 	const ConnHooks *hooks;

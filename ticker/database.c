@@ -628,6 +628,6 @@ database_get_troubles(const Database *db, Told *told)
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i].trouble->text)
 			told[n++] = all[i];
-	return n + sources_get_troubles(db->sources, told + n,
-									DATABASE_TROUBLES - n);
+	return n +
+		   sources_get_troubles(db->sources, told + n, DATABASE_TROUBLES - n);
 }

@@ -64,12 +64,14 @@ bytes_clear(Bytes *b)
 	memset(b, 0, sizeof(*b));
 }
 
-/* Forget everything; max_bytes, touched and arg stay. */
+/* Forget everything; max_bytes, nameless, touched and arg stay. */
 void
 gather_reset(Gather *g)
 {
-	Gather empty = {
-		.max_bytes = g->max_bytes, .touched = g->touched, .arg = g->arg};
+	Gather empty = {.max_bytes = g->max_bytes,
+					.nameless = g->nameless,
+					.touched = g->touched,
+					.arg = g->arg};
 	Group *group;
 
 	while ((group = gather_take(g)) != NULL)
@@ -108,7 +110,10 @@ new_group(Gather *g, GroupKind kind)
 static void
 add_queue(const char *name, size_t len, void *arg)
 {
-	names_add(arg, name, len);
+	Gather *g = arg;
+
+	if (!g->nameless)
+		names_add(&g->queues, name, len);
 }
 
 /* Move the first "len" bytes that have arrived into a group. */
@@ -224,7 +229,7 @@ begin_long_frame(Gather *g)
 	if (frames_peek(g->in.data + g->walked, there, &frame) != FRAME_PARTIAL ||
 		!frames_has_events(&frame))
 		return true;
-	if (!frames_get_queues(&frame, add_queue, &g->queues))
+	if (!frames_get_queues(&frame, add_queue, g))
 		return false;
 	g->has_events = true;
 	g->walked = g->in.len;
@@ -301,7 +306,7 @@ gather_put(Gather *g, const char *data, size_t len, const char **error)
 			g->has_events = true;
 		if (frame.tag == FRAME_WARNING || frame.tag == FRAME_PLACE)
 			continue;
-		if (!frames_get_queues(&frame, add_queue, &g->queues))
+		if (!frames_get_queues(&frame, add_queue, g))
 		{
 			*error = "malformed E, H or T frame";
 			return false;

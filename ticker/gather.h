@@ -49,6 +49,7 @@ typedef struct Group
 typedef struct Gather
 {
 	size_t max_bytes; /* of a group, if transactions allow it */
+	bool nameless;    /* names of queues are not wanted */
 
 	/* the transaction that is arriving */
 	Bytes in;

@@ -137,6 +137,8 @@ ingest_create(struct event_base *base, const Config *config, const char *dbname,
 		ingest->source = ingest_source_create(base, config, source,
 											  &ingest_source_hooks, ingest);
 		stream_set_server(ingest->stream, source->connstr);
+		/* it could make up any number of names */
+		ingest->gather.nameless = true;
 		ingest->who = text_format("source %s", source->name);
 		ingest->trouble.who = ingest->write_trouble.who =
 			ingest->wait_trouble.who = ingest->who;

@@ -53,7 +53,8 @@ enum
 	SLOT_ENCODING,
 	SLOT_IN_RECOVERY,
 	SLOT_DECODES,
-	SLOT_MAY_REPLICATE
+	SLOT_MAY_REPLICATE,
+	SLOT_COLUMNS
 };
 
 /* On the queue host. */
@@ -112,6 +113,8 @@ source_became_ready(Conn *conn, void *arg)
 {
 	IngestSource *source = arg;
 
+	/* names go to the queues' database, which should be UTF8 */
+	conn_use_utf8(conn);
 	source->hooks->ready(source->ingest);
 }
 
@@ -123,7 +126,8 @@ source_was_lost(Conn *conn, const char *why, void *arg)
 	source->hooks->failed(source->ingest, "connection to the source", why);
 }
 
-static const ConnHooks conn_hooks = {source_became_ready, source_was_lost, NULL};
+static const ConnHooks conn_hooks = {source_became_ready, source_was_lost,
+									 NULL};
 
 static void handle_nap(evutil_socket_t fd, short what, void *arg);
 
@@ -144,7 +148,7 @@ ingest_source_create(struct event_base *base, const Config *config,
 	source->hooks = hooks;
 	source->conn = conn_create(base, config, ingest->dbname, "source", false,
 							   &conn_hooks, source);
-	conn_set_server(source->conn, source_config->connstr);
+	conn_set_server(source->conn, source_config->connstr, "source");
 	source->timer = timer_make(base, 0, handle_nap, source);
 	return source;
 }
@@ -192,6 +196,16 @@ Conn *
 ingest_source_get_conn(const IngestSource *source)
 {
 	return source->conn;
+}
+
+/*
+ * Did it work, with so many columns?  A server that means ill may send others, and
+ * libpq gives no text for one that is not there.
+ */
+static bool
+is_whole(const PGresult *res, int columns)
+{
+	return !conn_failed(res) && PQnfields(res) == columns;
 }
 
 static bool
@@ -258,16 +272,20 @@ take_slot(Conn *conn, const PGresult *res, void *arg)
 	IngestSource *source = arg;
 	IngestLook look = {0};
 
-	if (conn_failed(res) || PQntuples(res) == 0)
-		look.error = PQresultErrorMessage(res);
+	if (!is_whole(res, SLOT_COLUMNS) || PQntuples(res) == 0)
+		look.error = conn_failed(res) ? PQresultErrorMessage(res)
+									  : "the source does not answer as "
+										"PostgreSQL does";
 	else if (is_true(res, SLOT_IN_RECOVERY))
 		look.error = "the source is a standby: waits for its promotion";
 	else if (PQntuples(res) > 1)
-		look.error = "the source has several capture slots: name one by \"slot\" "
-					 "in its section";
+		look.error =
+			"the source has several capture slots: name one by \"slot\" "
+			"in its section";
 	else if (source->slot == NULL && PQgetisnull(res, 0, SLOT_NAME))
-		look.error = "the source has no capture slot: pgq.start_capture() there "
-					 "makes it";
+		look.error =
+			"the source has no capture slot: pgq.start_capture() there "
+			"makes it";
 	else
 	{
 		forget_look(source);
@@ -323,7 +341,7 @@ take_visible(Conn *conn, const PGresult *res, void *arg)
 	IngestSource *source = arg;
 	Ingest *ingest = source->ingest;
 
-	if (conn_failed(res) || PQntuples(res) != 1)
+	if (!is_whole(res, 1) || PQntuples(res) != 1)
 	{
 		source->hooks->failed(ingest,
 							  "could not ask whether transactions are visible",

@@ -230,10 +230,9 @@ static void
 record_problem(Ingest *ingest, const char *problem, const char *missing_from,
 			   ConnAnswer answer)
 {
-	const char *values[3] = {ingest->source
-								 ? ingest_source_get_name(ingest->source)
-								 : ingest->slot,
-							 problem, missing_from};
+	const char *values[3] = {
+		ingest->source ? ingest_source_get_name(ingest->source) : ingest->slot,
+		problem, missing_from};
 
 	conn_send(ingest->conn, ingest->source ? source_problem_sql : problem_sql,
 			  3, values, answer, ingest);
@@ -449,10 +448,9 @@ static void
 record_timeline(Ingest *ingest)
 {
 	char timeline[16];
-	const char *values[2] = {ingest->source
-								 ? ingest_source_get_name(ingest->source)
-								 : ingest->slot,
-							 timeline};
+	const char *values[2] = {
+		ingest->source ? ingest_source_get_name(ingest->source) : ingest->slot,
+		timeline};
 
 	snprintf(timeline, sizeof(timeline), "%u",
 			 stream_get_timeline(ingest->stream));
@@ -489,7 +487,7 @@ set_synchronous(Ingest *ingest, bool synchronous)
 static void
 take_sync(Conn *conn, const PGresult *res, void *arg)
 {
-	if (!conn_failed(res) && PQntuples(res) == 1)
+	if (!conn_failed(res) && PQntuples(res) == 1 && PQnfields(res) == 1)
 		set_synchronous(arg, strcmp(PQgetvalue(res, 0, 0), "t") == 0);
 }
 
@@ -584,7 +582,7 @@ take_confirmed(Conn *conn, const PGresult *res, void *arg)
 	Ingest *ingest = arg;
 	const char *values[1] = {ingest->key};
 
-	if (conn_failed(res) || PQntuples(res) != 1 ||
+	if (conn_failed(res) || PQntuples(res) != 1 || PQnfields(res) != 1 ||
 		!stream_parse_lsn(PQgetvalue(res, 0, 0), &ingest->confirmed))
 		fail_check(ingest, res);
 	else
@@ -597,9 +595,8 @@ ask_check(Ingest *ingest)
 {
 	const char *values[1] = {ingest->key};
 
-	return ingest->source ? ingest_source_ask_confirmed(ingest->source,
-														ingest->slot,
-														take_confirmed)
+	return ingest->source ? ingest_source_ask_confirmed(
+								ingest->source, ingest->slot, take_confirmed)
 						  : conn_send(ingest->conn, check_sql, 1, values,
 									  take_check, ingest);
 }

@@ -111,11 +111,11 @@ stream_create(struct event_base *base, const Config *config, const char *dbname,
 	return stream;
 }
 
-/* As conn_set_server(). */
+/* Read the slot of the database that a libpq connect string names. */
 void
 stream_set_server(Stream *stream, const char *connstr)
 {
-	conn_set_server(stream->conn, connstr);
+	conn_set_server(stream->conn, connstr, "source-stream");
 }
 
 /* Close and free; not from one of its hooks. */

@@ -16,7 +16,7 @@
 typedef struct Trouble
 {
 	const char *who; /* leads the text, where a database has several; or NULL */
-	char *text; /* what was logged last, NULL: all is well */
+	char *text;      /* what was logged last, NULL: all is well */
 	double logged_at;
 	double since; /* clock_seconds() of the first text */
 } Trouble;
