@@ -186,10 +186,10 @@ pgq_wait(PgqConsumer *c, int timeout_ms)
 	}
 
 	/* nobody says when the others are done */
-	longest = libpgq_now_ms() +
-			  (c->others_work ? c->share_pause_ms
-			   : c->listening && c->notified ? WAIT_NOTIFIED_MS
-											 : WAIT_POLL_MS);
+	longest = libpgq_now_ms() + (c->others_work ? c->share_pause_ms
+								 : c->listening && c->notified
+									 ? WAIT_NOTIFIED_MS
+									 : WAIT_POLL_MS);
 	if (longest < until)
 		until = longest;
 	for (;;)

@@ -298,7 +298,7 @@ build(EventPlan *plan, EventScratch *scratch, EventOp op,
 {
 	int n = 1;
 
-	if (plan->when && !is_wanted(plan, newrow ? newrow : oldrow))
+	if (plan->when && !is_wanted(plan, op == EVENT_OP_DELETE ? oldrow : newrow))
 		return 0;
 	for (int i = 0; i < EVENT_BUILD_MAX; i++)
 		reset_buffer(&scratch->data[i]);
