@@ -58,13 +58,25 @@ is(seen('queue_name', 'consumer_name', 'pending_events', q{coalesce(last_error, 
 	'q|relay_r|0|none', 'it runs');
 like(seen('target'), qr/^file:.*\$\{HIDDEN\}$/, 'its target, without what the environment has');
 
+# page(PATH): status and text of what HTTP answers; "" without libmicrohttpd
+sub page
+{
+	my $page = HTTP::Tiny->new(timeout => 20)->get("http://127.0.0.1:$port$_[0]");
+
+	return $page->{status} == 599 ? '' : "$page->{status} $page->{content}";
+}
+
+my $labels = '{relay="r",queue="q",consumer="relay_r"}';
 SKIP:
 {
-	my $page = HTTP::Tiny->new(timeout => 20)->get("http://127.0.0.1:$port/none");
-
-	skip('built without libmicrohttpd', 1) if $page->{status} == 599;
-	is("$page->{status} $page->{content}", "404 There is /health and /metrics.\n",
-		'HTTP names its own pages');
+	skip('built without libmicrohttpd', 5) if page('/none') eq '';
+	is(page('/none'), "404 There is /health and /metrics.\n", 'HTTP names its own pages');
+	is(page('/health'), "200 ok\n", 'all is well');
+	my $metrics = page('/metrics');
+	like($metrics, qr/^pgqrelay_running\Q$labels\E 1$/m, 'and in metrics, too');
+	like($metrics, qr/^# TYPE pgqrelay_events_total counter\npgqrelay_events_total\Q$labels\E 5$/m,
+		'with what it has sent');
+	like($metrics, qr/^pgqrelay_bytes_total\Q$labels\E 10$/m, 'and how much of it');
 }
 
 # it stands still
@@ -77,6 +89,13 @@ is(seen("since > '$ran_since'"), 't', 'and since when');
 like(sql($node, $db, q{select problem from pgq.get_problems() where kind = 'relay'}),
 	qr{^relay "relay_r" of queue "q" into file:.*\$\{HIDDEN\} stands still: the engine will not take event 6: },
 	'as a problem of the database, too');
+SKIP:
+{
+	skip('built without libmicrohttpd', 2) if page('/none') eq '';
+	like(page('/health'), qr/^503 r: stands still for \d+ s: the engine will not take event 6/,
+		'by HTTP, too');
+	like(page('/metrics'), qr/^pgqrelay_running\Q$labels\E 0$/m, 'and in metrics');
+}
 my ($rc, $out, $err) = adm('list');
 is($rc, 0, 'relay list');
 like($out, qr/^q:\n  relay_r +stands still +\d+ s +\d+ s .*\n    file:.*, \d+ events pending\n    the engine will not/m, 'as lines');
