@@ -344,10 +344,11 @@ may_be_fed(const Queue *queue)
 
 /*
  * Tick the queues that are due, of very many a part, or those that have events
- * which a consumer waits for, too; puts a row for each into "result", if any.
+ * which a consumer waits for, too; puts a row for each into "result", if any.  *fed
+ * is set if there may be events in any of the latter.
  */
 static int64
-tick_all(TickReason reason, TableResult *result)
+tick_all(TickReason reason, TableResult *result, bool *fed)
 {
 	Snapshot snapshot = table_fresh_snapshot();
 	List *queues = queue_list(snapshot);
@@ -361,10 +362,13 @@ tick_all(TickReason reason, TableResult *result)
 		Queue *queue = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
-		if (reason == REASON_DUE ||
-			(!queue->external_ticker && !queue->ticker_paused &&
-			 tick_queue_is_ours(queue) && may_be_fed(queue)))
-			look(queue, reason, &candidates);
+		if (reason == REASON_COMMIT &&
+			(queue->external_ticker || queue->ticker_paused ||
+			 !tick_queue_is_ours(queue) || !may_be_fed(queue)))
+			continue;
+		if (fed != NULL)
+			*fed = true;
+		look(queue, reason, &candidates);
 	}
 	UnregisterSnapshot(snapshot);
 	return tick_candidates(candidates, reason, result);
@@ -375,7 +379,7 @@ Datum
 pgq_ticker_all(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("pgq.ticker()");
-	PG_RETURN_INT64(tick_all(REASON_DUE, NULL));
+	PG_RETURN_INT64(tick_all(REASON_DUE, NULL, NULL));
 }
 
 /* pgq.tick_due() */
@@ -386,7 +390,7 @@ pgq_tick_due(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("pgq.tick_due()");
 	table_begin_result(fcinfo, &result);
-	tick_all(REASON_DUE, &result);
+	tick_all(REASON_DUE, &result, NULL);
 	return (Datum) 0;
 }
 
@@ -395,16 +399,25 @@ pgq_tick_due(PG_FUNCTION_ARGS)
  * for, or are due
  *
  * For who does not know by the WAL which queues are fed, and asks all the time: a
- * queue that was not fed costs a look at its sequence.
+ * queue that was not fed costs a look at its sequence, and when no queue was and no
+ * transaction has ended since, none is looked at.
  */
 Datum
 pgq_tick_awaited(PG_FUNCTION_ARGS)
 {
+	static uint64 idle_at = 0; /* transactions that had ended; 0: not idle */
+	uint64 ended = GetLatestSnapshot()->snapXactCompletionCount;
 	TableResult result;
+	bool fed = false;
 
 	PreventCommandIfReadOnly("pgq.tick_awaited()");
 	table_begin_result(fcinfo, &result);
-	tick_all(REASON_COMMIT, &result);
+	if (ended == idle_at)
+		return (Datum) 0;
+	idle_at = 0;
+	tick_all(REASON_COMMIT, &result, &fed);
+	if (!fed)
+		idle_at = ended;
 	return (Datum) 0;
 }
 

@@ -103,7 +103,9 @@ COMMENT ON FUNCTION pgq._note_worker(int4, int4, text) IS
 
 
 -- Cuts a batch, a new one if none is open. More shares than workers: who is done
--- early takes another. Empty ones, and so empty batches, are nobody's work.
+-- early takes another. Each is a look at all of the batch and some flushes, so they are
+-- not many, and fewer of a small batch. Empty ones, and so empty batches, are nobody's
+-- work.
 CREATE OR REPLACE FUNCTION pgq._cut_batch(
 	i_queue text, i_consumer text, i_queue_id int4, i_consumer_id int4,
 	i_key text)
@@ -111,6 +113,7 @@ RETURNS bool AS $$
 DECLARE
 	workers int4;
 	batch int8;
+	per_worker int4;
 BEGIN
 	-- through a pooler a session is of many workers, and a worker has many
 	SELECT least(count(DISTINCT sw_worker), count(DISTINCT sw_pid)) INTO workers
@@ -118,18 +121,22 @@ BEGIN
 	WHERE sw_queue = i_queue_id AND sw_consumer = i_consumer_id
 	  AND sw_seen > clock_timestamp() - interval '30 s';
 	workers := least(greatest(workers, 1), 1000);
-	-- so many events that each has some hundred to do
+	-- so many events that the end of a batch, where some have nothing to do, counts little
 	SELECT n.batch_id INTO batch
-	FROM pgq.next_batch_custom(i_queue, i_consumer, NULL, 500 * workers, NULL) n;
+	FROM pgq.next_batch_custom(i_queue, i_consumer, NULL,
+							   CASE workers WHEN 1 THEN 500 ELSE 2000 * workers END,
+							   NULL) n;
 	IF batch IS NULL THEN
 		batch := pgq.next_batch(i_queue, i_consumer);
 	END IF;
 	IF batch IS NULL THEN
 		RETURN false;
 	END IF;
+	SELECT CASE WHEN i.seq_end - i.seq_start >= 1000 * workers THEN 4 ELSE 2 END
+	INTO per_worker FROM pgq.get_batch_info(batch) i;
 	INSERT INTO pgq.share (sh_batch, sh_no, sh_count, sh_key, sh_events)
 	SELECT batch, c.share_no, n.count, i_key, c.events
-	FROM (SELECT CASE workers WHEN 1 THEN 1 ELSE 2 * workers END AS count) n,
+	FROM (SELECT CASE workers WHEN 1 THEN 1 ELSE per_worker * workers END AS count) n,
 		 pgq._count_shares(batch, i_key, n.count) c;
 	IF NOT FOUND THEN
 		PERFORM pgq.finish_batch(batch);
@@ -180,11 +187,12 @@ BEGIN
 		batch_id := s.sub_batch;
 
 		IF batch_id IS NOT NULL THEN
-			-- one's own, else a free one that nobody is about to take or finish
+			-- one's own, else a free one that nobody is about to take or finish, large
+			-- ones first: with small ones at the end all end at about the same time
 			SELECT t.* INTO sh FROM pgq.share t
 			WHERE t.sh_batch = s.sub_batch AND NOT t.sh_done
 			  AND (t.sh_worker = i_worker OR pgq._is_share_free(t))
-			ORDER BY t.sh_worker = i_worker DESC NULLS LAST, t.sh_no
+			ORDER BY t.sh_worker = i_worker DESC NULLS LAST, t.sh_events DESC, t.sh_no
 			LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
 			IF FOUND THEN
 				-- as long as it is the same session, it may go on with it
@@ -317,6 +325,10 @@ BEGIN
 		IF s.sub_batch = sh.sh_batch THEN
 			PERFORM pgq.finish_batch(sh.sh_batch);
 			DELETE FROM pgq.share t WHERE t.sh_batch = sh.sh_batch;
+			-- who waits for the end of this batch need not look for it
+			PERFORM pg_notify(pgq.tick_channel(q.queue_name), '')
+			FROM pgq.queue q
+			WHERE q.queue_id = s.sub_queue AND sh.sh_count > 1;
 		END IF;
 	END IF;
 	RETURN 1;

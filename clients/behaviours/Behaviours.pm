@@ -605,6 +605,52 @@ sub refusals_are_told_at_once
 	like($out, qr/^error \w{5} .*pgq/m, '... by its schema');
 }
 
+# A database whose owner has made what is called pgq there, or a part of it.
+sub code_of_others_is_not_run
+{
+	my ($rc, $out);
+	my @worker = (\@command, uri('theirs', $node), 'q', 'c', 'mode=drain', 'register=yes');
+
+	sql($node, 'postgres', 'create role stranger');
+	sql($node, 'postgres', 'create database theirs owner stranger');
+	sql($node, 'theirs', q{
+		create schema pgq authorization stranger;
+		create table public.trapped (by text);
+		grant insert on public.trapped to public;
+		create function pgq.trap() returns int8 language sql security invoker as
+			$$ insert into public.trapped values (current_user) returning 1::int8 $$;
+		create function pgq.register_consumer(text, text) returns int8
+			language sql as 'select pgq.trap()';
+		create function pgq.tick_channel(text) returns text
+			language sql as 'select pgq.trap()::text';
+		create function pgq.next_batch(text, text) returns int8
+			language sql as 'select pgq.trap()';
+		create function pgq.next_batch_custom(text, text, interval, int4, interval,
+			out batch_id int8) language sql as 'select pgq.trap()'});
+	($rc, $out) = run_worker(@worker);
+	is($rc, 1, 'a schema that is called pgq is refused');
+	like($out, qr/^error \S+ .*(trusted|no extension)/m, '... and it is said why');
+	is(sql($node, 'theirs', 'select count(*) from trapped'), '0', '... nothing of it was run');
+
+	sql($node, 'theirs', 'drop schema pgq cascade');
+	sql($node, 'theirs', 'grant all on schema public to public; create table done
+		(consumer text, ev_id int8, ev_type text, retry int4, md5 text,
+		done_at timestamptz default clock_timestamp())');
+	sql($node, 'theirs', 'create extension pgq');
+	make_queue($node, 'theirs', 'q', 'c');
+	produce($node, 'theirs', 'q', [ 'a', '' ]);
+	sql($node, 'theirs', 'alter function pgq.next_batch(text, text) owner to stranger');
+	is((run_worker(@worker))[0], 1, 'so is a function in the extension\'s');
+	is(done($node, 'theirs', 'c'), '', '... and nothing is done');
+	{
+		local $ENV{PGQ_DATABASE_OWNERS} = 'nobody, stranger';
+		sql($node, 'theirs', 'grant pgq_admin to stranger;
+			grant select, insert, update on all tables in schema pgq to stranger');
+		is((run_worker(@worker))[0], 0, 'a role that is named may own it');
+		is(done($node, 'theirs', 'c'), 'a', '... and its events are done');
+	}
+}
+
 sub registers_itself
 {
 	my $w;
@@ -771,6 +817,7 @@ my @all = qw(
   large_events_are_whole
   text_of_any_encoding_comes
   refusals_are_told_at_once
+  code_of_others_is_not_run
   registers_itself
   loop_over_batches
   producers_produce

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -38,12 +39,45 @@ const (
 	// Is the session a pooler's, and does the server send notices of ticks?
 	probeSQL = "select pg_catalog.pg_backend_pid()," +
 		" pg_catalog.to_regprocedure('pgq.tick_channel(pg_catalog.text)') is not null"
+	// Is what is called pgq there the extension's, and a trusted role's? Whoever owns a
+	// database could put code of his own there, which would run with our rights.
+	trustSQL = "with trusted as materialized (select r.oid from pg_catalog.pg_roles r" +
+		" where r.rolsuper or r.rolname::pg_catalog.text operator(pg_catalog.=)" +
+		" any (pg_catalog.regexp_split_to_array(pg_catalog.btrim($1::pg_catalog.text), '[ ]*,[ ]*')))" +
+		" select not exists (select from pg_catalog.pg_namespace n" +
+		" where n.nspname operator(pg_catalog.=) 'pgq') or exists (" +
+		"select from pg_catalog.pg_extension e, pg_catalog.pg_namespace n" +
+		" where e.extname operator(pg_catalog.=) 'pgq'" +
+		" and n.nspname operator(pg_catalog.=) 'pgq'" +
+		" and (n.oid operator(pg_catalog.=) e.extnamespace or exists (" +
+		"select from pg_catalog.pg_depend d where d.objid operator(pg_catalog.=) n.oid" +
+		" and d.refobjid operator(pg_catalog.=) e.oid" +
+		" and d.deptype operator(pg_catalog.=) 'e'))" +
+		" and e.extowner operator(pg_catalog.=) any (select t.oid from trusted t)" +
+		" and n.nspowner operator(pg_catalog.=) any (select t.oid from trusted t)" +
+		" and not exists (select from pg_catalog.pg_proc p" +
+		" where p.pronamespace operator(pg_catalog.=) n.oid" +
+		" and not p.proowner operator(pg_catalog.=) any (select t.oid from trusted t)))"
 	registerSQL = "select pgq.register_consumer($1::pg_catalog.text, $2::pg_catalog.text)"
 	channelSQL  = "select pg_catalog.quote_ident(pgq.tick_channel($1::pg_catalog.text))"
 
 	// A server that does not answer this is gone.
 	answerTimeout = 2 * time.Minute
 )
+
+// ErrNotTrusted: schema pgq of the database, or a function in it, is not the extension's,
+// or belongs to a role that is neither a superuser nor named in PGQ_DATABASE_OWNERS.
+var ErrNotTrusted = errors.New("schema pgq of this database, or a function in it, is not" +
+	" the extension's, or belongs to a role that is not trusted; environment variable" +
+	" PGQ_DATABASE_OWNERS names roles that may own it")
+
+// databaseOwners are roles that may own the extension, besides superusers.
+func databaseOwners() *string {
+	if names, ok := os.LookupEnv("PGQ_DATABASE_OWNERS"); ok {
+		return &names
+	}
+	return nil
+}
 
 // session is one connection.
 type session struct {
@@ -111,6 +145,14 @@ func open(ctx context.Context, cfg *pgx.ConnConfig) (*session, error) {
 	if err == nil {
 		err = conn.QueryRow(ctx, probeSQL, pgx.QueryExecModeSimpleProtocol).
 			Scan(&pid, &s.listening)
+	}
+	var trusted bool
+	if err == nil {
+		err = conn.QueryRow(ctx, trustSQL, pgx.QueryExecModeExec, databaseOwners()).
+			Scan(&trusted)
+	}
+	if err == nil && !trusted {
+		err = ErrNotTrusted
 	}
 	if err == nil {
 		_, err = conn.Exec(ctx, "commit")

@@ -14,11 +14,11 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-# Milliseconds from commit to consumer, one for each event, while pgbench runs
-# with these arguments.
+# Milliseconds from commit to consumer, one for each event of queue "q", while pgbench
+# runs with these arguments.
 sub measure
 {
-	my ($script, @args) = @_;
+	my ($node, $db, $script, @args) = @_;
 	my ($out, $err);
 	my $consumer = IPC::Run::start([
 		$^X, '-e', q{
@@ -29,12 +29,12 @@ sub measure
 				/"ev_time":"(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+)(\.\d+)?/ or next;
 				printf "%.3f\n", 1000 * ($now - timegm($6, $5, $4, $3, $2 - 1, $1) - ($7 // 0));
 			}
-		}, 'pgqadm', '-d', ours()->connstr('latency'), 'consume', 'q', 'c',
+		}, 'pgqadm', '-d', $node->connstr($db), 'consume', 'q', 'c',
 		'--timeout', $smoke ? 3 : 10
 	], \undef, \$out, \$err);
 
 	sleep 1;
-	load_stop(load_start(ours(), 'latency', $script, @args));
+	load_stop(load_start($node, $db, $script, @args));
 	IPC::Run::finish($consumer);
 	return split(/\n/, $out // '');
 }
@@ -100,7 +100,7 @@ sub commit_to_consumer
 			: $fsync eq 'on' ? @cases : @no_disk)
 		{
 			my ($p50, $p99, $rate, @args) = @$case;
-			my @ms = measure($script, @args, '-T', $rate eq $one[0] ? 3 * $run : $run);
+			my @ms = measure(ours(), 'latency', $script, @args, '-T', $rate eq $one[0] ? 3 * $run : $run);
 
 			ok(@ms > 0, "events arrived at $rate");
 			percentiles("commit to consumer, $rate$without", \@ms, $p50, $p99);

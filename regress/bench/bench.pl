@@ -17,12 +17,14 @@ my %groups = (
 	writer => 'BenchWriter',
 	backlog => 'BenchBacklog',
 	latency => 'BenchLatency',
+	awaited => 'BenchAwaited',
+	shares => 'BenchShares',
 	queue => 'BenchQueue',
 	growth => 'BenchGrowth',
 	bloat => 'BenchBloat',
 	held => 'BenchHeld',
 	relay => 'BenchRelay');
-my @usual = qw(writer backlog latency queue);
+my @usual = qw(writer backlog latency awaited shares queue);
 push @usual, qw(growth bloat held relay) if $smoke;
 my @wanted = split(/,/, $ENV{BENCH_ONLY} // '');
 

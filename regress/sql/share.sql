@@ -88,7 +88,7 @@ SELECT pgq.finish_batch(pgq.next_batch('share', 'c'));
 :join;
 :fill;
 :tick;
-SELECT share_id AS s1, share_count FROM pgq.next_share('share', 'c', 'w1', '1 hour') \gset
+SELECT share_id AS s1, share_no AS no1, share_count FROM pgq.next_share('share', 'c', 'w1', '1 hour') \gset
 \echo :share_count
 SELECT share_id AS s2, share_no AS no2 FROM pgq.next_share('share', 'c', 'w2', '1 hour') \gset
 UPDATE pgq.share SET sh_until = now() WHERE sh_id = :s2;
@@ -108,11 +108,11 @@ SELECT pg_temp.outcome('SELECT count(*) FROM pgq.get_share_events(' || :s2 || ')
 SELECT pgq.finish_share(:taken);
 -- nor does one last whose session has ended
 UPDATE pgq.share SET sh_pid = 0 WHERE sh_id = :s1;
-SELECT share_no = 0 AS the_first, share_id <> :s1 AS other_id FROM pgq.next_share('share', 'c', 'w4');
+SELECT share_no = :no1 AS the_same, share_id <> :s1 AS other_id FROM pgq.next_share('share', 'c', 'w4');
 -- a worker of the same name in another session is another one
 SELECT sh_id AS s4 FROM pgq.share WHERE sh_worker = 'w4' \gset
 UPDATE pgq.share SET sh_pid = (SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer') WHERE sh_id = :s4;
-SELECT share_no, share_id <> :s4 AS other_id FROM pgq.next_share('share', 'c', 'w4');
+SELECT share_no = :no1 AS the_same, share_id <> :s4 AS other_id FROM pgq.next_share('share', 'c', 'w4');
 SELECT pg_temp.outcome('SELECT pgq.finish_share(' || :s4 || ')');
 
 -- whoever finishes the batch as a whole, or moves the consumer, ends all leases

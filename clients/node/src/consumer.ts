@@ -4,7 +4,7 @@ import { hostname } from "node:os";
 import pg from "pg";
 import { Batch, type Handler } from "./batch.js";
 import { BatchLost, type ErrorPolicy } from "./event.js";
-import { Backoff, hostsOf, passes, Session } from "./session.js";
+import { Backoff, hostsOf, NotTrusted, passes, Session } from "./session.js";
 
 // A consumer that is many ticks behind gets some hundred events at once.
 const NEXT_BATCH = `select coalesce(m.batch_id, pgq.next_batch($1::pg_catalog.text,
@@ -216,6 +216,7 @@ export class Consumer implements AsyncIterable<Batch> {
   #goesOn(error: unknown): boolean {
     if (passes(error) || error instanceof BatchLost) return true;
     if (this.#session !== null) return this.#session.lost;
+    if (error instanceof NotTrusted) return false;
     return this.#wasConnected || !(error instanceof pg.DatabaseError);
   }
 

@@ -26,6 +26,26 @@ const PROBE = `select pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(
   pg_catalog.current_setting('server_version_num'),
   pg_catalog.current_setting('server_encoding'),
   pg_catalog.to_regprocedure('pgq.tick_channel(pg_catalog.text)') is not null`;
+// Is what is called pgq there the extension's, and a trusted role's? Whoever owns a
+// database could put code of his own there, which would run with our rights.
+const TRUST = `
+  with trusted as materialized (select r.oid from pg_catalog.pg_roles r
+  where r.rolsuper or r.rolname::pg_catalog.text operator(pg_catalog.=)
+  any (pg_catalog.regexp_split_to_array(pg_catalog.btrim($1::pg_catalog.text), '[ ]*,[ ]*')))
+  select not exists (select from pg_catalog.pg_namespace n
+  where n.nspname operator(pg_catalog.=) 'pgq') or exists (
+  select from pg_catalog.pg_extension e, pg_catalog.pg_namespace n
+  where e.extname operator(pg_catalog.=) 'pgq'
+  and n.nspname operator(pg_catalog.=) 'pgq'
+  and (n.oid operator(pg_catalog.=) e.extnamespace or exists (
+  select from pg_catalog.pg_depend d where d.objid operator(pg_catalog.=) n.oid
+  and d.refobjid operator(pg_catalog.=) e.oid
+  and d.deptype operator(pg_catalog.=) 'e'))
+  and e.extowner operator(pg_catalog.=) any (select t.oid from trusted t)
+  and n.nspowner operator(pg_catalog.=) any (select t.oid from trusted t)
+  and not exists (select from pg_catalog.pg_proc p
+  where p.pronamespace operator(pg_catalog.=) n.oid
+  and not p.proowner operator(pg_catalog.=) any (select t.oid from trusted t)))`;
 const REGISTER = `select pgq.register_consumer($1::pg_catalog.text, $2::pg_catalog.text)`;
 const CHANNEL = `select pg_catalog.quote_ident(pgq.tick_channel($1::pg_catalog.text))`;
 
@@ -36,6 +56,19 @@ export type Row = (string | null)[];
 
 /** The server is a standby, or another one may be the primary: this may pass. */
 export class NoConnection extends Error {}
+
+/**
+ * Schema pgq of the database, or a function in it, is not the extension's, or belongs to a
+ * role that is neither a superuser nor named in PGQ_DATABASE_OWNERS.
+ */
+export class NotTrusted extends Error {
+  override name = "NotTrusted";
+  constructor() {
+    super("schema pgq of this database, or a function in it, is not the extension's, or"
+      + " belongs to a role that is not trusted; environment variable PGQ_DATABASE_OWNERS"
+      + " names roles that may own it");
+  }
+}
 
 /** Each host of a URI, or of pg's configuration, as a configuration of its own. */
 export function hostsOf(connection: string | pg.ClientConfig): pg.ClientConfig[] {
@@ -104,6 +137,7 @@ export class Session {
         await session.close();
         // what another host says counts no more than a refusal
         if (failure === undefined || !passes(error)) failure = error;
+        if (error instanceof NotTrusted) break;
         if (error instanceof pg.DatabaseError && !passes(error)) break;
       }
     }
@@ -113,6 +147,8 @@ export class Session {
   async #setUp(queue: string, consumer: string, register: boolean): Promise<void> {
     await this.client.query("begin read only; set local statement_timeout = 0");
     const probe = await this.#rows(PROBE);
+    const [trust] = await this.#rows(TRUST, [process.env["PGQ_DATABASE_OWNERS"] ?? null]);
+    if (trust![0] !== "t") throw new NotTrusted();
     await this.client.query("commit");
     const [pid, standby, version, encoding, hasChannel] = probe[0]!;
     if (standby === "t") throw new NoConnection("the server is a standby");

@@ -9,7 +9,7 @@
         consumer.run(mail)
 """
 
-from ._protocol import BatchLost, Dead, Event, OnError, Retry
+from ._protocol import BatchLost, Dead, Event, NotTrusted, OnError, Retry
 from .aio import AsyncBatch, AsyncConsumer
 from .consumer import Batch, Consumer
 from .produce import emit, insert, insert_many, insert_once, seek
@@ -22,6 +22,7 @@ __all__ = [
     "Consumer",
     "Dead",
     "Event",
+    "NotTrusted",
     "OnError",
     "Retry",
     "emit",

@@ -45,6 +45,27 @@ PROBE = (
     "select pg_catalog.pg_backend_pid(),"
     " pg_catalog.to_regprocedure('pgq.tick_channel(pg_catalog.text)') is not null"
 )
+# Is what is called pgq there the extension's, and a trusted role's? Whoever owns a
+# database could put code of his own there, which would run with our rights.
+TRUST = (
+    "with trusted as materialized (select r.oid from pg_catalog.pg_roles r"
+    " where r.rolsuper or r.rolname::pg_catalog.text operator(pg_catalog.=)"
+    " any (pg_catalog.regexp_split_to_array(pg_catalog.btrim(%s::pg_catalog.text), '[ ]*,[ ]*')))"
+    " select not exists (select from pg_catalog.pg_namespace n"
+    " where n.nspname operator(pg_catalog.=) 'pgq') or exists ("
+    "select from pg_catalog.pg_extension e, pg_catalog.pg_namespace n"
+    " where e.extname operator(pg_catalog.=) 'pgq'"
+    " and n.nspname operator(pg_catalog.=) 'pgq'"
+    " and (n.oid operator(pg_catalog.=) e.extnamespace or exists ("
+    "select from pg_catalog.pg_depend d where d.objid operator(pg_catalog.=) n.oid"
+    " and d.refobjid operator(pg_catalog.=) e.oid"
+    " and d.deptype operator(pg_catalog.=) 'e'))"
+    " and e.extowner operator(pg_catalog.=) any (select t.oid from trusted t)"
+    " and n.nspowner operator(pg_catalog.=) any (select t.oid from trusted t)"
+    " and not exists (select from pg_catalog.pg_proc p"
+    " where p.pronamespace operator(pg_catalog.=) n.oid"
+    " and not p.proowner operator(pg_catalog.=) any (select t.oid from trusted t)))"
+)
 REGISTER = "select pgq.register_consumer(%s::pg_catalog.text, %s::pg_catalog.text)"
 CHANNEL = "select pg_catalog.quote_ident(pgq.tick_channel(%s::pg_catalog.text))"
 
@@ -147,6 +168,18 @@ class Failed(Exception):
     """The event comes again, or is dead if it has failed too often."""
 
 
+class NotTrusted(Exception):
+    """Schema pgq of the database, or a function in it, is not the extension's, or belongs
+    to a role that is neither a superuser nor named in PGQ_DATABASE_OWNERS."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "schema pgq of this database, or a function in it, is not the extension's, or"
+            " belongs to a role that is not trusted; environment variable"
+            " PGQ_DATABASE_OWNERS names roles that may own it"
+        )
+
+
 class BatchLost(Exception):
     """The batch is not ours any more: another session of this consumer finished it."""
 
@@ -226,6 +259,11 @@ def connect_args(dsn: str, consumer: str) -> dict[str, Any]:
 def accepts_connections(dsn: str) -> bool:
     """Whoever cannot connect to a server that does accept connections was refused."""
     return pq.PGconn.ping(dsn.encode()) == pq.Ping.OK
+
+
+def database_owners() -> str | None:
+    """Roles that may own the extension, besides superusers."""
+    return os.environ.get("PGQ_DATABASE_OWNERS")
 
 
 def is_standby(conn: AnyConnection) -> bool:

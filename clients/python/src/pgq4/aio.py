@@ -331,6 +331,10 @@ class AsyncConsumer:
         await cur.execute("begin read only;set local statement_timeout = 0")
         await cur.execute(proto.PROBE)
         pid, has_channel = await cur.fetchone() or (0, False)
+        await cur.execute(proto.TRUST, (proto.database_owners(),))
+        (trusted,) = await cur.fetchone() or (False,)
+        if not trusted:
+            raise proto.NotTrusted
         await cur.execute("commit")
         self._pooled = pid != conn.pgconn.backend_pid
         self._listening = self._sends_notices = self._notified = False

@@ -327,6 +327,10 @@ class Consumer:
         cur.execute("begin read only;set local statement_timeout = 0")
         cur.execute(proto.PROBE)
         pid, has_channel = cur.fetchone() or (0, False)
+        cur.execute(proto.TRUST, (proto.database_owners(),))
+        (trusted,) = cur.fetchone() or (False,)
+        if not trusted:
+            raise proto.NotTrusted
         cur.execute("commit")
         self._pooled = pid != conn.pgconn.backend_pid
         self._listening = self._sends_notices = self._notified = False
