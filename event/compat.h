@@ -48,6 +48,13 @@
 #define UPDATE_PROGRESS(ctx, skipped) OutputPluginUpdateProgress(ctx)
 #endif
 
+/* Intervals may be infinite since 17. */
+#ifdef INTERVAL_NOT_FINITE
+#define INTERVAL_IS_FINITE(i) (!INTERVAL_NOT_FINITE(i))
+#else
+#define INTERVAL_IS_FINITE(i) true
+#endif
+
 /* PG_MODULE_MAGIC with name and version came with 18. */
 #ifdef PG_MODULE_MAGIC_EXT
 #define PGQ_MODULE_MAGIC                                                       \

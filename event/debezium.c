@@ -6,9 +6,10 @@
  *		reads ours (https://debezium.io/documentation/reference/connectors/
  *		postgresql.html, "Data change events").
  *
- * Values are as of the json format, which is Debezium's text forms of decimals
- * and times; what Debezium has otherwise is so here, too: floats are numbers,
- * bytea is base64, arrays are arrays.
+ * Debezium has ways to write values; ours are those of its settings
+ * decimal.handling.mode=string, interval.handling.mode=string,
+ * binary.handling.mode=base64 and, but for the zone, time.precision.mode=isostring.
+ * See debezium_value.c.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -16,15 +17,10 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
-#include "common/base64.h"
 #include "miscadmin.h"
-#include "utils/array.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
-#include "event/compat.h"
 #include "event/event.h"
 
 /* In place of a value that the WAL does not have. */
@@ -36,86 +32,9 @@
 #define UNIX_EPOCH_USECS                                                       \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
-static void
-put_base64(const EventColumn *col, Datum value, StringInfo buf)
-{
-	struct varlena *bytes = PG_DETOAST_DATUM_PACKED(value);
-	int len = VARSIZE_ANY_EXHDR(bytes);
-	int room = pg_b64_enc_len(len);
-	int n;
-
-	appendStringInfoCharMacro(buf, '"');
-	enlargeStringInfo(buf, room + 1);
-	n = B64_ENCODE(VARDATA_ANY(bytes), len, buf->data + buf->len, room);
-	if (n < 0)
-		elog(ERROR, "value of column \"%s\" does not fit into base64",
-			 col->name);
-	buf->len += n;
-	buf->data[buf->len] = '\0';
-	appendStringInfoCharMacro(buf, '"');
-}
-
-/* JSON has no number for infinities and NaN. */
-static void
-put_float(const EventColumn *col, Datum value, StringInfo buf)
-{
-	char local[EVENT_VALUE_BUFLEN];
-	int len;
-	const char *str = event_value_text(col, value, local, &len);
-	const char *digit = *str == '-' ? str + 1 : str;
-
-	if (*digit >= '0' && *digit <= '9')
-		appendBinaryStringInfo(buf, str, len);
-	else
-		event_json_string(buf, str, len);
-}
-
-static void put_value(const EventColumn *col, Datum value, StringInfo buf);
-
-/* An array of one dimension; others keep their text. */
-static bool
-put_array(const EventColumn *col, Datum value, StringInfo buf)
-{
-	ArrayType *array = DatumGetArrayTypeP(value);
-	const EventColumn *element = col->element;
-	Datum *values;
-	bool *nulls;
-	int n;
-
-	if (ARR_NDIM(array) > 1)
-		return false;
-	deconstruct_array(array, element->typid, element->typlen, element->typbyval,
-					  col->element_align, &values, &nulls, &n);
-	appendStringInfoCharMacro(buf, '[');
-	for (int i = 0; i < n; i++)
-	{
-		if (i > 0)
-			appendStringInfoCharMacro(buf, ',');
-		if (nulls[i])
-			appendBinaryStringInfo(buf, "null", 4);
-		else
-			put_value(element, values[i], buf);
-	}
-	appendStringInfoCharMacro(buf, ']');
-	return true;
-}
-
-static void
-put_value(const EventColumn *col, Datum value, StringInfo buf)
-{
-	/* event_key() reads keys, which hold nothing nested */
-	if (col->element && !col->is_key && put_array(col, value, buf))
-		return;
-	if (col->typid == FLOAT4OID || col->typid == FLOAT8OID)
-		put_float(col, value, buf);
-	else if (col->typid == BYTEAOID)
-		put_base64(col, value, buf);
-	else
-		event_json_value(col, value, buf);
-}
-
 /*
- * "before" or "after": a row, or null.  Of a new row nothing may be missing.
+ * "before" or "after": a row, or null.  All columns are there: what the WAL does
+ * not have of an old row is null.
  */
 static void
 put_row(const EventPlan *plan, const EventRow *row, bool is_new, StringInfo buf)
@@ -132,17 +51,17 @@ put_row(const EventPlan *plan, const EventRow *row, bool is_new, StringInfo buf)
 		const EventColumn *col = &plan->columns[i];
 		bool absent = row->absent[col->index];
 
-		if ((col->ignored && !col->is_key) || (absent && !is_new))
+		if (col->ignored && !col->is_key)
 			continue;
 		appendStringInfoCharMacro(buf, lead);
 		lead = ',';
 		appendBinaryStringInfo(buf, col->label, col->label_len);
-		if (absent)
+		if (absent && is_new)
 			appendStringInfoString(buf, UNAVAILABLE);
-		else if (row->isnull[col->index])
+		else if (absent || row->isnull[col->index])
 			appendBinaryStringInfo(buf, "null", 4);
 		else
-			put_value(col, row->values[col->index], buf);
+			event_debezium_value(col, row->values[col->index], buf);
 	}
 	if (lead == '{')
 		appendStringInfoCharMacro(buf, '{');
@@ -225,29 +144,4 @@ event_debezium_source(const char *schema, const char *table, StringInfo buf)
 	appendStringInfoString(buf, ",\"table\":");
 	event_json_string(buf, table, strlen(table));
 	appendStringInfoChar(buf, ',');
-}
-
-/*
- * The column that the elements of an array column are, palloc'd; NULL if it is
- * no array.  Sets col->element_align.
- */
-EventColumn *
-event_debezium_element(EventColumn *col)
-{
-	Oid typid = get_element_type(col->typid);
-	EventColumn *element;
-	Oid output;
-	bool isvarlena;
-
-	if (!OidIsValid(typid))
-		return NULL;
-	element = palloc0(sizeof(EventColumn));
-	element->name = col->name;
-	element->typid = typid;
-	get_typlenbyvalalign(typid, &element->typlen, &element->typbyval,
-						 &col->element_align);
-	element->kind = event_value_kind(typid);
-	getTypeOutputInfo(typid, &output, &isvarlena);
-	fmgr_info(output, &element->output);
-	return element;
 }

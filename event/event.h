@@ -65,7 +65,9 @@ typedef struct EventColumn
 	const char *label; /* the name as the format writes it */
 	int label_len;
 
-	/* of the debezium format, where it is an array: what its elements are */
+	/* of the debezium format: its digits and the like, -1: none said; where it is an
+	 * array, what its elements are */
+	int32 typmod;
 	struct EventColumn *element;
 	char element_align;
 } EventColumn;
@@ -187,6 +189,8 @@ extern void event_debezium_change(const EventPlan *plan,
 								  StringInfo buf);
 extern void event_debezium_source(const char *schema, const char *table,
 								  StringInfo buf);
-extern EventColumn *event_debezium_element(EventColumn *col);
+extern void event_debezium_value(const EventColumn *col, Datum value,
+								 StringInfo buf);
+extern void event_debezium_column(EventColumn *col);
 
 #endif /* PGQ_EVENT_H */

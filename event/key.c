@@ -462,16 +462,78 @@ write_values(const Key *key, bool json, char *out)
 	return out - start;
 }
 
+/* Names as they are in the data, values as JSON has them. */
+static long
+write_object(const Key *key, bool json, char *out)
+{
+	char *start = out;
+
+	for (int i = 0; i < key->n; i++)
+	{
+		Span name = key->name[i];
+		Span value = key->value[i];
+
+		if (value.start == NULL)
+			return -1;
+		*out++ = i == 0 ? '{' : ',';
+		if (!json)
+			*out++ = '"';
+		for (size_t n = 0; n < name.len; n++)
+			if (json)
+				*out++ = name.start[n];
+			else
+				out = write_escaped(out, (unsigned char) name.start[n]);
+		if (!json)
+			*out++ = '"';
+		*out++ = ':';
+		if (json)
+		{
+			memcpy(out, value.start, value.len);
+			out += value.len;
+		}
+		else if (value.len == 0)
+		{
+			memcpy(out, "null", 4);
+			out += 4;
+		}
+		else
+			out += quote_value(value, false, out);
+	}
+	*out++ = '}';
+	return out - start;
+}
+
+static bool
+read_key(const char *type, size_t type_len, const char *data, size_t data_len,
+		 Key *key)
+{
+	if (type_len > 0 && *type == '{')
+		return read_json_names(type, type_len, key) &&
+			   read_json_values(data, data_len, key) && key->n > 0;
+	return read_urlenc_names(type, type_len, key) &&
+		   read_urlenc_values(data, data_len, key) && key->n > 0;
+}
+
 long
 event_key(const char *type, size_t type_len, const char *data, size_t data_len,
 		  char *out)
 {
 	Key key = {0};
-	bool json = type_len > 0 && *type == '{';
-	bool ok = json ? read_json_names(type, type_len, &key) &&
-						 read_json_values(data, data_len, &key)
-				   : read_urlenc_names(type, type_len, &key) &&
-						 read_urlenc_values(data, data_len, &key);
 
-	return ok && key.n > 0 ? write_values(&key, json, out) : -1;
+	return read_key(type, type_len, data, data_len, &key)
+			   ? write_values(&key, *type == '{', out)
+			   : -1;
+}
+
+long
+event_key_object(const char *type, size_t type_len, const char *data,
+				 size_t data_len, char *out)
+{
+	Key key = {0};
+
+	/* a name would become longer than there is room */
+	return !has_control_bytes(type, type_len) &&
+				   read_key(type, type_len, data, data_len, &key)
+			   ? write_object(&key, *type == '{', out)
+			   : -1;
 }

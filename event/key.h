@@ -29,4 +29,11 @@
 extern long event_key(const char *type, size_t type_len, const char *data,
 					  size_t data_len, char *out);
 
+/*
+ * The same as a JSON object of the key's columns: {"id":7}.  Values are as the
+ * event has them in JSON; those of the urlenc format are strings.
+ */
+extern long event_key_object(const char *type, size_t type_len,
+							 const char *data, size_t data_len, char *out);
+
 #endif /* PGQ_EVENT_KEY_H */

@@ -110,6 +110,7 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 	col->index = att->attnum - 1;
 	col->name = pstrdup(NameStr(att->attname));
 	col->typid = att->atttypid;
+	col->typmod = att->atttypmod;
 	col->typlen = att->attlen;
 	col->typbyval = att->attbyval;
 	col->kind = event_value_kind(att->atttypid);
@@ -124,7 +125,7 @@ set_column(EventColumn *col, Form_pg_attribute att, const EventArgs *args)
 	col->fixed = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
 	col->comparable = is_comparable(att->atttypid);
 	if (args->format == EVENT_FORMAT_DEBEZIUM)
-		col->element = event_debezium_element(col);
+		event_debezium_column(col);
 	set_label(col, args->format);
 }
 

@@ -47,6 +47,8 @@ struct MessageMaker
 	PQExpBufferData address;
 	PQExpBufferData key;
 	PQExpBufferData event_key;
+	PQExpBufferData key_object;
+	bool needs_key_object; /* a template names it */
 	PQExpBufferData body;
 	PQExpBufferData scratch; /* all header values, behind each other */
 	RelayMessage head;       /* the headers that all messages of a batch have */
@@ -397,6 +399,7 @@ message_maker_create(const RelayConfig *config, const char *source,
 	initPQExpBuffer(&m->address);
 	initPQExpBuffer(&m->key);
 	initPQExpBuffer(&m->event_key);
+	initPQExpBuffer(&m->key_object);
 	initPQExpBuffer(&m->body);
 	initPQExpBuffer(&m->scratch);
 	m->key_template = template_parse(config->key, error);
@@ -407,6 +410,8 @@ message_maker_create(const RelayConfig *config, const char *source,
 		message_maker_free(m);
 		return NULL;
 	}
+	m->needs_key_object = template_has(m->key_template, FIELD_KEY_JSON) ||
+						  template_has(m->address_template, FIELD_KEY_JSON);
 	return m;
 }
 
@@ -422,6 +427,7 @@ message_maker_free(MessageMaker *m)
 	termPQExpBuffer(&m->address);
 	termPQExpBuffer(&m->key);
 	termPQExpBuffer(&m->event_key);
+	termPQExpBuffer(&m->key_object);
 	termPQExpBuffer(&m->body);
 	termPQExpBuffer(&m->scratch);
 	free(m->origin.schema);
@@ -432,23 +438,24 @@ message_maker_free(MessageMaker *m)
 	free(m);
 }
 
-/* The event's key, NULL: it has none. */
+/* The event's key, by one of the functions of key.h, NULL: it has none. */
 static const char *
-find_key(MessageMaker *m, const PgqEvent *event)
+find_key(const PgqEvent *event,
+		 long (*write)(const char *, size_t, const char *, size_t, char *),
+		 PQExpBuffer out)
 {
 	size_t type_len = event->ev_type ? strlen(event->ev_type) : 0;
 	size_t data_len = event->ev_data ? strlen(event->ev_data) : 0;
 	long len;
 
-	resetPQExpBuffer(&m->event_key);
-	if (!enlargePQExpBuffer(&m->event_key, EVENT_KEY_ROOM(type_len, data_len)))
+	resetPQExpBuffer(out);
+	if (!enlargePQExpBuffer(out, EVENT_KEY_ROOM(type_len, data_len)))
 		abort();
-	len = event_key(event->ev_type, type_len, event->ev_data, data_len,
-					m->event_key.data);
+	len = write(event->ev_type, type_len, event->ev_data, data_len, out->data);
 	if (len < 0)
 		return NULL;
-	m->event_key.data[len] = '\0';
-	return m->event_key.data;
+	out->data[len] = '\0';
+	return out->data;
 }
 
 /* The id, the key and the address: what does not depend on the format. */
@@ -459,10 +466,14 @@ make_names(MessageMaker *m, const PgqEvent *event, const Origin *origin,
 	const char *values[TEMPLATE_FIELDS] = {
 		[FIELD_QUEUE] = m->config->queue,  [FIELD_DB] = m->source,
 		[FIELD_SCHEMA] = origin->schema,   [FIELD_TABLE] = origin->table,
-		[FIELD_OP] = origin->op,           [FIELD_KEY] = find_key(m, event),
-		[FIELD_TYPE] = event->ev_type,     [FIELD_EXTRA1] = event->ev_extra1,
-		[FIELD_EXTRA2] = event->ev_extra2, [FIELD_EXTRA3] = event->ev_extra3,
-		[FIELD_EXTRA4] = event->ev_extra4};
+		[FIELD_OP] = origin->op,           [FIELD_TYPE] = event->ev_type,
+		[FIELD_EXTRA1] = event->ev_extra1, [FIELD_EXTRA2] = event->ev_extra2,
+		[FIELD_EXTRA3] = event->ev_extra3, [FIELD_EXTRA4] = event->ev_extra4};
+
+	values[FIELD_KEY] = find_key(event, event_key, &m->event_key);
+	if (m->needs_key_object)
+		values[FIELD_KEY_JSON] = find_key(event, event_key_object,
+										  &m->key_object);
 
 	m->id.len = m->id_head;
 	append_number(&m->id, event->ev_id);

@@ -20,8 +20,8 @@
 #include "common/memory.h"
 
 static const char *const field_names[TEMPLATE_FIELDS] = {
-	"queue", "db",     "schema", "table",  "op",    "key",
-	"type",  "extra1", "extra2", "extra3", "extra4"};
+	"queue",    "db",   "schema", "table",  "op",     "key",
+	"key_json", "type", "extra1", "extra2", "extra3", "extra4"};
 
 typedef struct Piece
 {
@@ -88,8 +88,8 @@ template_parse(const char *text, char **error)
 		{
 			*error = end ? text_format(
 							   "there is no field \"%.*s\"; fields are {queue} "
-							   "{db} {schema} {table} {op} {key} {type} "
-							   "{extra1} to {extra4}",
+							   "{db} {schema} {table} {op} {key} {key_json} "
+							   "{type} {extra1} to {extra4}",
 							   (int) (end + 1 - text), text)
 						 : text_format("\"{\" without \"}\" in \"%s\"", text);
 			template_free(t);
@@ -110,6 +110,17 @@ template_free(Template *template)
 		free(template->pieces[i].text);
 	free(template->pieces);
 	free(template);
+}
+
+/* Does the template name the field?  NULL does not. */
+bool
+template_has(const Template *template, TemplateField field)
+{
+	for (int i = 0; template && i < template->npieces; i++)
+		if (template->pieces[i].text == NULL &&
+			template->pieces[i].field == field)
+			return true;
+	return false;
 }
 
 /*

@@ -10,6 +10,8 @@
 #ifndef PGQ_RELAY_TEMPLATE_H
 #define PGQ_RELAY_TEMPLATE_H
 
+#include <stdbool.h>
+
 #include "common/buffer.h"
 
 /* The fields that a template may name. */
@@ -21,6 +23,7 @@ typedef enum TemplateField
 	FIELD_TABLE,
 	FIELD_OP,
 	FIELD_KEY,
+	FIELD_KEY_JSON,
 	FIELD_TYPE,
 	FIELD_EXTRA1,
 	FIELD_EXTRA2,
@@ -36,6 +39,7 @@ typedef struct Template Template;
 
 extern Template *template_parse(const char *text, char **error);
 extern void template_free(Template *template);
+extern bool template_has(const Template *template, TemplateField field);
 extern void template_fill(const Template *template,
 						  const char *const values[TEMPLATE_FIELDS],
 						  TemplateEscape escape, PQExpBuffer out);

@@ -67,6 +67,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					data_len, out);
 	if (len < -1 || len > (long) room)
 		abort();
+	len = event_key_object(
+		type_room.start + type_room.size - type_len, type_len,
+		data_room.start + data_room.size - data_len, data_len, out);
+	if (len < -1 || len > (long) room)
+		abort();
 	free(out);
 	return 0;
 }

@@ -71,6 +71,21 @@ INSERT INTO dbz_types VALUES (9223372036854775807, true, -1, 1.5, 'infinity', '{
 INSERT INTO dbz_types (id, x, f8) VALUES (2, '{}', '-infinity');
 SELECT * FROM dbz_events();
 
+-- values that Debezium writes in a form of its own
+CREATE TABLE dbz_forms (id int8 PRIMARY KEY, d date, t time, tt timetz, ts timestamp, tz timestamptz,
+    tz0 timestamptz(0) DEFAULT '2026-01-31 12:00+02', tz3s timestamptz(3)[] DEFAULT '{2026-01-31 12:00:00.1+02}',
+    iv interval, m money, o oid, b1 bit, b9 bit(9), vb varbit, pos dbz_positive, poss dbz_positive[], ivs interval[]);
+SELECT pgq.capture_table('dbz', 'dbz_forms', 'format=debezium');
+INSERT INTO dbz_forms (id, d, t, tt, ts, tz, iv, m, o, b1, b9, vb, pos, poss, ivs) VALUES
+    (1, '2026-01-31', '12:34:56.789', '12:34:56.789+02', '2026-01-31 12:34:56.1', '2026-01-31 12:34:56.1+02',
+     '1 year 2 mons 3 days 04:05:06.7', 1234.5, 4294967295, B'1', B'100000001', B'10101', 7, '{7,null}', '{1 day}'),
+    (2, 'infinity', '24:00', '23:59:59.000001-12', 'infinity', '-infinity', '-1 mon -04:05:06.7', -0.05, 0, B'0',
+     B'000000000', B'', null, '{}', '{null}'),
+    (3, '0044-03-15 BC', '00:00', '00:00+14', '0044-03-15 BC', '0044-03-15 BC', '-00:00:00.5', 0, null, null, null, null, null, null, null),
+    (4, '12345-01-01', '00:00', '12:00Z', '12345-01-01 00:00:00.000001', '12345-01-01', '100 days -01:02:03', null, null, null, null, null, null, null, null),
+    (5, '0001-12-31 BC', null, null, '0001-12-31 BC', '0001-01-01', '0', null, null, null, null, null, null, null, null);
+SELECT * FROM dbz_events();
+
 -- array and bytea as keys
 CREATE TABLE dbz_keys (a int4[], b bytea, PRIMARY KEY (a, b));
 SELECT pgq.capture_table('dbz', 'dbz_keys', 'format=debezium');
@@ -111,7 +126,7 @@ SELECT pgq.event_key('{"op":"UPDATE","table":["s","t"],"pkey":["before"]}', '{"b
 
 SELECT pgq.drop_queue('dbz', true);
 SELECT pgq.stop_capture();
-DROP TABLE dbz_t, dbz_nokey, dbz_toast, dbz_types, dbz_keys, dbz_part;
+DROP TABLE dbz_t, dbz_nokey, dbz_toast, dbz_types, dbz_forms, dbz_keys, dbz_part;
 DROP TYPE dbz_mood, dbz_pair;
 DROP DOMAIN dbz_positive;
 DROP FUNCTION dbz_events();

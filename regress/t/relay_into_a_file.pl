@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use JSON::PP;
 use PgqTest;
 use PgqRelay;
 use PgqShop;
@@ -102,6 +103,20 @@ sql($node, $db,
 wait_for('the first batch', sub { slurp("$dir/first") eq join('', map { "n$_\n" } 1 .. 9)
 	&& sql($node, $db, q{select count(*) from pgq.get_dead_events('first', null)}) });
 pass('the first batch is written once, whatever came in between');
+$relay->stop;
+
+# a key as an object, as Debezium's are
+add_relayed_queue($node, $db, 'keys', 'relay_keys');
+sql($node, $db, q{select pgq.insert_event('keys', t, d, 'public.t', null, null, null) from (values
+	('I:id,b', 'id=7&b=x%22&c=1'), ('{"op":"INSERT","table":["public","t"],"pkey":["id","b"]}',
+		'{"id":7,"b":"x\"","c":1}'), ('{"op":"DELETE","table":["public","t"],"pkey":["id"]}',
+		'{"before":{"id":7,"c":null},"after":null,"source":{}}'), ('x', 'no key')) v (t, d)});
+ticks($node, $db, 'keys');
+$relay = start_relay(keys => { %keys, queue => 'keys', target => "file:$dir/keys",
+	format => 'json', key => '{key_json}' });
+wait_for('four lines', sub { -e "$dir/keys" && (() = slurp("$dir/keys") =~ /\n/g) == 4 });
+is(join(' ', map { decode_json($_)->{key} // 'none' } split(/\n/, slurp("$dir/keys"))),
+	'{"id":"7","b":"x\""} {"id":7,"b":"x\""} {"id":7} none', 'a key may be an object');
 $relay->stop;
 
 # bad input, one clear message each
