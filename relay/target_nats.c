@@ -232,6 +232,22 @@ connect_to(NatsTarget *t)
 	return s;
 }
 
+/*
+ * What the server forbids it says beside, and answers nothing.  True, with the
+ * failure noted, if it has said so since we connected.
+ */
+static bool
+is_forbidden(NatsTarget *t)
+{
+	const char *text = NULL;
+
+	if (natsConnection_GetLastError(t->conn, &text) != NATS_NOT_PERMITTED)
+		return false;
+	target_fail(t, TARGET_STOP, "%s: %s", t->base.config->shown_target,
+				text && *text ? text : natsStatus_GetText(NATS_NOT_PERMITTED));
+	return true;
+}
+
 /* Read the stream's state; STOP if there is no such stream. */
 static TargetResult
 read_stream(NatsTarget *t)
@@ -250,6 +266,8 @@ read_stream(NatsTarget *t)
 						   "JetStream has no stream \"%s\" - make it, with the "
 						   "subjects that key \"subject\" gives",
 						   stream);
+	if (is_forbidden(t))
+		return TARGET_STOP;
 	return target_fail(t, TARGET_AWAY, "stream \"%s\": %s (%d)", stream,
 					   natsStatus_GetText(s), (int) code);
 }
@@ -532,7 +550,8 @@ wait_for_acks(NatsTarget *t, NatsAcks awaited)
 		result = target_fail(t, TARGET_AWAY, "%s", t->failure);
 	t->seen = t->acks;
 	pthread_mutex_unlock(&lock);
-	return result;
+	/* what comes behind a message that is forbidden is out of sequence */
+	return result != TARGET_OK && is_forbidden(t) ? TARGET_STOP : result;
 }
 
 /*
@@ -600,8 +619,10 @@ nats_send(Target *target, const RelayMessage *message)
 		s = js_PublishMsgAsync(t->js, &msg, NULL);
 	natsMsg_Destroy(msg);
 	if (s != NATS_OK)
-		return target_fail(t, TARGET_AWAY, "could not publish: %s",
-						   natsStatus_GetText(s));
+		return is_forbidden(t)
+				   ? TARGET_STOP
+				   : target_fail(t, TARGET_AWAY, "could not publish: %s",
+								 natsStatus_GetText(s));
 	t->last_seq++;
 	t->sent_bytes += message->body_len;
 	return TARGET_OK;

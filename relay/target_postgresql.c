@@ -9,6 +9,10 @@
  * bookmark is the batch's id, by which a database that went back is noticed.
  * Nothing is kept in the session, so that it may be a pooler's.
  *
+ * An event that the other database can't take (its encoding lacks a character, a
+ * constraint refuses it) fails the whole transaction. So all up to it are sent again,
+ * each alone behind a savepoint, until it is known which one it is.
+ *
  * Events keep type, data, extras and time; their ids are the other queue's.  PgQ
  * 3.5 will do there.
  *
@@ -34,7 +38,8 @@ typedef struct PgTarget
 	PGconn *conn;
 	int64_t batch;
 	int64_t tick;
-	int pending; /* statements sent, whose results were not read */
+	int pending;   /* statements sent, whose results were not read */
+	int64_t place; /* of the last event sent */
 } PgTarget;
 
 static const char lock_sql[] =
@@ -73,6 +78,18 @@ fail_conn(PgTarget *t, const PGresult *res)
 				  strncmp(state, "28", 2) == 0 || strncmp(state, "22", 2) == 0))
 		return target_fail(t, TARGET_STOP, "%s (SQLSTATE %s)", message, state);
 	return target_fail(t, TARGET_AWAY, "%s", message);
+}
+
+/* Is it the event's data that the failed statement could not take? */
+static bool
+is_data_refused(const PGresult *res)
+{
+	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+	/* data, constraints, limits */
+	return state &&
+		   (strncmp(state, "22", 2) == 0 || strncmp(state, "23", 2) == 0 ||
+			strncmp(state, "54", 2) == 0);
 }
 
 /* Run a statement; NULL, with the failure noted, unless it is done. */
@@ -191,6 +208,15 @@ postgresql_where(Target *target, const TargetBatch *batch, int64_t *done)
 	result = target_compare_batches(t, "the database", last, tick, batch, done);
 	if (result != TARGET_OK)
 		return result;
+	return TARGET_OK;
+}
+
+/* Statements are sent without a wait for their results from here on. */
+static TargetResult
+begin_pipeline(PgTarget *t)
+{
+	if (PQpipelineStatus(t->conn) != PQ_PIPELINE_OFF)
+		return TARGET_OK;
 	/* without a name nothing of it stays in a pooler's session */
 	if (!PQenterPipelineMode(t->conn) ||
 		!PQsendPrepare(t->conn, "", insert_sql, 0, NULL))
@@ -218,13 +244,68 @@ read_results(PgTarget *t, int most)
 		}
 		if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
 		{
-			fail_conn(t, res);
+			TargetResult result = fail_conn(t, res);
+
+			if (is_data_refused(res))
+			{
+				/* one of those that are under way */
+				t->base.suspect = t->place;
+				result = TARGET_AWAY;
+			}
 			PQclear(res);
-			return t->base.result;
+			return result;
 		}
 		PQclear(res);
 	}
 	return TARGET_OK;
+}
+
+/* All results are read. */
+static TargetResult
+end_pipeline(PgTarget *t)
+{
+	PGresult *res;
+	TargetResult result;
+
+	if (PQpipelineStatus(t->conn) == PQ_PIPELINE_OFF)
+		return TARGET_OK;
+	if (!PQpipelineSync(t->conn))
+		return fail_conn(t, NULL);
+	result = read_results(t, 0);
+	if (result != TARGET_OK)
+		return result;
+	res = PQgetResult(t->conn);
+	if (PQresultStatus(res) != PGRES_PIPELINE_SYNC)
+		result = fail_conn(t, res);
+	PQclear(res);
+	if (result == TARGET_OK && !PQexitPipelineMode(t->conn))
+		return fail_conn(t, NULL);
+	return result;
+}
+
+/* An event that may be the one that is refused. */
+static TargetResult
+send_alone(PgTarget *t, const char *const *params)
+{
+	PGresult *res;
+	bool refused;
+
+	if (!run_only(t, "savepoint event", 0, NULL))
+		return t->base.result;
+	res = PQexecParams(t->conn, insert_sql, 8, NULL, params, NULL, NULL, 0);
+	if (PQresultStatus(res) == PGRES_TUPLES_OK)
+	{
+		PQclear(res);
+		return run_only(t, "release savepoint event", 0, NULL) ? TARGET_OK
+															   : t->base.result;
+	}
+	refused = is_data_refused(res);
+	fail_conn(t, res);
+	PQclear(res);
+	if (!refused)
+		return t->base.result;
+	return run_only(t, "rollback to savepoint event", 0, NULL) ? TARGET_REFUSED
+															   : t->base.result;
 }
 
 static TargetResult
@@ -243,6 +324,14 @@ postgresql_send(Target *target, const RelayMessage *message)
 							 event->ev_extra3,
 							 event->ev_extra4};
 
+	TargetResult result;
+
+	t->place = message->place;
+	if (message->place <= t->base.suspect)
+		return send_alone(t, params);
+	result = begin_pipeline(t);
+	if (result != TARGET_OK)
+		return result;
 	if (!PQsendQueryPrepared(t->conn, "", 8, params, NULL, NULL, 0))
 		return fail_conn(t, NULL);
 	t->pending++;
@@ -261,22 +350,12 @@ postgresql_flush(Target *target, char **bookmark)
 	char batch[32];
 	char tick[32];
 	const char *params[3] = {t->base.config->consumer, batch, tick};
-	PGresult *res;
-	TargetResult result;
+	TargetResult result = end_pipeline(t);
 
 	snprintf(batch, sizeof(batch), "%" PRId64, t->batch);
 	snprintf(tick, sizeof(tick), "%" PRId64, t->tick);
-	if (!PQpipelineSync(t->conn))
-		return fail_conn(t, NULL);
-	result = read_results(t, 0);
 	if (result != TARGET_OK)
 		return result;
-	res = PQgetResult(t->conn);
-	if (PQresultStatus(res) != PGRES_PIPELINE_SYNC)
-		result = fail_conn(t, res);
-	PQclear(res);
-	if (result != TARGET_OK || !PQexitPipelineMode(t->conn))
-		return result != TARGET_OK ? result : fail_conn(t, NULL);
 	if (!run_only(t, note_sql, 3, params) || !run_only(t, "commit", 0, NULL))
 		return t->base.result;
 	*bookmark = text_copy(batch);

@@ -37,6 +37,8 @@
 
 #define REFUSED_ID "ERR The ID specified in XADD"
 
+#define DEFAULT_MOST (512 * 1024 * 1024) /* bytes of the longest text */
+
 /* Messages that go together. */
 typedef struct Window
 {
@@ -54,6 +56,7 @@ typedef struct RedisTarget
 	char *source;
 	int64_t batch;
 	int64_t tick;
+	size_t most; /* bytes that a text may have */
 
 	Window open; /* to be sent */
 	Window sent; /* to be answered; empty: none is */
@@ -265,6 +268,21 @@ free_window(Window *window)
 	termPQExpBuffer(&window->command);
 }
 
+/* Servers end the connection of who sends more. Not every user may ask. */
+static TargetResult
+read_most(RedisTarget *t)
+{
+	redisReply *reply = redisCommand(t->conn, "CONFIG GET proto-max-bulk-len");
+
+	if (reply == NULL)
+		return fail_away(t, "connection lost");
+	t->most = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2
+				  ? strtoull(reply->element[1]->str, NULL, 10)
+				  : DEFAULT_MOST;
+	freeReplyObject(reply);
+	return TARGET_OK;
+}
+
 static Target *
 redis_open(const RelayConfig *config)
 {
@@ -303,6 +321,8 @@ redis_open(const RelayConfig *config)
 		result = log_in(t);
 	if (result == TARGET_OK)
 		result = choose_database(t, database);
+	if (result == TARGET_OK)
+		result = read_most(t);
 	t->base.result = result;
 	return &t->base;
 }
@@ -572,6 +592,12 @@ redis_send(Target *target, const RelayMessage *message)
 	for (int i = 0; i < n; i++)
 		lengths[i] = strlen(words[i]);
 	lengths[n++] = message->body_len;
+	for (int i = 0; i < n; i++)
+		if (lengths[i] > t->most)
+			return target_fail(
+				t, TARGET_REFUSED,
+				"it has a text of %zu bytes, and the server takes %zu",
+				lengths[i], t->most);
 
 	add_command(open, n, words, lengths);
 	open->streams[open->count++] = text_copy(message->address);

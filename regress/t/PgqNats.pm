@@ -39,17 +39,35 @@ sub cluster
 	  @servers;
 }
 
+sub write_config
+{
+	my ($self, @config) = @_;
+	my $dir = $self->{dir};
+
+	unlink "$dir/nats.conf";
+	PostgreSQL::Test::Utils::append_to_file("$dir/nats.conf",
+		join("\n", "listen: 127.0.0.1:$self->{port}", "jetstream: { store_dir: \"$dir\" }",
+			@config, ''));
+	return;
+}
+
 sub configure
 {
 	my ($self, @config) = @_;
 	my $dir = $self->{dir} = PostgreSQL::Test::Utils::tempdir();
 
-	PostgreSQL::Test::Utils::append_to_file("$dir/nats.conf",
-		join("
-", "listen: 127.0.0.1:$self->{port}", "jetstream: { store_dir: \"$dir\" }",
-			@config, ''));
+	$self->write_config(@config);
 	return $self->launch('nats-server', need_engine('libnats', 'nats-server', 'nats-server'),
 		'-c', "$dir/nats.conf");
+}
+
+# reconfigure(CONFIG LINE...): it is killed; with these it starts next, with its data.
+sub reconfigure
+{
+	my ($self, @config) = @_;
+
+	$self->kill9;
+	return $self->write_config(@config);
 }
 
 sub url { return "nats://127.0.0.1:$_[0]{port}" }
