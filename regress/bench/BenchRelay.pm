@@ -53,7 +53,7 @@ sub engines
 			keys => sub { (stream => $_[0], subject => $_[0]) }
 		};
 	}
-	if (!$smoke && can_run('librdkafka', 'java') && -d ($ENV{PGQ_KAFKA} // ''))
+	if (!$smoke && can_run('librdkafka', 'java') && -d (($ENV{PGQ_JARS} // q{}) . "/kafka"))
 	{
 		my $kafka = PgqKafka->new(1);
 

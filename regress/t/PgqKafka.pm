@@ -47,12 +47,13 @@ sub certificate
 }
 
 # new(NODES [, CONFIG LINE...]): brokers, started, whose data outlive kills; the first
-# listens with SASL (user relay, password secret) and TLS, too. Ends the
-# test as skipped where there is no Java or no Kafka (scripts/install-deps --kafka).
+# listens with SASL (user relay, password secret) and TLS, too, and on a port whose
+# clients are sent on to another, where a proxy may be. Ends the test as skipped where
+# there is no Java or no Kafka (scripts/install-deps --kafka).
 sub new
 {
 	my ($class, $nodes, @config) = @_;
-	my $jars = $ENV{PGQ_KAFKA} // '';
+	my $jars = ($ENV{PGQ_JARS} // '') . '/kafka';
 
 	build_tool();
 	plan skip_all => 'no openssl' if system('command -v openssl >/dev/null') != 0;
@@ -63,7 +64,7 @@ sub new
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	my @ports = map { [ free_port(), free_port() ] } 1 .. $nodes;
 	my $copies = $nodes < 3 ? 1 : 3;
-	my ($sasl, $tls) = (free_port(), free_port());
+	my ($sasl, $tls, $behind, $proxy) = map { free_port() } 1 .. 4;
 	my $login = 'org.apache.kafka.common.security';
 	my $self = bless {
 		nodes => $nodes,
@@ -76,6 +77,8 @@ sub new
 		sasl => "kafka://127.0.0.1:$sasl",
 		tls => "kafka://127.0.0.1:$tls",
 		ca => "$dir/ca.pem",
+		behind => $behind,
+		proxy => $proxy,
 		servers => join(',', map { "127.0.0.1:$_->[0]" } @ports)
 	}, $class;
 	certificate($dir);
@@ -83,20 +86,26 @@ sub new
 	{
 		my ($port, $control) = @{ $ports[ $id - 1 ] };
 		my $listeners = "CLIENT://127.0.0.1:$port";
+		my $proxied = '';
 
-		$listeners .= ",SASL://127.0.0.1:$sasl,TLS://127.0.0.1:$tls" if $id == 1;
+		if ($id == 1)
+		{
+			$listeners .= ",SASL://127.0.0.1:$sasl,TLS://127.0.0.1:$tls";
+			$proxied = 1;
+		}
 
 		PostgreSQL::Test::Utils::append_to_file("$dir/$id.properties", join("\n",
 			'process.roles=broker,controller',
 			"node.id=$id",
 			'controller.quorum.voters='
 			  . join(',', map { "$_\@127.0.0.1:$ports[$_ - 1][1]" } 1 .. $nodes),
-			"listeners=$listeners,CONTROLLER://127.0.0.1:$control",
-			"advertised.listeners=$listeners",
+			"listeners=$listeners," . ($proxied && "PROXY://127.0.0.1:$behind,")
+			  . "CONTROLLER://127.0.0.1:$control",
+			"advertised.listeners=$listeners" . ($proxied && ",PROXY://127.0.0.1:$proxy"),
 			'controller.listener.names=CONTROLLER',
 			'inter.broker.listener.name=CLIENT',
 			'listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,'
-			  . 'SASL:SASL_PLAINTEXT,TLS:SSL',
+			  . 'SASL:SASL_PLAINTEXT,TLS:SSL,PROXY:PLAINTEXT',
 			'listener.name.sasl.sasl.enabled.mechanisms=PLAIN',
 			"listener.name.sasl.plain.sasl.jaas.config=$login.plain.PlainLoginModule"
 			  . ' required user_relay="secret";',
@@ -165,7 +174,7 @@ sub wait_ready
 			  if !$self->{broker}{$id}->alive;
 		}
 		return eval { $self->run('create', 'ready' . ++$n . "_$$", 1, $self->{copies}); 1 };
-	}, 60);
+	}, 180);
 	return;
 }
 

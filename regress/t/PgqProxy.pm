@@ -1,14 +1,15 @@
-# A proxy between pgqd and the server that can be told to cut or to stall all
-# connections, in the middle of a message as often as not.
+# A proxy before a server that can be told to cut or to stall all connections, in the
+# middle of a message as often as not.
 #
-# It listens on a Unix socket and forwards to the server's: a client reaches it
-# with host=DIR and the server's port.
+# Before PostgreSQL it listens on a Unix socket and forwards to the server's: a client
+# reaches it with host=DIR and the server's port. Before others it is a port of TCP.
 
 package PgqProxy;
 
 use strict;
 use warnings;
 
+use IO::Socket::INET;
 use IO::Socket::UNIX;
 use POSIX ();
 use Errno ();
@@ -18,15 +19,36 @@ use Time::HiRes qw(time);
 sub new
 {
 	my ($class, $server_dir, $port, $dir) = @_;
-	my $self = bless { dir => $dir }, $class;
 	my $listen = IO::Socket::UNIX->new(
 		Local => "$dir/.s.PGSQL.$port",
 		Listen => 20) or die "can't listen in $dir: $!";
+
+	return $class->run($listen,
+		sub { IO::Socket::UNIX->new(Peer => "$server_dir/.s.PGSQL.$port") });
+}
+
+# new_tcp(SERVER_PORT, PORT): one that listens on PORT of this machine.
+sub new_tcp
+{
+	my ($class, $server_port, $port) = @_;
+	my $listen = IO::Socket::INET->new(
+		LocalAddr => "127.0.0.1:$port",
+		ReuseAddr => 1,
+		Listen => 20) or die "can't listen on port $port: $!";
+
+	return $class->run($listen,
+		sub { IO::Socket::INET->new(PeerAddr => "127.0.0.1:$server_port") });
+}
+
+sub run
+{
+	my ($class, $listen, $connect) = @_;
+	my $self = bless {}, $class;
 	my $pid = fork() // die "fork: $!";
 
 	if (!$pid)
 	{
-		eval { serve($listen, "$server_dir/.s.PGSQL.$port"); 1 }
+		eval { serve($listen, $connect); 1 }
 		  or print STDERR "proxy: $@";
 		POSIX::_exit(1);
 	}
@@ -56,7 +78,7 @@ sub stop
 # is slow does not hold up the others. Signals go on to all of them.
 sub serve
 {
-	my ($listen, $server) = @_;
+	my ($listen, $connect) = @_;
 	my %children;
 
 	local $SIG{USR1} = sub { kill('USR1', keys %children) };
@@ -75,7 +97,7 @@ sub serve
 		if (!$pid)
 		{
 			close($listen);
-			eval { forward($client, $server) };
+			eval { forward($client, $connect) };
 			POSIX::_exit(0);
 		}
 		$children{$pid} = 1;
@@ -86,9 +108,9 @@ sub serve
 
 sub forward
 {
-	my ($client, $server) = @_;
+	my ($client, $connect) = @_;
 	my $parent = getppid();
-	my $to_server = IO::Socket::UNIX->new(Peer => $server) or return;
+	my $to_server = $connect->() or return;
 	my @fh = ($client, $to_server);
 	my @held = ('', '');    # read from one, not yet written to the other
 	my $cut = 0;

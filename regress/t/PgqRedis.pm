@@ -18,7 +18,7 @@ sub new
 {
 	my ($class, @arguments) = @_;
 	my $dir = PostgreSQL::Test::Utils::tempdir();
-	my $self = bless { port => free_port() }, $class;
+	my $self = bless { port => free_port(), dir => $dir }, $class;
 
 	return $self->launch('redis',
 		need_engine('hiredis', 'redis-server', 'redis-server', 'redis-tools'),

@@ -294,6 +294,9 @@ sub wait_ready
 
 sub kill9 { return $_[0]{server}->kill9 }
 
+# data(): the folder with all that it has.
+sub data { return $_[0]{dir} }
+
 sub start
 {
 	my ($self) = @_;

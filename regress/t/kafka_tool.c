@@ -8,6 +8,7 @@
  *	kafka_tool SERVERS create TOPIC PARTITIONS REPLICAS [NAME=VALUE]...
  *	kafka_tool SERVERS delete TOPIC
  *	kafka_tool SERVERS empty TOPIC			all that is there is gone
+ *	kafka_tool SERVERS allow TOPIC PRINCIPAL	who may do all with it, and no one else
  *	kafka_tool SERVERS dump TOPIC [uncommitted]	a line of JSON each message
  *	kafka_tool SERVERS put TOPIC PARTITION KEY VALUE
  *	kafka_tool SERVERS hold TOPIC PARTITION ID	a transaction open until stdin ends
@@ -150,6 +151,29 @@ delete (rd_kafka_t *client, const char *name)
 	results = rd_kafka_DeleteTopics_result_topics(
 		rd_kafka_event_DeleteTopics_result(wait_for_event(queue)), &n);
 	check_topics(results, n);
+}
+
+static void
+allow(rd_kafka_t *client, const char *topic, const char *principal)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+	char why[256];
+	rd_kafka_AclBinding_t *binding = rd_kafka_AclBinding_new(
+		RD_KAFKA_RESOURCE_TOPIC, topic, RD_KAFKA_RESOURCE_PATTERN_LITERAL,
+		principal, "*", RD_KAFKA_ACL_OPERATION_ALL,
+		RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, why, sizeof(why));
+	const rd_kafka_acl_result_t **results;
+	size_t n;
+
+	if (binding == NULL)
+		die("allow", why);
+	rd_kafka_CreateAcls(client, &binding, 1, NULL, queue);
+	results = rd_kafka_CreateAcls_result_acls(
+		rd_kafka_event_CreateAcls_result(wait_for_event(queue)), &n);
+	for (size_t i = 0; i < n; i++)
+		if (rd_kafka_acl_result_error(results[i]))
+			die("allow",
+				rd_kafka_error_string(rd_kafka_acl_result_error(results[i])));
 }
 
 static int
@@ -380,6 +404,8 @@ main(int argc, char **argv)
 		delete (client, argv[3]);
 	else if (strcmp(what, "empty") == 0)
 		empty(client, argv[3]);
+	else if (strcmp(what, "allow") == 0)
+		allow(client, argv[3], argv[4]);
 	else if (strcmp(what, "dump") == 0)
 		dump(client, argv[3]);
 	else if (strcmp(what, "watch") == 0)
