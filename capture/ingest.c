@@ -74,7 +74,6 @@ check_position(const char *slot, XLogRecPtr from)
 	XLogRecPtr lsn;
 	int64 events;
 
-	slot_lock_position(slot);
 	ingest_source = source_is_key(slot) ? source_open(slot) : NULL;
 	if (source_is_key(slot) && ingest_source == NULL)
 		ereport(ERROR,
@@ -82,6 +81,9 @@ check_position(const char *slot, XLogRecPtr from)
 				 errmsg("no source has position \"%s\"", slot),
 				 errhint("pgq.get_source_info() lists the sources; was it reset "
 						 "or dropped?")));
+	/* by the name that it has here: it chooses the others itself */
+	slot_lock_position(ingest_source ? psprintf("source/%s", ingest_source->name)
+									 : slot);
 	if ((ingest_source == NULL && !is_own_slot(slot)) ||
 		!slot_read_position(slot, &lsn, &events))
 		slot_refuse_unknown(slot);

@@ -421,6 +421,8 @@ move_batch(Relay *r, PgqConsumer *c)
 		free(bookmark);
 		note_database(r, c);
 		pgq_abandon(c);
+		/* answers to what was sent must not be taken for those of what comes */
+		close_target(r);
 		if (was_alone)
 			back_off(r);
 		return false;

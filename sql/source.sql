@@ -83,7 +83,8 @@ BEGIN
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;
 END;
-$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET lock_timeout = '10s';
 
 COMMENT ON FUNCTION pgq.revoke_source(text, text) IS
 	'From its commit on a source feeds a queue no more: such events are discarded; returns 1, or 0 if it might not.';
@@ -109,10 +110,11 @@ BEGIN
 	DELETE FROM pgq.position WHERE pos_slot = key;
 	RETURN 1;
 END;
-$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET lock_timeout = '10s';
 
 COMMENT ON FUNCTION pgq.reset_source(text) IS
-	'Forgets what a source is and its position, so that it begins anew where its slot does; changes that the slot does not have are not in the queues. Returns 1, or 0 if nothing was known.';
+	'Forgets what a source is and its position, so that it begins anew where its slot is confirmed: changes that the slot does not have are not in the queues, and those that were written but not confirmed come twice. Returns 1, or 0 if nothing was known.';
 
 
 CREATE OR REPLACE FUNCTION pgq.drop_source(i_source text)
@@ -128,7 +130,8 @@ BEGIN
 	DELETE FROM pgq.source WHERE src_name = i_source;
 	RETURN 1;
 END;
-$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+$$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET lock_timeout = '10s';
 
 COMMENT ON FUNCTION pgq.drop_source(text) IS
 	'Ends the feeding by a source and forgets its position; its slot stays. Returns 1, or 0 if there was none.';

@@ -619,12 +619,17 @@ take_fenced(Conn *conn, const PGresult *res, void *arg)
 void
 ingest_check_slot(Ingest *ingest)
 {
-	const char *values[1] = {ingest->key};
+	/* as slot_lock_position() names it */
+	char *lock = ingest->source ? text_format("source/%s", ingest_source_get_name(
+															   ingest->source))
+								: text_copy(ingest->slot);
+	const char *values[1] = {lock};
 
 	ingest->state = INGEST_CHECKING;
 	if (!conn_send(ingest->conn, fence_sql, 1, values, take_fenced, ingest) ||
 		!ask_check(ingest))
 		ingest_restart(ingest);
+	free(lock);
 }
 
 /* What to do about a refusal, where we know better than the server. */

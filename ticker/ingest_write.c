@@ -255,31 +255,17 @@ send_commit(Ingest *ingest)
 						take_wal_end, ingest);
 }
 
-/* The source's transactions are visible there. */
+/* Send all statements of a group; their answers come in the same order. */
 static void
-end_source_wait(Ingest *ingest)
-{
-	end_wait(ingest);
-	send_commit(ingest);
-}
-
-/*
- * Send all statements of a group; their answers come in the same order.  The source
- * is asked meanwhile whether it is visible there what the events tell of.
- */
-static void
-send_group(Ingest *ingest)
+send_statements(Ingest *ingest, bool wait)
 {
 	Group *group = ingest->group;
-	bool wait = group->kind != GROUP_PART && group->xids.count > 0;
 
 	if (!ingest->in_transaction)
 		conn_send_often(ingest->conn, begin_sql, 0, NULL, NULL, NULL,
 						take_nothing, ingest);
 	ingest->in_transaction = true;
 	if (wait)
-		ingest->waiting_since = clock_seconds();
-	if (wait && ingest->source == NULL)
 	{
 		char *xids = xids_to_array(&group->xids);
 		const char *values[1] = {xids};
@@ -290,10 +276,36 @@ send_group(Ingest *ingest)
 	}
 	send_ingest(ingest, group,
 				group->kind == GROUP_PART ? ingest->position : group->end_lsn);
+	if (group->kind != GROUP_PART)
+		send_commit(ingest);
+}
+
+/* The source's transactions are visible there. */
+static void
+end_source_wait(Ingest *ingest)
+{
+	if (ingest->group == NULL)
+		return;
+	end_wait(ingest);
+	send_statements(ingest, false);
+}
+
+/*
+ * Write a group.  A source is asked first whether it is visible there what the
+ * events tell of: it may say no for ever, and must not hold a transaction open here.
+ */
+static void
+send_group(Ingest *ingest)
+{
+	Group *group = ingest->group;
+	bool wait = group->kind != GROUP_PART && group->xids.count > 0;
+
+	if (wait)
+		ingest->waiting_since = clock_seconds();
 	if (wait && ingest->source)
 		ingest_source_wait(ingest->source, &group->xids, end_source_wait);
-	else if (group->kind != GROUP_PART)
-		send_commit(ingest);
+	else
+		send_statements(ingest, wait);
 }
 
 /*

@@ -19,9 +19,13 @@
 #include "ticker/conn.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/utf8.h"
 
 /* Seconds after which the same text is logged again. */
 #define REPEAT_PERIOD 600.0
+
+/* Longest text of somebody else's server that is kept, in bytes. */
+#define MAX_FOREIGN_TEXT 1000
 
 /* The text with what to do about it behind it; takes and gives malloc'd text. */
 static char *
@@ -53,6 +57,12 @@ trouble_report(Trouble *trouble, const char *dbname, const char *fmt, ...)
 	va_start(args, fmt);
 	text = text_vformat(fmt, args);
 	va_end(args);
+	if (trouble->who)
+	{
+		if (strlen(text) > MAX_FOREIGN_TEXT)
+			text[MAX_FOREIGN_TEXT] = '\0';
+		utf8_make_printable(text);
+	}
 	text = add_advice(text);
 	if (trouble->who)
 	{
