@@ -58,6 +58,13 @@ SELECT pgq.ingest(:'k', '0/10000100', '0/10000200', pg_temp.one('source_a', 'aga
 -- nor under a key that nobody has, or what is no source's
 SELECT pgq.ingest('7/s2/none', '0/10000500', '0/10000600', pg_temp.one('source_a', 'again'));
 
+-- the position's lock is named by what it is called here, and by no text of its own
+BEGIN;
+SELECT pgq.ingest(:'k', '0/10000200', '0/10000200', '');
+SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object'
+	AND classid = 'pgq.position'::regclass AND objid = (hashtext('source/shop' COLLATE "C")::int8 & 4294967295)::oid;
+ROLLBACK;
+
 -- copies of this database are not its business
 INSERT INTO pgq.copy (copy_queue, copy_relid, copy_args, copy_state, copy_truncate, copy_discard)
 VALUES ('source_c', 'pg_class', '{}', 'copying', false, false), ('source_c', 'pg_type', '{}', 'done', false, false);

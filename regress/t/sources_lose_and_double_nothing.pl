@@ -65,6 +65,26 @@ wait_for('a tick by commit',
 $s->query(q{select pgq.finish_batch(sub_batch) from pgq.subscription where sub_batch is not null});
 $s->close;
 
+# Committed there, but visible to nobody yet, since its standby is away: the event
+# waits, and holds no transaction open on the host meanwhile.
+sql($source, 'postgres', $_) foreach q{alter system set synchronous_standby_names = 'away'},
+  q{select pg_reload_conf()};
+wait_for('the setting', sub {
+	sql($source, 'postgres', 'show synchronous_standby_names') eq 'away' });
+my $writer = session($source, $db);
+$writer->send(q{insert into t values (-1, 3, 'fourth')});
+wait_for('the commit to wait', sub { sql($source, 'postgres',
+	q{select count(*) from pg_stat_activity where wait_event = 'SyncRep'}) eq '1' });
+sleep(2);
+is(sql($host, 'hub', q{select count(*) from pg_stat_activity where application_name ~ '^pgqd'
+	and backend_xid is not null}), 0, 'no transaction of the host waits for the source');
+sql($source, 'postgres', $_) foreach q{alter system reset synchronous_standby_names},
+  q{select pg_reload_conf()};
+$writer->close;
+wait_ingest($source, $db);
+is_deeply(consume($host, 'hub', 'orders', 'c', q{ev_data::json->>'v'}), ['fourth'],
+	'it comes when it is visible');
+
 # Kills of all, while clients write and roll back.
 my $script = q{
 \set undo random(1, 10)
