@@ -153,11 +153,16 @@ RETURNS SETOF pgq.problem AS $$
 DECLARE
 	right_now CONSTANT timestamptz := clock_timestamp();
 	p pgq.problem;
+	feeds_others bool := false;
 BEGIN
-	IF NOT EXISTS (SELECT FROM pgq._pgqd_sessions())
-	   AND (EXISTS (SELECT FROM pgq.queue)
-			OR NOT EXISTS (SELECT FROM pgq.slot s WHERE s.slot_remote))
-	THEN
+	BEGIN
+		feeds_others := NOT EXISTS (SELECT FROM pgq.queue)
+			AND EXISTS (SELECT FROM pgq.slot s WHERE s.slot_remote);
+	EXCEPTION WHEN lock_not_available THEN
+		-- which is told
+		NULL;
+	END;
+	IF NOT feeds_others AND NOT EXISTS (SELECT FROM pgq._pgqd_sessions()) THEN
 		p.kind := 'pgqd';
 		p.object := current_database();
 		p.severity := 'standstill';
