@@ -6,6 +6,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use HTTP::Tiny;
 use PgqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -215,11 +216,11 @@ SKIP:
 	skip 'pgqd was built without libmicrohttpd', 2
 	  if $pgqd->text =~ /without libmicrohttpd/;
 	wait_for('dead events on the page', sub {
-		$page = `curl -s http://127.0.0.1:$port/`;
+		$page = HTTP::Tiny->new->get("http://127.0.0.1:$port/")->{content};
 		return $page =~ /Dead events of/ });
 	like($page, qr{>dead</td><td class="t">q</td><td>1</td>.*command was ended by signal 9},
 		'the page shows them, with the newest reason');
-	like(scalar `curl -s http://127.0.0.1:$port/metrics`,
+	like(HTTP::Tiny->new->get("http://127.0.0.1:$port/metrics")->{content},
 		qr/^pgq_consumer_dead_events\{database="shop",queue="q",consumer="dead"\} 1$/m,
 		'and so do the metrics');
 }
