@@ -131,8 +131,8 @@ sub watch
 }
 
 # Events of the json and the debezium format of the same changes, in pairs, that do
-# not say the same: the rows' names, and values but in arrays and of types that Debezium
-# writes otherwise, which the SQL test debezium has.
+# not say the same: the rows' names, and values but in arrays, of years BC, and of types that
+# Debezium writes otherwise, which the SQL test debezium has.
 my $unlike_envelopes = q{
 	with j as (select row_number() over (order by ev_id) as n, ev_type, ev_data::json as d from JSON),
 	e as (select row_number() over (order by ev_id) as n, ev_type, ev_data::json as d from DEBEZIUM)
@@ -149,7 +149,8 @@ my $unlike_envelopes = q{
 					using (key)
 				where case when key in (select c.attname from pg_attribute c join pg_type t on t.oid = c.atttypid
 					where c.attrelid >= 16384 and coalesce(nullif(t.typbasetype, 0), t.oid) = any
-						('{timestamptz,timestamp,date,timetz,interval,money,bit,varbit}'::regtype[])) then false
+						('{timestamptz,timetz,interval,money,bit,varbit}'::regtype[]))
+					or right(a.value #>> '{}', 3) = ' BC' then false
 				else not coalesce(case when json_typeof(b.value) = 'array' then json_typeof(a.value) = 'string'
 					when a.value::text = b.value::text or a.value #>> '{}' = b.value::text then true
 					when left(a.value #>> '{}', 2) <> '\x' then false
