@@ -338,8 +338,8 @@ tick_check_state(const TickState *state, int elevel)
 }
 
 /* Microseconds of an interval, as comparisons of intervals count them. */
-static double
-span(const Interval *i)
+double
+tick_span(const Interval *i)
 {
 	return i->time +
 		   (i->day + (double) i->month * DAYS_PER_MONTH) * USECS_PER_DAY;
@@ -366,7 +366,7 @@ tick_is_forced(const TickState *state)
 static TimestampTz
 due_time(const TickState *state)
 {
-	double max_lag = span(&state->queue.ticker_max_lag);
+	double max_lag = tick_span(&state->queue.ticker_max_lag);
 	int64 new_events;
 	double due;
 
@@ -385,7 +385,7 @@ due_time(const TickState *state)
 		if (state->nticks == 1)
 			return DT_NOBEGIN;
 		due = Min(2.0 * (state->newest.time - state->before.time),
-				  span(&state->queue.ticker_idle_period));
+				  tick_span(&state->queue.ticker_idle_period));
 		due = Max(due, max_lag / 2);
 	}
 	due += state->newest.time;

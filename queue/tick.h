@@ -53,6 +53,7 @@ extern void tick_unlock_queue(int32 queue_id);
 extern bool tick_read_state(TickState *state, bool skip_locked);
 extern bool tick_read_again(TickState *state);
 extern bool tick_check_state(const TickState *state, int elevel);
+extern double tick_span(const Interval *i);
 extern bool tick_is_due(const TickState *state);
 extern bool tick_is_forced(const TickState *state);
 extern void tick_insert(TickState **states, int n, int64 *ids);

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <time.h>
+
 #include "access/twophase.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -19,6 +21,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "event/compat.h"
@@ -44,6 +47,14 @@ PG_FUNCTION_INFO_V1(pgq_tick_channel);
  */
 #define LOOKS 9
 #define LOOK_PAUSE 200
+
+/*
+ * pgq.tick_awaited() pauses so many times as long as its last look took, but no
+ * longer than that, and does not wait longer than that, in microseconds.
+ */
+#define LOOK_FACTOR 100
+#define LONGEST_PAUSE 100000
+#define LONGEST_WAIT 10000000
 
 /* How it went with one queue. */
 typedef enum TickOutcome
@@ -394,30 +405,81 @@ pgq_tick_due(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* CPU time of this thread in microseconds, 0 where nobody tells. */
+static double
+cpu_time(void)
+{
+	struct timespec t;
+
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) != 0)
+		return 0;
+	return t.tv_sec * 1000000.0 + t.tv_nsec / 1000.0;
+}
+
+/* Microseconds of an argument that is an interval; NULL is none. */
+static long
+span_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	double span = PG_ARGISNULL(n) ? 0 : tick_span(PG_GETARG_INTERVAL_P(n));
+
+	if (!(span >= 0 && span <= LONGEST_WAIT))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is out of range", name),
+				 errhint("It must be between 0 and %d seconds.",
+						 LONGEST_WAIT / 1000000)));
+	return (long) span;
+}
+
 /*
- * pgq.tick_awaited(): tick the queues that have events which a consumer waits
- * for, or are due
+ * pgq.tick_awaited(i_period, i_wait): tick the queues that have events which a
+ * consumer waits for, or are due
  *
- * For who does not know by the WAL which queues are fed, and asks all the time: a
- * queue that was not fed costs a look at its sequence, and when no queue was and no
- * transaction has ended since, none is looked at.
+ * For who does not know by the WAL which queues are fed, and asks all the time.
+ * A look at a queue that was not fed costs a look at its sequence; when no queue
+ * was and no transaction has ended since, none is looked at.
+ *
+ * The first look comes after i_period; looks that find nothing are repeated until
+ * i_wait is over, and so far apart that they take a hundredth of a core at most.
  */
 Datum
 pgq_tick_awaited(PG_FUNCTION_ARGS)
 {
 	static uint64 idle_at = 0; /* transactions that had ended; 0: not idle */
-	uint64 ended = GetLatestSnapshot()->snapXactCompletionCount;
+	static double cost = 0;    /* of the last look at the queues */
+	long period = span_argument(fcinfo, 0, "i_period");
+	TimestampTz end = GetCurrentTimestamp() +
+					  span_argument(fcinfo, 1, "i_wait");
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext context;
 	TableResult result;
-	bool fed = false;
+	int64 ticked = 0;
 
 	PreventCommandIfReadOnly("pgq.tick_awaited()");
 	table_begin_result(fcinfo, &result);
-	if (ended == idle_at)
-		return (Datum) 0;
-	idle_at = 0;
-	tick_all(REASON_COMMIT, &result, &fed);
-	if (!fed)
-		idle_at = ended;
+	context = AllocSetContextCreate(outer, "pgq.tick_awaited",
+									ALLOCSET_DEFAULT_SIZES);
+	do
+	{
+		uint64 ended;
+		double start;
+		bool fed = false;
+
+		if (period > 0)
+			tick_sleep(Max(period, Min(cost * LOOK_FACTOR, LONGEST_PAUSE)));
+		ended = GetLatestSnapshot()->snapXactCompletionCount;
+		if (ended == idle_at)
+			continue;
+		idle_at = 0;
+		start = cpu_time();
+		MemoryContextSwitchTo(context);
+		ticked = tick_all(REASON_COMMIT, &result, &fed);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(context);
+		cost = cpu_time() - start;
+		if (!fed)
+			idle_at = ended;
+	} while (ticked == 0 && period > 0 && GetCurrentTimestamp() < end);
 	return (Datum) 0;
 }
 

@@ -122,7 +122,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.ticker(text, int8, timestamptz, int8),
 	pgq.tick(text[], xid[]),
 	pgq.tick_due(),
-	pgq.tick_awaited(),
+	pgq.tick_awaited(interval, interval),
 	pgq.ingest(text, pg_lsn, pg_lsn, bytea),
 	pgq.ingest_problem(text, text, pg_lsn),
 	pgq.tell_problems(text[], text[], text[]),

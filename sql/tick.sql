@@ -44,12 +44,12 @@ COMMENT ON FUNCTION pgq.tick_due() IS
 	'Ticks the queues that are due and returns them with their new ticks and channels; of thousands a part, the others without a tick: these want another call.';
 
 
-CREATE OR REPLACE FUNCTION pgq.tick_awaited()
+CREATE OR REPLACE FUNCTION pgq.tick_awaited(i_period interval DEFAULT '0', i_wait interval DEFAULT '0')
 RETURNS TABLE (queue_name text, tick_id int8, channel text)
 AS 'MODULE_PATHNAME', 'pgq_tick_awaited'
 LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION pgq.tick_awaited() IS
-	'Ticks the queues that have events which a consumer waits for, or are due; returns them with their new ticks and channels.';
+COMMENT ON FUNCTION pgq.tick_awaited(interval, interval) IS
+	'Ticks the queues that have events which a consumer waits for, or are due; returns them with their new ticks and channels. Looks each i_period, at most 10 seconds, until it has ticked one or i_wait, at most 10 seconds, is over; without i_period once.';
 
 
 CREATE OR REPLACE FUNCTION pgq.tick(i_queues text[], i_xids xid[])

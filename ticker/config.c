@@ -60,7 +60,7 @@ static const IniKey keys[] = {
 	KEY(ticker_min_interval, INI_SECONDS, "0.002",
 		"Seconds before a queue that could not be ticked by commit is looked "
 		"at again."),
-	KEY(look_period, INI_SECONDS, "0.01",
+	KEY(look_period, INI_SECONDS, "0.005",
 		"Seconds between looks for events that a consumer waits for, in a "
 		"database without a capture slot."),
 	KEY(stats_period, INI_SECONDS, "30", "Seconds between lines of counts."),

@@ -40,11 +40,11 @@
 #define BUSY_PAUSE 0.2
 
 /*
- * Looks that find nothing take a hundredth of the time at most; but a queue waits
- * no longer than this.
+ * The server itself looks for so long, in seconds, before it answers; our other
+ * questions wait meanwhile.  Pauses that are longer are made here.
  */
-#define LOOK_FACTOR 100
-#define LONGEST_LOOK_PAUSE 0.1
+#define LOOK_WAIT 0.1
+#define SHORTEST_LOOK_PERIOD 0.001
 
 /* The longest pause after an error. */
 #define ERROR_PAUSE 1.0
@@ -62,7 +62,8 @@ static const char tick_sql[] = "select queue_name, tick_id, channel"
 							   " from pgq.tick($1::text[], $2::xid[])";
 
 static const char awaited_sql[] = "select queue_name, tick_id, channel"
-								  " from pgq.tick_awaited()";
+								  " from pgq.tick_awaited($1::interval,"
+								  " $2::interval)";
 
 static const char tick_due_sql[] = "select queue_name, tick_id, channel"
 								   " from pgq.tick_due()";
@@ -97,8 +98,6 @@ struct Tick
 	struct event *look; /* time for the next look */
 	bool looks_wanted;  /* nobody tells which queues are fed */
 	bool looking;
-	double look_at;
-	double look_cost; /* of a look that finds nothing, in seconds */
 
 	Trouble trouble;        /* of ticks by commit */
 	Trouble period_trouble; /* of runs over all queues */
@@ -350,54 +349,54 @@ tick_run_period(Tick *tick, int major)
 		take_period_answer, tick);
 }
 
+/* Does the server make the pauses between looks? */
+static bool
+server_pauses(const Tick *tick)
+{
+	return tick->config->look_period < LOOK_WAIT;
+}
+
 static void
 take_look(Conn *conn, const PGresult *res, void *arg)
 {
 	Tick *tick = arg;
-	double took = clock_seconds() - tick->look_at;
-	double pause = tick->config->look_period;
-	int ticked = 0;
 
 	tick->looking = false;
 	if (conn_failed(res))
-	{
 		trouble_report(&tick->look_trouble, tick->dbname,
 					   "pgq.tick_awaited failed: %s",
 					   PQresultErrorMessage(res));
-		pause = ERROR_PAUSE;
-	}
 	else
 	{
 		trouble_clear(&tick->look_trouble, tick->dbname,
 					  "pgq.tick_awaited works again");
-		ticked = notify_ticks(tick, res);
-		tick->stats->ticks += ticked;
-	}
-	if (ticked == 0)
-	{
-		/* of the last ones the quickest: others may load the machine */
-		if (took < tick->look_cost || tick->look_cost == 0)
-			tick->look_cost = took;
-		else
-			tick->look_cost *= 1.02;
-		if (pause < tick->look_cost * LOOK_FACTOR)
-			pause = tick->look_cost * LOOK_FACTOR;
-		if (pause > LONGEST_LOOK_PAUSE && !conn_failed(res))
-			pause = LONGEST_LOOK_PAUSE;
+		tick->stats->ticks += notify_ticks(tick, res);
 	}
 	if (tick->looks_wanted)
-		timer_set(tick->look, pause);
+		timer_set(tick->look, conn_failed(res)      ? ERROR_PAUSE
+							  : server_pauses(tick) ? 0
+													: tick->config->look_period);
 }
 
 static void
 handle_look(evutil_socket_t fd, short what, void *arg)
 {
 	Tick *tick = arg;
+	char period[32] = "0";
+	char wait[32] = "0";
+	const char *values[] = {period, wait};
+	double pause = tick->config->look_period;
 
 	if (tick->looking || !tick->looks_wanted || !conn_is_ready(tick->conn))
 		return;
-	tick->look_at = clock_seconds();
-	tick->looking = conn_send_often(tick->conn, awaited_sql, 0, NULL, NULL,
+	if (server_pauses(tick))
+	{
+		if (pause < SHORTEST_LOOK_PERIOD)
+			pause = SHORTEST_LOOK_PERIOD;
+		snprintf(period, sizeof(period), "%.6f", pause);
+		snprintf(wait, sizeof(wait), "%.6f", LOOK_WAIT);
+	}
+	tick->looking = conn_send_often(tick->conn, awaited_sql, 2, values, NULL,
 									NULL, take_look, tick);
 }
 

@@ -59,6 +59,9 @@ SELECT * FROM looked;
 SELECT pgq.set_queue_config('alone', 'ticker_max_lag', '0');
 SELECT pgq.insert_event('alone', 't', 'd') IS NOT NULL;
 SELECT * FROM looked;
+-- times that are none
+SELECT * FROM pgq.tick_awaited('-1 ms', '1 s');
+SELECT * FROM pgq.tick_awaited('1 ms', '11 s');
 BEGIN READ ONLY;
 SELECT * FROM pgq.tick_awaited();
 ROLLBACK;

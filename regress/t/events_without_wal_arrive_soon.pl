@@ -58,4 +58,18 @@ $h->signal('TERM');
 $h->finish;
 $pgqd->stop;
 
+# who asks with patience is told at once
+my $asker = session($node, $db);
+
+$writer->query("select pgq.drop_queue('other'), pgq.set_queue_config('q', 'ticker_max_lag', '1 hour')");
+$writer->query("select pgq.finish_batch(b) from pgq.next_batch('q', 'c') b where b is not null")
+	foreach 1 .. 3;
+$asker->send("select queue_name from pgq.tick_awaited('1 ms', '10 s')");
+sleep(0.2);
+ok($asker->busy, 'pgq.tick_awaited() waits while there is nothing');
+my $asked = time;
+$writer->query("select pgq.insert_event('q', 't', 'late')");
+like($asker->answer, qr/^q$/m, 'and ticks what comes');
+cmp_ok(time - $asked, '<', 5, 'at once');
+
 done_testing();
