@@ -11,6 +11,7 @@
 #define PGQ_TICK_H
 
 #include "datatype/timestamp.h"
+#include "portability/instr_time.h"
 #include "utils/array.h"
 
 #include "queue/queue.h"
@@ -63,6 +64,7 @@ extern bool tick_insert_row(TickState *state, int64 id, TimestampTz time,
 /* tick_wait.c */
 extern bool tick_wait_for(ArrayType *xids, bool patiently);
 extern void tick_sleep(long pause);
+extern int64 tick_time_since(instr_time start);
 
 /* adopt.c */
 extern bool tick_queue_is_ours(const Queue *queue);

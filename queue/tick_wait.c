@@ -13,7 +13,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "portability/instr_time.h"
 #include "replication/slot.h"
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
@@ -28,8 +27,9 @@
 /* How long to wait for transactions, in microseconds. */
 #define MAX_WAIT 1000000
 
-static int64
-microseconds_since(instr_time start)
+/* Microseconds since a time that INSTR_TIME_SET_CURRENT() took. */
+int64
+tick_time_since(instr_time start)
 {
 	instr_time now;
 
@@ -119,7 +119,7 @@ tick_wait_for(ArrayType *xids, bool patiently)
 			   TransactionIdIsNormal(DatumGetTransactionId(values[i])) &&
 			   TransactionIdIsInProgress(DatumGetTransactionId(values[i])))
 		{
-			if (microseconds_since(start) >= MAX_WAIT)
+			if (tick_time_since(start) >= MAX_WAIT)
 			{
 				if (!patiently || commits_wait_for_slot())
 					return false;

@@ -49,11 +49,13 @@ PG_FUNCTION_INFO_V1(pgq_tick_channel);
 #define LOOK_PAUSE 200
 
 /*
- * pgq.tick_awaited() pauses so many times as long as its last look took, but no
- * longer than that, and does not wait longer than that, in microseconds.
+ * After a look in vain pgq.tick_awaited() rests for so many times as long as it
+ * took, and for so many microseconds at most.
  */
-#define LOOK_FACTOR 100
-#define LONGEST_PAUSE 100000
+#define REST_FACTOR 30
+#define LONGEST_REST 100000
+
+/* What it may be told to wait, in microseconds. */
 #define LONGEST_WAIT 10000000
 
 /* How it went with one queue. */
@@ -440,46 +442,55 @@ span_argument(FunctionCallInfo fcinfo, int n, const char *name)
  * was and no transaction has ended since, none is looked at.
  *
  * The first look comes after i_period; looks that find nothing are repeated until
- * i_wait is over, and so far apart that they take a hundredth of a core at most.
+ * i_wait is over, and so far apart that they take a thirtieth of a core at most.
  */
 Datum
 pgq_tick_awaited(PG_FUNCTION_ARGS)
 {
 	static uint64 idle_at = 0; /* transactions that had ended; 0: not idle */
-	static double cost = 0;    /* of the last look at the queues */
+	static instr_time looked;  /* at the queues, in vain */
+	static double rest = 0;    /* microseconds from then to the next look */
 	long period = span_argument(fcinfo, 0, "i_period");
-	TimestampTz end = GetCurrentTimestamp() +
-					  span_argument(fcinfo, 1, "i_wait");
+	long wait = span_argument(fcinfo, 1, "i_wait");
 	MemoryContext outer = CurrentMemoryContext;
 	MemoryContext context;
 	TableResult result;
+	instr_time start;
 	int64 ticked = 0;
 
 	PreventCommandIfReadOnly("pgq.tick_awaited()");
 	table_begin_result(fcinfo, &result);
 	context = AllocSetContextCreate(outer, "pgq.tick_awaited",
 									ALLOCSET_DEFAULT_SIZES);
+	INSTR_TIME_SET_CURRENT(start);
 	do
 	{
 		uint64 ended;
-		double start;
+		double cost;
 		bool fed = false;
 
 		if (period > 0)
-			tick_sleep(Max(period, Min(cost * LOOK_FACTOR, LONGEST_PAUSE)));
+			tick_sleep(period);
 		ended = GetLatestSnapshot()->snapXactCompletionCount;
-		if (ended == idle_at)
+		if (ended == idle_at ||
+			(period > 0 && tick_time_since(looked) < rest))
 			continue;
 		idle_at = 0;
-		start = cpu_time();
+		rest = 0;
+		cost = -cpu_time();
 		MemoryContextSwitchTo(context);
 		ticked = tick_all(REASON_COMMIT, &result, &fed);
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(context);
-		cost = cpu_time() - start;
+		cost += cpu_time();
 		if (!fed)
 			idle_at = ended;
-	} while (ticked == 0 && period > 0 && GetCurrentTimestamp() < end);
+		if (ticked == 0)
+		{
+			INSTR_TIME_SET_CURRENT(looked);
+			rest = Min(cost * REST_FACTOR, LONGEST_REST);
+		}
+	} while (ticked == 0 && period > 0 && tick_time_since(start) < wait);
 	return (Datum) 0;
 }
 

@@ -17,6 +17,9 @@ use Time::HiRes qw(sleep);
 my $db = 'awaited';
 my $many = $smoke ? 5 : 500;
 
+# as pgqd has them when it is told nothing
+my %periods = (check_period => 60, retry_period => 30, maint_period => 120);
+
 sub prepare
 {
 	my ($node) = @_;
@@ -69,7 +72,7 @@ sub bench
 
 	new_database($node, $db, slot => 0);
 	prepare($node);
-	$pgqd = start_pgqd($node, database_list => $db);
+	$pgqd = start_pgqd($node, database_list => $db, %periods);
 	latency($node, 1, 1, '', 15, 30);
 	latency($node, 1000, 4, '', 15, 30);
 	add_queues($node);
