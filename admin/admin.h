@@ -176,6 +176,10 @@ extern void admin_drain(Admin *a, int argc, char **argv);
 /* relay.c */
 extern void admin_relay(Admin *a, int argc, char **argv);
 
+/* source.c */
+extern void admin_print_sources(Admin *a, const char *none);
+extern void admin_source(Admin *a, int argc, char **argv);
+
 /* workers.c */
 extern int admin_run_workers(Admin *a);
 

@@ -159,6 +159,11 @@ const Command commands[] = {
 	 "purge QUEUE CONSUMER --before T | --all",
 	 "events that a consumer has given up", "dead requeue orders mailer --all",
 	 dead_options},
+	{"source", 1, -1, admin_source,
+	 "list [--json] | add SOURCE [QUEUE ...] | drop SOURCE | grant SOURCE QUEUE "
+	 "[EXTRA] | revoke SOURCE QUEUE | reset SOURCE",
+	 "databases of other servers that feed queues here", "source list",
+	 json_options},
 	{"consume", 2, 2, admin_consume, "QUEUE CONSUMER [OPTION ...]",
 	 "print events as JSON lines, or pipe them",
 	 "consume orders mailer --register --exec 'mail -s news me@shop'",

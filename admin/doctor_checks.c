@@ -146,6 +146,7 @@ const DoctorCheck doctor_checks[] = {
 	TOLD("slot", "start missing ingest reader slot stream unread"),
 	TOLD("failover", "failover"),
 	TOLD("WAL held", "wal pgqd/confirm"),
+	TOLD("sources", "source pgqd/source"),
 	TOLD("captures", "capture"),
 	/* what all consumers of a table bear is nobody's problem */
 	{"captures", NEED_CAPTURE, DOCTOR_WARNING,

@@ -142,8 +142,9 @@ admin_print_slots(Admin *a)
 		printf(" %6s %10s %10s %6s %9s\n", cell(res, row, "active"),
 			   cell(res, row, "wal"), cell(res, row, "behind"),
 			   cell(res, row, "lag"), cell(res, row, "state"));
-		printf("  position %s, %s events, %s of WAL held\n",
-			   cell(res, row, "at"), cell(res, row, "events"),
+		printf("  position %s, %s%s, %s of WAL held\n", cell(res, row, "at"),
+			   cell(res, row, "events"),
+			   cell(res, row, "events")[0] ? " events" : "for a queue host",
 			   cell(res, row, "held"));
 		if (cell(res, row, "problem")[0] != '\0')
 			printf("  problem: %s\n", cell(res, row, "problem"));
@@ -304,6 +305,8 @@ admin_status(Admin *a, int argc, char **argv)
 		print_captures(a);
 		admin_print_copies(a);
 		admin_print_slots(a);
+		if (admin_has_function(a, "pgq.get_source_info()"))
+			admin_print_sources(a, NULL);
 		print_problems(a);
 	}
 }

@@ -110,21 +110,14 @@ is_younger(const Queue *queue)
 		   ingest_place < queue->created_lsn && tick_queue_is_ours(queue);
 }
 
-/*
- * The batch for a queue; NULL, if there is no such queue, or none that the source
- * may feed.
- */
+/* The batch for a queue; NULL, if there is no such queue. */
 static RowBatch *
 find_batch(List **batches, const EventField *queue)
 {
-	Target *target;
+	Target *target = target_find(queue->str, queue->len);
 	ListCell *lc;
 	RowBatch *batch;
 
-	if (ingest_source &&
-		!source_may_feed(ingest_source, queue->str, queue->len))
-		return NULL;
-	target = target_find(queue->str, queue->len);
 	if (target == NULL || is_younger(&target->queue))
 		return NULL;
 	foreach(lc, *batches)
@@ -177,23 +170,18 @@ find_fate(List **fates, int64 copy)
 	return known->fate;
 }
 
-/* Gather an event, in this database's encoding. */
+/* Gather an event of a source. */
 static void
-add_event(RowBatch *batch, Event *event)
+add_foreign_event(RowBatch *batch, const SourceQueue *queue, Event *event)
 {
 	static MemoryContext converted;
 	MemoryContext old;
 
-	if (ingest_source == NULL)
-	{
-		row_batch_add(batch, event);
-		return;
-	}
 	if (converted == NULL)
 		converted = AllocSetContextCreate(
 			TopMemoryContext, "pgq converted event", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(converted);
-	source_convert_event(ingest_source, event);
+	source_convert_event(ingest_source, queue, event);
 	MemoryContextSwitchTo(old);
 	row_batch_add(batch, event);
 	MemoryContextReset(converted);
@@ -210,15 +198,19 @@ write_events(FrameReader *reader, List **batches, List **fates)
 	Event event;
 	RowBatch *batch = NULL;
 	CopyFate fate = COPY_DONE;
+	const SourceQueue *given = NULL;
 	int64 copy;
 	int64 written = 0;
 
 	frame_read_queue(reader, &queue, &copy);
 	if (ingest_source)
+	{
 		queue = source_convert_field(ingest_source, &queue);
-	/* a source knows nothing of the copies here */
-	if (copy != 0 && ingest_source)
-		fate = COPY_GONE;
+		given = source_find_queue(ingest_source, &queue);
+		/* it knows nothing of the copies here */
+		if (given == NULL || copy != 0)
+			fate = COPY_GONE;
+	}
 	else if (copy != 0)
 		fate = find_fate(fates, copy);
 	if (fate == COPY_HOLDS)
@@ -228,8 +220,10 @@ write_events(FrameReader *reader, List **batches, List **fates)
 	while (frame_next_event(reader, &event))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (batch)
-			add_event(batch, &event);
+		if (batch && given)
+			add_foreign_event(batch, given, &event);
+		else if (batch)
+			row_batch_add(batch, &event);
 		/* Events of a queue that has been dropped go nowhere. */
 		if (batch || (fate == COPY_GONE && ingest_source == NULL))
 			written++;
@@ -372,8 +366,12 @@ pgq_ingest(PG_FUNCTION_ARGS)
 		ingest_place = InvalidXLogRecPtr;
 	}
 	total = check_position(slot, from);
+	if (ingest_source)
+		source_lock_queues(ingest_source, true);
 	written = write_part(VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames),
 						 to > from);
+	if (ingest_source)
+		source_lock_queues(ingest_source, false);
 
 	/* Parts of a transaction that come before its end don't move it. */
 	ingest_pending += written;

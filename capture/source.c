@@ -11,10 +11,12 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 
 #include "capture/source.h"
 #include "queue/own.h"
+#include "queue/queue.h"
 
 /* Longest reason that is kept of a warning, in bytes. */
 #define MAX_REASON 500
@@ -26,19 +28,40 @@ source_is_key(const char *key)
 	return strchr(key, '/') != NULL;
 }
 
+static int
+compare_ids(const ListCell *a, const ListCell *b)
+{
+	int32 i = ((const SourceQueue *) lfirst(a))->id;
+	int32 j = ((const SourceQueue *) lfirst(b))->id;
+
+	return (i > j) - (i < j);
+}
+
 static List *
 read_queues(Datum name)
 {
 	OwnScan scan;
 	List *queues = NIL;
+	Queue queue;
 
 	own_open(&scan, OWN_SOURCE_QUEUE, AccessShareLock);
 	own_match(&scan, SOURCE_QUEUE_SOURCE, name);
 	own_begin(&scan, OWN_SOURCE_QUEUE_PKEY, NULL);
 	while (own_next(&scan))
-		queues = lappend(queues,
-						 TextDatumGetCString(scan.values[SOURCE_QUEUE_QUEUE]));
+	{
+		SourceQueue *q = palloc(sizeof(SourceQueue));
+
+		q->name = TextDatumGetCString(scan.values[SOURCE_QUEUE_QUEUE]);
+		q->extra = scan.nulls[SOURCE_QUEUE_EXTRA]
+					   ? 0
+					   : DatumGetInt32(scan.values[SOURCE_QUEUE_EXTRA]);
+		if (!queue_find(q->name, strlen(q->name), NULL, &queue))
+			continue;
+		q->id = queue.id;
+		queues = lappend(queues, q);
+	}
 	own_close(&scan);
+	list_sort(queues, compare_ids);
 	return queues;
 }
 
@@ -74,20 +97,43 @@ source_open(const char *key)
 	return source;
 }
 
-/* May it feed the queue whose name is the "len" bytes at "queue"? */
-bool
-source_may_feed(const Source *source, const char *queue, int len)
+/*
+ * Keep other sources from writing into these queues, so that ids of a call's events
+ * follow each other; or let them.  Not to the end of the transaction, which may
+ * wait for its source.
+ */
+void
+source_lock_queues(const Source *source, bool lock)
+{
+	Oid table = own_oid(OWN_QUEUE);
+	ListCell *lc;
+
+	foreach(lc, source->queues)
+	{
+		const SourceQueue *queue = lfirst(lc);
+
+		if (lock)
+			LockDatabaseObject(table, queue->id, 1, ExclusiveLock);
+		else
+			UnlockDatabaseObject(table, queue->id, 1, ExclusiveLock);
+	}
+}
+
+/* The queue of that name, if the source may feed it; else NULL. */
+const SourceQueue *
+source_find_queue(const Source *source, const EventField *queue)
 {
 	ListCell *lc;
 
 	foreach(lc, source->queues)
 	{
-		const char *name = lfirst(lc);
+		const SourceQueue *q = lfirst(lc);
 
-		if (strlen(name) == (Size) len && memcmp(name, queue, len) == 0)
-			return true;
+		if (strlen(q->name) == (Size) queue->len &&
+			memcmp(q->name, queue->str, queue->len) == 0)
+			return q;
 	}
-	return false;
+	return NULL;
 }
 
 /*
@@ -107,12 +153,20 @@ source_convert_field(const Source *source, const EventField *field)
 	return here;
 }
 
-/* The same for all texts of an event. */
+/* The same for all texts of an event of "queue", which may name its source. */
 void
-source_convert_event(const Source *source, Event *event)
+source_convert_event(const Source *source, const SourceQueue *queue,
+					 Event *event)
 {
 	for (int i = 0; i < FRAME_EVENT_FIELDS; i++)
 		event->field[i] = source_convert_field(source, &event->field[i]);
+	if (queue->extra > 0)
+	{
+		EventField *extra = &event->field[EVENT_EXTRA1 + queue->extra - 1];
+
+		extra->str = source->name;
+		extra->len = (int) strlen(source->name);
+	}
 }
 
 /*
@@ -129,7 +183,7 @@ source_convert_warning(const Source *source, FrameWarning *warning)
 	int len;
 
 	warning->queue = source_convert_field(source, &warning->queue);
-	if (!source_may_feed(source, warning->queue.str, warning->queue.len))
+	if (source_find_queue(source, &warning->queue) == NULL)
 		return false;
 	text = psprintf("%.*s%s%.*s", table.len, table.str,
 					reason.len > 0 ? ": " : "", Max(reason.len, 0), reason.str);

@@ -99,7 +99,7 @@ static const char *const column_names[OWN_NTABLES][OWN_MAX_COLUMNS] = {
 				   "sh_done"},
 	[OWN_REMOTE_QUEUE] = {"rq_queue"},
 	[OWN_SOURCE] = {"src_name", "src_key", "src_encoding"},
-	[OWN_SOURCE_QUEUE] = {"sq_source", "sq_queue"},
+	[OWN_SOURCE_QUEUE] = {"sq_source", "sq_queue", "sq_extra"},
 	[OWN_HELD_EVENT] = {"ev_id", "ev_time", "ev_txid", "ev_owner", "ev_retry",
 						"ev_type", "ev_data", "ev_extra1", "ev_extra2",
 						"ev_extra3", "ev_extra4", "held_copy"}};

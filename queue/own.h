@@ -187,7 +187,8 @@ typedef enum SourceColumn
 typedef enum SourceQueueColumn
 {
 	SOURCE_QUEUE_SOURCE,
-	SOURCE_QUEUE_QUEUE
+	SOURCE_QUEUE_QUEUE,
+	SOURCE_QUEUE_EXTRA
 } SourceQueueColumn;
 
 typedef enum PositionColumn

@@ -140,7 +140,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.drop_remote_queue(text),
 	pgq.create_source(text, text[]),
 	pgq.drop_source(text),
-	pgq.grant_source(text, text),
+	pgq.grant_source(text, text, int4),
 	pgq.revoke_source(text, text),
 	pgq.reset_source(text),
 	pgq._require_source(text),

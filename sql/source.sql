@@ -47,7 +47,8 @@ COMMENT ON FUNCTION pgq._require_source(text) IS
 	'Raises an error if there is no such source; a part of grant_source and its like.';
 
 
-CREATE OR REPLACE FUNCTION pgq.grant_source(i_source text, i_queue text)
+CREATE OR REPLACE FUNCTION pgq.grant_source(
+	i_source text, i_queue text, i_extra int4 DEFAULT NULL)
 RETURNS int4 AS $$
 DECLARE
 	n int4;
@@ -59,15 +60,25 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 				HINT = 'Create it with pgq.create_queue(); pgq.get_queue_info() lists the queues.';
 	END IF;
-	INSERT INTO pgq.source_queue (sq_source, sq_queue)
-	VALUES (i_source, i_queue) ON CONFLICT DO NOTHING;
+	IF i_extra NOT BETWEEN 1 AND 4 THEN
+		RAISE EXCEPTION 'there is no column ev_extra%', i_extra
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Give 1 to 4, or NULL for events that do not name their source.';
+	END IF;
+	UPDATE pgq.source_queue SET sq_extra = i_extra
+	WHERE sq_source = i_source AND sq_queue = i_queue;
+	IF FOUND THEN
+		RETURN 0;
+	END IF;
+	INSERT INTO pgq.source_queue (sq_source, sq_queue, sq_extra)
+	VALUES (i_source, i_queue, i_extra) ON CONFLICT DO NOTHING;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
-COMMENT ON FUNCTION pgq.grant_source(text, text) IS
-	'Lets a source feed a queue; returns 1, or 0 if it might already.';
+COMMENT ON FUNCTION pgq.grant_source(text, text, int4) IS
+	'Lets a source feed a queue, where ev_extra1 to ev_extra4 of its events may name it; returns 1, or 0 if it might already.';
 
 
 CREATE OR REPLACE FUNCTION pgq.revoke_source(i_source text, i_queue text)

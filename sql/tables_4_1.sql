@@ -115,10 +115,14 @@ CREATE TABLE pgq.source_queue (
 	sq_source   text NOT NULL CONSTRAINT source_queue_source_fkey
 		REFERENCES pgq.source (src_name),
 	sq_queue    text NOT NULL,
+	sq_extra    int4 CONSTRAINT source_queue_extra_check
+		CHECK (sq_extra BETWEEN 1 AND 4),
 	CONSTRAINT source_queue_pkey PRIMARY KEY (sq_source, sq_queue)
 );
 COMMENT ON TABLE pgq.source_queue IS
 	'Which queues a source may feed; changed through grant_source only.';
+COMMENT ON COLUMN pgq.source_queue.sq_extra IS
+	'Which of ev_extra1 to ev_extra4 names the source in its events; NULL: none does.';
 SELECT pg_catalog.pg_extension_config_dump('pgq.source_queue', '');
 
 CREATE TYPE pgq.problem AS (

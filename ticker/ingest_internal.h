@@ -4,7 +4,8 @@
  *		The ingest of one database as its own files see it.
  *
  * Calls go one way: ingest.c -> ingest_start.c (slot and position, the stream's
- * opening, what can be wrong there) -> ingest_write.c (groups) ->
+ * opening, what can be wrong there) -> ingest_check.c (the open stream) ->
+ * ingest_write.c (groups) -> ingest_problem.c (what is wrong, written down) ->
  * ingest_pause.c -> ingest_source.c (the server of a source).
  *
  * The slot is that of the queues' database, or of a source on another server;
@@ -62,6 +63,13 @@ typedef struct IngestSourceHooks
 	/* the connection was lost, or is of no use */
 	void (*failed)(Ingest *ingest, const char *what, const char *why);
 } IngestSourceHooks;
+
+/* The newest position of a slot: its name, or its source's key, stands between. */
+#define POSITION_SQL                                                           \
+	"(select p.pos_lsn from pgq.position p"                                    \
+	" where p.pos_slot operator(pg_catalog.=) "
+
+#define POSITION_SQL_END " order by p.pos_lsn desc limit 1)"
 
 /* See the table in ingest_start.c. */
 typedef enum IngestState
@@ -122,10 +130,19 @@ struct Ingest
 extern const ConnHooks ingest_conn_hooks;
 extern const IngestSourceHooks ingest_source_hooks;
 extern void ingest_end_pause(evutil_socket_t fd, short what, void *arg);
-extern void ingest_check_slot(Ingest *ingest);
 extern void ingest_handle_end(StreamEnd end, const char *sqlstate,
 							  const char *why, void *arg);
+
+/* ingest_check.c */
+extern void ingest_check_slot(Ingest *ingest);
 extern void ingest_ask_sync(Ingest *ingest);
+
+/* ingest_problem.c */
+extern void ingest_rest(Ingest *ingest);
+extern void ingest_stand_still(Ingest *ingest, bool missing,
+							   const char *problem);
+extern void ingest_clear_problem(Ingest *ingest);
+extern void ingest_record_timeline(Ingest *ingest);
 
 /* ingest_write.c */
 extern void ingest_pump(Ingest *ingest);
@@ -154,5 +171,6 @@ extern void ingest_sleep(Ingest *ingest, double seconds);
 extern void ingest_pause(Ingest *ingest, double seconds);
 extern void ingest_restart(Ingest *ingest);
 extern void ingest_forget_troubles(Ingest *ingest);
+extern Conn *ingest_get_slot_conn(Ingest *ingest);
 
 #endif /* PGQD_INGEST_INTERNAL_H */

@@ -95,3 +95,11 @@ ingest_stop(Ingest *ingest)
 	ingest->standing_by = false;
 	ingest_forget_troubles(ingest);
 }
+
+/* The connection to the database that has the slot. */
+Conn *
+ingest_get_slot_conn(Ingest *ingest)
+{
+	return ingest->source ? ingest_source_get_conn(ingest->source)
+						  : ingest->conn;
+}

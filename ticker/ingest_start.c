@@ -46,15 +46,6 @@
 /* Longest pause between looks whether another's stream has ended, seconds. */
 #define STAND_BY_PAUSE 2.0
 
-/* Seconds until a problem is looked at again, if check_period is longer. */
-#define STILL_PERIOD 2.0
-
-#define POSITION_SQL                                                           \
-	"(select p.pos_lsn from pgq.position p"                                    \
-	" where p.pos_slot operator(pg_catalog.=) "
-
-#define POSITION_SQL_END " order by p.pos_lsn desc limit 1)"
-
 static const char look_sql[] =
 	"select s.slot_name, s.slot_sysid, s.slot_problem,"
 	" " POSITION_SQL "s.slot_name" POSITION_SQL_END ","
@@ -85,50 +76,6 @@ enum
 	LOOK_DECODES,
 	LOOK_TIMELINE
 };
-
-static const char check_sql[] =
-	"select " POSITION_SQL "$1" POSITION_SQL_END ","
-	" pg_catalog.pg_current_wal_insert_lsn(), (select r.confirmed_flush_lsn"
-	" from pg_catalog.pg_replication_slots r"
-	" where r.slot_name operator(pg_catalog.=) $1::pg_catalog.name)";
-
-enum
-{
-	CHECK_POSITION,
-	CHECK_WAL_END,
-	CHECK_CONFIRMED /* of a source it is asked there */
-};
-
-static const char sync_sql[] =
-	"select coalesce(r.sync_state in ('sync', 'quorum'), false)"
-	" from pg_catalog.pg_stat_replication r where r.pid = $1";
-
-/*
- * Who holds the lock of pgq.ingest() while we have the stream is a session of
- * a pgqd that hangs or is gone: its transaction will fail, but not before the
- * server notices, which can take hours.
- */
-static const char fence_sql[] =
-	"select pg_catalog.pg_terminate_backend(l.pid) from pg_catalog.pg_locks l"
-	" where l.locktype operator(pg_catalog.=) 'object' and l.granted"
-	" and l.classid operator(pg_catalog.=) 'pgq.position'::pg_catalog.regclass"
-	" and l.objid operator(pg_catalog.=) (pg_catalog.hashtext($1 collate"
-	" pg_catalog.\"C\")::int8 operator(pg_catalog.&) 4294967295)::oid"
-	" and l.database operator(pg_catalog.=) (select d.oid"
-	" from pg_catalog.pg_database d"
-	" where d.datname operator(pg_catalog.=) pg_catalog.current_database())"
-	" and l.pid operator(pg_catalog.<>) pg_catalog.pg_backend_pid()";
-
-static const char problem_sql[] =
-	"select pgq.ingest_problem($1, $2, $3::pg_lsn)";
-
-static const char source_problem_sql[] =
-	"select pgq._note_source($1, $2, $3::pg_lsn, null)";
-
-static const char timeline_sql[] = "select pgq.ingest_timeline($1, $2::int4)";
-
-static const char source_timeline_sql[] =
-	"select pgq._note_source($1, null, null, $2::int4)";
 
 static void look(Ingest *ingest);
 static void connect_source(Ingest *ingest);
@@ -207,76 +154,6 @@ source_failed(Ingest *ingest, const char *what, const char *why)
 const IngestSourceHooks ingest_source_hooks = {look, source_failed};
 
 static void
-rest(Ingest *ingest)
-{
-	double pause = ingest->config->check_period;
-
-	ingest_pause(ingest, pause < STILL_PERIOD ? pause : STILL_PERIOD);
-}
-
-static void
-problem_recorded(Conn *conn, const PGresult *res, void *arg)
-{
-	Ingest *ingest = arg;
-
-	if (conn_failed(res))
-		log_warning("[%s]: could not record the problem: %s", ingest->dbname,
-					PQresultErrorMessage(res));
-	rest(ingest);
-}
-
-/* Write it down where SQL shows it; a problem of NULL: there is none. */
-static void
-record_problem(Ingest *ingest, const char *problem, const char *missing_from,
-			   ConnAnswer answer)
-{
-	const char *values[3] = {
-		ingest->source ? ingest_source_get_name(ingest->source) : ingest->slot,
-		problem, missing_from};
-
-	conn_send(ingest->conn, ingest->source ? source_problem_sql : problem_sql,
-			  3, values, answer, ingest);
-}
-
-/*
- * Ingest can't go on.  Say so once, write it down where SQL shows it, and look
- * again later.  missing: changes from the position on are lost.
- */
-static void
-stand_still(Ingest *ingest, bool missing, const char *problem)
-{
-	char lsn[32];
-
-	snprintf(lsn, sizeof(lsn), LSN_FORMAT, LSN_ARGS(ingest->position));
-	trouble_report(&ingest->trouble, ingest->dbname,
-				   "ingest stands still: %s%s%s; ticks go on", problem,
-				   missing ? "; changes are missing from " : "",
-				   missing ? lsn : "");
-	stream_close(ingest->stream);
-	ingest_drop_all(ingest);
-	ingest->standing_by = false;
-
-	/* write it once, not every check_period */
-	if (!conn_is_ready(ingest->conn) ||
-		(ingest->recorded_problem &&
-		 strcmp(ingest->recorded_problem, problem) == 0))
-		rest(ingest);
-	else
-	{
-		ingest->state = INGEST_PAUSED;
-		record_problem(ingest, problem, missing ? lsn : NULL, problem_recorded);
-	}
-}
-
-/* The connection to the database that has the slot. */
-static Conn *
-slot_conn(Ingest *ingest)
-{
-	return ingest->source ? ingest_source_get_conn(ingest->source)
-						  : ingest->conn;
-}
-
-static void
 termination_sent(Conn *conn, const PGresult *res, void *arg)
 {
 	ingest_sleep(arg, 0.1);
@@ -296,7 +173,7 @@ stand_by(Ingest *ingest, const char *pid)
 		log_info("[%s]: ending our former walsender, PID %s", ingest->dbname,
 				 pid);
 		ingest->state = INGEST_PAUSED;
-		conn_send(slot_conn(ingest),
+		conn_send(ingest_get_slot_conn(ingest),
 				  "select pg_catalog.pg_terminate_backend($1::int4)", 1, values,
 				  termination_sent, ingest);
 		return;
@@ -319,7 +196,7 @@ judge_look(Ingest *ingest, const IngestLook *look)
 		trouble_report(&ingest->trouble, ingest->dbname,
 					   "ingest: could not read slot and position: %s",
 					   look->error);
-		rest(ingest);
+		ingest_rest(ingest);
 		return;
 	}
 	free(ingest->slot);
@@ -332,23 +209,23 @@ judge_look(Ingest *ingest, const IngestLook *look)
 	ingest->position = 0;
 
 	if (look->foreign && ingest->source)
-		stand_still(ingest, false, look->foreign);
+		ingest_stand_still(ingest, false, look->foreign);
 	else if (!stream_parse_lsn(look->position, &ingest->position))
-		stand_still(ingest, false, "pgq.position has no row for the slot");
+		ingest_stand_still(ingest, false, "pgq.position has no row for the slot");
 	else if (look->foreign)
-		stand_still(ingest, true, look->foreign);
+		ingest_stand_still(ingest, true, look->foreign);
 	else if (!look->exists)
-		stand_still(ingest, true,
+		ingest_stand_still(ingest, true,
 					look->decodes
 						? "the replication slot is missing"
 						: "the replication slot is missing, and wal_level is "
 						  "not logical");
 	else if (!look->ours)
-		stand_still(ingest, true,
+		ingest_stand_still(ingest, true,
 					"the replication slot of that name is of another database "
 					"or another plugin");
 	else if (look->lost)
-		stand_still(ingest, true,
+		ingest_stand_still(ingest, true,
 					"the replication slot has lost WAL that it needs");
 	else if (look->active_pid)
 		stand_by(ingest, look->active_pid);
@@ -423,215 +300,6 @@ look(Ingest *ingest)
 		conn_send(ingest->conn, look_sql, 0, NULL, take_look, ingest);
 }
 
-static void
-problem_cleared(Conn *conn, const PGresult *res, void *arg)
-{
-	Ingest *ingest = arg;
-
-	if (conn_failed(res))
-		log_warning("[%s]: could not clear the problem of slot \"%s\": %s",
-					ingest->dbname, ingest->slot, PQresultErrorMessage(res));
-}
-
-static void
-timeline_recorded(Conn *conn, const PGresult *res, void *arg)
-{
-	Ingest *ingest = arg;
-
-	if (conn_failed(res))
-		log_warning("[%s]: could not note the timeline of slot \"%s\": %s",
-					ingest->dbname, ingest->slot, PQresultErrorMessage(res));
-}
-
-/* The server went on to another timeline, after our position. */
-static void
-record_timeline(Ingest *ingest)
-{
-	char timeline[16];
-	const char *values[2] = {
-		ingest->source ? ingest_source_get_name(ingest->source) : ingest->slot,
-		timeline};
-
-	snprintf(timeline, sizeof(timeline), "%u",
-			 stream_get_timeline(ingest->stream));
-	log_info("[%s]: the server is on timeline %s now", ingest->dbname,
-			 timeline);
-	ingest->timeline = stream_get_timeline(ingest->stream);
-	conn_send(ingest->conn, ingest->source ? source_timeline_sql : timeline_sql,
-			  2, values, timeline_recorded, ingest);
-}
-
-/*
- * The server counts our walsender as a synchronous standby, or no longer:
- * every commit waits until the position is past it.  That is slow, but it must
- * not be for ever.
- */
-static void
-set_synchronous(Ingest *ingest, bool synchronous)
-{
-	if (ingest->synchronous == synchronous)
-		return;
-	ingest->synchronous = synchronous;
-	if (synchronous)
-		log_warning("[%s]: pgqd's own walsender counts as a synchronous "
-					"standby, so that commits wait for ingest: name the "
-					"standbys in synchronous_standby_names, do not use '*'",
-					ingest->dbname);
-	else
-		log_info("[%s]: pgqd's own walsender is no synchronous standby any "
-				 "more",
-				 ingest->dbname);
-	timer_set(ingest->idle, synchronous ? SYNCHRONOUS_PERIOD : IDLE_PERIOD);
-}
-
-static void
-take_sync(Conn *conn, const PGresult *res, void *arg)
-{
-	if (!conn_failed(res) && PQntuples(res) == 1 && PQnfields(res) == 1)
-		set_synchronous(arg, strcmp(PQgetvalue(res, 0, 0), "t") == 0);
-}
-
-/* Find out whether our walsender counts as a synchronous standby. */
-void
-ingest_ask_sync(Ingest *ingest)
-{
-	char pid[16];
-	const char *values[1] = {pid};
-
-	/* an error in the transaction would spoil it */
-	if (ingest->in_transaction && ingest->source == NULL)
-		return;
-	snprintf(pid, sizeof(pid), "%d", stream_get_pid(ingest->stream));
-	conn_send(slot_conn(ingest), sync_sql, 1, values, take_sync, ingest);
-}
-
-/* Everything that is to be known before the first group. */
-static void
-judge_check(Ingest *ingest, uint64_t position, uint64_t confirmed)
-{
-	char *problem;
-
-	if (position != ingest->position)
-	{
-		log_info("[%s]: position moved while slot \"%s\" was opened: ingest "
-				 "starts again",
-				 ingest->dbname, ingest->slot);
-		ingest_restart(ingest);
-		return;
-	}
-	if (confirmed > position)
-	{
-		problem = text_format(
-			"the replication slot is confirmed up to " LSN_FORMAT
-			", past the position " LSN_FORMAT,
-			LSN_ARGS(confirmed), LSN_ARGS(position));
-		stand_still(ingest, true, problem);
-		free(problem);
-		return;
-	}
-
-	if (ingest->recorded_problem)
-	{
-		record_problem(ingest, NULL, NULL, problem_cleared);
-		free(ingest->recorded_problem);
-		ingest->recorded_problem = NULL;
-	}
-	if (ingest->timeline != stream_get_timeline(ingest->stream))
-		record_timeline(ingest);
-	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
-	log_info("[%s]: ingest reads slot \"%s\" from " LSN_FORMAT, ingest->dbname,
-			 ingest->slot, LSN_ARGS(position));
-	ingest->standing_by = false;
-	ingest->state = INGEST_RUNNING;
-	ingest->stats->heard_at = clock_seconds();
-	confirm_add(ingest->confirm, ingest->slot, position, ingest->own_wal_end);
-	ingest_ask_sync(ingest);
-	ingest_pump(ingest);
-}
-
-static void
-fail_check(Ingest *ingest, const PGresult *res)
-{
-	trouble_report(&ingest->trouble, ingest->dbname,
-				   "ingest: could not check slot \"%s\": %s", ingest->slot,
-				   PQresultErrorMessage(res));
-	ingest_restart(ingest);
-}
-
-static void
-take_check(Conn *conn, const PGresult *res, void *arg)
-{
-	Ingest *ingest = arg;
-	uint64_t position;
-
-	if (conn_failed(res) || PQntuples(res) != 1 ||
-		!stream_parse_lsn(PQgetvalue(res, 0, CHECK_POSITION), &position) ||
-		(ingest->source == NULL &&
-		 !stream_parse_lsn(PQgetvalue(res, 0, CHECK_CONFIRMED),
-						   &ingest->confirmed)) ||
-		!stream_parse_lsn(PQgetvalue(res, 0, CHECK_WAL_END),
-						  &ingest->own_wal_end))
-		fail_check(ingest, res);
-	else
-		judge_check(ingest, position, ingest->confirmed);
-}
-
-static void
-take_confirmed(Conn *conn, const PGresult *res, void *arg)
-{
-	Ingest *ingest = arg;
-	const char *values[1] = {ingest->key};
-
-	if (conn_failed(res) || PQntuples(res) != 1 || PQnfields(res) != 1 ||
-		!stream_parse_lsn(PQgetvalue(res, 0, 0), &ingest->confirmed))
-		fail_check(ingest, res);
-	else
-		conn_send(ingest->conn, check_sql, 1, values, take_check, ingest);
-}
-
-/* Ask where the slot is confirmed, then for the position. */
-static bool
-ask_check(Ingest *ingest)
-{
-	const char *values[1] = {ingest->key};
-
-	return ingest->source ? ingest_source_ask_confirmed(
-								ingest->source, ingest->slot, take_confirmed)
-						  : conn_send(ingest->conn, check_sql, 1, values,
-									  take_check, ingest);
-}
-
-static void
-take_fenced(Conn *conn, const PGresult *res, void *arg)
-{
-	Ingest *ingest = arg;
-
-	if (conn_failed(res))
-		log_warning("[%s]: could not end another pgqd's session, which holds "
-					"up ingest: %s",
-					ingest->dbname, PQresultErrorMessage(res));
-	else if (PQntuples(res) > 0)
-		log_info("[%s]: ended another pgqd's session, which held up ingest",
-				 ingest->dbname);
-}
-
-/* The stream has started: is it the slot that the position belongs to? */
-void
-ingest_check_slot(Ingest *ingest)
-{
-	/* as slot_lock_position() names it */
-	char *lock = ingest->source ? text_format("source/%s", ingest_source_get_name(
-															   ingest->source))
-								: text_copy(ingest->slot);
-	const char *values[1] = {lock};
-
-	ingest->state = INGEST_CHECKING;
-	if (!conn_send(ingest->conn, fence_sql, 1, values, take_fenced, ingest) ||
-		!ask_check(ingest))
-		ingest_restart(ingest);
-	free(lock);
-}
-
 /* What to do about a refusal, where we know better than the server. */
 static const char *
 refusal_hint(const Ingest *ingest, const char *sqlstate, const char *why)
@@ -660,7 +328,7 @@ ingest_handle_end(StreamEnd end, const char *sqlstate, const char *why,
 	{
 		case STREAM_OTHER_SYSTEM:
 		case STREAM_BEHIND:
-			stand_still(ingest, true, why);
+			ingest_stand_still(ingest, true, why);
 			return;
 		case STREAM_REFUSED:
 			/* taken, dropped or lost since we looked: look again */
@@ -688,6 +356,6 @@ ingest_handle_end(StreamEnd end, const char *sqlstate, const char *why,
 		len--;
 	text = text_format("%.*s%s", (int) len, why,
 					   refusal_hint(ingest, sqlstate, why));
-	stand_still(ingest, false, text);
+	ingest_stand_still(ingest, false, text);
 	free(text);
 }

@@ -23,9 +23,10 @@ my %groups = (
 	growth => 'BenchGrowth',
 	bloat => 'BenchBloat',
 	held => 'BenchHeld',
-	relay => 'BenchRelay');
+	relay => 'BenchRelay',
+	source => 'BenchSource');
 my @usual = qw(writer backlog latency awaited shares queue);
-push @usual, qw(growth bloat held relay) if $smoke;
+push @usual, qw(growth bloat held relay source) if $smoke;
 my @wanted = split(/,/, $ENV{BENCH_ONLY} // '');
 
 # a backlog takes its time

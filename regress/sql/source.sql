@@ -25,6 +25,8 @@ DO $$ BEGIN
 	EXECUTE (SELECT 'CREATE TEMP VIEW data AS '
 		|| string_agg(format('SELECT %L AS queue, ev_data FROM %s', queue_name, queue_data_pfx), ' UNION ALL ')
 		FROM pgq.queue WHERE queue_name LIKE 'sourc%');
+	EXECUTE (SELECT format('CREATE TEMP VIEW extras AS SELECT * FROM %s', queue_data_pfx)
+		FROM pgq.queue WHERE queue_name = 'source_c');
 END $$;
 CREATE TEMP VIEW positions AS
 SELECT pos_slot, pos_lsn, pos_events FROM pgq.position WHERE pos_slot LIKE '%/%' ORDER BY 1, 2;
@@ -35,6 +37,7 @@ SELECT pgq.create_source('bad]name');
 SELECT pgq.create_source('shop', 'source_a'), pgq.create_source('shop');
 SELECT pgq.grant_source('shop', 'sourcé'), pgq.grant_source('shop', 'sourcé'), pgq.create_source('other', 'source_c');
 SELECT pgq.grant_source('none', 'source_a');
+SELECT pgq.grant_source('shop', 'source_a', 5);
 
 -- what is met first is what the position is of
 SELECT * FROM pgq._meet_source('shop', -1, 'db/x', 's', 'LATIN1', '0/10000100');
@@ -51,6 +54,15 @@ SELECT pgq.ingest(:'k', '0/10000100', '0/10000200',
 	|| pg_temp.one('source_c', 'not given') || pg_temp.one('source_none', 'none'));
 SELECT * FROM data ORDER BY 1, 2;
 SELECT * FROM positions;
+
+-- an event names its source, whatever that says itself
+SELECT pgq.grant_source('other', 'source_c', 4);
+DO $$ BEGIN
+	PERFORM pgq.ingest('7/s2/db', '0/10000500', '0/10000510', pg_temp.frame('E', pg_temp.str('source_c') || int4send(2)
+		|| int8send(0) || pg_temp.str('t') || pg_temp.str('d') || pg_temp.str('1') || pg_temp.str('2') || pg_temp.str('3') || pg_temp.str('shop')
+		|| pg_temp.event('e')));
+END $$;
+SELECT ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4 FROM extras ORDER BY 1;
 
 -- once only
 SELECT pgq.ingest(:'k', '0/10000100', '0/10000200', pg_temp.one('source_a', 'again'));
@@ -82,15 +94,15 @@ SELECT ctr_queue, ctr_table, ctr_kind, ctr_count, ctr_reason FROM pgq.capture_tr
 SELECT kind, object, severity, problem FROM pgq._source_problems();
 
 -- text that is none, and time that is none
-SELECT pgq.ingest('7/s2/db', '0/10000500', '0/10000600', pg_temp.one('source_c', '\xe4'));
+SELECT pgq.ingest('7/s2/db', '0/10000510', '0/10000600', pg_temp.one('source_c', '\xe4'));
 \echo :LAST_ERROR_SQLSTATE
 SELECT pgq.ingest(:'k', '0/10000310', '0/10000320', pg_temp.one('source_a', '\x6100'));
 \echo :LAST_ERROR_SQLSTATE
-SELECT pgq.ingest('7/s2/db', '0/10000500', '0/10000600', pg_temp.one('source_c', 'fine'));
+SELECT pgq.ingest('7/s2/db', '0/10000510', '0/10000600', pg_temp.one('source_c', 'fine'));
 
 -- a queue is taken away; dropped, it is not given by its name again
 SELECT pgq.revoke_source('shop', 'source_a'), pgq.revoke_source('shop', 'source_a');
-DROP VIEW data;
+DROP VIEW data, extras;
 SELECT pgq.drop_queue('sourcé'), pgq.create_queue('sourcé');
 SELECT pgq.ingest(:'k', '0/10000310', '0/10000320', pg_temp.one('source_a', 'x') || pg_temp.one('\x736f757263e9', 'x'));
 SELECT pgq.grant_source('shop', 'source_a');
