@@ -454,7 +454,7 @@ check_broken(const SlotRow *row, bool exists, const ServerSlot *found)
  * pgq._renew_slot(i_slot text, OUT slot text, OUT from_lsn pg_lsn,
  * OUT to_lsn pg_lsn)
  *
- * Replace a slot that has lost changes by a new one with the name i_slot, or
+ * Replace a slot that has lost changes, or one of a queue host, by a new one with the name i_slot, or
  * with its own name for NULL.  Returns the new name, the position where changes
  * begin to miss, and where they go on.
  */
@@ -477,15 +477,10 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	require_plugin_allowed();
 	LockRelationOid(own_oid(OWN_SLOT), ShareRowExclusiveLock);
 	row = slot_require_row();
-	if (row->remote)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("slot \"%s\" feeds queues of another server", row->name),
-				 errhint("Call pgq.stop_capture() and pgq.start_capture() here, "
-						 "and pgq.reset_source() there; what was changed "
-						 "meanwhile is not in the queues.")));
 	exists = find_server_slot(row->name, &found);
-	check_broken(row, exists, &found);
+	/* what is lost on its way to a queue host is known there alone */
+	if (!row->remote)
+		check_broken(row, exists, &found);
 	slot = slot_name_argument(fcinfo, row);
 	slot_read_position(row->name, &from, &events);
 
@@ -501,7 +496,7 @@ pgq__renew_slot(PG_FUNCTION_ARGS)
 	to = create_server_slot(slot);
 
 	slot_delete_rows(row->name);
-	slot_write_rows(slot, to, false);
+	slot_write_rows(slot, to, row->remote);
 
 	values[0] = CStringGetTextDatum(slot);
 	values[1] = LSNGetDatum(from);

@@ -50,7 +50,8 @@ BEGIN
 							WHERE a LIKE 'ops=%' AND a NOT LIKE '%insert%')
 		  ORDER BY c.cap_queue, c.cap_relid::text
 		  OFFSET 0) m
-	WHERE pgq._restart_copy(m.cap_queue, m.cap_relid, true);
+	WHERE m.cap_queue NOT IN (SELECT q.rq_queue FROM pgq.remote_queue q)
+	  AND pgq._restart_copy(m.cap_queue, m.cap_relid, true);
 	RETURN n;
 END;
 $$ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
@@ -65,6 +66,7 @@ DECLARE
 	queue text;
 	tables text[];
 	copies text[];
+	told text;
 	n int4 := 0;
 BEGIN
 	FOR queue, tables, copies IN
@@ -76,17 +78,23 @@ BEGIN
 			JOIN pg_namespace n ON n.oid = r.relnamespace
 			LEFT JOIN pgq.copy p ON p.copy_queue = c.cap_queue
 				AND p.copy_relid = c.cap_relid AND p.copy_state = 'waiting'
-		WHERE c.cap_queue IN (SELECT q.queue_name FROM pgq.queue q)
+		WHERE c.cap_queue IN (SELECT q.queue_name FROM pgq.queue q
+							  UNION ALL
+							  SELECT q.rq_queue FROM pgq.remote_queue q)
 		GROUP BY c.cap_queue ORDER BY c.cap_queue
 	LOOP
 		SELECT array_agg(t ORDER BY t) INTO tables FROM unnest(tables) t;
 		SELECT coalesce(array_agg(t ORDER BY t), '{}') INTO copies
 		FROM unnest(copies) t;
-		PERFORM pgq.insert_event_raw(queue, NULL, now(), NULL, NULL,
-			'pgq.resync', json_build_object('slot', i_slot, 'from', i_from,
-				'to', i_to, 'tables', tables, 'copied', tables = copies,
-				'copies', copies)::text,
-			NULL, NULL, NULL, NULL);
+		told := json_build_object('slot', i_slot, 'from', i_from,
+			'to', i_to, 'tables', tables, 'copied', tables = copies,
+			'copies', copies)::text;
+		IF queue IN (SELECT q.rq_queue FROM pgq.remote_queue q) THEN
+			PERFORM pgq.emit_event(queue, 'pgq.resync', told);
+		ELSE
+			PERFORM pgq.insert_event_raw(queue, NULL, now(), NULL, NULL,
+				'pgq.resync', told, NULL, NULL, NULL, NULL);
+		END IF;
 		n := n + 1;
 	END LOOP;
 	RETURN n;

@@ -249,7 +249,7 @@ RETURNS SETOF pgq.problem AS $$
 	SELECT 'source', i.source_name, 'standstill',
 		format('source "%s" stands still: %s', i.source_name, i.problem),
 		CASE i.state WHEN 'missing'
-			THEN 'Changes are missing from the queues. To go on without them, make a new slot there with pgq.stop_capture() and pgq.start_capture(), and here:'
+			THEN 'Changes are missing from the queues. To go on without them, and tell consumers of it, make a new slot there with "pgqadm resync", and then here:'
 			ELSE 'Remove the cause; pgqd tries again every few seconds, and nothing is lost meanwhile.'
 		END,
 		CASE i.state WHEN 'missing'

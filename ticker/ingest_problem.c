@@ -126,8 +126,10 @@ ingest_record_timeline(Ingest *ingest)
 
 	snprintf(timeline, sizeof(timeline), "%u",
 			 stream_get_timeline(ingest->stream));
-	log_info("[%s]: the server is on timeline %s now", ingest->dbname,
-			 timeline);
+	/* of a source that was just met it is not known before */
+	if (ingest->timeline > 0)
+		log_info("[%s]: the server is on timeline %s now", ingest->dbname,
+				 timeline);
 	ingest->timeline = stream_get_timeline(ingest->stream);
 	conn_send(ingest->conn, ingest->source ? source_timeline_sql : timeline_sql,
 			  2, values, timeline_recorded, ingest);

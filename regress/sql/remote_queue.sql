@@ -51,7 +51,11 @@ SELECT i.state, i.events, i."position" = r.confirmed_flush_lsn AS confirmed
 FROM pgq.get_slot_info() i JOIN pg_replication_slots r ON r.slot_name = 'remote_s';
 SELECT pgq.wait_ingest((SELECT "position" FROM pgq.get_slot_info()));
 SELECT pgq.wait_ingest(pg_current_wal_insert_lsn(), '10 ms');
-SELECT pgq.resync_capture();
+-- a new slot is told of through the WAL; the host has to begin anew with it
+SELECT slot, from_lsn IS NOT NULL AS from, queues, copies FROM pgq.resync_capture();
+SELECT slot_remote FROM pgq.slot;
+SELECT s.data::json->>'ev_type' AS type, (s.data::json->>'ev_data')::json->>'tables' AS tables
+FROM pg_logical_slot_peek_changes('remote_s', NULL, NULL) s;
 
 SELECT pgq.drop_remote_queue('remote_q');
 SELECT pgq.uncapture_table('remote_q', 'remote_t');

@@ -150,11 +150,14 @@ wait_for('missing changes to be told', sub { info('state') eq 'missing' });
 like(info('problem'), qr/confirmed up to .* past the position .*missing from 0\/0*1$/, 'and why');
 is(sql($host, 'hub', q{select count(*) from pgq.get_problems()
 	where kind = 'source' and severity = 'standstill'}), 1, 'get_problems tells it');
+# pgqd may just be looking at the slot
+wait_for('a new slot', sub { ($source->psql($db, 'select pgq.resync_capture()'))[0] == 0 });
 sql($host, 'hub', q{select pgq.reset_source('shop')});
 wait_for('it to begin anew', sub { info('state') eq 'ok' });
+sql($source, $db, q{insert into t values (-3, 1, 'anew')});
 wait_ingest($source, $db);
-is_deeply(consume($host, 'hub', 'orders', 'c', q{ev_data::json->>'v'}),
-	['while the host is away'], 'reset, it goes on where the slot is');
+is_deeply(consume($host, 'hub', 'orders', 'c', q{coalesce(ev_data::json->>'v', ev_type)}),
+	[ 'pgq.resync', 'anew' ], 'with a new slot it goes on, and consumers are told');
 
 # Taken out of the ini file, it ends.
 my $ini = slurp($pgqd->{ini});
