@@ -86,8 +86,8 @@ static void
 add(Admin *a, int argc, char **argv)
 {
 	const char *name = argv[0];
-	int added = admin_query_int(a, NULL,
-								"select pgq.create_source($1::text)", 1, &name);
+	int added = admin_query_int(a, NULL, "select pgq.create_source($1::text)",
+								1, &name);
 
 	for (int i = 1; i < argc; i++)
 	{
@@ -98,11 +98,12 @@ add(Admin *a, int argc, char **argv)
 	}
 	admin_say(a, added ? "Created source %s" : "Source %s was there", name);
 	if (added)
-		admin_say(a,
-				  "Now put a section into pgqd's ini file, and let it read that "
-				  "(pgqd -r):\n\n[source %s]\nconnstr = host=... dbname=... "
-				  "user=...\nqueue_db = %s",
-				  name, PQdb(a->conn));
+		admin_say(
+			a,
+			"Now put a section into pgqd's ini file, and let it read that "
+			"(pgqd -r):\n\n[source %s]\nconnstr = host=... dbname=... "
+			"user=...\nqueue_db = %s",
+			name, PQdb(a->conn));
 }
 
 static void
@@ -110,8 +111,8 @@ drop(Admin *a, int argc, char **argv)
 {
 	const char *name = argv[0];
 
-	if (admin_query_int(a, NULL, "select pgq.drop_source($1::text)", 1, &name) ==
-		0)
+	if (admin_query_int(a, NULL, "select pgq.drop_source($1::text)", 1,
+						&name) == 0)
 		admin_fail("Command \"source list\" shows those there are.",
 				   "no source %s", name);
 	admin_say(a,

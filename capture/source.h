@@ -39,8 +39,8 @@ extern const SourceQueue *source_find_queue(const Source *source,
 											const EventField *queue);
 extern EventField source_convert_field(const Source *source,
 									   const EventField *field);
-extern void source_convert_event(const Source *source,
-								 const SourceQueue *queue, Event *event);
+extern void source_convert_event(const Source *source, const SourceQueue *queue,
+								 Event *event);
 extern bool source_convert_warning(const Source *source, FrameWarning *warning);
 
 #endif /* PGQ_SOURCE_H */

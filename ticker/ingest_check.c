@@ -93,7 +93,8 @@ ingest_ask_sync(Ingest *ingest)
 	if (ingest->in_transaction && ingest->source == NULL)
 		return;
 	snprintf(pid, sizeof(pid), "%d", stream_get_pid(ingest->stream));
-	conn_send(ingest_get_slot_conn(ingest), sync_sql, 1, values, take_sync, ingest);
+	conn_send(ingest_get_slot_conn(ingest), sync_sql, 1, values, take_sync,
+			  ingest);
 }
 
 /* Everything that is to be known before the first group. */
@@ -181,9 +182,8 @@ ask_check(Ingest *ingest)
 {
 	const char *values[1] = {ingest->key};
 
-	return ingest->source ? ingest_source_ask_confirmed(ingest->source,
-														ingest->slot,
-														take_confirmed)
+	return ingest->source ? ingest_source_ask_confirmed(
+								ingest->source, ingest->slot, take_confirmed)
 						  : conn_send(ingest->conn, check_sql, 1, values,
 									  take_check, ingest);
 }

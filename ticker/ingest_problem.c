@@ -55,10 +55,9 @@ static void
 record_problem(Ingest *ingest, const char *problem, const char *missing_from,
 			   ConnAnswer answer)
 {
-	const char *values[3] = {ingest->source
-								 ? ingest_source_get_name(ingest->source)
-								 : ingest->slot,
-							 problem, missing_from};
+	const char *values[3] = {
+		ingest->source ? ingest_source_get_name(ingest->source) : ingest->slot,
+		problem, missing_from};
 
 	conn_send(ingest->conn, ingest->source ? source_problem_sql : problem_sql,
 			  3, values, answer, ingest);
@@ -119,10 +118,9 @@ void
 ingest_record_timeline(Ingest *ingest)
 {
 	char timeline[16];
-	const char *values[2] = {ingest->source
-								 ? ingest_source_get_name(ingest->source)
-								 : ingest->slot,
-							 timeline};
+	const char *values[2] = {
+		ingest->source ? ingest_source_get_name(ingest->source) : ingest->slot,
+		timeline};
 
 	snprintf(timeline, sizeof(timeline), "%u",
 			 stream_get_timeline(ingest->stream));

@@ -211,22 +211,24 @@ judge_look(Ingest *ingest, const IngestLook *look)
 	if (look->foreign && ingest->source)
 		ingest_stand_still(ingest, false, look->foreign);
 	else if (!stream_parse_lsn(look->position, &ingest->position))
-		ingest_stand_still(ingest, false, "pgq.position has no row for the slot");
+		ingest_stand_still(ingest, false,
+						   "pgq.position has no row for the slot");
 	else if (look->foreign)
 		ingest_stand_still(ingest, true, look->foreign);
 	else if (!look->exists)
-		ingest_stand_still(ingest, true,
-					look->decodes
-						? "the replication slot is missing"
-						: "the replication slot is missing, and wal_level is "
-						  "not logical");
+		ingest_stand_still(
+			ingest, true,
+			look->decodes ? "the replication slot is missing"
+						  : "the replication slot is missing, and wal_level is "
+							"not logical");
 	else if (!look->ours)
-		ingest_stand_still(ingest, true,
-					"the replication slot of that name is of another database "
-					"or another plugin");
+		ingest_stand_still(
+			ingest, true,
+			"the replication slot of that name is of another database "
+			"or another plugin");
 	else if (look->lost)
 		ingest_stand_still(ingest, true,
-					"the replication slot has lost WAL that it needs");
+						   "the replication slot has lost WAL that it needs");
 	else if (look->active_pid)
 		stand_by(ingest, look->active_pid);
 	else
