@@ -63,7 +63,7 @@ sub works
 	return;
 }
 
-works($_) foreach qw(install slot create register seek config capture status migrate relay);
+works($_) foreach qw(install slot create register seek config capture status migrate relay source);
 works('doctor', 1);    # no pgqd
 sql($node, 'shop', q{select pgq.capture_table('orders', 'item', 'copy')});
 works('cancel');
