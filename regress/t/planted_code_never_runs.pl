@@ -232,7 +232,9 @@ my @commands = (
 	[ 'drain', '--timeout', '0.5' ], [ 'drain', '--consumers', '--timeout', '0.5' ],
 	[ 'consume', 'q', 'c', '--register', '--once' ], [ 'seek', 'q', 'c', '--end', '--yes' ],
 	[ 'relay', 'list' ], [ 'dead', 'list' ], [ 'dead', 'requeue', 'q', 'c', '--all' ],
-	[ 'dead', 'purge', 'q', 'c', '--all' ], [ 'slot', 'drop' ]);
+	[ 'dead', 'purge', 'q', 'c', '--all' ], [ 'source', 'add', 's', 'q' ], [ 'source', 'list' ],
+	[ 'source', 'grant', 's', 'q', '1' ], [ 'source', 'revoke', 's', 'q' ],
+	[ 'source', 'reset', 's' ], [ 'source', 'drop', 's' ], [ 'slot', 'drop' ]);
 my %known = map { $_->[0] => 1 } @commands;
 my ($listed) = qx{pgqadm --help} =~ /^commands:\n(.*?)\n\n/ms;
 my @listed = $listed =~ /^  ([a-z]+)\b/mg;
