@@ -84,7 +84,7 @@ sub row
 sub sentence
 {
 	my ($text) = @_;
-	append("$group.md", "\n$text\n");
+	append("$group.md", "\n$text\n\n");
 	append('table.txt', "$text\n");
 	return;
 }
