@@ -61,6 +61,7 @@ typedef struct NatsTarget
 	jsCtx *js;
 	jsStreamInfo *info; /* of the last where() */
 	uint64_t last_seq;  /* expected of the next message */
+	bool is_whole;      /* all of it was acknowledged, and nothing sent since */
 	size_t sent_bytes;  /* up to there, of the batch */
 	NatsAcks seen;      /* what was acknowledged when we looked */
 
@@ -414,13 +415,17 @@ nats_where(Target *target, const TargetBatch *batch, int64_t *done)
 	NatsTarget *t = (NatsTarget *) target;
 	const char *stream = t->base.config->stream;
 	uint64_t mark = batch->bookmark ? strtoull(batch->bookmark, NULL, 10) : 0;
-	TargetResult result = read_stream(t);
+	TargetResult result;
 	uint64_t last;
 
+	*done = 0;
+	/* whoever has changed it since will have the next message refused */
+	if (t->is_whole && batch->bookmark && mark == t->last_seq)
+		return TARGET_OK;
+	result = read_stream(t);
 	if (result != TARGET_OK)
 		return result;
 	last = t->info->State.LastSeq;
-	*done = 0;
 	if (last < mark)
 		return target_fail(
 			t, TARGET_STOP,
@@ -604,10 +609,14 @@ nats_send(Target *target, const RelayMessage *message)
 	natsMsg *msg = NULL;
 	natsStatus s;
 
+	/* the stream may have been changed */
+	if (result == TARGET_REFUSED && (result = read_stream(t)) == TARGET_OK)
+		result = check_message(t, message);
 	if (result == TARGET_OK)
 		result = wait_for_room(t);
 	if (result != TARGET_OK)
 		return result;
+	t->is_whole = false;
 
 	/* no MaxWait: the library would keep each message's time for so long, though it
 	 * was acknowledged; wait_for_acks() sees when none comes */
@@ -635,7 +644,8 @@ nats_flush(Target *target, char **bookmark)
 	NatsAcks all = {t->last_seq, t->sent_bytes};
 	TargetResult result = wait_for_acks(t, all);
 
-	if (result == TARGET_OK)
+	t->is_whole = result == TARGET_OK;
+	if (t->is_whole)
 		*bookmark = text_format("%" PRIu64, t->last_seq);
 	return result;
 }
