@@ -52,7 +52,7 @@ PG_FUNCTION_INFO_V1(pgq_tick_channel);
  * After a look in vain pgq.tick_awaited() rests for so many times as long as it
  * took, and for so many microseconds at most.
  */
-#define REST_FACTOR 30
+#define REST_FACTOR 15
 #define LONGEST_REST 100000
 
 /* What it may be told to wait, in microseconds. */
@@ -442,7 +442,7 @@ span_argument(FunctionCallInfo fcinfo, int n, const char *name)
  * was and no transaction has ended since, none is looked at.
  *
  * The first look comes after i_period; looks that find nothing are repeated until
- * i_wait is over, and so far apart that they take a thirtieth of a core at most.
+ * i_wait is over, and so far apart that they take a fifteenth of a core at most.
  */
 Datum
 pgq_tick_awaited(PG_FUNCTION_ARGS)
