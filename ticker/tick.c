@@ -296,6 +296,8 @@ ask(Tick *tick)
 void
 tick_feed(Tick *tick, Names *queues, Xids *xids)
 {
+	/* somebody tells: questions must not wait behind looks */
+	tick->looks_wanted = false;
 	xids_merge(&tick->xids, xids);
 	if (tick->xids.count > MAX_XIDS)
 		xids_clear(&tick->xids);
@@ -362,6 +364,8 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 	Tick *tick = arg;
 
 	tick->looking = false;
+	/* what was asked meanwhile has waited for this */
+	tick->asked_at = clock_seconds();
 	if (conn_failed(res))
 		trouble_report(&tick->look_trouble, tick->dbname,
 					   "pgq.tick_awaited failed: %s",
