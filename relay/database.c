@@ -36,9 +36,15 @@ database_run(const RelayConfig *config, const char *sql, int nparams,
 	PGconn *conn = PQconnectdbParams(keys, values, 1);
 	/* what the role has set, and whose the session is, does not matter */
 	char *begin = session_make_begin(conn);
-	PGresult *res = PQexec(conn, begin);
-	bool ok = PQresultStatus(res) == PGRES_COMMAND_OK;
+	PGresult *res = NULL;
+	bool ok = PQstatus(conn) == CONNECTION_OK;
 
+	/* a statement would hide why there is no connection */
+	if (ok)
+	{
+		res = PQexec(conn, begin);
+		ok = PQresultStatus(res) == PGRES_COMMAND_OK;
+	}
 	if (ok)
 	{
 		PQclear(res);

@@ -98,6 +98,11 @@ ok(-s "$dir/first", 'a part of the first batch was written');
 $relay = start_relay(first => { %first, on_refused => 'dead' });
 $relay->wait_log(qr/database away: .*pgq\.event_dead.* does not exist/);
 pass('why an event can not be made dead is told');
+$mark = length $relay->text;
+sql($node, 'postgres', "alter database $db allow_connections false");
+$relay->wait_log(qr/database away: .*is not currently accepting connections/, $mark);
+pass('and why the database can not be asked to');
+sql($node, 'postgres', "alter database $db allow_connections true");
 sql($node, $db,
 	q{alter function pgq.event_dead_away(int8, int8, text) rename to event_dead});
 wait_for('the first batch', sub { slurp("$dir/first") eq join('', map { "n$_\n" } 1 .. 9)
