@@ -75,8 +75,7 @@ warn_problem(const PGresult *res, int row, char **said)
 
 	if (*said && strcmp(*said, problem) == 0)
 		return;
-	free(*said);
-	*said = text_copy(problem);
+	text_set(said, problem);
 	if (problem[0])
 		admin_warn("table %s waits: %s", PQgetvalue(res, row, LOOK_TABLE),
 				   problem);

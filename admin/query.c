@@ -13,14 +13,7 @@
 #include "admin/admin.h"
 #include "admin/wait.h"
 #include "common/trust.h"
-
-static bool
-is_good(const PGresult *res)
-{
-	ExecStatusType status = PQresultStatus(res);
-
-	return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
-}
+#include "consumer/statement.h"
 
 /*
  * Asks whose PgQ the database has, with TRUST_SQL.  Returns why nothing of it
@@ -69,40 +62,10 @@ admin_connect(Admin *a)
 }
 
 /*
- * A pooler's session is ours for a transaction only, which gets the settings
- * that a session of our own started with.
- */
-static PGresult *
-run_statement(Admin *a, const char *sql, int nparams, const Oid *types,
-			  const char *const *params)
-{
-	bool alone = a->pooled && PQtransactionStatus(a->conn) == PQTRANS_IDLE;
-	PGresult *res;
-	PGresult *end;
-
-	if (alone)
-	{
-		res = PQexec(a->conn, a->begin);
-		if (!is_good(res))
-			return res;
-		PQclear(res);
-	}
-	res = PQexecParams(a->conn, sql, nparams, types, params, NULL, NULL, 0);
-	if (!alone)
-		return res;
-	end = PQexec(a->conn, is_good(res) ? "commit" : "rollback");
-	if (!is_good(res) || is_good(end))
-	{
-		PQclear(end);
-		return res;
-	}
-	PQclear(res);
-	return end;
-}
-
-/*
  * Runs one statement with text parameters; types may be NULL.  Returns its
- * result, or the error, which the caller clears.  Says for whom it waits.
+ * result, or the error, which the caller clears.  Says for whom it waits.  A
+ * pooler's session is ours for a transaction only, which gets the settings that a
+ * session of our own started with.
  */
 PGresult *
 admin_exec(Admin *a, const char *sql, int nparams, const Oid *types,
@@ -111,7 +74,8 @@ admin_exec(Admin *a, const char *sql, int nparams, const Oid *types,
 	PGresult *res;
 
 	wait_begin_statement(a, a->conn);
-	res = run_statement(a, sql, nparams, types, params);
+	res = libpgq_run_statement(a->conn, a->pooled ? a->begin : NULL, sql,
+							   nparams, types, params);
 	wait_end_statement(a->conn);
 	return res;
 }
@@ -147,7 +111,7 @@ admin_query(Admin *a, const char *hint, const char *sql, int nparams,
 
 	admin_connect(a);
 	res = admin_exec(a, sql, nparams, NULL, params);
-	if (!is_good(res))
+	if (!libpgq_is_good(res))
 		fail_with_result(a, hint, res);
 	return res;
 }
@@ -160,7 +124,7 @@ admin_begin(Admin *a)
 
 	admin_connect(a);
 	res = PQexec(a->conn, a->begin);
-	if (!is_good(res))
+	if (!libpgq_is_good(res))
 		fail_with_result(a, NULL, res);
 	PQclear(res);
 }

@@ -117,15 +117,6 @@ static const char copies_sql[] =
 static const TopKind kinds_4[] = {TOP_SLOT, TOP_COPY, TOP_QUEUE, TOP_CONSUMER};
 static const TopKind kinds_3[] = {TOP_QUEUE, TOP_CONSUMER};
 
-static void
-set_text(char **place, const char *text)
-{
-	if (*place && strcmp(*place, text) == 0)
-		return;
-	free(*place);
-	*place = text_copy(text);
-}
-
 /* ---- rows ---- */
 
 static bool
@@ -200,8 +191,8 @@ take_rows(Top *top, TopKind kind, const PGresult *res, double took)
 		double events = number(res, i, 4);
 		double change = events - row->events;
 
-		set_text(&row->state, PQgetvalue(res, i, 2));
-		set_text(&row->problem, PQgetvalue(res, i, 3));
+		text_set(&row->state, PQgetvalue(res, i, 2));
+		text_set(&row->problem, PQgetvalue(res, i, 3));
 		/* it goes back when the queue or slot was made anew */
 		row->rate = took > 0 && change >= 0 ? change / took : NAN;
 		row->events = events;
@@ -344,7 +335,7 @@ static void
 take_probe(Top *top, const PGresult *res)
 {
 	top->can_capture = PQgetvalue(res, 0, 0)[0] == 't';
-	set_text(&top->title, PQgetvalue(res, 0, 1));
+	text_set(&top->title, PQgetvalue(res, 0, 1));
 	top->has_problems = PQgetvalue(res, 0, 2)[0] == 't';
 }
 
@@ -359,8 +350,8 @@ take_sample(Top *top, const PGresult *res)
 				  top->nsamples > 0 ? top->sent_at - top->at : 0);
 		return;
 	}
-	set_text(&top->time, PQgetvalue(res, 0, 0));
-	set_text(&top->warnings, PQgetvalue(res, 0, 1));
+	text_set(&top->time, PQgetvalue(res, 0, 0));
+	text_set(&top->warnings, PQgetvalue(res, 0, 1));
 	top->nseen = 0;
 	for (int i = 0; i < top->nrows; i++)
 		top->rows[i].seen = false;
@@ -378,8 +369,7 @@ finish_results(Top *top)
 	else
 		top->due = clock_seconds();
 	top->link = LINK_READY;
-	free(top->trouble);
-	top->trouble = NULL;
+	text_set(&top->trouble, NULL);
 }
 
 /* Takes what has arrived. */
@@ -441,9 +431,9 @@ void
 top_start(Top *top, Admin *a)
 {
 	top->admin = a;
-	set_text(&top->title, "");
-	set_text(&top->time, "");
-	set_text(&top->warnings, "");
+	text_set(&top->title, "");
+	text_set(&top->time, "");
+	text_set(&top->warnings, "");
 	send_sql(top, LINK_PROBING, probe_sql);
 }
 

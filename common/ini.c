@@ -375,6 +375,31 @@ parse_bool(const char *text, bool *value)
 	return false;
 }
 
+/*
+ * Split a list at commas; blanks around the names and empty names go.  NULL-ended.
+ */
+static char **
+split_names(const char *list)
+{
+	char **names = memory_make((strlen(list) / 2 + 2) * sizeof(char *));
+	int n = 0;
+
+	for (;;)
+	{
+		size_t len;
+		size_t used;
+
+		list += strspn(list, " \t\n,");
+		if (*list == '\0')
+			return names;
+		len = used = strcspn(list, ",");
+		while (strchr(" \t\n", list[used - 1]) != NULL)
+			used--;
+		names[n++] = text_copy_part(list, used);
+		list += len;
+	}
+}
+
 /* Put a value into its member; returns what it should have been, or NULL. */
 static const char *
 store_value(const IniKey *key, const char *text, void *config)
@@ -389,6 +414,9 @@ store_value(const IniKey *key, const char *text, void *config)
 			return NULL;
 		case INI_FILE:
 			*(char **) member = *text ? expand_home(text) : NULL;
+			return NULL;
+		case INI_LIST:
+			*(char ***) member = split_names(text);
 			return NULL;
 		case INI_BOOL:
 			return parse_bool(text, member) ? NULL : "1 or 0";
@@ -411,13 +439,28 @@ store_value(const IniKey *key, const char *text, void *config)
 	return NULL;
 }
 
+/* A list is never NULL. */
+static const char *
+default_of(const IniKey *key)
+{
+	return key->def == NULL && key->type == INI_LIST ? "" : key->def;
+}
+
+/* Is the member something malloc'd? */
+static bool
+is_pointer(const IniKey *key)
+{
+	return key->type == INI_STRING || key->type == INI_FILE ||
+		   key->type == INI_LIST;
+}
+
 static bool
 store_all(IniReader *r, void *config)
 {
 	for (int i = 0; r->keys[i].name && !r->error; i++)
 	{
 		const IniKey *key = &r->keys[i];
-		const char *text = r->raw[i] ? r->raw[i] : key->def;
+		const char *text = r->raw[i] ? r->raw[i] : default_of(key);
 		const char *wanted;
 		char *value;
 
@@ -444,8 +487,8 @@ begin_keys(IniReader *r, void *config)
 	int n = 0;
 
 	for (; r->keys[n].name; n++)
-		if (r->keys[n].type == INI_STRING || r->keys[n].type == INI_FILE)
-			*(char **) ((char *) config + r->keys[n].offset) = NULL;
+		if (is_pointer(&r->keys[n]))
+			*(void **) ((char *) config + r->keys[n].offset) = NULL;
 	r->raw = memory_make((n + 1) * sizeof(char *));
 	r->where = memory_make((n + 1) * sizeof(char *));
 }
@@ -567,10 +610,10 @@ ini_set_defaults(const IniKey *keys, void *config)
 {
 	for (; keys->name; keys++)
 	{
-		if (keys->type == INI_STRING || keys->type == INI_FILE)
-			*(char **) ((char *) config + keys->offset) = NULL;
-		if (keys->def)
-			store_value(keys, keys->def, config);
+		if (is_pointer(keys))
+			*(void **) ((char *) config + keys->offset) = NULL;
+		if (default_of(keys))
+			store_value(keys, default_of(keys), config);
 	}
 }
 
@@ -580,13 +623,15 @@ ini_free(const IniKey *keys, void *config)
 {
 	for (; keys->name; keys++)
 	{
-		char **member = (char **) ((char *) config + keys->offset);
+		void **member = (void **) ((char *) config + keys->offset);
 
-		if (keys->type == INI_STRING || keys->type == INI_FILE)
-		{
-			free(*member);
-			*member = NULL;
-		}
+		if (!is_pointer(keys))
+			continue;
+		if (keys->type == INI_LIST)
+			for (char **name = *member; name && *name; name++)
+				free(*name);
+		free(*member);
+		*member = NULL;
 	}
 }
 
@@ -612,33 +657,5 @@ ini_print_sample(FILE *out, const char *section, const IniKey *keys,
 				*s          ? s[1]
 				: keys->def ? keys->def
 							: "");
-	}
-}
-
-/*
- * Split a list at commas; blanks around the names and empty names go.  Malloc'd,
- * as the names are, NULL-ended.
- */
-char **
-ini_split_names(const char *list)
-{
-	char **names = memory_make((strlen(list) / 2 + 2) * sizeof(char *));
-	int n = 0;
-
-	for (;;)
-	{
-		size_t len;
-		size_t used;
-
-		list += strspn(list, " \t\n,");
-		if (*list == '\0')
-			return names;
-		len = used = strcspn(list, ",");
-		while (strchr(" \t\n", list[used - 1]) != NULL)
-			used--;
-		names[n] = text_copy_part(list, used);
-		if (names[n++] == NULL)
-			abort();
-		list += len;
 	}
 }

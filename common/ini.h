@@ -41,6 +41,7 @@ typedef enum IniType
 {
 	INI_STRING,  /* char *, malloc'd, NULL when empty */
 	INI_FILE,    /* char *, with ~ replaced by $HOME */
+	INI_LIST,    /* char **, malloc'd and NULL-ended: names between commas */
 	INI_BOOL,    /* bool: 1/0, yes/no, on/off, true/false */
 	INI_INT,     /* int */
 	INI_SECONDS, /* double, not negative, 1e9 at most */
@@ -68,7 +69,6 @@ extern void ini_set_defaults(const IniKey *keys, void *config);
 extern void ini_free(const IniKey *keys, void *config);
 extern void ini_print_sample(FILE *out, const char *section, const IniKey *keys,
 							 const char *const *set);
-extern char **ini_split_names(const char *list);
 extern bool ini_parse_number(const char *text, double *value);
 
 #endif /* PGQ_INI_H */

@@ -49,6 +49,15 @@ text_copy_part(const char *text, size_t len)
 	return check(strndup(text, len));
 }
 
+void
+text_set(char **place, const char *text)
+{
+	char *copy = text_copy(text);
+
+	free(*place);
+	*place = copy;
+}
+
 char *
 text_vformat(const char *fmt, va_list args)
 {
@@ -82,6 +91,23 @@ text_end(PQExpBuffer buffer)
 
 	free(buffer);
 	return text;
+}
+
+void
+text_append_label(PQExpBuffer out, const char *lead, const char *name,
+				  const char *value)
+{
+	appendPQExpBuffer(out, "%s%s=\"", lead, name);
+	for (; *value; value++)
+	{
+		if (*value == '\\' || *value == '"')
+			appendPQExpBufferChar(out, '\\');
+		if (*value == '\n')
+			appendPQExpBufferStr(out, "\\n");
+		else
+			appendPQExpBufferChar(out, *value);
+	}
+	appendPQExpBufferChar(out, '"');
 }
 
 char *

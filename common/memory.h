@@ -21,9 +21,10 @@
 extern void *memory_make(size_t size);
 extern void *memory_resize(void *memory, size_t size);
 
-/* A copy of a text, NULL for NULL; of its first "len" bytes. */
+/* A copy of a text, NULL for NULL; of its first "len" bytes; in place of another. */
 extern char *text_copy(const char *text);
 extern char *text_copy_part(const char *text, size_t len);
+extern void text_set(char **place, const char *text);
 
 extern char *text_format(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2)));
@@ -36,6 +37,10 @@ extern char *text_vformat(const char *fmt, va_list args)
  */
 extern PQExpBuffer text_begin(void);
 extern char *text_end(PQExpBuffer buffer);
+
+/* name="value" behind "lead", as Prometheus' text format has it. */
+extern void text_append_label(PQExpBuffer out, const char *lead,
+							  const char *name, const char *value);
 
 /* The words as text of a PostgreSQL array. */
 extern char *text_make_array(char *const *words, size_t n);

@@ -89,10 +89,6 @@ libpgq_now_ms(void)
 /* Begins a transaction, and sets for it what its defaults may be wrong for. */
 extern PGQ_HIDDEN const char *libpgq_begin_sql(const PgqConsumer *c);
 
-/* As PQexecParams; a statement of its own in a pooler's session gets settings. */
-extern PGQ_HIDDEN PGresult *libpgq_exec(PgqConsumer *c, const char *sql,
-										int nparams, const char *const *params);
-
 /*
  * Gives a fresh session of our own its settings, or finds out that it is a
  * pooler's; also whether the server has channels to listen on.

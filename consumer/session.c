@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "consumer/internal.h"
+#include "consumer/statement.h"
 
 /* The longest pause between tries to connect, in ms. */
 #define BACKOFF_MAX_MS 15000
@@ -172,7 +173,8 @@ libpgq_note_failure(PgqConsumer *c, PGresult *res)
 	 * A statement that could not be sent any more gets an error that is not the
 	 * server's, and libpq notes the loss with the next one only.
 	 */
-	if (PQstatus(c->conn) == CONNECTION_BAD || (res != NULL && sqlstate == NULL))
+	if (PQstatus(c->conn) == CONNECTION_BAD ||
+		(res != NULL && sqlstate == NULL))
 	{
 		libpgq_fail(c, PGQ_LOST, sqlstate, PQerrorMessage(c->conn), NULL);
 		libpgq_disconnect(c);
@@ -208,53 +210,15 @@ libpgq_begin_sql(const PgqConsumer *c)
 			   : BEGIN SETTINGS("set local ");
 }
 
-static bool
-is_good(const PGresult *res)
-{
-	ExecStatusType status = PQresultStatus(res);
-
-	return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
-}
-
-PGresult *
-libpgq_exec(PgqConsumer *c, const char *sql, int nparams,
-			const char *const *params)
-{
-	bool alone = c->pooled && PQtransactionStatus(c->conn) == PQTRANS_IDLE;
-	PGresult *res;
-	PGresult *end;
-
-	if (alone)
-	{
-		res = PQexec(c->conn, libpgq_begin_sql(c));
-		if (!is_good(res))
-		{
-			PQclear(PQexec(c->conn, "rollback"));
-			return res;
-		}
-		PQclear(res);
-	}
-	res = PQexecParams(c->conn, sql, nparams, NULL, params, NULL, NULL, 0);
-	if (!alone)
-		return res;
-	end = PQexec(c->conn, is_good(res) ? "commit" : "rollback");
-	if (!is_good(res) || is_good(end))
-	{
-		PQclear(end);
-		return res;
-	}
-	PQclear(res);
-	return end;
-}
-
 PGresult *
 libpgq_query(PgqConsumer *c, const char *sql, int nparams,
 			 const char *const *params)
 {
-	PGresult *res = libpgq_exec(c, sql, nparams, params);
-	ExecStatusType st = PQresultStatus(res);
+	PGresult *res = libpgq_run_statement(c->conn,
+										 c->pooled ? libpgq_begin_sql(c) : NULL,
+										 sql, nparams, NULL, params);
 
-	if (st == PGRES_TUPLES_OK || st == PGRES_COMMAND_OK)
+	if (libpgq_is_good(res))
 		return res;
 	libpgq_note_failure(c, res);
 	return NULL;

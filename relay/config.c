@@ -51,7 +51,7 @@ static const IniKey main_keys[] = {
 	MAIN(http_listen, INI_STRING, NULL,
 		 "Serve /metrics and /health there, for example 127.0.0.1:9188;"
 		 " empty: nowhere."),
-	MAIN(http_hosts, INI_STRING, NULL,
+	MAIN(http_hosts, INI_LIST, NULL,
 		 "Names that it may be asked by, with commas between, beside localhost"
 		 " and addresses."),
 	{NULL, INI_IGNORED, 0, NULL, NULL}};
@@ -374,8 +374,6 @@ config_load(Config *config, const char *file, ConfigCheck check, char **error)
 		ini_set_defaults(main_keys, config);
 		ok = true;
 	}
-	config->http_host_list = ini_split_names(
-		config->http_hosts ? config->http_hosts : "");
 	if (ok && n == 0)
 		ok = set_error(error, "%s: there is no section [relay NAME]", file);
 	for (int i = 0; ok && i < n; i++)
@@ -402,9 +400,6 @@ config_free(Config *config)
 	for (RelayConfig **relay = config->relays; relay && *relay; relay++)
 		free_relay(*relay);
 	free(config->relays);
-	for (char **name = config->http_host_list; name && *name; name++)
-		free(*name);
-	free(config->http_host_list);
 	ini_free(main_keys, config);
 	memset(config, 0, sizeof(*config));
 }

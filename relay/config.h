@@ -84,10 +84,9 @@ typedef struct Config
 	ProcessConfig process;
 	double stats_period;
 	char *http_listen;
-	char *http_hosts;
+	char **http_hosts; /* NULL-ended */
 
-	char **http_host_list; /* http_hosts */
-	RelayConfig **relays;  /* NULL-ended */
+	RelayConfig **relays; /* NULL-ended */
 } Config;
 
 /* Can there be such a relay?  If not, *error is why, malloc'd. */

@@ -77,7 +77,7 @@ answer_http(const HttpRequest *request, const char **type, int *status,
 
 	/* a page of a stranger's may have a browser ask us */
 	if (request->host &&
-		!http_is_known_host(request->host, d->config->http_host_list))
+		!http_is_known_host(request->host, d->config->http_hosts))
 	{
 		*status = 421;
 		*type = "text/plain; charset=utf-8";

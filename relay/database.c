@@ -16,6 +16,7 @@
 #include <libpq-fe.h>
 
 #include "common/session.h"
+#include "consumer/statement.h"
 
 /*
  * Run a query with text parameters in a session, and a transaction, of its own.
@@ -37,29 +38,17 @@ database_run(const RelayConfig *config, const char *sql, int nparams,
 	/* what the role has set, and whose the session is, does not matter */
 	char *begin = session_make_begin(conn);
 	PGresult *res = NULL;
-	bool ok = PQstatus(conn) == CONNECTION_OK;
+	bool ok;
 
 	/* a statement would hide why there is no connection */
-	if (ok)
-	{
-		res = PQexec(conn, begin);
-		ok = PQresultStatus(res) == PGRES_COMMAND_OK;
-	}
-	if (ok)
-	{
-		PQclear(res);
-		res = PQexecParams(conn, sql, nparams, NULL, params, NULL, NULL, 0);
-		ok = PQresultStatus(res) == PGRES_TUPLES_OK;
-	}
-	if (ok)
-	{
-		PQclear(res);
-		res = PQexec(conn, "commit");
-		ok = PQresultStatus(res) == PGRES_COMMAND_OK;
-	}
+	if (PQstatus(conn) == CONNECTION_OK)
+		res = libpgq_run_statement(conn, begin, sql, nparams, NULL, params);
+	ok = libpgq_is_good(res);
 	if (!ok)
 	{
-		snprintf(error, size, "%s", PQerrorMessage(conn));
+		/* the connection forgets its error with the rollback that follows */
+		snprintf(error, size, "%s",
+				 res ? PQresultErrorMessage(res) : PQerrorMessage(conn));
 		error[strcspn(error, "\n")] = '\0';
 	}
 	PQclear(res);

@@ -76,17 +76,6 @@ check(const Config *config)
 	return code;
 }
 
-/* From the config to the loop's end; returns the exit code. */
-static int
-run(Config *config, const char *config_file, bool background)
-{
-	if (!process_begin(&config->process, background))
-		return 1;
-	daemon_run(config, config_file);
-	process_end(&config->process);
-	return 0;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -95,7 +84,7 @@ main(int argc, char **argv)
 	bool check_only = false;
 	ProcessSwitches switches = {0};
 	int opt;
-	int code;
+	int code = 1;
 
 	process_set_name("pgqrelay");
 	while ((opt = getopt_long(argc, argv, PROCESS_SWITCHES "hV", long_options,
@@ -147,8 +136,12 @@ main(int argc, char **argv)
 		code = process_send_signal(config.process.pidfile, &switches);
 	else if (check_only)
 		code = check(&config);
-	else
-		code = run(&config, argv[optind], switches.background);
+	else if (process_begin(&config.process, switches.background))
+	{
+		daemon_run(&config, argv[optind]);
+		process_end(&config.process);
+		code = 0;
+	}
 	config_free(&config);
 	/* libraries that clean up at exit would do so under a thread's feet */
 	if (thread_is_any_running())

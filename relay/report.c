@@ -39,23 +39,6 @@ report_health(Relay *const *relays, int *status)
 	return text_end(out);
 }
 
-/* A label's value: quotes, backslashes and newlines are escaped. */
-static void
-append_label(PQExpBuffer out, const char *name, const char *value)
-{
-	appendPQExpBuffer(out, "%s=\"", name);
-	for (; *value; value++)
-	{
-		if (*value == '\n')
-			appendPQExpBufferStr(out, "\\n");
-		else if (*value == '"' || *value == '\\')
-			appendPQExpBuffer(out, "\\%c", *value);
-		else
-			appendPQExpBufferChar(out, *value);
-	}
-	appendPQExpBufferChar(out, '"');
-}
-
 typedef struct Metric
 {
 	const char *name;
@@ -83,9 +66,9 @@ append_labels(PQExpBuffer out, const Relay *relay)
 {
 	const RelayConfig *config = relay_config(relay);
 
-	append_label(out, "{relay", config->name);
-	append_label(out, ",queue", config->queue);
-	append_label(out, ",consumer", config->consumer);
+	text_append_label(out, "{", "relay", config->name);
+	text_append_label(out, ",", "queue", config->queue);
+	text_append_label(out, ",", "consumer", config->consumer);
 	appendPQExpBufferChar(out, '}');
 }
 

@@ -336,8 +336,7 @@ kafka_make_producer(KafkaTarget *t,
 	if (ok && rd_kafka_conf_get(conf, "transactional.id", id, &size) ==
 				  RD_KAFKA_CONF_OK)
 	{
-		free(t->id);
-		t->id = text_copy(id);
+		text_set(&t->id, id);
 		t->producer = make_client(t, RD_KAFKA_PRODUCER, conf);
 		return t->producer != NULL;
 	}

@@ -31,6 +31,7 @@
 
 #include "common/memory.h"
 #include "common/session.h"
+#include "consumer/statement.h"
 
 typedef struct PgTarget
 {
@@ -98,8 +99,7 @@ run(PgTarget *t, const char *sql, int n, const char *const *params)
 {
 	PGresult *res = PQexecParams(t->conn, sql, n, NULL, params, NULL, NULL, 0);
 
-	if (PQresultStatus(res) == PGRES_TUPLES_OK ||
-		PQresultStatus(res) == PGRES_COMMAND_OK)
+	if (libpgq_is_good(res))
 		return res;
 	fail_conn(t, res);
 	PQclear(res);
@@ -232,7 +232,6 @@ read_results(PgTarget *t, int most)
 	while (t->pending > most)
 	{
 		PGresult *res = PQgetResult(t->conn);
-		ExecStatusType status = PQresultStatus(res);
 
 		/* NULL stands between the results of two statements */
 		if (res == NULL)
@@ -242,7 +241,7 @@ read_results(PgTarget *t, int most)
 			t->pending--;
 			continue;
 		}
-		if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+		if (!libpgq_is_good(res))
 		{
 			TargetResult result = fail_conn(t, res);
 

@@ -429,8 +429,7 @@ redis_where(Target *target, const TargetBatch *batch, int64_t *done)
 	LastId last;
 	TargetResult result;
 
-	free(t->source);
-	t->source = text_copy(batch->source);
+	text_set(&t->source, batch->source);
 	t->batch = batch->id;
 	t->tick = batch->tick;
 	forget_window(&t->open);

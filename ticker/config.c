@@ -40,7 +40,7 @@ static const IniKey keys[] = {
 		"libpq connect string for all databases, without dbname."),
 	KEY(initial_database, INI_STRING, "template1",
 		"Database to ask for the names of the others."),
-	KEY(database_list, INI_STRING, NULL,
+	KEY(database_list, INI_LIST, NULL,
 		"Look after these databases only, with commas between; empty: all."),
 	KEY(database_owners, INI_STRING, NULL,
 		"Roles, beside superusers, that may own the extension pgq, with commas "
@@ -69,7 +69,7 @@ static const IniKey keys[] = {
 	KEY(http_listen, INI_STRING, NULL,
 		"Serve /metrics, /health and / there, for example 127.0.0.1:9187;"
 		" empty: nowhere."),
-	KEY(http_hosts, INI_STRING, NULL,
+	KEY(http_hosts, INI_LIST, NULL,
 		"Names in the header Host that HTTP is answered for, with commas"
 		" between, besides addresses, this machine's and those without a dot;"
 		" *: all."),
@@ -82,20 +82,12 @@ static const IniKey keys[] = {
 		"Most bytes that one ingest statement takes."),
 	KEY(ingest_memory, INI_BYTES, "32MB",
 		"Bytes held for each database before reading from the WAL pauses."),
-	KEY(confirm_after, INI_STRING, NULL,
+	KEY(confirm_after, INI_LIST, NULL,
 		"Keep WAL until these standbys or slots have what was ingested from "
 		"it, with commas between; all: every one."),
 	KEY(slot_warn_size, INI_BYTES, "10GB",
 		"Warn when a slot holds back more WAL than this; 0: never."),
 	{NULL, INI_IGNORED, 0, NULL, NULL}};
-
-static void
-free_names(char **names)
-{
-	for (char **name = names; name && *name; name++)
-		free(*name);
-	free(names);
-}
 
 /* A period of zero would keep the loop spinning. */
 static const char *
@@ -133,33 +125,23 @@ config_load(Config *config, const char *file, char **error)
 	const char *zero;
 	bool in_range;
 	bool connstr;
+	bool read;
 
 	memset(config, 0, sizeof(*config));
-	if (file && !ini_has_section(file, "pgqd") &&
-		ini_has_section(file, "pgqadm"))
+	if (file == NULL)
+		read = ini_load_environment("PGQD", keys, config, error);
+	else if (!ini_has_section(file, "pgqd") && ini_has_section(file, "pgqadm"))
 	{
 		ini_set_defaults(keys, config);
-		if (!config_read_pgqadm(config, file, error))
-		{
-			config_free(config);
-			return false;
-		}
+		read = config_read_pgqadm(config, file, error);
 	}
 	else
+		read = ini_load(file, "pgqd", INI_PLAIN, keys, config, error);
+	if (!read)
 	{
-		if (file ? !ini_load(file, "pgqd", INI_PLAIN, keys, config, error)
-				 : !ini_load_environment("PGQD", keys, config, error))
-		{
-			config_free(config);
-			return false;
-		}
-		config->databases = ini_split_names(
-			config->database_list ? config->database_list : "");
+		config_free(config);
+		return false;
 	}
-	config->confirm_names = ini_split_names(
-		config->confirm_after ? config->confirm_after : "");
-	config->http_host_list = ini_split_names(
-		config->http_hosts ? config->http_hosts : "");
 	if (!config_read_sources(config, file, error))
 	{
 		config_free(config);
@@ -194,9 +176,6 @@ config_load(Config *config, const char *file, char **error)
 void
 config_free(Config *config)
 {
-	free_names(config->databases);
-	free_names(config->http_host_list);
-	free_names(config->confirm_names);
 	config_free_sources(config);
 	ini_free(keys, config);
 	memset(config, 0, sizeof(*config));

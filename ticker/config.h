@@ -33,7 +33,7 @@ typedef struct Config
 	ProcessConfig process;
 	char *base_connstr;
 	char *initial_database;
-	char *database_list;
+	char **database_list; /* lists end with NULL */
 	char *database_owners;
 
 	/* all in seconds */
@@ -49,21 +49,16 @@ typedef struct Config
 	char *http_listen; /* address:port, NULL: no HTTP server */
 
 	bool metrics_per_queue; /* a series for each, or the highest of all */
-	char *http_hosts;       /* names that it may be asked by */
+	char **http_hosts;      /* names that it may be asked by */
 
 	bool ingest;
 	size_t ingest_max_bytes; /* of one ingest transaction's frames */
 	size_t ingest_memory;    /* of frames held, for each database */
 
-	char *confirm_after;
+	char **confirm_after;
 
 	/* warn when a slot keeps more WAL than so many bytes; 0: never */
 	size_t slot_warn_size;
-
-	/* lists in pieces, NULL-ended */
-	char **databases;      /* database_list */
-	char **http_host_list; /* http_hosts */
-	char **confirm_names;  /* confirm_after */
 
 	SourceConfig **sources; /* NULL-ended */
 } Config;

@@ -21,13 +21,6 @@
 #include "common/memory.h"
 #include "common/pgqadm_ini.h"
 
-static void
-set_text(char **member, const char *text)
-{
-	free(*member);
-	*member = text ? text_copy(text) : NULL;
-}
-
 /* The database that a connect string names, malloc'd; NULL: none. */
 static char *
 find_dbname(const char *conninfo)
@@ -70,16 +63,16 @@ config_read_pgqadm(Config *config, const char *file, char **error)
 		return false;
 	}
 
-	set_text(&config->base_connstr, ini.db);
-	set_text(&config->initial_database, dbname);
-	set_text(&config->database_list, dbname);
-	config->databases = memory_make(2 * sizeof(char *));
-	config->databases[0] = dbname;
-
-	set_text(&config->database_owners, ini.database_owners);
-	set_text(&config->process.logfile, ini.logfile);
-	set_text(&config->process.pidfile, ini.pidfile);
-	set_text(&config->process.syslog_ident, ini.job_name);
+	text_set(&config->base_connstr, ini.db);
+	text_set(&config->initial_database, dbname);
+	config->database_list = memory_resize(config->database_list,
+										  2 * sizeof(char *));
+	config->database_list[0] = dbname;
+	config->database_list[1] = NULL;
+	text_set(&config->database_owners, ini.database_owners);
+	text_set(&config->process.logfile, ini.logfile);
+	text_set(&config->process.pidfile, ini.pidfile);
+	text_set(&config->process.syslog_ident, ini.job_name);
 	config->process.syslog = ini.use_skylog;
 	config->ticker_period = ini.loop_delay;
 	config->maint_period = ini.maint_delay_min > 0 ? ini.maint_delay_min * 60

@@ -57,7 +57,7 @@ free_source(SourceConfig *source)
 static char *
 find_fault(const Config *config, const SourceConfig *source)
 {
-	char **db = config->databases;
+	char **db = config->database_list;
 
 	if (source->connstr == NULL || !config_is_connstr(source->connstr))
 		return text_format("key \"connstr\" must be a libpq connect string");
@@ -66,7 +66,7 @@ find_fault(const Config *config, const SourceConfig *source)
 						   "the queues");
 	while (*db && strcmp(*db, source->queue_db) != 0)
 		db++;
-	if (config->databases[0] && *db == NULL)
+	if (config->database_list[0] && *db == NULL)
 		return text_format("queue_db \"%s\" must be in database_list",
 						   source->queue_db);
 	for (SourceConfig **other = config->sources; *other; other++)

@@ -161,8 +161,7 @@ confirm_reset(Confirm *confirm)
 	event_del(confirm->timer);
 	confirm->asking = false;
 	confirm->npending = 0;
-	free(confirm->slot);
-	confirm->slot = NULL;
+	text_set(&confirm->slot, NULL);
 	trouble_clear(&confirm->trouble, confirm->dbname, NULL);
 }
 
@@ -266,7 +265,7 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 	const char *values[3] = {confirm->slot, NULL,
 							 confirm->trouble.who ? "t" : "f"};
 
-	for (char **name = confirm->config->confirm_names; *name; name++)
+	for (char **name = confirm->config->confirm_after; *name; name++)
 		names_add(&names, *name, strlen(*name));
 	values[1] = array = names_to_array(&names);
 	confirm->asking = conn_send_often(confirm->conn, safe_sql, 3, values, NULL,

@@ -121,8 +121,7 @@ receive_notice(void *arg, const PGresult *res)
 	if (severity && text &&
 		(strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
 	{
-		free(conn->fatal);
-		conn->fatal = text_copy(text);
+		text_set(&conn->fatal, text);
 	}
 }
 

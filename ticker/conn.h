@@ -75,5 +75,6 @@ extern void conn_fail(Conn *conn, const char *why);
 
 extern bool conn_failed(const PGresult *res);
 extern const char *conn_sqlstate(const PGresult *res);
+extern bool conn_is_true(const PGresult *res, int col);
 
 #endif /* PGQD_CONN_H */

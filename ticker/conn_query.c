@@ -74,10 +74,8 @@ conn_close(Conn *conn)
 	if (conn->pg)
 		PQfinish(conn->pg);
 	conn->pg = NULL;
-	free(conn->fatal);
-	conn->fatal = NULL;
-	free(conn->start_error);
-	conn->start_error = NULL;
+	text_set(&conn->fatal, NULL);
+	text_set(&conn->start_error, NULL);
 }
 
 /*
@@ -156,8 +154,7 @@ conn_note_query(Conn *conn, bool ok, bool prepared, ConnAnswer answer,
 				  PQerrorMessage(conn->pg));
 		if (PQstatus(conn->pg) != CONNECTION_BAD)
 		{
-			free(conn->fatal);
-			conn->fatal = text_copy(PQerrorMessage(conn->pg));
+			text_set(&conn->fatal, PQerrorMessage(conn->pg));
 			shutdown(PQsocket(conn->pg), SHUT_RDWR);
 		}
 	}
@@ -389,4 +386,12 @@ conn_sqlstate(const PGresult *res)
 	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
 	return state ? state : "";
+}
+
+/* Has the first row a true value there?  No, if either is missing. */
+bool
+conn_is_true(const PGresult *res, int col)
+{
+	return PQntuples(res) > 0 && col < PQnfields(res) &&
+		   PQgetvalue(res, 0, col)[0] == 't';
 }

@@ -139,13 +139,6 @@ static void look(Copy *copy);
 static void publish(Copy *copy);
 
 static void
-set_text(char **where, const char *text)
-{
-	free(*where);
-	*where = text ? text_copy(text) : NULL;
-}
-
-static void
 forget_copy(Copy *copy)
 {
 	char **const texts[] = {&copy->id,    &copy->new_id,     &copy->queue,
@@ -153,7 +146,7 @@ forget_copy(Copy *copy)
 							&copy->bytes, &copy->blocks_done};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-		set_text(texts[i], NULL);
+		text_set(texts[i], NULL);
 	copy->rows = 0;
 	copy->all_copied = false;
 }
@@ -215,16 +208,19 @@ fail_with(Copy *copy, const PGresult *res)
 	fail(copy, text ? text : PQresultErrorMessage(res));
 }
 
+#define WHILE(state) (1 << (state))
+#define WHILE_COPYING (WHILE(COPY_COPYING) | WHILE(COPY_CATCHING_UP))
+
 /*
- * Is it what this state asked for?  An answer that comes too late is passed over,
- * a failure dealt with.
+ * Is it what one of these states asked for?  An answer that comes too late is
+ * passed over, a failure dealt with.
  */
 static bool
-is_answer(Copy *copy, CopyState state, const PGresult *res)
+is_answer(Copy *copy, int states, const PGresult *res)
 {
-	if (copy->state != state)
+	if (!(WHILE(copy->state) & states))
 		return false;
-	if (!conn_failed(res))
+	if (!conn_failed(res) && PQntuples(res) == 1)
 		return true;
 	fail_with(copy, res);
 	return false;
@@ -238,12 +234,6 @@ take_nothing(Conn *conn, const PGresult *res, void *arg)
 
 	if (conn_failed(res) && copy->state > COPY_CONNECTING)
 		fail_with(copy, res);
-}
-
-static bool
-is_true(const PGresult *res)
-{
-	return PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "t") == 0;
 }
 
 /*
@@ -273,11 +263,9 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 {
 	Copy *copy = arg;
 
-	if (copy->state != COPY_COPYING && copy->state != COPY_CATCHING_UP)
+	if (!is_answer(copy, WHILE_COPYING, res))
 		return;
-	if (conn_failed(res))
-		fail_with(copy, res);
-	else if (!is_true(res))
+	if (!conn_is_true(res, 0))
 		give_up(copy);
 	else
 		go_on(copy);
@@ -286,14 +274,8 @@ take_check(Conn *conn, const PGresult *res, void *arg)
 static void
 take_noted(Conn *conn, const PGresult *res, void *arg)
 {
-	Copy *copy = arg;
-
-	if (copy->state != COPY_COPYING && copy->state != COPY_CATCHING_UP)
-		return;
-	if (conn_failed(res))
-		fail_with(copy, res);
-	else
-		go_on(copy);
+	if (is_answer(arg, WHILE_COPYING, res))
+		go_on(arg);
 }
 
 /* Look whether it is still wanted, and note how far it is, if it is time. */
@@ -354,7 +336,7 @@ take_queue(Conn *conn, const PGresult *res, void *arg)
 	if (conn_failed(res))
 		fail_with(copy, res);
 	else
-		set_text(&copy->queue, PQgetvalue(res, 0, 0));
+		text_set(&copy->queue, PQgetvalue(res, 0, 0));
 }
 
 /* Make the rows and what was held seen by all, or what was held alone. */
@@ -374,19 +356,14 @@ take_rows(Conn *conn, const PGresult *res, void *arg)
 	Copy *copy = arg;
 	uint64_t rows;
 
-	if (copy->state != COPY_COPYING)
+	if (!is_answer(copy, WHILE(COPY_COPYING), res))
 		return;
-	if (conn_failed(res) || PQntuples(res) != 1)
-	{
-		fail_with(copy, res);
-		return;
-	}
 	rows = strtoull(PQgetvalue(res, 0, 0), NULL, 10);
 	copy->stats->copied += rows - copy->rows;
 	copy->rows = rows;
-	set_text(&copy->bytes, PQgetvalue(res, 0, 1));
-	set_text(&copy->blocks_done, PQgetvalue(res, 0, 2));
-	copy->all_copied = strcmp(PQgetvalue(res, 0, 3), "t") == 0;
+	text_set(&copy->bytes, PQgetvalue(res, 0, 1));
+	text_set(&copy->blocks_done, PQgetvalue(res, 0, 2));
+	copy->all_copied = conn_is_true(res, 3);
 
 	check(copy);
 	if (copy->state != COPY_COPYING)
@@ -403,9 +380,9 @@ take_waited(Conn *conn, const PGresult *res, void *arg)
 	Copy *copy = arg;
 	const char *values[1] = {copy->lsn};
 
-	if (!is_answer(copy, COPY_CATCHING_UP, res))
+	if (!is_answer(copy, WHILE(COPY_CATCHING_UP), res))
 		return;
-	if (is_true(res))
+	if (conn_is_true(res, 0))
 	{
 		copy->state = COPY_COPYING;
 		conn_send(copy->work, rows_sql, 0, NULL, take_rows, copy);
@@ -421,17 +398,17 @@ take_lsn(Conn *conn, const PGresult *res, void *arg)
 	Copy *copy = arg;
 	const char *values[1];
 
-	if (!is_answer(copy, COPY_STARTING, res))
+	if (!is_answer(copy, WHILE(COPY_STARTING), res))
 		return;
-	set_text(&copy->lsn, PQgetvalue(res, 0, 0));
-	set_text(&copy->id, copy->new_id);
+	text_set(&copy->lsn, PQgetvalue(res, 0, 0));
+	text_set(&copy->id, copy->new_id);
 	log_info("[%s]: copies table %s into queue %s", copy->dbname, copy->table,
 			 copy->queue);
 	copy->state = COPY_CATCHING_UP;
 	copy->started_at = clock_seconds();
 	copy->checked_at = copy->noted_at = 0;
-	set_text(&copy->bytes, "0");
-	set_text(&copy->blocks_done, "0");
+	text_set(&copy->bytes, "0");
+	text_set(&copy->blocks_done, "0");
 	values[0] = copy->lsn;
 	conn_send(copy->work, wait_sql, 1, values, take_waited, copy);
 }
@@ -441,14 +418,14 @@ take_snapshot(Conn *conn, const PGresult *res, void *arg)
 {
 	Copy *copy = arg;
 
-	if (!is_answer(copy, COPY_STARTING, res))
+	if (!is_answer(copy, WHILE(COPY_STARTING), res))
 		return;
 	if (PQgetisnull(res, 0, 0))
 	{
 		fail(copy, "a session waits for a lock on the table");
 		return;
 	}
-	set_text(&copy->blocks, PQgetvalue(res, 0, 0));
+	text_set(&copy->blocks, PQgetvalue(res, 0, 0));
 	conn_send(copy->control, "commit", 0, NULL, take_nothing, copy);
 	conn_send(copy->control, lsn_sql, 0, NULL, take_lsn, copy);
 }
@@ -459,7 +436,7 @@ take_started(Conn *conn, const PGresult *res, void *arg)
 	Copy *copy = arg;
 	const char *values[3];
 
-	if (!is_answer(copy, COPY_STARTING, res))
+	if (!is_answer(copy, WHILE(COPY_STARTING), res))
 		return;
 	if (PQgetisnull(res, 0, 0))
 	{
@@ -470,14 +447,14 @@ take_started(Conn *conn, const PGresult *res, void *arg)
 	values[0] = PQgetvalue(res, 0, 0);
 	values[1] = PQgetvalue(res, 0, 1);
 	values[2] = PQgetvalue(res, 0, 2);
-	set_text(&copy->queue, values[1]);
-	set_text(&copy->table, PQgetvalue(res, 0, 3));
+	text_set(&copy->queue, values[1]);
+	text_set(&copy->table, PQgetvalue(res, 0, 3));
 	conn_send(copy->work, "begin isolation level repeatable read", 0, NULL,
 			  take_nothing, copy);
 	conn_send(copy->work, begin_work_sql, 0, NULL, take_nothing, copy);
 	conn_send(copy->work, snapshot_sql, 3, values, take_snapshot, copy);
 	/* the new id counts when the control connection has committed */
-	set_text(&copy->new_id, values[0]);
+	text_set(&copy->new_id, values[0]);
 }
 
 /* Ingest is close behind the WAL: so the copy will not have to wait long. */
@@ -487,11 +464,9 @@ take_caught_up(Conn *conn, const PGresult *res, void *arg)
 	Copy *copy = arg;
 	const char *values[1] = {copy->id};
 
-	if (copy->state != COPY_STARTING && copy->state != COPY_PUBLISHING)
+	if (!is_answer(copy, WHILE(COPY_STARTING) | WHILE(COPY_PUBLISHING), res))
 		return;
-	if (conn_failed(res))
-		fail_with(copy, res);
-	else if (!is_true(res))
+	if (!conn_is_true(res, 0))
 		fail(copy, "ingest is behind");
 	else if (copy->state == COPY_PUBLISHING)
 	{
@@ -511,15 +486,14 @@ take_next(Conn *conn, const PGresult *res, void *arg)
 {
 	Copy *copy = arg;
 
-	if (!is_answer(copy, COPY_LOOKING, res))
+	if (!is_answer(copy, WHILE(COPY_LOOKING), res))
 		return;
 	if (PQgetisnull(res, 0, 0))
 		copy_stop(copy);
 	else
 	{
-		set_text(&copy->id, PQgetvalue(res, 0, 0));
-		copy->state = strcmp(PQgetvalue(res, 0, 1), "t") == 0 ? COPY_PUBLISHING
-															  : COPY_STARTING;
+		text_set(&copy->id, PQgetvalue(res, 0, 0));
+		copy->state = conn_is_true(res, 1) ? COPY_PUBLISHING : COPY_STARTING;
 		conn_send(copy->control, caught_up_sql, 0, NULL, take_caught_up, copy);
 	}
 }

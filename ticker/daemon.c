@@ -220,11 +220,11 @@ handle_check(evutil_socket_t fd, short what, void *arg)
 	Daemon *d = arg;
 	int n = 0;
 
-	if (d->config->databases[0])
+	if (d->config->database_list[0])
 	{
-		while (d->config->databases[n])
+		while (d->config->database_list[n])
 			n++;
-		set_databases(d, d->config->databases, n);
+		set_databases(d, d->config->database_list, n);
 		trouble_clear(&d->trouble, d->config->initial_database, NULL);
 		return;
 	}
@@ -304,7 +304,7 @@ answer_http(const HttpRequest *request, const char **type, int *status,
 
 	*type = "text/plain; charset=utf-8";
 	if (request->host &&
-		!http_is_known_host(request->host, d->config->http_host_list))
+		!http_is_known_host(request->host, d->config->http_hosts))
 	{
 		*status = 421;
 		body = text_copy(

@@ -159,15 +159,14 @@ static void
 find_no_pgq(Database *db, const char *why)
 {
 	/* most databases of a server have none; one that was named should */
-	if (!db->no_pgq && db->config->databases[0])
+	if (!db->no_pgq && db->config->database_list[0])
 		log_warning("[%s]: no pgq here: %s - \"pgqadm -d %s install\" makes it",
 					db->name, why, db->name);
 	else if (!db->no_pgq)
 		log_info("[%s]: no pgq here: %s", db->name, why);
 	db->no_pgq = true;
 	trouble_clear(&db->trouble, db->name, NULL);
-	free(db->version);
-	db->version = NULL;
+	text_set(&db->version, NULL);
 	stop_work(db);
 	wait_until(db, db->config->check_period);
 }
@@ -187,7 +186,7 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 		return;
 	}
 	version = PQgetvalue(res, 0, 0);
-	if (strcmp(PQgetvalue(res, 0, 1), "t") == 0)
+	if (conn_is_true(res, 1))
 	{
 		if (!db->standby)
 			log_info("[%s]: the server is a standby: waits for its promotion",
@@ -209,8 +208,7 @@ take_version(Conn *conn, const PGresult *res, void *arg)
 	if (db->version == NULL || strcmp(db->version, version) != 0)
 	{
 		log_info("[%s]: pgq version ok: %s", db->name, version);
-		free(db->version);
-		db->version = text_copy(version);
+		text_set(&db->version, version);
 		if (db->ticking && db->major < 4)
 			ingest_stop(db->ingest);
 	}
@@ -242,8 +240,7 @@ leave_alone(Database *db, bool has_extension, const char *why)
 {
 	trouble_report(&db->trouble, db->name, "is left alone: %s", why);
 	db->no_pgq = !has_extension;
-	free(db->version);
-	db->version = NULL;
+	text_set(&db->version, NULL);
 	stop_work(db);
 	wait_until(db, db->config->check_period);
 }
@@ -443,8 +440,8 @@ database_create(struct event_base *base, const Config *config, const char *name)
 	db->sources = sources_create(base, config, name, db->tick);
 	db->copy = copy_create(base, config, name, db->ingest, db->tick,
 						   &db->stats);
-	db->sample = sample_create(base, config, name, &db->stats);
 	db->watch = watch_create(base, config, name, &db->stats);
+	db->sample = sample_create(base, config, name, &db->stats, db->watch);
 	db->period = timer_make(base, 0, handle_period, db);
 	db->check = timer_make(base, 0, handle_check, db);
 	conn_open(db->conn);
@@ -612,17 +609,16 @@ database_find_standby(const Database *db)
 int
 database_get_troubles(const Database *db, Told *told)
 {
-	const Told all[] = {
-		{"connection", "standstill", &db->trouble},
-		{"connection", "warning", &db->fresh_trouble},
-		{"tick", "standstill", tick_get_trouble(db->tick)},
-		{"tick", "standstill", &db->silence_trouble},
-		{"ingest", "standstill", ingest_get_trouble(db->ingest)},
-		{"ingest", "standstill", &db->writing_trouble},
-		{"maintenance", "standstill", maint_get_trouble(db->maint)},
-		{"retry", "standstill", maint_get_trouble(db->retry)},
-		{"copy", "standstill", copy_get_trouble(db->copy)},
-		{"confirm", "warning", ingest_get_warning(db->ingest)}};
+	const Told all[] = {{"connection", true, &db->trouble},
+						{"connection", false, &db->fresh_trouble},
+						{"tick", true, tick_get_trouble(db->tick)},
+						{"tick", true, &db->silence_trouble},
+						{"ingest", true, ingest_get_trouble(db->ingest)},
+						{"ingest", true, &db->writing_trouble},
+						{"maintenance", true, maint_get_trouble(db->maint)},
+						{"retry", true, maint_get_trouble(db->retry)},
+						{"copy", true, copy_get_trouble(db->copy)},
+						{"confirm", false, ingest_get_warning(db->ingest)}};
 	int n = 0;
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)

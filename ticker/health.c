@@ -99,12 +99,12 @@ report_faults(PQExpBuffer out, const Config *config, const Database *db)
 	if (!database_has_pgq(db))
 	{
 		/* of those that were found by themselves, not all have PgQ */
-		if (config->databases[0])
+		if (config->database_list[0])
 			add_fault(&faults, "the extension pgq is not there");
 		return faults.count;
 	}
 	for (int i = 0; i < ntold; i++)
-		if (strcmp(told[i].severity, "standstill") == 0)
+		if (told[i].stands_still)
 			add_fault(&faults, "%s", told[i].trouble->text);
 
 	wait = database_find_wait(db);
@@ -120,8 +120,7 @@ report_faults(PQExpBuffer out, const Config *config, const Database *db)
 	if (database_get_stats(db)->ticked_at == 0)
 		add_fault(&faults, "no ticker run yet");
 	for (int row = 0; problems && row < PQntuples(problems); row++)
-		if (strcmp(PQgetvalue(problems, row, PROBLEM_SEVERITY), "standstill") ==
-				0 &&
+		if (watch_is_standstill(problems, row) &&
 			!is_told(problems, row, told, ntold))
 			add_fault(&faults, "%s", PQgetvalue(problems, row, PROBLEM_TEXT));
 	return faults.count;
@@ -138,12 +137,10 @@ report_warnings(PQExpBuffer out, const Database *db)
 
 	/* without PgQ none of them is a fault */
 	for (int i = 0; i < ntold; i++)
-		if (!database_has_pgq(db) ||
-			strcmp(told[i].severity, "standstill") != 0)
+		if (!database_has_pgq(db) || !told[i].stands_still)
 			add_warning(out, name, "%s", told[i].trouble->text);
 	for (int row = 0; problems && row < PQntuples(problems); row++)
-		if (strcmp(PQgetvalue(problems, row, PROBLEM_SEVERITY), "standstill") !=
-			0)
+		if (!watch_is_standstill(problems, row))
 			add_warning(out, name, "%s",
 						PQgetvalue(problems, row, PROBLEM_TEXT));
 }

@@ -79,7 +79,7 @@ static void
 take_sync(Conn *conn, const PGresult *res, void *arg)
 {
 	if (!conn_failed(res) && PQntuples(res) == 1 && PQnfields(res) == 1)
-		set_synchronous(arg, strcmp(PQgetvalue(res, 0, 0), "t") == 0);
+		set_synchronous(arg, conn_is_true(res, 0));
 }
 
 /* Find out whether our walsender counts as a synchronous standby. */

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/memory.h"
 
 /* Seconds until a problem is looked at again, if check_period is longer. */
 #define STILL_PERIOD 2.0
@@ -140,6 +141,5 @@ ingest_clear_problem(Ingest *ingest)
 	if (ingest->recorded_problem == NULL)
 		return;
 	record_problem(ingest, NULL, NULL, problem_cleared);
-	free(ingest->recorded_problem);
-	ingest->recorded_problem = NULL;
+	text_set(&ingest->recorded_problem, NULL);
 }

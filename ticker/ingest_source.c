@@ -208,12 +208,6 @@ is_whole(const PGresult *res, int columns)
 	return !conn_failed(res) && PQnfields(res) == columns;
 }
 
-static bool
-is_true(const PGresult *res, int column)
-{
-	return strcmp(PQgetvalue(res, 0, column), "t") == 0;
-}
-
 static const char *
 get_value(const PGresult *res, int column)
 {
@@ -242,11 +236,11 @@ take_meeting(Conn *conn, const PGresult *res, void *arg)
 		look->foreign = get_value(res, MEET_FOREIGN);
 		look->sysid = PQgetvalue(row, 0, SLOT_SYSID);
 		look->exists = !PQgetisnull(row, 0, SLOT_NAME);
-		look->ours = is_true(row, SLOT_OURS);
+		look->ours = conn_is_true(row, SLOT_OURS);
 		look->active_pid = get_value(row, SLOT_ACTIVE_PID);
 		look->lost = strcmp(PQgetvalue(row, 0, SLOT_WAL_STATUS), "lost") == 0;
-		look->decodes = is_true(row, SLOT_DECODES);
-		look->may_replicate = is_true(row, SLOT_MAY_REPLICATE);
+		look->decodes = conn_is_true(row, SLOT_DECODES);
+		look->may_replicate = conn_is_true(row, SLOT_MAY_REPLICATE);
 	}
 	source->found(source->ingest, look);
 }
@@ -276,7 +270,7 @@ take_slot(Conn *conn, const PGresult *res, void *arg)
 		look.error = conn_failed(res) ? PQresultErrorMessage(res)
 									  : "the source does not answer as "
 										"PostgreSQL does";
-	else if (is_true(res, SLOT_IN_RECOVERY))
+	else if (conn_is_true(res, SLOT_IN_RECOVERY))
 		look.error = "the source is a standby: waits for its promotion";
 	else if (PQntuples(res) > 1)
 		look.error =
@@ -348,7 +342,7 @@ take_visible(Conn *conn, const PGresult *res, void *arg)
 							  PQresultErrorMessage(res));
 		return;
 	}
-	if (is_true(res, 0))
+	if (conn_is_true(res, 0))
 	{
 		free(source->xids);
 		source->xids = NULL;

@@ -199,12 +199,9 @@ judge_look(Ingest *ingest, const IngestLook *look)
 		ingest_rest(ingest);
 		return;
 	}
-	free(ingest->slot);
-	free(ingest->key);
-	ingest->slot = text_copy(look->slot);
-	ingest->key = text_copy(look->key ? look->key : look->slot);
-	free(ingest->recorded_problem);
-	ingest->recorded_problem = look->problem ? text_copy(look->problem) : NULL;
+	text_set(&ingest->slot, look->slot);
+	text_set(&ingest->key, look->key ? look->key : look->slot);
+	text_set(&ingest->recorded_problem, look->problem);
 	ingest->may_replicate = look->may_replicate;
 	ingest->position = 0;
 
@@ -251,12 +248,6 @@ get_value(const PGresult *res, int column)
 	return PQgetisnull(res, 0, column) ? NULL : PQgetvalue(res, 0, column);
 }
 
-static bool
-is_true(const PGresult *res, int column)
-{
-	return strcmp(PQgetvalue(res, 0, column), "t") == 0;
-}
-
 static void
 take_look(Conn *conn, const PGresult *res, void *arg)
 {
@@ -277,15 +268,15 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 		look.problem = get_value(res, LOOK_PROBLEM);
 		look.position = PQgetvalue(res, 0, LOOK_POSITION);
 		look.timeline = PQgetvalue(res, 0, LOOK_TIMELINE);
-		if (!is_true(res, LOOK_SAME_SYSTEM))
+		if (!conn_is_true(res, LOOK_SAME_SYSTEM))
 			look.foreign = "the position is of another server: this database "
 						   "was restored here";
 		look.active_pid = get_value(res, LOOK_ACTIVE_PID);
-		look.exists = is_true(res, LOOK_EXISTS);
-		look.ours = is_true(res, LOOK_OURS);
+		look.exists = conn_is_true(res, LOOK_EXISTS);
+		look.ours = conn_is_true(res, LOOK_OURS);
 		look.lost = strcmp(PQgetvalue(res, 0, LOOK_WAL_STATUS), "lost") == 0;
-		look.may_replicate = is_true(res, LOOK_MAY_REPLICATE);
-		look.decodes = is_true(res, LOOK_DECODES);
+		look.may_replicate = conn_is_true(res, LOOK_MAY_REPLICATE);
+		look.decodes = conn_is_true(res, LOOK_DECODES);
 	}
 	judge_look(ingest, &look);
 }

@@ -76,17 +76,6 @@ allow_files(void)
 	}
 }
 
-/* From the config to the loop's end; returns the exit code. */
-static int
-run(Config *config, const char *config_file, bool background)
-{
-	if (!process_begin(&config->process, background))
-		return 1;
-	daemon_run(config, config_file);
-	process_end(&config->process);
-	return 0;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -96,7 +85,7 @@ main(int argc, char **argv)
 	bool environment = false;
 	ProcessSwitches switches = {0};
 	int opt;
-	int code;
+	int code = 1;
 
 	while ((opt = getopt_long(argc, argv, PROCESS_SWITCHES "hV", long_options,
 							  NULL)) != -1)
@@ -153,7 +142,12 @@ main(int argc, char **argv)
 		for (size_t i = 0; i < sizeof(unwanted_env) / sizeof(char *); i++)
 			unsetenv(unwanted_env[i]);
 		allow_files();
-		code = run(&config, file, switches.background);
+		if (process_begin(&config.process, switches.background))
+		{
+			daemon_run(&config, file);
+			process_end(&config.process);
+			code = 0;
+		}
 	}
 	config_free(&config);
 	/* libraries that clean up at exit would do so under a thread's feet */

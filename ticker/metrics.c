@@ -125,30 +125,12 @@ print_head(PQExpBuffer out, const char *name, const char *type,
 					  type);
 }
 
-/* label="value", with the value escaped as the format wants it. */
-static void
-print_label(PQExpBuffer out, const char *lead, const char *label,
-			const char *value)
-{
-	appendPQExpBuffer(out, "%s%s=\"", lead, label);
-	for (; *value; value++)
-	{
-		if (*value == '\\' || *value == '"')
-			appendPQExpBufferChar(out, '\\');
-		if (*value == '\n')
-			appendPQExpBufferStr(out, "\\n");
-		else
-			appendPQExpBufferChar(out, *value);
-	}
-	appendPQExpBufferChar(out, '"');
-}
-
 /* name{database="..."; the caller goes on with more labels, or "} value" */
 static void
 begin_line(PQExpBuffer out, const char *name, const Database *db)
 {
 	appendPQExpBufferStr(out, name);
-	print_label(out, "{", "database", database_get_name(db));
+	text_append_label(out, "{", "database", database_get_name(db));
 }
 
 /* The highest value in a column of a result, for all its rows. */
@@ -202,20 +184,20 @@ print_gauge(PQExpBuffer out, const Gauge *gauge, const Database *db, bool each)
 			continue;
 		begin_line(out, gauge->name, db);
 		for (int i = 0; labels[i]; i++)
-			print_label(out, ",", labels[i], PQgetvalue(res, row, i));
+			text_append_label(out, ",", labels[i], PQgetvalue(res, row, i));
 		appendPQExpBuffer(out, "} %s\n", PQgetvalue(res, row, col));
 	}
 }
 
 static int
-count_troubles(const Database *db, const char *severity)
+count_troubles(const Database *db, bool standstills)
 {
 	Told told[DATABASE_TROUBLES];
 	int n = database_get_troubles(db, told);
 	int count = 0;
 
 	for (int i = 0; i < n; i++)
-		count += strcmp(told[i].severity, severity) == 0;
+		count += told[i].stands_still == standstills;
 	return count;
 }
 
@@ -225,9 +207,9 @@ has_warning(const Database *db)
 	const PGresult *res = watch_get_problems(database_get_watch(db));
 
 	for (int row = 0; res && row < PQntuples(res); row++)
-		if (strcmp(PQgetvalue(res, row, PROBLEM_SEVERITY), "standstill") != 0)
+		if (!watch_is_standstill(res, row))
 			return true;
-	return count_troubles(db, "warning") > 0;
+	return count_troubles(db, false) > 0;
 }
 
 static void
@@ -257,7 +239,7 @@ print_daemon(PQExpBuffer out, const Report *report)
 	for (int i = 0; i < n; i++)
 	{
 		begin_line(out, "pgqd_database_state", dbs[i]);
-		print_label(out, ",", "state", database_get_state(dbs[i]));
+		text_append_label(out, ",", "state", database_get_state(dbs[i]));
 		appendPQExpBufferStr(out, "} 1\n");
 	}
 
@@ -266,7 +248,7 @@ print_daemon(PQExpBuffer out, const Report *report)
 	for (int i = 0; i < n; i++)
 	{
 		begin_line(out, "pgqd_database_troubles", dbs[i]);
-		appendPQExpBuffer(out, "} %d\n", count_troubles(dbs[i], "standstill"));
+		appendPQExpBuffer(out, "} %d\n", count_troubles(dbs[i], true));
 	}
 
 	print_head(
@@ -322,8 +304,8 @@ print_problem(PQExpBuffer out, const Database *db, const char *lead,
 {
 	begin_line(out, "pgq_problem_seconds", db);
 	appendPQExpBuffer(out, ",kind=\"%s%s\"", lead, kind);
-	print_label(out, ",", "object", object);
-	print_label(out, ",", "severity", severity);
+	text_append_label(out, ",", "object", object);
+	text_append_label(out, ",", "severity", severity);
 	appendPQExpBuffer(out, "} %.3f\n", age);
 }
 
@@ -347,7 +329,8 @@ print_problems(PQExpBuffer out, Database *const *dbs, int n)
 						  strtod(PQgetvalue(res, row, PROBLEM_AGE), NULL));
 		for (int t = 0; t < ntold; t++)
 			print_problem(out, dbs[i], "pgqd/", told[t].kind,
-						  database_get_name(dbs[i]), told[t].severity,
+						  database_get_name(dbs[i]),
+						  watch_get_severity(&told[t]),
 						  clock_seconds() - told[t].trouble->since);
 	}
 }

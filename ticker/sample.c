@@ -59,13 +59,6 @@ static const char consumers_sql[] =
 	" order by behind desc nulls last, pending_events desc nulls last,"
 	" queue_name, consumer_name";
 
-static const char slots_sql[] =
-	"select slot_name, active::int as active, lag_bytes,"
-	" extract(epoch from coalesce(lag_time, '0'))::float8 as lag, events,"
-	" state, problem, held_bytes,"
-	" (state in ('missing', 'lost', 'problem'))::int as broken"
-	" from pgq.get_slot_info()";
-
 static const char captures_sql[] =
 	"select queue_name, table_name, state, failed_rows, large_events,"
 	" (state in ('broken', 'no queue', 'no slot'))::int as broken,"
@@ -94,7 +87,6 @@ static const struct
 	{queues_sql, offsetof(Sample, queues), 0},
 	{consumers_sql, offsetof(Sample, consumers), 0},
 	{sizes_sql, offsetof(Sample, sizes), 4},
-	{slots_sql, offsetof(Sample, slots), 4},
 	{captures_sql, offsetof(Sample, captures), 4},
 	{dead_sql, offsetof(Sample, dead), 4},
 };
@@ -106,6 +98,7 @@ typedef struct SampleWork
 	const Config *config;
 	char *dbname;
 	const Stats *stats;
+	const Watch *watch;
 	Conn *conn;
 	struct event *timer;
 	struct event *expiry; /* what was read is too old to be told */
@@ -150,7 +143,8 @@ add_point(Sample *sample)
 	point = &sample->points[sample->npoints++];
 	point->at = sample->at = clock_seconds();
 	point->events = sample->work->stats->events;
-	point->slot_lag = find_largest(sample->slots, "lag_bytes");
+	point->slot_lag = find_largest(watch_get_slots(sample->work->watch),
+								   "lag_bytes");
 	point->consumer_lag = find_largest(sample->consumers, "behind");
 }
 
@@ -281,10 +275,10 @@ handle_timer(evutil_socket_t fd, short what, void *arg)
 		sleep_until_next(sample);
 }
 
-/* Make it, asleep until sample_start().  stats are the database's. */
+/* Make it, asleep until sample_start().  stats and watch are the database's. */
 Sample *
 sample_create(struct event_base *base, const Config *config, const char *dbname,
-			  const Stats *stats)
+			  const Stats *stats, const Watch *watch)
 {
 	Sample *sample = memory_make(sizeof(Sample));
 	SampleWork *work = memory_make(sizeof(SampleWork));
@@ -293,6 +287,7 @@ sample_create(struct event_base *base, const Config *config, const char *dbname,
 	work->config = config;
 	work->dbname = text_copy(dbname);
 	work->stats = stats;
+	work->watch = watch;
 	work->conn = conn_create(base, config, dbname, "sample", false, &hooks,
 							 sample);
 	conn_require_trust(work->conn, true);

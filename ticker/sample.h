@@ -21,6 +21,7 @@
 
 #include "ticker/config.h"
 #include "ticker/stats.h"
+#include "ticker/watch.h"
 
 /* Points of the curves, oldest first. */
 #define SAMPLE_POINTS 240
@@ -39,8 +40,7 @@ typedef struct Sample
 	double at;        /* clock_seconds() of it */
 	PGresult *queues; /* columns as in sample.c's queries */
 	PGresult *consumers;
-	PGresult *slots; /* NULL before PgQ 4 */
-	PGresult *sizes; /* the same, and below */
+	PGresult *sizes; /* NULL before PgQ 4, and below */
 	PGresult *captures;
 	PGresult *dead;
 	SamplePoint points[SAMPLE_POINTS];
@@ -51,7 +51,8 @@ typedef struct Sample
 } Sample;
 
 extern Sample *sample_create(struct event_base *base, const Config *config,
-							 const char *dbname, const Stats *stats);
+							 const char *dbname, const Stats *stats,
+							 const Watch *watch);
 extern void sample_free(Sample *sample);
 extern void sample_start(Sample *sample, int major);
 extern void sample_forget(Sample *sample);

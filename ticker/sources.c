@@ -215,9 +215,8 @@ sources_get_troubles(const Sources *sources, Told *told, int max)
 
 	for (const Source *s = sources->first; s; s = s->next)
 	{
-		const Told all[2] = {
-			{"source", "standstill", ingest_get_trouble(s->ingest)},
-			{"source", "warning", ingest_get_warning(s->ingest)}};
+		const Told all[2] = {{"source", true, ingest_get_trouble(s->ingest)},
+							 {"source", false, ingest_get_warning(s->ingest)}};
 
 		for (int i = 0; i < 2; i++)
 			if (n < max && all[i].trouble->text)

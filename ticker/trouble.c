@@ -93,6 +93,5 @@ trouble_clear(Trouble *trouble, const char *dbname, const char *what)
 {
 	if (trouble->text && what)
 		log_info("[%s]: %s", dbname, what);
-	free(trouble->text);
-	trouble->text = NULL;
+	text_set(&trouble->text, NULL);
 }

@@ -116,10 +116,29 @@ set_result(PGresult **place, const PGresult *res)
 		abort();
 }
 
-static bool
-is_standstill(const PGresult *res, int row)
+/* Does this row of watch_get_problems() tell that events do not move? */
+bool
+watch_is_standstill(const PGresult *problems, int row)
 {
-	return strcmp(PQgetvalue(res, row, PROBLEM_SEVERITY), "standstill") == 0;
+	return strcmp(PQgetvalue(problems, row, PROBLEM_SEVERITY), "standstill") ==
+		   0;
+}
+
+/* The severity as the server calls it. */
+const char *
+watch_get_severity(const Told *told)
+{
+	return told->stands_still ? "standstill" : "warning";
+}
+
+/* Did something stand still at the last look? */
+static bool
+has_standstill(const Watch *watch)
+{
+	for (int row = 0; watch->last && row < PQntuples(watch->last); row++)
+		if (watch_is_standstill(watch->last, row))
+			return true;
+	return false;
 }
 
 /* Does it have a problem of that kind with that object? */
@@ -148,7 +167,7 @@ take_new_problems(Watch *watch, const PGresult *res)
 	{
 		int to = PQntuples(problems);
 
-		if (is_standstill(res, row) &&
+		if (watch_is_standstill(res, row) &&
 			!has_problem(watch->last, PQgetvalue(res, row, PROBLEM_KIND),
 						 PQgetvalue(res, row, PROBLEM_OBJECT)))
 			continue;
@@ -176,13 +195,6 @@ forget(Watch *watch)
 	watch->looked_at = 0;
 }
 
-static void
-clear_logged(char **logged)
-{
-	free(*logged);
-	*logged = NULL;
-}
-
 /* Log each problem once, and when all of them are over. */
 static void
 log_some(Watch *watch, char **logged, bool standstills, const char *over)
@@ -196,7 +208,7 @@ log_some(Watch *watch, char **logged, bool standstills, const char *over)
 	{
 		char *name;
 
-		if (is_standstill(res, row) != standstills)
+		if (watch_is_standstill(res, row) != standstills)
 			continue;
 		name = text_format("%s\t%s\n", PQgetvalue(res, row, PROBLEM_KIND),
 						   PQgetvalue(res, row, PROBLEM_OBJECT));
@@ -213,10 +225,8 @@ log_some(Watch *watch, char **logged, bool standstills, const char *over)
 					fresh - LOGGED_PROBLEMS);
 	if (n == 0 && *logged)
 		log_info("[%s]: %s", watch->dbname, over);
-	free(*logged);
-	*logged = text_end(names);
-	if (n == 0)
-		clear_logged(logged);
+	text_set(logged, n > 0 ? names->data : NULL);
+	destroyPQExpBuffer(names);
 }
 
 static void
@@ -232,10 +242,7 @@ is_urgent(const Watch *watch)
 {
 	double silence = clock_seconds() - watch->stats->ticked_at;
 
-	for (int row = 0; watch->last && row < PQntuples(watch->last); row++)
-		if (is_standstill(watch->last, row))
-			return true;
-	return watch->has_slot || watch->own[0] ||
+	return watch->has_slot || watch->own[0] || has_standstill(watch) ||
 		   silence > TICK_PATIENCE + 2 * watch->config->ticker_period;
 }
 
@@ -245,9 +252,8 @@ find_period(const Watch *watch, double took)
 {
 	double period = took * LOOK_SHARE;
 
-	for (int row = 0; watch->last && row < PQntuples(watch->last); row++)
-		if (is_standstill(watch->last, row))
-			return STILL_PERIOD;
+	if (has_standstill(watch))
+		return STILL_PERIOD;
 	return period < LOOK_PERIOD      ? LOOK_PERIOD
 		   : period > LONGEST_PERIOD ? LONGEST_PERIOD
 									 : period;
@@ -336,8 +342,7 @@ take_wal(Conn *conn, const PGresult *res, void *arg)
 		return;
 	if (watch->wal == NULL || strcmp(watch->wal, PQgetvalue(res, 0, 0)) != 0)
 	{
-		free(watch->wal);
-		watch->wal = text_copy(PQgetvalue(res, 0, 0));
+		text_set(&watch->wal, PQgetvalue(res, 0, 0));
 		watch->wal_at = now;
 	}
 	else if (now - watch->wal_at > HEARTBEAT_PERIOD)
@@ -482,8 +487,8 @@ watch_stop(Watch *watch)
 	watch->own_told = false;
 	forget(watch);
 	trouble_clear(&watch->trouble, watch->dbname, NULL);
-	clear_logged(&watch->stands);
-	clear_logged(&watch->others);
+	text_set(&watch->stands, NULL);
+	text_set(&watch->others, NULL);
 }
 
 /*
@@ -501,7 +506,7 @@ watch_tell(Watch *watch, const Told *told, int n)
 		const char *lead = i > 0 ? "\n" : "";
 
 		appendPQExpBuffer(parts[0], "%spgqd/%s", lead, told[i].kind);
-		appendPQExpBuffer(parts[1], "%s%s", lead, told[i].severity);
+		appendPQExpBuffer(parts[1], "%s%s", lead, watch_get_severity(&told[i]));
 		appendPQExpBufferStr(parts[2], lead);
 		for (const char *p = told[i].trouble->text; *p; p++)
 			appendPQExpBufferChar(parts[2], *p == '\n' ? ' ' : *p);

@@ -37,8 +37,8 @@ enum
 /* Something that pgqd itself has found wrong. */
 typedef struct Told
 {
-	const char *kind; /* the work that fails */
-	const char *severity;
+	const char *kind;       /* the work that fails */
+	bool stands_still;      /* else it is a warning */
 	const Trouble *trouble; /* with a text */
 } Told;
 
@@ -48,6 +48,8 @@ extern void watch_free(Watch *watch);
 extern void watch_start(Watch *watch, int version, bool has_slot);
 extern void watch_tell(Watch *watch, const Told *told, int n);
 extern void watch_stop(Watch *watch);
+extern const char *watch_get_severity(const Told *told);
+extern bool watch_is_standstill(const PGresult *problems, int row);
 extern const PGresult *watch_get_problems(const Watch *watch);
 extern const PGresult *watch_get_slots(const Watch *watch);
 

@@ -35,7 +35,7 @@ use(const Config *config)
 			abort();
 	if (config->ingest_memory < config->ingest_max_bytes)
 		abort();
-	for (char **name = config->databases; *name; name++)
+	for (char **name = config->database_list; *name; name++)
 		if (**name == '\0')
 			abort();
 }
