@@ -436,7 +436,13 @@ is_done(Daemon *d)
 		database_quiesce(d->databases[i]);
 		busy = busy || database_is_busy(d->databases[i]);
 	}
-	return !busy || clock_seconds() > d->stop_at;
+	if (busy && clock_seconds() > d->stop_at)
+	{
+		log_warning("statements are still under way: they are waited for no "
+					"longer");
+		busy = false;
+	}
+	return !busy;
 }
 
 static struct event *

@@ -508,6 +508,8 @@ database_quiesce(Database *db)
 {
 	event_del(db->period);
 	event_del(db->check);
+	/* one look follows the other, so there would be no end */
+	tick_look(db->tick, false);
 	if (!maint_is_busy(db->maint))
 		maint_stop(db->maint);
 	if (!maint_is_busy(db->retry))

@@ -126,8 +126,10 @@ judge_check(Ingest *ingest, uint64_t position, uint64_t confirmed)
 	if (ingest->timeline != stream_get_timeline(ingest->stream))
 		ingest_record_timeline(ingest);
 	trouble_clear(&ingest->trouble, ingest->dbname, NULL);
-	log_info("[%s]: ingest reads slot \"%s\" from " LSN_FORMAT, ingest->dbname,
-			 ingest->slot, LSN_ARGS(position));
+	/* what fails each time is tried each time: said once, too */
+	if (ingest->write_trouble.text == NULL)
+		log_info("[%s]: ingest reads slot \"%s\" from " LSN_FORMAT,
+				 ingest->dbname, ingest->slot, LSN_ARGS(position));
 	ingest->standing_by = false;
 	ingest->state = INGEST_RUNNING;
 	ingest->stats->heard_at = clock_seconds();
