@@ -110,3 +110,26 @@ in_root() {
         ${PGQ_CLUSTER_SECONDS:+PGQ_CLUSTER_SECONDS="$PGQ_CLUSTER_SECONDS"} \
         "$@"
 }
+
+# The release of Debian or Ubuntu that has a version.
+release_of() {
+    case $1 in
+    14) echo jammy ;;
+    15) echo bookworm ;;
+    16) echo noble ;;
+    17) echo trixie ;;
+    18) echo sid ;;
+    19) echo experimental ;;
+    *) die "no release is known to have PostgreSQL $1: take 14 to 19" ;;
+    esac
+}
+
+# prepare_root VERSION: sets $root, the root of the release that has it, with
+# the sources and what building and testing need.
+prepare_root() {
+    need_roots
+    root=$roots/$(release_of "$1")
+    make_root "$(release_of "$1")"
+    copy_sources "$root/pgq"
+    in_root "$root" env PGVERSION="$1" /pgq/scripts/install-deps
+}
