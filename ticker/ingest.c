@@ -83,7 +83,10 @@ handle_idle(evutil_socket_t fd, short what, void *arg)
 	Ingest *ingest = arg;
 	const Gather *g = &ingest->gather;
 	uint64_t own_end;
+	bool failed = ingest->write_trouble.text != NULL;
 
+	timer_set(ingest->idle,
+			  ingest->synchronous || failed ? HASTY_PERIOD : IDLE_PERIOD);
 	if (ingest->state != INGEST_RUNNING)
 		return;
 	if (ingest->waiting_since > 0)
@@ -100,7 +103,9 @@ handle_idle(evutil_socket_t fd, short what, void *arg)
 		return;
 	/* a source's WAL has nothing of ours */
 	own_end = ingest->source ? ingest->position : ingest->own_wal_end;
-	if (!ingest->synchronous && g->reached_by_commit <= ingest->position &&
+	/* after a failure whatever can be written shows whether it is over */
+	if (!ingest->synchronous && !failed &&
+		g->reached_by_commit <= ingest->position &&
 		g->reached < own_end + IDLE_WAL)
 		return;
 	gather_mark(&ingest->gather, g->reached);
@@ -146,7 +151,7 @@ ingest_create(struct event_base *base, const Config *config, const char *dbname,
 	ingest->confirm = confirm_create(base, config, ingest->dbname, ingest->who,
 									 ingest->conn, ingest->stream);
 	ingest->timer = timer_make(base, 0, ingest_end_pause, ingest);
-	ingest->idle = timer_make(base, EV_PERSIST, handle_idle, ingest);
+	ingest->idle = timer_make(base, 0, handle_idle, ingest);
 	timer_set(ingest->idle, IDLE_PERIOD);
 	return ingest;
 }

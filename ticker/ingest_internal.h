@@ -30,8 +30,8 @@
 /* Seconds between moves of the position of a database without events. */
 #define IDLE_PERIOD 10.0
 
-/* The same where commits wait for it. */
-#define SYNCHRONOUS_PERIOD 1.0
+/* The same where commits wait for it, or after a write that failed. */
+#define HASTY_PERIOD 1.0
 
 /* What the source's server says of the slot, and the queues' of its position. */
 typedef struct IngestLook

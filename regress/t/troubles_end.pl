@@ -85,6 +85,13 @@ is(scalar(() = PgqTest::slurp($reader->{log}) =~ /WARNING \S+ pgq\.tick failed/g
 sql($node, $db, 'alter function pgq.no_tick(text[], xid[]) rename to tick');
 $reader->wait_log(qr/pgq\.tick works again/);
 pass('and its end, too');
+
+# a write that failed is over soon, though nothing comes that were to be written
+sql($node, $db, q{alter function pgq.ingest(text, pg_lsn, pg_lsn, bytea) rename to no_ingest});
+wait_for('a fault', sub { grep { health($_) =~ /ingest failed.*pgq\.ingest/ } @ports });
+sql($node, $db, q{alter function pgq.no_ingest(text, pg_lsn, pg_lsn, bytea) rename to ingest});
+ok(wait_for('an end', sub { 2 == grep { health($_) =~ /^ok$/m } @ports }, 6),
+	'a failed write is told no longer than 6 s');
 is($_->stop, 0, 'pgqd ends cleanly') foreach $first, $second;
 
 done_testing();
