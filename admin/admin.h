@@ -93,6 +93,7 @@ extern void admin_fail(const char *hint, const char *fmt, ...) ADMIN_NORETURN
 	ADMIN_PRINTF(2, 3);
 extern void admin_warn(const char *fmt, ...) ADMIN_PRINTF(1, 2);
 extern void admin_say(const Admin *a, const char *fmt, ...) ADMIN_PRINTF(2, 3);
+extern void admin_print_lines(const char *text, int indent);
 extern void admin_print_padded(const char *text, int width);
 extern void admin_close_stdout(void);
 extern int admin_message_length(const char *text);
@@ -110,6 +111,7 @@ extern void admin_set(Admin *a, const char *name, const char *value);
 extern const char *admin_find_distrust(Admin *a, PGresult **res);
 extern PGresult *admin_query(Admin *a, const char *hint, const char *sql,
 							 int nparams, const char *const *params);
+extern const char *admin_get_text(PGresult *res, int row, int column);
 extern int admin_query_int(Admin *a, const char *hint, const char *sql,
 						   int nparams, const char *const *params);
 extern bool admin_has_function(Admin *a, const char *signature);

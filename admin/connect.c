@@ -19,7 +19,7 @@ drop_notice(void *arg, const PGresult *res)
 	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
 	if (a->verbose && text)
-		fprintf(stderr, "notice: %s\n", text);
+		admin_say(a, "notice: %s", text);
 }
 
 static PGconn *

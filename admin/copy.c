@@ -176,16 +176,16 @@ admin_print_copies(Admin *a)
 			   "State", "Rows", "Done");
 	for (int row = 0; row < PQntuples(res); row++)
 	{
-		admin_print_padded(PQgetvalue(res, row, 0), 24);
+		admin_print_padded(admin_get_text(res, row, 0), 24);
 		putchar(' ');
-		admin_print_padded(PQgetvalue(res, row, 1), 16);
-		printf(" %9s %10s %4s\n", PQgetvalue(res, row, 2),
-			   PQgetvalue(res, row, 3), PQgetvalue(res, row, 4));
-		if (PQgetvalue(res, row, 6)[0] != '\0')
-			printf("  %s rows, %s left\n", PQgetvalue(res, row, 5),
-				   PQgetvalue(res, row, 6));
-		if (PQgetvalue(res, row, 7)[0] != '\0')
-			printf("  %s\n", PQgetvalue(res, row, 7));
+		admin_print_padded(admin_get_text(res, row, 1), 16);
+		printf(" %9s %10s %4s\n", admin_get_text(res, row, 2),
+			   admin_get_text(res, row, 3), admin_get_text(res, row, 4));
+		if (admin_get_text(res, row, 6)[0] != '\0')
+			printf("  %s rows, %s left\n", admin_get_text(res, row, 5),
+				   admin_get_text(res, row, 6));
+		if (admin_get_text(res, row, 7)[0] != '\0')
+			printf("  %s\n", admin_get_text(res, row, 7));
 	}
 	PQclear(res);
 }

@@ -55,20 +55,20 @@ list_events(Admin *a, const char *const *params)
 		puts(PQgetvalue(res, 0, 0));
 	for (int row = 0; row < PQntuples(res) && !a->json; row++)
 	{
-		const char *queue = PQgetvalue(res, row, 0);
-		const char *consumer = PQgetvalue(res, row, 1);
+		const char *queue = admin_get_text(res, row, 0);
+		const char *consumer = admin_get_text(res, row, 1);
 
 		if (strcmp(queue, last[0]) != 0 || strcmp(consumer, last[1]) != 0)
 			printf("%s, %s:\n", queue, consumer);
 		last[0] = queue;
 		last[1] = consumer;
-		printf("  %-12s %s  retries: %s  %s\n", PQgetvalue(res, row, 2),
-			   PQgetvalue(res, row, 3), PQgetvalue(res, row, 4),
-			   PQgetvalue(res, row, 5));
+		printf("  %-12s %s  retries: %s  %s\n", admin_get_text(res, row, 2),
+			   admin_get_text(res, row, 3), admin_get_text(res, row, 4),
+			   admin_get_text(res, row, 5));
 		if (!PQgetisnull(res, row, 6))
-			printf("    %s\n", PQgetvalue(res, row, 6));
+			printf("    %s\n", admin_get_text(res, row, 6));
 		if (!PQgetisnull(res, row, 7))
-			printf("    %s\n", PQgetvalue(res, row, 7));
+			printf("    %s\n", admin_get_text(res, row, 7));
 	}
 	if (PQntuples(res) == 0)
 		puts("no dead events");

@@ -157,14 +157,14 @@ print_finding(Visit *v, const char *name, DoctorLevel level,
 	}
 	else
 	{
-		printf("%-8s %-12s %s\n%21s fix: %s\n", level_names[level], name,
-			   problem, "", fix);
-		for (const char *p = sql; p && *p;)
+		printf("%-8s %-12s ", level_names[level], name);
+		admin_print_lines(problem, 22);
+		printf("%21s fix: ", "");
+		admin_print_lines(fix, 27);
+		if (sql && *sql)
 		{
-			int len = strcspn(p, "\n");
-
-			printf("%21s   %.*s\n", "", len, p);
-			p += len + (p[len] == '\n');
+			printf("%24s", "");
+			admin_print_lines(sql, 24);
 		}
 	}
 	v->begun = true;

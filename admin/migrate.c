@@ -145,16 +145,20 @@ migrate_table(Admin *a, const char *relid, Outcome *outcomes, int n)
 static void
 print_outcome(const Admin *a, const Outcome *o)
 {
-	printf("%s %s.%s",
-		   o->done ? (a->dry_run ? "would capture" : "captured") : "kept",
-		   o->table, o->trigger);
-	if (o->done)
-		printf(" into %s: %s\n", o->queue, o->arguments);
-	else if (o->problem != NULL)
-		printf(": %s%s%s\n", o->problem, o->detail ? ". " : "",
-			   o->detail ? o->detail : "");
-	else
-		printf(": another trigger of the table is kept\n");
+	char *rest =
+		o->done ? text_format(" into %s: %s", o->queue, o->arguments)
+		: o->problem
+			? text_format(": %s%s%s", o->problem, o->detail ? ". " : "",
+						  o->detail ? o->detail : "")
+			: text_copy(": another trigger of the table is kept");
+	char *line = text_format(
+		"%s %s.%s%s",
+		o->done ? (a->dry_run ? "would capture" : "captured") : "kept",
+		o->table, o->trigger, rest);
+
+	admin_print_lines(line, 2);
+	free(line);
+	free(rest);
 }
 
 static void

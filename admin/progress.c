@@ -16,6 +16,7 @@
 
 #include "common/buffer.h"
 #include "common/clock.h"
+#include "common/utf8.h"
 
 #define BAR_WIDTH 20
 
@@ -160,6 +161,7 @@ progress_show(Progress *p, double done, double total)
 	p->shown_at = now;
 	initPQExpBuffer(&line);
 	make_line(&line, p, done, total, find_rate(p, now, done));
+	utf8_make_printable(line.data);
 	if (p->terminal)
 	{
 		/* a line that wraps could not be written over */

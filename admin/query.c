@@ -8,11 +8,13 @@
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/memory.h"
 #include "admin/admin.h"
 #include "admin/wait.h"
 #include "common/trust.h"
+#include "common/utf8.h"
 #include "consumer/statement.h"
 
 /*
@@ -114,6 +116,22 @@ admin_query(Admin *a, const char *hint, const char *sql, int nparams,
 	if (!libpgq_is_good(res))
 		fail_with_result(a, hint, res);
 	return res;
+}
+
+/*
+ * A field for people to read, "" for NULL: as it is, but on one line and with blanks
+ * for control characters, which names may have.  Belongs to the result.
+ */
+const char *
+admin_get_text(PGresult *res, int row, int column)
+{
+	char *text = text_copy(PQgetvalue(res, row, column));
+
+	utf8_make_printable(text);
+	if (strcmp(text, PQgetvalue(res, row, column)) != 0)
+		PQsetvalue(res, row, column, text, (int) strlen(text));
+	free(text);
+	return PQgetvalue(res, row, column);
 }
 
 /* Begins a transaction, which statement "commit" or "rollback" ends. */

@@ -185,11 +185,11 @@ show_settings(Admin *a, const char *queue)
 		puts(lead[0] == '[' ? "[]" : "]");
 	for (int row = 0; row < PQntuples(res) && !a->json; row++)
 	{
-		printf("%s\n", PQgetvalue(res, row, 0));
+		printf("%s\n", admin_get_text(res, row, 0));
 		for (int i = 0; settings[i].name; i++)
 			if (settings[i].always || !PQgetisnull(res, row, i + 1))
 				printf("    %s\t=%7s\n", settings[i].name,
-					   PQgetvalue(res, row, i + 1));
+					   admin_get_text(res, row, i + 1));
 	}
 	PQclear(res);
 }

@@ -79,14 +79,14 @@ list_relays(Admin *a)
 		   "EPS");
 	for (int row = 0; row < PQntuples(res); row++)
 	{
-		printf("%s:\n  ", PQgetvalue(res, row, 0));
-		admin_print_padded(PQgetvalue(res, row, 1), 32);
+		printf("%s:\n  ", admin_get_text(res, row, 0));
+		admin_print_padded(admin_get_text(res, row, 1), 32);
 		printf(" %-13s %10s %8s %8s\n    %s, %s events pending\n",
-			   PQgetvalue(res, row, 2), PQgetvalue(res, row, 3),
-			   PQgetvalue(res, row, 4), PQgetvalue(res, row, 5),
-			   PQgetvalue(res, row, 7), PQgetvalue(res, row, 6));
+			   admin_get_text(res, row, 2), admin_get_text(res, row, 3),
+			   admin_get_text(res, row, 4), admin_get_text(res, row, 5),
+			   admin_get_text(res, row, 7), admin_get_text(res, row, 6));
 		if (!PQgetisnull(res, row, 8))
-			printf("    %s\n", PQgetvalue(res, row, 8));
+			printf("    %s\n", admin_get_text(res, row, 8));
 	}
 	if (PQntuples(res) == 0)
 		puts("  none has run yet");
@@ -107,7 +107,7 @@ show_relay(Admin *a, const char *queue, const char *consumer)
 		print_json(a, queue, consumer);
 	for (int i = 0; i < PQnfields(res) && !a->json; i++)
 		if (!PQgetisnull(res, 0, i))
-			printf("%-18s %s\n", PQfname(res, i), PQgetvalue(res, 0, i));
+			printf("%-18s %s\n", PQfname(res, i), admin_get_text(res, 0, i));
 	PQclear(res);
 }
 

@@ -16,6 +16,29 @@
 #include "admin/progress.h"
 #include "common/advice.h"
 #include "common/memory.h"
+#include "common/utf8.h"
+
+/*
+ * Prints lines of text, so many blanks before each but the first; blanks stand for
+ * other control characters, which names and values may have.
+ */
+static void
+print_lines(FILE *file, const char *text, int indent)
+{
+	int blanks = 0;
+
+	do
+	{
+		size_t len = strcspn(text, "\n");
+		char *line = text_copy_part(text, len);
+
+		utf8_make_printable(line);
+		fprintf(file, "%*s%s\n", blanks, "", line);
+		free(line);
+		blanks = indent;
+		text += len + (text[len] == '\n');
+	} while (*text);
+}
 
 /*
  * Ends the program with exit status 1 and one message.  hint NULL: the one
@@ -35,9 +58,12 @@ admin_fail(const char *hint, const char *fmt, ...)
 	va_end(args);
 	if (hint == NULL)
 		hint = advice_find(text);
-	fprintf(stderr, "%s\n", text);
+	print_lines(stderr, text, 0);
 	if (hint != NULL)
-		fprintf(stderr, "hint: %s\n", hint);
+	{
+		fputs("hint: ", stderr);
+		print_lines(stderr, hint, 0);
+	}
 	exit(1);
 }
 
@@ -46,13 +72,15 @@ void
 admin_warn(const char *fmt, ...)
 {
 	va_list args;
+	char *text;
 
 	progress_clear();
 	fputs("pgqadm: ", stderr);
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	text = text_vformat(fmt, args);
 	va_end(args);
-	fputc('\n', stderr);
+	print_lines(stderr, text, 0);
+	free(text);
 }
 
 /* What was done; silent under -q. */
@@ -60,14 +88,23 @@ void
 admin_say(const Admin *a, const char *fmt, ...)
 {
 	va_list args;
+	char *text;
 
 	if (a->quiet)
 		return;
 	progress_clear();
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	text = text_vformat(fmt, args);
 	va_end(args);
-	fputc('\n', stderr);
+	print_lines(stderr, text, 0);
+	free(text);
+}
+
+/* Prints lines, so many blanks before each but the first, fit for a terminal. */
+void
+admin_print_lines(const char *text, int indent)
+{
+	print_lines(stdout, text, indent);
 }
 
 /* Prints text and blanks up to width characters of UTF-8. */

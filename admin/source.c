@@ -53,14 +53,14 @@ admin_print_sources(Admin *a, const char *none)
 			   "Last position");
 	for (int row = 0; row < PQntuples(res); row++)
 	{
-		admin_print_padded(PQgetvalue(res, row, 0), 33);
-		printf(" %9s %12s %12s ago\n", PQgetvalue(res, row, 1),
-			   PQgetvalue(res, row, 4), PQgetvalue(res, row, 5));
+		admin_print_padded(admin_get_text(res, row, 0), 33);
+		printf(" %9s %12s %12s ago\n", admin_get_text(res, row, 1),
+			   admin_get_text(res, row, 4), admin_get_text(res, row, 5));
 		printf("  database %s, position %s, feeds: %s\n",
-			   PQgetvalue(res, row, 2), PQgetvalue(res, row, 3),
-			   PQgetvalue(res, row, 6));
+			   admin_get_text(res, row, 2), admin_get_text(res, row, 3),
+			   admin_get_text(res, row, 6));
 		if (!PQgetisnull(res, row, 7))
-			printf("  problem: %s\n", PQgetvalue(res, row, 7));
+			printf("  problem: %s\n", admin_get_text(res, row, 7));
 	}
 	if (PQntuples(res) == 0 && none)
 		puts(none);

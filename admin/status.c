@@ -53,9 +53,9 @@ static const char slots_sql[] =
 
 /* A column by its name: "" for NULL. */
 static const char *
-cell(const PGresult *res, int row, const char *column)
+cell(PGresult *res, int row, const char *column)
 {
-	return PQgetvalue(res, row, PQfnumber(res, column));
+	return admin_get_text(res, row, PQfnumber(res, column));
 }
 
 static void
@@ -109,7 +109,7 @@ print_captures(Admin *a)
 	res = admin_query(a, NULL,
 					  "select queue_name, table_name, state, "
 					  "pg_catalog.array_to_string(arguments, ' ') as args, "
-					  "pg_catalog.array_to_string(warnings, E'\n  ') as "
+					  "nullif(pg_catalog.array_to_string(warnings, E'\n'), '') as "
 					  "warnings from pgq.get_capture_info(null)",
 					  0, NULL);
 	printf("\n%-38s %-28s %9s\n" RULE "\n", "Captured table", "Queue", "State");
@@ -121,8 +121,12 @@ print_captures(Admin *a)
 		printf(" %9s\n", cell(res, row, "state"));
 		if (cell(res, row, "args")[0] != '\0')
 			printf("  %s\n", cell(res, row, "args"));
-		if (cell(res, row, "warnings")[0] != '\0')
-			printf("  %s\n", cell(res, row, "warnings"));
+		if (!PQgetisnull(res, row, PQfnumber(res, "warnings")))
+		{
+			fputs("  ", stdout);
+			admin_print_lines(
+				PQgetvalue(res, row, PQfnumber(res, "warnings")), 2);
+		}
 	}
 	puts(RULE);
 	PQclear(res);
@@ -157,7 +161,7 @@ admin_print_slots(Admin *a)
 
 #define PROBLEMS_SQL(from)                                                     \
 	"select case severity when 'warning' then 'warning' else 'problem' end, "  \
-	"problem, hint, pg_catalog.replace(statement, E'\\n', E'\\n  ') from " from
+	"problem, hint, statement from " from
 
 static void
 print_problems(Admin *a)
@@ -171,10 +175,13 @@ print_problems(Admin *a)
 					  0, NULL);
 	for (int row = 0; row < PQntuples(res); row++)
 	{
-		printf("%s: %s\n  %s\n", PQgetvalue(res, row, 0),
-			   PQgetvalue(res, row, 1), PQgetvalue(res, row, 2));
+		printf("%s: %s\n  %s\n", admin_get_text(res, row, 0),
+			   admin_get_text(res, row, 1), admin_get_text(res, row, 2));
 		if (!PQgetisnull(res, row, 3))
-			printf("  %s\n", PQgetvalue(res, row, 3));
+		{
+			fputs("  ", stdout);
+			admin_print_lines(PQgetvalue(res, row, 3), 2);
+		}
 	}
 	PQclear(res);
 }

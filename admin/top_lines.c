@@ -17,6 +17,7 @@
 #include <wchar.h>
 
 #include "common/memory.h"
+#include "common/utf8.h"
 
 /* Widths at 80 columns; what a wider line has more goes to name and curve. */
 #define NAME_WIDTH 24
@@ -183,6 +184,7 @@ end_line(LineMaker *m, TopStyle style)
 
 	for (char *end = text + strlen(text); end > text && *--end == ' ';)
 		*end = '\0';
+	utf8_make_printable(text);
 	m->lines->lines = lines;
 	lines[m->lines->n].text = text;
 	lines[m->lines->n++].style = style;

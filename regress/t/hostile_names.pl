@@ -8,6 +8,7 @@ use utf8;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use HTTP::Tiny;
 use JSON::PP;
 use MIME::Base64;
 use PgqTest;
@@ -16,7 +17,7 @@ use Test::More;
 
 my $node = new_server('main');
 my $db = new_database($node, 'shop');
-my $port = 20000 + $$ % 10000;
+my $port = PostgreSQL::Test::Cluster::get_free_port();
 my @names = (
 	q{<script>alert(1)</script>"'&},
 	q{'; drop table item; --},
@@ -25,6 +26,7 @@ my @names = (
 	q{a,"b",{c}},
 	"\x{202e}right to left \x{1F4A3}",
 	'$(touch /tmp/x) `id` ${HOME}',
+	"red \e[31m \e]0;title\a \x{9b}31m\nok       forged",
 	'n' x 1000);
 
 sub quoted
@@ -105,6 +107,31 @@ foreach my $command ([ 'status', '--json' ], [ 'doctor', '--json' ])
 my ($out, $err) = run_command([ 'pgqadm', @db, 'status' ]);
 unlike($out, qr/^2026-01-01/m, 'a name with a newline makes no line of its own in status');
 
+# what people read of it
+
+my $red = $names[-2];
+do_sql('select pgq.insert_event(' . quoted($red) . ', ' . quoted($red) . ', ' . quoted($red) . '),'
+	  . ' pgq.force_tick(' . quoted($red) . ')');
+do_sql('select pgq.ticker(' . quoted($red) . ')');
+do_sql('select pgq.event_dead(b, ev_id, ' . quoted($red) . ') from pgq.next_batch(' . quoted($red)
+	  . ', ' . quoted($red) . ') b, pgq.get_batch_events(b)');
+do_sql('select pgq.create_source(' . quoted('s') . ', ' . quoted($red) . ')');
+my $id = do_sql('select ev_id from pgq.get_dead_events(null, null)');
+foreach my $command ([ 'status' ], [ 'doctor' ], [ 'top', '--once' ], [ 'slot', 'status' ],
+	[ 'config' ], [ 'dead', 'list' ], [ 'source', 'list' ], [ 'create', bytes($red) ],
+	[ 'drop', bytes($red) ], [ 'relay', 'show', bytes($red), bytes($red) ],
+	[ 'seek', bytes($red), bytes($red), '--end', '--yes' ],
+	[ 'dead', 'requeue', bytes($red), bytes($red), $id ])
+{
+	($out, $err) = run_command([ 'pgqadm', @db, @$command ]);
+	my $text = $out . $err;
+	utf8::decode($text);
+	like($text, qr/red/, "@{$command}[0] names it") if $command->[0] !~ /doctor|slot|drop/;
+	unlike($text, qr/[^\P{Cc}\n\t]/, "@{$command}[0] prints no control characters");
+	unlike($text, qr/^ok +forged/m, 'and no line that a name made')
+	  if $err eq '';
+}
+
 # the log
 
 unlike($pgqd->text, qr/^2026-01-01 00:00:00.000 1 FATAL/m, 'nor in the log');
@@ -113,10 +140,11 @@ unlike($pgqd->text, qr/^2026-01-01 00:00:00.000 1 FATAL/m, 'nor in the log');
 
 SKIP:
 {
-	skip 'no curl, or pgqd without HTTP', 4 if !`command -v curl`;
-	wait_for('the page', sub { `curl -s http://127.0.0.1:$port/` =~ /alert/ });
-	my $page = `curl -s http://127.0.0.1:$port/`;
-	my $metrics = `curl -s http://127.0.0.1:$port/metrics`;
+	skip 'pgqd was built without libmicrohttpd', 4 if $pgqd->text =~ /without libmicrohttpd/;
+	my $get = sub { HTTP::Tiny->new->get("http://127.0.0.1:$port$_[0]")->{content} };
+	wait_for('the page', sub { $get->('/') =~ /alert/ });
+	my $page = $get->('/');
+	my $metrics = $get->('/metrics');
 
 	unlike($page, qr/<script>alert/, 'no name is markup in the page');
 	like($page, qr/&lt;script&gt;alert\(1\)&lt;\/script&gt;&quot;/, 'but text');
