@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * thread.c
- *		Threads for what may block, that nobody waits for.
+ *		Threads for what may block, that nobody waits for, or not for long.
  *
  * A name server that is silent would stop the event loop, so whatever asks one
  * has a thread, which ends with it.
@@ -12,10 +12,13 @@
  */
 #include "common/thread.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "common/clock.h"
 #include "common/memory.h"
 
 /* Enough for the libraries that look names up and encrypt. */
@@ -75,4 +78,30 @@ bool
 thread_is_any_running(void)
 {
 	return __atomic_load_n(&running, __ATOMIC_ACQUIRE) > 0;
+}
+
+/*
+ * Wait for a thread to end, until clock_seconds() is "end" at the latest; HUGE_VAL:
+ * as long as it takes.  Returns whether it has ended.
+ */
+bool
+thread_join(pthread_t thread, double end)
+{
+	double left = end - clock_seconds();
+	struct timespec until;
+
+	if (isinf(left))
+		return pthread_join(thread, NULL) == 0;
+	clock_gettime(CLOCK_REALTIME, &until);
+	if (left > 0)
+	{
+		until.tv_sec += (time_t) left;
+		until.tv_nsec += (long) ((left - (time_t) left) * 1e9);
+		if (until.tv_nsec >= 1000000000)
+		{
+			until.tv_sec++;
+			until.tv_nsec -= 1000000000;
+		}
+	}
+	return pthread_timedjoin_np(thread, NULL, &until) == 0;
 }

@@ -14,6 +14,7 @@
 #include "relay/daemon.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 
 #include <event2/event.h>
 
+#include "common/clock.h"
 #include "common/http.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -31,6 +33,9 @@
 #include "relay/report.h"
 #include "relay/target.h"
 #include "version.h"
+
+/* Seconds that relays may take to stop; what they leave undone comes again. */
+#define STOP_PATIENCE 5.0
 
 typedef struct Daemon
 {
@@ -56,16 +61,26 @@ start_relays(Daemon *d)
 	d->noter = noter_start(d->relays);
 }
 
-static void
-end_relays(Daemon *d)
+/*
+ * End all relays, until clock_seconds() is "end" at the latest.  Returns false if some
+ * have not ended, which go on with what they have of the daemon's.
+ */
+static bool
+end_relays(Daemon *d, double end)
 {
+	bool ended = true;
+
 	for (int i = 0; d->relays[i]; i++)
 		relay_ask_to_stop(d->relays[i]);
-	noter_end(d->noter);
+	/* it looks at them */
+	if (!noter_end(d->noter, end))
+		return false;
 	for (int i = 0; d->relays[i]; i++)
-		relay_end(d->relays[i]);
-	free(d->relays);
+		ended = relay_end(d->relays[i], end) && ended;
+	if (ended)
+		free(d->relays);
 	d->relays = NULL;
+	return ended;
 }
 
 /* Answer one HTTP request; see HttpHandler. */
@@ -157,7 +172,7 @@ reload(evutil_socket_t fd, short what, void *arg)
 	}
 	else
 	{
-		end_relays(d);
+		end_relays(d, HUGE_VAL);
 		http_free(d->http);
 		d->http = NULL;
 		config_free(d->config);
@@ -185,13 +200,14 @@ stop(evutil_socket_t fd, short what, void *arg)
 /*
  * Run until a signal ends it.  Signals are held back at the call and at the
  * return, and in all threads but this one.  config is changed by reloads, which
- * read config_file.
+ * read config_file.  Returns false if threads go on that use it.
  */
-void
+bool
 daemon_run(Config *config, const char *config_file)
 {
 	Daemon d = {.config = config, .config_file = config_file};
 	struct event *signals[3];
+	bool ended;
 
 	log_info("Starting pgqrelay %s", PGQ_VERSION);
 	d.base = event_base_new();
@@ -212,7 +228,9 @@ daemon_run(Config *config, const char *config_file)
 	event_base_dispatch(d.base);
 
 	service_notify_stopping();
-	end_relays(&d);
+	ended = end_relays(&d, clock_seconds() + STOP_PATIENCE);
+	if (!ended)
+		log_warning("relays that still connect are waited for no longer");
 	process_hold_signals(true);
 	http_free(d.http);
 	event_free(d.stats);
@@ -220,4 +238,5 @@ daemon_run(Config *config, const char *config_file)
 		event_free(signals[i]);
 	event_base_free(d.base);
 	log_info("pgqrelay has ended");
+	return ended;
 }

@@ -12,6 +12,6 @@
 
 #include "relay/config.h"
 
-extern void daemon_run(Config *config, const char *config_file);
+extern bool daemon_run(Config *config, const char *config_file);
 
 #endif /* PGQ_RELAY_DAEMON_H */

@@ -85,6 +85,7 @@ main(int argc, char **argv)
 	ProcessSwitches switches = {0};
 	int opt;
 	int code = 1;
+	bool ended = true;
 
 	process_set_name("pgqrelay");
 	while ((opt = getopt_long(argc, argv, PROCESS_SWITCHES "hV", long_options,
@@ -138,13 +139,14 @@ main(int argc, char **argv)
 		code = check(&config);
 	else if (process_begin(&config.process, switches.background))
 	{
-		daemon_run(&config, argv[optind]);
+		ended = daemon_run(&config, argv[optind]);
 		process_end(&config.process);
 		code = 0;
 	}
-	config_free(&config);
+	if (ended)
+		config_free(&config);
 	/* libraries that clean up at exit would do so under a thread's feet */
-	if (thread_is_any_running())
+	if (!ended || thread_is_any_running())
 	{
 		fflush(NULL);
 		_exit(code);

@@ -23,6 +23,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/thread.h"
 #include "relay/database.h"
 
 /* Seconds between notes of a relay whose state is the same. */
@@ -154,17 +155,22 @@ noter_start(Relay *const *relays)
 	return n;
 }
 
-/* Note that the relays have ended, and free it. */
-void
-noter_end(Noter *noter)
+/*
+ * Note that the relays have ended, until clock_seconds() is "end" at the latest, and
+ * free it.  Returns false, and leaves it, if it has not ended by then.
+ */
+bool
+noter_end(Noter *noter, double end)
 {
 	pthread_mutex_lock(&noter->lock);
 	noter->stop = true;
 	pthread_cond_signal(&noter->asked);
 	pthread_mutex_unlock(&noter->lock);
-	pthread_join(noter->thread, NULL);
+	if (!thread_join(noter->thread, end))
+		return false;
 	pthread_mutex_destroy(&noter->lock);
 	pthread_cond_destroy(&noter->asked);
 	free(noter->notes);
 	free(noter);
+	return true;
 }

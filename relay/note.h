@@ -15,6 +15,6 @@
 typedef struct Noter Noter;
 
 extern Noter *noter_start(Relay *const *relays);
-extern void noter_end(Noter *noter);
+extern bool noter_end(Noter *noter, double end);
 
 #endif /* PGQ_RELAY_NOTE_H */

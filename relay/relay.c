@@ -30,6 +30,7 @@
 
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/thread.h"
 #include "common/utf8.h"
 #include "consumer/libpgq.h"
 #include "relay/database.h"
@@ -563,14 +564,19 @@ relay_ask_to_stop(Relay *relay)
 	pthread_mutex_unlock(&relay->lock);
 }
 
-/* Wait for a relay that was asked to stop, and free it. */
-void
-relay_end(Relay *relay)
+/*
+ * Wait for a relay that was asked to stop, until clock_seconds() is "end", and free it.
+ * Returns false, and leaves it, if it has not ended by then: it may be connecting.
+ */
+bool
+relay_end(Relay *relay, double end)
 {
-	pthread_join(relay->thread, NULL);
+	if (!thread_join(relay->thread, end))
+		return false;
 	pthread_mutex_destroy(&relay->lock);
 	pthread_cond_destroy(&relay->asked);
 	free(relay);
+	return true;
 }
 
 /*

@@ -44,7 +44,7 @@ typedef struct RelayStatus
 
 extern Relay *relay_start(const RelayConfig *config);
 extern void relay_ask_to_stop(Relay *relay);
-extern void relay_end(Relay *relay);
+extern bool relay_end(Relay *relay, double end);
 extern const RelayConfig *relay_config(const Relay *relay);
 extern void relay_get_status(Relay *relay, RelayStatus *status);
 extern const char *relay_state_name(RelayState state);

@@ -5,6 +5,8 @@
 use strict;
 use warnings;
 
+use IO::Select;
+use IO::Socket::INET;
 use JSON::PP;
 use PgqTest;
 use PgqRelay;
@@ -159,5 +161,16 @@ $ascii->stop;
 my ($out) = run_command([ 'pgqadm', '-d', $node->connstr('ascii'), 'consume', 'q', 'c',
 		'--timeout', '1' ]);
 like($out, qr/a\\ufffdz.*\n.*after/, 'and so does pgqadm consume');
+
+# servers that take a connection and say nothing hold up nobody's end
+my @mute = map { IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 5) } 1 .. 3;
+my $waits = start_relay(mute => { %keys, target => "file:$dir/mute",
+	db => 'host=' . join(',', ('127.0.0.1') x 3) . ' port=' . join(',', map { $_->sockport } @mute)
+	  . ' dbname=x' });
+wait_for('a connection', sub { IO::Select->new($mute[0])->can_read(0) });
+my $asked = time;
+is($waits->stop, 0, 'it ends cleanly amid a connection');
+cmp_ok(time - $asked, '<', 15, 'and does not wait for the time that three may take');
+like($waits->text, qr/relays that still connect are waited for no longer/, 'and says so');
 
 done_testing();
