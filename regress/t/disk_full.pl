@@ -1,6 +1,6 @@
 # No room for pgqd's log, and none for the files that decoding spills large
 # transactions to: events go on, or wait until there is room again. (No room for
-# WAL is a crash of the server, which chaos_ledger has.)
+# WAL is the end of the server: full_disk_loses_nothing.)
 #
 # A full disk is played by /dev/full, and by a folder that can't be written.
 

@@ -4,7 +4,7 @@
  *		Writes of a server whose disk is full.
  *
  * Preloaded. While the file $FULL_DISK is there, no file below "base/" gets any
- * longer. Its WAL has a disk of its own.
+ * longer; WAL has a disk of its own, which is full while $FULL_DISK.wal is there.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,19 +23,29 @@
 static int
 is_refused(int fd, off_t end)
 {
+	const char *flag = getenv("FULL_DISK");
+	char wal_flag[4096];
 	char link[64];
 	char path[4096];
+	int tables;
+	int wal;
 	struct stat st;
 	ssize_t len;
 
-	if (getenv("FULL_DISK") == NULL || access(getenv("FULL_DISK"), F_OK) != 0)
+	if (flag == NULL)
+		return 0;
+	snprintf(wal_flag, sizeof(wal_flag), "%s.wal", flag);
+	tables = access(flag, F_OK) == 0;
+	wal = access(wal_flag, F_OK) == 0;
+	if (!tables && !wal)
 		return 0;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	len = readlink(link, path, sizeof(path) - 1);
 	if (len < 0 || fstat(fd, &st) != 0)
 		return 0;
 	path[len] = '\0';
-	return strstr(path, "/base/") != NULL && end > st.st_size;
+	return end > st.st_size && ((tables && strstr(path, "/base/") != NULL) ||
+								(wal && strstr(path, "/pg_wal/") != NULL));
 }
 
 ssize_t

@@ -1,7 +1,8 @@
 
 # A disk that is full stops ingest, and nothing else: when there is room again
 # it goes on, and nothing is lost or doubled. The disk is a limit on the size
-# of the server's files, which refuses writes in the same places.
+# of the server's files, which refuses writes in the same places. Where the disk of
+# the WAL is full the server ends; pgqd says so, and goes on with it.
 
 use strict;
 use warnings;
@@ -63,4 +64,49 @@ is_deeply([ @ids[ 0 .. 4 ], $ids[-1] ], [ 1 .. 5, 40000 ], 'in their order');
 
 $pgqd->stop;
 $node->stop;
+
+SKIP:
+{
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my $cc = (grep { system("command -v $_ >/dev/null 2>&1") == 0 } qw(cc gcc))[0];
+
+	skip 'no C compiler for a WAL disk that is full', 6
+	  if !$cc || system($cc, '-shared', '-fPIC', '-o', "$dir/full_disk.so",
+		"$FindBin::RealBin/full_disk.c", '-ldl') != 0;
+	local $ENV{FULL_DISK} = "$dir/full";
+	{
+		local $ENV{LD_PRELOAD} = "$dir/full_disk.so";
+		$node->start;
+	}
+	$pgqd = start_pgqd($node, database_list => 'shop', check_period => 1);
+	wait_ingest($node, 'shop');
+	consume($node, 'shop', 'q', 'c');
+
+	# all of the segments that it has must be used first
+	append_to_file("$dir/full.wal", '');
+	my $rows = 40000;
+	while ($rows < 600_000)
+	{
+		my ($rc) = $node->psql('shop', 'insert into item select generate_series('
+			  . ($rows + 1) . ', ' . ($rows + 2000) . ')');
+		last if $rc != 0;
+		$rows += 2000;
+	}
+	like(slurp($node->logfile), qr/PANIC: .*pg_wal.*(?:No space left|wrote only)/,
+		'the server ends where there is no room for WAL');
+	$pgqd->wait_log(qr/\[shop\]: .*(?:connection|server)/i);
+	ok(kill(0, $pgqd->{pid}), 'pgqd lives, and says that the server is away');
+	unlink("$dir/full.wal");
+	wait_for('the server to end', sub { !-e "$data/postmaster.pid" });
+	$node->_update_pid(0);
+	$node->start;
+	cmp_ok(sql($node, 'shop', 'select max(id) from item'), '>=', $rows,
+		'what was committed is there');
+	wait_ingest($node, 'shop');
+	is(join(' ', @{ consume($node, 'shop', 'q', 'c', q{ev_data::json->>'id'}) }),
+		sql($node, 'shop', q{select string_agg(id::text, ' ' order by id) from item where id > 40000}),
+		'and in the queue, once and in order');
+	is($pgqd->stop, 0, 'pgqd ends cleanly');
+	$node->stop;
+}
 done_testing();
