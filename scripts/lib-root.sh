@@ -124,9 +124,9 @@ release_of() {
     esac
 }
 
-# prepare_root VERSION: sets $root, the root of the release that has it, with
+# need_root_of VERSION: sets $root, the root of the release that has it, with
 # the sources and what building and testing need.
-prepare_root() {
+need_root_of() {
     need_roots
     root=$roots/$(release_of "$1")
     make_root "$(release_of "$1")"
