@@ -34,8 +34,10 @@ BEGIN
 	END IF;
 	o_failures := coalesce(o_event.ev_retry, 0);
 	IF o_failures > 0 THEN
+		-- one that it waits for is not yet in its ev_retry
 		o_failures := greatest(0, o_failures
-			- coalesce((SELECT p.pe_count FROM pgq.postponed_event p
+			- coalesce((SELECT p.pe_count - (p.pe_txid IS NULL)::int4
+						FROM pgq.postponed_event p
 						WHERE p.pe_owner = o_owner
 						  AND p.ev_id = o_event.ev_id), 0));
 	END IF;

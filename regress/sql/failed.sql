@@ -77,6 +77,20 @@ SELECT pgq.event_failed(:b, :e5, 'third') IS NULL AS is_dead;
 SELECT * FROM dead WHERE ev_id = :e5;
 SELECT * FROM postponed;
 SELECT pgq.finish_batch(:b);
+-- postponed, and then failed when the batch came again: its failures count whole
+SELECT pgq.insert_event('failed', 't', 'again') AS e \gset
+:again
+SELECT pgq.event_failed(:b, :e, 'first', '0') > now() AS waits;
+SELECT pgq.finish_batch(:b);
+:again
+SELECT pgq.event_failed(:b, :e, 'second', '0') > now() AS waits;
+SELECT pgq.finish_batch(:b);
+:again
+SELECT pgq.event_postpone(:b, :e, '1 minute');
+SELECT pgq.event_failed(:b, :e, 'third') IS NULL AS is_dead;
+SELECT * FROM dead WHERE ev_id = :e;
+SELECT * FROM pauses;
+SELECT pgq.finish_batch(:b);
 -- from event_retry and batch_retry, too
 SELECT pgq.insert_event('failed', 't', 'e7') AS e7, pgq.insert_event('failed', 't', 'e8') AS e8 \gset
 :again
