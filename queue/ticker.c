@@ -55,6 +55,12 @@ PG_FUNCTION_INFO_V1(pgq_tick_channel);
 #define REST_FACTOR 15
 #define LONGEST_REST 100000
 
+/*
+ * So many queues are ticked in one call for pgqd, or an eighth of those that are to
+ * be: what is idle is due at the same time.
+ */
+#define PORTION 64
+
 /* What it may be told to wait, in microseconds. */
 #define LONGEST_WAIT 10000000
 
@@ -195,19 +201,21 @@ put_row(TableResult *result, const Queue *queue, int64 tick)
 	tuplestore_putvalues(result->store, result->tupdesc, values, nulls);
 }
 
+/* A queue that is ticked for a consumer that waits goes before those that are due. */
 static TimestampTz
-last_time(const ListCell *lc)
+waits_since(const ListCell *lc)
 {
 	const TickState *state = lfirst(lc);
 
-	return state->nticks > 0 ? state->newest.time : DT_NOBEGIN;
+	return state->nticks > 0 && tick_is_due(state) ? state->newest.time
+												   : DT_NOBEGIN;
 }
 
 static int
 compare_times(const ListCell *a, const ListCell *b)
 {
-	TimestampTz i = last_time(a);
-	TimestampTz j = last_time(b);
+	TimestampTz i = waits_since(a);
+	TimestampTz j = waits_since(b);
 
 	return (i > j) - (i < j);
 }
@@ -218,10 +226,8 @@ compare_times(const ListCell *a, const ListCell *b)
  * tick.
  */
 static List *
-take_portion(List *candidates, TableResult *result)
+take_portion(List *candidates, int max, TableResult *result)
 {
-	int max = max_ticks();
-
 	if (list_length(candidates) <= max)
 		return candidates;
 	list_sort(candidates, compare_times);
@@ -234,13 +240,14 @@ take_portion(List *candidates, TableResult *result)
 }
 
 /*
- * Tick those of the candidates, in the order of their ids, that "reason" gives
- * cause for under their locks: all locks are taken first, so that one snapshot
+ * Tick those of the candidates, at most "max", in the order of their ids, that
+ * "reason" gives cause for under their locks: all locks are taken first, so that one snapshot
  * does for all ticks.  A queue whose lock somebody has is left out.  Puts a row
  * for each into "result", if any, and returns how many were ticked.
  */
 static int64
-tick_candidates(List *candidates, TickReason reason, TableResult *result)
+tick_candidates(List *candidates, int max, TickReason reason,
+				TableResult *result)
 {
 	int n = 0;
 	int64 ticked = 0;
@@ -250,7 +257,7 @@ tick_candidates(List *candidates, TickReason reason, TableResult *result)
 
 	if (candidates == NIL)
 		return 0;
-	candidates = take_portion(candidates, result);
+	candidates = take_portion(candidates, Min(max, max_ticks()), result);
 	states = palloc(list_length(candidates) * sizeof(TickState *));
 	ids = palloc(list_length(candidates) * sizeof(int64));
 	foreach(lc, candidates)
@@ -366,6 +373,7 @@ tick_all(TickReason reason, TableResult *result, bool *fed)
 	Snapshot snapshot = table_fresh_snapshot();
 	List *queues = queue_list(snapshot);
 	List *candidates = NIL;
+	int max = PG_INT32_MAX;
 	ListCell *lc;
 
 	if (reason == REASON_DUE)
@@ -384,7 +392,10 @@ tick_all(TickReason reason, TableResult *result, bool *fed)
 		look(queue, reason, &candidates);
 	}
 	UnregisterSnapshot(snapshot);
-	return tick_candidates(candidates, reason, result);
+	/* who gets rows calls again: other questions of his need not wait for all */
+	if (result != NULL)
+		max = Max(PORTION, list_length(candidates) / 8);
+	return tick_candidates(candidates, max, reason, result);
 }
 
 /* pgq.ticker() */
@@ -582,7 +593,7 @@ pgq_tick(PG_FUNCTION_ARGS)
 	}
 	foreach(lc, queues)
 		put_row(&result, lfirst(lc), 0);
-	tick_candidates(candidates, REASON_COMMIT, &result);
+	tick_candidates(candidates, PG_INT32_MAX, REASON_COMMIT, &result);
 	return (Datum) 0;
 }
 

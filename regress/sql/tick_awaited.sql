@@ -59,6 +59,19 @@ SELECT * FROM looked;
 SELECT pgq.set_queue_config('alone', 'ticker_max_lag', '0');
 SELECT pgq.insert_event('alone', 't', 'd') IS NOT NULL;
 SELECT * FROM looked;
+-- of very many that are due a part is ticked, and before it what a consumer waits for
+SELECT count(pgq.create_queue('idle' || i) + pgq.set_queue_config('idle' || i, 'ticker_max_lag', '0')
+	+ pgq.set_queue_config('idle' || i, 'ticker_idle_period', '0')) FROM generate_series(1, 100) i;
+SELECT count(*) AS all, count(tick_id) BETWEEN 50 AND 64 AS a_part FROM pgq.tick_due() WHERE queue_name ~ '^idle';
+SELECT pgq.insert_event('awaited', 't', 'd') IS NOT NULL;
+SELECT * FROM looked;
+SELECT pgq.finish_batch(pgq.next_batch('awaited', 'c'));
+SELECT count(pgq.insert_event('idle' || i, 't', 'd')) FROM generate_series(1, 100) i;
+SELECT pgq.insert_event('awaited', 't', 'd') IS NOT NULL;
+SELECT count(*) AS all, count(tick_id) BETWEEN 50 AND 64 AS a_part,
+	bool_or(queue_name = 'awaited' AND tick_id IS NOT NULL) AS awaited
+FROM pgq.tick_awaited() WHERE queue_name ~ '^(idle|awaited)';
+SELECT sum(pgq.drop_queue('idle' || i)) FROM generate_series(1, 100) i;
 -- times that are none
 SELECT * FROM pgq.tick_awaited('-1 ms', '1 s');
 SELECT * FROM pgq.tick_awaited('1 ms', '11 s');

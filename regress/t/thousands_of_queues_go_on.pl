@@ -39,8 +39,8 @@ sql($node, $db, "update pgq.queue
 my $part = sql($node, $db, 'select pgq.ticker()');
 cmp_ok($part, '>', 50, "ticker() ticks $part queues");
 cmp_ok($part, '<', $queues / 3, '... but not all of them');
-is(sql($node, $db, 'select count(tick_id) = ' . $part . ", count(*)
-	from pgq.tick_due()"), "t|$queues", 'tick_due() names the others');
+is(sql($node, $db, "select count(tick_id) between 50 and $part, count(*)
+	from pgq.tick_due()"), "t|$queues", 'tick_due() ticks no more, and names the others');
 sql($node, $db, 'select pgq.ticker()') for 3 .. 1 + $queues / $part;
 is(sql($node, $db, 'select min(last_tick_id) from pgq.get_queue_info()'), 2,
 	'those that waited longest come first');
