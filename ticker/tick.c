@@ -97,6 +97,7 @@ struct Tick
 
 	struct event *look; /* time for the next look */
 	bool looks_wanted;  /* nobody tells which queues are fed */
+	bool looks_brief;   /* but for some of them */
 	bool looking;
 
 	Trouble trouble;        /* of ticks by commit */
@@ -296,8 +297,8 @@ ask(Tick *tick)
 void
 tick_feed(Tick *tick, Names *queues, Xids *xids)
 {
-	/* somebody tells: questions must not wait behind looks */
-	tick->looks_wanted = false;
+	/* somebody tells of some queues: that must not wait behind looks at others */
+	tick->looks_brief = true;
 	xids_merge(&tick->xids, xids);
 	if (tick->xids.count > MAX_XIDS)
 		xids_clear(&tick->xids);
@@ -355,7 +356,7 @@ tick_run_period(Tick *tick, int major)
 static bool
 server_pauses(const Tick *tick)
 {
-	return tick->config->look_period < LOOK_WAIT;
+	return !tick->looks_brief && tick->config->look_period < LOOK_WAIT;
 }
 
 static void
@@ -412,6 +413,8 @@ void
 tick_look(Tick *tick, bool wanted)
 {
 	tick->looks_wanted = wanted;
+	if (!wanted)
+		tick->looks_brief = false;
 	if (wanted && !event_pending(tick->look, EV_TIMEOUT, NULL))
 		handle_look(-1, 0, tick);
 }
