@@ -44,16 +44,31 @@ sub new
 	my $epmd = free_port();
 
 	start_engine('epmd', "$erlang/epmd", '-address', '127.0.0.1', '-port', $epmd);
-	return $self->launch('rabbitmq', 'env', "HOME=$dir", "PATH=$erlang:$ENV{PATH}",
+	$self->{sbin} = $sbin;
+	$self->{env} = [ 'env', "HOME=$dir", "PATH=$erlang:$ENV{PATH}",
 		'ERL_EPMD_ADDRESS=127.0.0.1', "ERL_EPMD_PORT=$epmd",
+		"RABBITMQ_NODENAME=pgq$self->{port}\@localhost" ];
+	return $self->launch('rabbitmq', @{ $self->{env} },
 		'RABBITMQ_DIST_PORT=' . free_port(),
-		"RABBITMQ_NODENAME=pgq$self->{port}\@localhost",
 		"RABBITMQ_NODE_PORT=$self->{port}", 'RABBITMQ_NODE_IP_ADDRESS=127.0.0.1',
 		"RABBITMQ_MNESIA_BASE=$dir/mnesia", "RABBITMQ_LOG_BASE=$dir/log", 'RABBITMQ_LOGS=-',
 		"RABBITMQ_ENABLED_PLUGINS_FILE=$dir/plugins", "RABBITMQ_CONF_ENV_FILE=$dir/none",
 		"RABBITMQ_CONFIG_FILE=$dir/rabbitmq", "RABBITMQ_GENERATED_CONFIG_DIR=$dir/conf",
 		# then the shell becomes the server, which can be killed
 		'RUNNING_UNDER_SYSTEMD=1', "$sbin/rabbitmq-server");
+}
+
+# control(WORD...): by rabbitmqctl; dies when it fails.
+sub control
+{
+	my ($self, @words) = @_;
+
+	my $out = '';
+
+	IPC::Run::run([ @{ $self->{env} }, "$self->{sbin}/rabbitmqctl", '-q', @words ],
+		'<', \undef, '>', \$out, '2>&1', IPC::Run::timeout(60))
+	  or die "rabbitmqctl @words: $out";
+	return;
 }
 
 sub erlang_packages

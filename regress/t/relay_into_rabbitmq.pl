@@ -103,6 +103,21 @@ is(sql($node, $db, q{select count(*), count(*) filter (where dead_reason ~ 'max 
 	from pgq.get_dead_events('q', 'relay_r')}), '5|1|1|1', 'with the reason');
 is($relay->stop, 0, 'it ends cleanly');
 
+# short of memory, it takes nothing, and says so
+$relay = start_relay(r => { %keys, on_refused => 'dead', stall_release => 2 });
+$shop->insert(10);
+ledger('there is room');
+$mark = length $relay->text;
+$rabbit->control('set_vm_memory_high_watermark', 'absolute', '1');
+$shop->insert(50);
+$relay->wait_log(qr/engine away: the broker has blocked who publishes: it is short of memory or disk/, $mark);
+wait_for('the state', sub { sql($node, $db, q{select state from pgq.get_relay_info()}) eq 'engine away' });
+is(sql($node, $db, q{select count(*) from pg_stat_activity where application_name ~ 'pgqrelay|relay_r'
+	and xact_start < now() - interval '3 s'}), 0, 'no transaction stays open meanwhile');
+$rabbit->control('set_vm_memory_high_watermark', '0.9');
+ledger('and goes on when there is room again');
+is($relay->stop, 0, 'it ends cleanly');
+
 # TLS, each side with a certificate
 my %tls = (%keys, target => "amqps://localhost:$tls_port", tls_ca => $certs->cert('ca'));
 $relay = start_relay(r =>
