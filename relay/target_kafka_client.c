@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -205,6 +206,13 @@ set_identity(KafkaTarget *t, rd_kafka_conf_t *conf)
 	char *password = target_password(config);
 	bool ok;
 
+	if (config->tls_ca && access(config->tls_ca, R_OK) != 0)
+	{
+		target_fail(t, TARGET_STOP, "could not read certificates of %s",
+					config->tls_ca);
+		free(password);
+		return false;
+	}
 	ok = set(t, conf, "security.protocol",
 			 config->tls ? (config->user ? "sasl_ssl" : "ssl")
 						 : (config->user ? "sasl_plaintext" : "plaintext"));
@@ -415,6 +423,10 @@ kafka_fail(KafkaTarget *t, rd_kafka_resp_err_t code, const char *what,
 			" - librdkafka before 2.6.1 sends a nonce that brokers from Kafka "
 			"4.0 on refuse: take a newer one, or options = "
 			"sasl.mechanism=PLAIN with tls = 1";
+	/* the library's advice is about its own setting, and about one cause */
+	if (code == RD_KAFKA_RESP_ERR__SSL && strstr(text, "verify failed"))
+		text = "the certificate has expired, is of another host, or of no "
+			   "authority that tls_ca names";
 	if (is_fenced(code))
 		return target_fail(t, TARGET_AWAY,
 						   "another relay has begun to write as \"%s\", or a "

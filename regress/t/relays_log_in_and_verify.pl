@@ -174,6 +174,44 @@ SKIP:
 	is_wrong('amqp: no such file', qr/could not read certificates of \Q$dir\E\/none\.pem/, $url->($tls{good}), tls_ca => "$dir/none.pem");
 }
 
+# Kafka: relay_into_kafka has what is right
+SKIP:
+{
+	skip 'pgqrelay was built without librdkafka', 1 if $version !~ /librdkafka/;
+	my $url = sub { return (target => "kafka://localhost:$_[0]", topic => 't', tls => 1) };
+
+	is_wrong('kafka: an authority that is not known', qr/kafka:.*no authority that tls_ca names/, $url->($tls{good}));
+	is_wrong('kafka: a certificate that has expired', qr/kafka:.*certificate has expired/, $url->($tls{expired}), @ca);
+	is_wrong('kafka: a certificate of another host', qr/kafka:.*of another host/, $url->($tls{other}), @ca);
+	is_wrong('kafka: no such file', qr/could not read certificates of \Q$dir\E\/none\.pem/, $url->($tls{good}), tls_ca => "$dir/none.pem");
+}
+
+# another database's queue
+{
+	my $pg = free_port();
+	my $ssl = sub { return "ssl_cert_file = '" . $certs->cert($_[0]) . "'\nssl_key_file = '"
+		. $certs->key($_[0]) . "'\n" };
+	my $far = new_server('far', conf => "listen_addresses = '127.0.0.1'\nport = $pg\nssl = on\n" . $ssl->('good'));
+	my $url = "postgresql://127.0.0.1:$pg/far?sslmode=verify-full";
+	my @right = (target => "$url&sslrootcert=" . $certs->cert('ca'), to_queue => 'q');
+	my $serve = sub {
+		my $lines = () = slurp($far->logfile) =~ /received SIGHUP/g;
+		$far->append_conf('postgresql.conf', $ssl->($_[0]));
+		$far->reload;
+		wait_for('the certificate', sub { $lines < (() = slurp($far->logfile) =~ /received SIGHUP/g) });
+	};
+
+	$far->{_port} = $pg;
+	sql($far, 'postgres', 'create database far');
+	sql($far, 'far', q{create extension pgq; select pgq.create_queue('q')});
+	is_right('postgresql: TLS', @right);
+	is_wrong('postgresql: no such file', qr/.*none\.pem/, target => "$url&sslrootcert=$dir/none.pem", to_queue => 'q');
+	$serve->('expired');
+	is_wrong('postgresql: a certificate that has expired', qr/.*certificate verify failed/, @right);
+	$serve->('other');
+	is_wrong('postgresql: a certificate of another host', qr/.*does not match/, @right);
+}
+
 # Redis, Valkey
 SKIP:
 {
