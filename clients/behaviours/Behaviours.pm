@@ -376,7 +376,7 @@ sub poison_is_put_aside
 
 	make_queue($node, $db, 'poison', 'stops', 'retries', 'buries', 'asks');
 	produce($node, $db, 'poison', [ 'a', '' ], [ 'fail', '' ], [ 'b', '' ],
-		[ 'badsql', '' ], [ 'c', '' ], [ 'd', '' ]);
+		[ 'badsql', '' ], [ 'c', '' ], [ 'hidesql', '' ], [ 'd', '' ]);
 
 	($rc, $out) = run_worker(\@command, uri($db, $node), 'poison', 'stops', 'mode=drain');
 	is($rc, 1, 'stop: it fails');
@@ -389,17 +389,17 @@ sub poison_is_put_aside
 	wait_idle('retries');
 	bring_back('poison');
 	wait_for('dead events', sub { sql($node, $db, q{select count(*)
-		from pgq.get_dead_events('poison', 'retries')}) == 2 });
+		from pgq.get_dead_events('poison', 'retries')}) == 3 });
 	is(sql($node, $db, q{select string_agg(ev_type || ev_retry, ' ' order by ev_id),
-			bool_and(dead_reason ~ 'told to fail|division by zero')
+			bool_and(dead_reason ~ 'told to fail|division by zero|handler hid|transaction is aborted')
 		from pgq.get_dead_events('poison', 'retries')}),
-		'fail1 badsql1|t', 'they come again, and after max_retries are dead, with the error');
+		'fail1 badsql1 hidesql1|t', 'they come again, and after max_retries are dead, with the error');
 	stop_worker($w);
 
 	run_worker(\@command, uri($db, $node), 'poison', 'buries', 'mode=drain', 'on_error=dead');
 	is(done($node, $db, 'buries'), 'a b c d', 'dead: all others are done');
 	is(sql($node, $db, q{select string_agg(ev_type, ' ' order by ev_id)
-		from pgq.get_dead_events('poison', 'buries')}), 'fail badsql', '... those are dead');
+		from pgq.get_dead_events('poison', 'buries')}), 'fail badsql hidesql', '... those are dead');
 
 	run_worker(\@command, uri($db, $node), 'poison', 'asks', 'mode=drain', 'on_error=dead');
 	produce($node, $db, 'poison', [ 'retry', '' ], [ 'e', '' ], [ 'dead', '' ]);

@@ -99,7 +99,8 @@ work(const PgqEvent *ev)
 			 "else pg_catalog.md5(pg_catalog.convert_to($5, 'UTF8')) end)",
 			 5, params))
 		return FAILED;
-	if (strcmp(type, "badsql") == 0 && !run("select 1 / 0", 0, NULL))
+	if ((strcmp(type, "badsql") == 0 || strcmp(type, "hidesql") == 0) &&
+		!run("select 1 / 0", 0, NULL))
 		return FAILED;
 	if (strcmp(type, "again") == 0 && !run("select public.fail_once()", 0, NULL))
 		return FAILED;

@@ -20,6 +20,7 @@ async function handle(event, client) {
       createHash("md5").update(event.data ?? "").digest("hex")]);
   if (event.type === "fail") throw new Error("told to fail €\0");
   if (event.type === "badsql") await client.query("select 1 / 0");
+  if (event.type === "hidesql") await client.query("select 1 / 0").catch(() => undefined);
   if (event.type === "again") await client.query("select public.fail_once()");
   if (event.type === "retry" && event.retry === 0) throw new Retry(0);
   if (event.type === "dead") throw new Dead("told to");

@@ -4,6 +4,7 @@ With twin=async it is the asyncio consumer's.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -36,7 +37,16 @@ def row(event):
 
 def statement(event):
     """What the handler is to execute besides."""
-    return {"badsql": "select 1 / 0", "again": "select public.fail_once()"}.get(event.type)
+    return {
+        "badsql": "select 1 / 0",
+        "hidesql": "select 1 / 0",
+        "again": "select public.fail_once()",
+    }.get(event.type)
+
+
+def hides(event):
+    hidden = event.type == "hidesql"
+    return contextlib.suppress(psycopg.Error) if hidden else contextlib.nullcontext()
 
 
 def end(event):
@@ -53,7 +63,8 @@ def handle(event, conn):
         time.sleep(0.01)
     conn.execute(INSERT, row(event))
     if sql := statement(event):
-        conn.execute(sql)
+        with hides(event):
+            conn.execute(sql)
     end(event)
 
 
@@ -62,7 +73,8 @@ async def handle_async(event, conn):
         await asyncio.sleep(0.01)
     await conn.execute(INSERT, row(event))
     if sql := statement(event):
-        await conn.execute(sql)
+        with hides(event):
+            await conn.execute(sql)
     end(event)
 
 

@@ -46,6 +46,8 @@ func handle(ctx context.Context, tx pgx.Tx, ev *pgq.Event) error {
 		return errors.New("told to fail €\x00\xff")
 	case "badsql":
 		_, err = tx.Exec(ctx, "select 1 / 0")
+	case "hidesql":
+		_, _ = tx.Exec(ctx, "select 1 / 0")
 	case "again":
 		_, err = tx.Exec(ctx, "select public.fail_once()")
 	case "retry":
