@@ -67,6 +67,24 @@ ledger('the engine was killed');
 	ledger('the engine was short of memory');
 }
 
+# the database fails while answers to what was sent are still to come: they are not
+# those to what is asked next
+{
+	my $mark = length $relay->text;
+	my $pid;
+
+	$redis->ask('CLIENT', 'PAUSE', 60000, 'WRITE');
+	$shop->insert(5000);
+	wait_for('events under way', sub {
+		$pid = sql($node, $db, q{select pid from pg_stat_activity
+			where state = 'idle in transaction' and query ~ '^fetch'});
+	});
+	sql($node, $db, "select pg_terminate_backend($pid)");
+	$redis->ask('CLIENT', 'UNPAUSE');
+	ledger('the database failed amid a batch');
+	unlike(substr($relay->text, $mark), qr/stands still/, 'and it did not stand still');
+}
+
 my $second = start_relay(r => \%keys);
 $shop->amid(5, 500, sub { sleep(0.1) });
 ledger('two relays ran at once');
