@@ -49,6 +49,9 @@ static int64 ingest_pending;
 /* Where in the WAL the events of the next E frame come from, if that is told. */
 static XLogRecPtr ingest_place;
 
+/* The number of the call, by which targets know their batch in it. */
+static uint64 ingest_call;
+
 /* Whose frames these are in this call; NULL: of this database's own slot. */
 static Source *ingest_source;
 
@@ -115,20 +118,16 @@ static RowBatch *
 find_batch(List **batches, const EventField *queue)
 {
 	Target *target = target_find(queue->str, queue->len);
-	ListCell *lc;
-	RowBatch *batch;
 
 	if (target == NULL || is_younger(&target->queue))
 		return NULL;
-	foreach(lc, *batches)
+	if (target->batch_call != ingest_call)
 	{
-		batch = lfirst(lc);
-		if (batch->target == target)
-			return batch;
+		*batches = lappend(*batches, row_batch_open(target));
+		target->batch = list_length(*batches) - 1;
+		target->batch_call = ingest_call;
 	}
-	batch = row_batch_open(target);
-	*batches = lappend(*batches, batch);
-	return batch;
+	return list_nth(*batches, target->batch);
 }
 
 /* The batch for changes that are held for a copy. */
@@ -243,6 +242,7 @@ write_frames(const char *frames, Size len)
 	int64 written = 0;
 	char tag;
 
+	ingest_call++;
 	frame_read_init(&reader, frames, len);
 	while ((tag = frame_next(&reader)) != 0)
 	{

@@ -323,12 +323,13 @@ insert_rows(Datum queue, const EventArrays *arrays, Datum *ids)
 	target_require_enabled(target);
 	target_count(target, arrays->n);
 	batch = row_batch_open(target);
+	batch->ids = ids;
 	event.time = GetCurrentTransactionStartTimestamp();
 	for (int i = 0; i < arrays->n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		event_arrays_get(arrays, i, event.field);
-		ids[i] = Int64GetDatum(row_batch_add(batch, &event));
+		row_batch_add(batch, &event);
 	}
 	row_batch_close(batch);
 }

@@ -136,6 +136,23 @@ row_batch_open_held(int64 copy)
 	return batch;
 }
 
+/*
+ * Take ids for what has been gathered.  Not one by one as it comes: that of many
+ * queues would look for another sequence each time.
+ */
+static void
+take_ids(RowBatch *batch)
+{
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		int64 id = nextval_internal(batch->sequence, false);
+
+		batch->slots[i]->tts_values[EV_ID] = Int64GetDatum(id);
+		if (batch->ids)
+			*batch->ids++ = Int64GetDatum(id);
+	}
+}
+
 /* Write what has been gathered. */
 static void
 flush_batch(RowBatch *batch)
@@ -145,6 +162,7 @@ flush_batch(RowBatch *batch)
 
 	if (batch->nrows == 0)
 		return;
+	take_ids(batch);
 
 	/* Writing leaks memory: into what is reset below. */
 	old = MemoryContextSwitchTo(batch->context);
@@ -193,16 +211,15 @@ row_batch_text(const EventField *field)
 
 /*
  * Gather one event, whose strings are copied; writes when enough have come
- * together.  Returns its id.  Raises ERRCODE_DATA_CORRUPTED for what is no event.
+ * together.  Raises ERRCODE_DATA_CORRUPTED for what is no event.
  */
-int64
+void
 row_batch_add(RowBatch *batch, const Event *event)
 {
 	MemoryContext old;
 	TupleTableSlot *slot;
 	Datum *values;
 	bool *nulls;
-	int64 id;
 
 	if (!IS_VALID_TIMESTAMP(event->time))
 		ereport(ERROR,
@@ -217,8 +234,6 @@ row_batch_add(RowBatch *batch, const Event *event)
 	nulls = slot->tts_isnull;
 
 	memset(nulls, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-	id = nextval_internal(batch->sequence, false);
-	values[EV_ID] = Int64GetDatum(id);
 	values[EV_TIME] = TimestampTzGetDatum(event->time);
 	values[EV_TXID] = Int64GetDatum(batch->txid);
 	nulls[EV_ID] = nulls[EV_TIME] = nulls[EV_TXID] = false;
@@ -243,5 +258,4 @@ row_batch_add(RowBatch *batch, const Event *event)
 
 	if (batch->nrows == MAX_ROWS || batch->bytes >= MAX_BYTES)
 		flush_batch(batch);
-	return id;
 }

@@ -26,6 +26,7 @@ typedef struct RowBatch
 	const Target *target; /* NULL: the table of held events */
 	int64 copy;           /* that holds them, 0: none */
 	Oid sequence;         /* of event ids */
+	Datum *ids;           /* where these go, in order; NULL: nowhere */
 	TableWriter writer;
 	BulkInsertState bulk;
 	TupleTableSlot **slots; /* made when needed */
@@ -38,7 +39,7 @@ typedef struct RowBatch
 
 extern RowBatch *row_batch_open(const Target *target);
 extern RowBatch *row_batch_open_held(int64 copy);
-extern int64 row_batch_add(RowBatch *batch, const Event *event);
+extern void row_batch_add(RowBatch *batch, const Event *event);
 extern void row_batch_close(RowBatch *batch);
 extern Datum row_batch_text(const EventField *field);
 

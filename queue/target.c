@@ -164,6 +164,7 @@ target_find(const char *name, int len)
 		memcpy(unconstify(char *, key.name), name, len);
 		target = hash_search(targets, &key, HASH_ENTER, NULL);
 		target->inserted = 0;
+		target->batch_call = 0;
 	}
 	target->queue = queue;
 	target->table = table;

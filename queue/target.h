@@ -29,6 +29,10 @@ typedef struct Target
 	Oid sequence;   /* of event ids */
 	int64 inserted; /* events counted against per_tx_limit */
 
+	/* where its batch is in a list, and which call of pgq.ingest() has that */
+	int batch;
+	uint64 batch_call;
+
 	/* when "queue" was last known to be current, and the table locked */
 	CommandId command;
 	SubTransactionId subxact;

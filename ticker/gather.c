@@ -22,9 +22,9 @@
 #include "ticker/frames.h"
 
 /*
- * A group that feeds so many queues takes no further transaction.  Each queue
- * costs a few locks to the end of the group's own, for which a server has not
- * much room: by default for about 2500 queues.
+ * A group that feeds so many queues takes no further transaction that feeds
+ * others.  Each queue costs a few locks to the end of the group's own, for which
+ * a server has not much room: by default for about 2500 queues.
  */
 #define MAX_QUEUES 500
 
@@ -149,13 +149,26 @@ cut_part(Gather *g)
 	g->in_parts = true;
 }
 
+/* Has a group room for the queues of the transaction that has arrived? */
+static bool
+has_room(const Group *group, const Names *queues)
+{
+	if (group->queues.count < MAX_QUEUES)
+		return true;
+	for (size_t i = 0; i < queues->count; i++)
+		if (!names_has(&group->queues, queues->names[i],
+					   strlen(queues->names[i])))
+			return false;
+	return true;
+}
+
 /* The group at the end that may take a whole transaction of "len" bytes. */
 static Group *
 group_for(Gather *g, size_t len)
 {
 	if (g->last && g->last->kind == GROUP_WHOLE &&
 		(len == 0 || (g->last->frames.len + len <= g->max_bytes &&
-					  g->last->queues.count < MAX_QUEUES)))
+					  has_room(g->last, &g->queues))))
 		return g->last;
 	if (g->last && g->last->frames.len > 0)
 		bytes_fit(&g->last->frames);
