@@ -78,6 +78,42 @@ knows_key(const TargetClass *class, const char *key)
 	return false;
 }
 
+/* The address' template of a relay, NULL: its messages have none. */
+static const char *
+find_address(const RelayConfig *relay, const TargetClass *class)
+{
+	return class->address_offset ? *(char *const *) ((const char *) relay +
+													 class->address_offset)
+								 : NULL;
+}
+
+/* Where a name is wanted, is there one, and no template? */
+static bool
+check_names(const RelayConfig *relay, const char *address, char **error)
+{
+	const char *const names[][2] = {{"target", relay->target},
+									{"stream", relay->stream},
+									{"exchange", relay->exchange},
+									{"positions", relay->positions},
+									{"to_queue", relay->to_queue}};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		const char *name = names[i][1];
+		const char *field;
+		int len;
+
+		if (name == NULL || name == address ||
+			(field = template_find_field(name, &len)) == NULL)
+			continue;
+		*error = text_format("key \"%s\" is one name, and no template: %.*s is "
+							 "not filled in there",
+							 names[i][0], len, field);
+		return false;
+	}
+	return true;
+}
+
 /*
  * What makes messages for the target of a relay, see message_maker_create().
  * source: database/queue/consumer.
@@ -86,12 +122,9 @@ MessageMaker *
 target_make_messages(const RelayConfig *relay, const char *source, char **error)
 {
 	const TargetClass *class = target_find(relay->target);
-	const char *address = class->address_offset
-							  ? *(char *const *) ((const char *) relay +
-												  class->address_offset)
-							  : NULL;
 
-	return message_maker_create(relay, source, address, class->escape, error);
+	return message_maker_create(relay, source, find_address(relay, class),
+								class->escape, error);
 }
 
 /*
@@ -121,6 +154,8 @@ target_check_config(const RelayConfig *relay, char **error)
 							 class->scheme);
 		return false;
 	}
+	if (!check_names(relay, find_address(relay, class), error))
+		return false;
 	maker = target_make_messages(relay, "", error);
 	message_maker_free(maker);
 	return maker != NULL;

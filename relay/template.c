@@ -112,6 +112,26 @@ template_free(Template *template)
 	free(template);
 }
 
+/*
+ * The first {field} in a text that is no template, *len characters with its braces;
+ * NULL: there is none.
+ */
+const char *
+template_find_field(const char *text, int *len)
+{
+	while ((text = strchr(text, '{')) != NULL)
+	{
+		size_t inside = strcspn(++text, "{}");
+
+		if (text[inside] == '}' && find_field(text, inside) >= 0)
+		{
+			*len = (int) inside + 2;
+			return text - 1;
+		}
+	}
+	return NULL;
+}
+
 /* Does the template name the field?  NULL does not. */
 bool
 template_has(const Template *template, TemplateField field)

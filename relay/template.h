@@ -39,6 +39,7 @@ typedef struct Template Template;
 
 extern Template *template_parse(const char *text, char **error);
 extern void template_free(Template *template);
+extern const char *template_find_field(const char *text, int *len);
 extern bool template_has(const Template *template, TemplateField field);
 extern void template_fill(const Template *template,
 						  const char *const values[TEMPLATE_FIELDS],

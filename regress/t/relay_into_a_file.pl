@@ -134,6 +134,9 @@ foreach my $case (
 	[ { key => '{kee}' }, qr/there is no field "\{kee\}"/ ],
 	[ { key => '{key' }, qr/"\{" without "\}"/ ],
 	[ { topic => 'x' }, qr/key "topic" means nothing to a file: target/ ],
+	[ { target => "file:$dir/{queue}" }, qr/key "target" is one name, and no template: \{queue\} is not/ ],
+	[ { target => 'postgresql:///far', to_queue => 'a{{}{b}{schema}' },
+		qr/key "to_queue" is one name, and no template: \{schema\} is not/ ],
 	[ { on_refused => 'skip' }, qr/on_refused must be stop or dead/ ],
 	[ { password => '${NO_SUCH_VARIABLE}' }, qr/no variable NO_SUCH_VARIABLE/ ],
 	[ { nonsense => 1 }, qr/unknown key "nonsense"/ ])

@@ -98,6 +98,7 @@ is($relay->stop, 0, 'it ends cleanly');
 # bad input
 tells(\%keys,
 	[ { stream => 'NONE' }, qr/JetStream has no stream "NONE"/ ],
+	[ { stream => 'S.{table}' }, qr/key "stream" is one name, and no template: \{table\} is not/ ],
 	[ { stream => undef }, qr/key "stream" is missing/ ],
 	[ { target => 'nats://127.0.0.1:1' }, qr/engine away: nats:\/\/127.0.0.1:1/ ]);
 

@@ -128,6 +128,7 @@ $relay->stop;
 
 # bad input
 tells(\%keys,
+	[ { exchange => 'shop.{schema}' }, qr/key "exchange" is one name, and no template: \{schema\} is not/ ],
 	[ { exchange => 'none' }, qr/stands still: amqp:.*no exchange 'none'/ ],
 	[ { user => 'guest', password => 'wrong' }, qr/stands still: amqp:.*ACCESS_REFUSED/ ],
 	[ { target => $rabbit->url . '/none' }, qr/stands still: amqp:.*vhost none not found|stands still: amqp:.*NOT_ALLOWED/ ],
