@@ -21,6 +21,7 @@ use Time::HiRes qw(sleep);
 use Time::Local;
 
 my $bytes = 200;
+my $wanted = $ENV{BENCH_ENGINE} // '.*';
 my $n = 0;
 my ($program, $version);
 
@@ -193,7 +194,7 @@ sub bench
 	$version = `pgqrelay --version`;
 	$program = compile('engine', '-D_GNU_SOURCE', @flags);
 	new_database(ours(), 'relay', slot => 0);
-	foreach my $engine (engines())
+	foreach my $engine (grep { $_->{name} =~ /^(?:$wanted)$/i } engines())
 	{
 		my (@ours, @peers, @memory);
 
