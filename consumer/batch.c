@@ -111,15 +111,20 @@ next_result(PgqConsumer *c)
 PgqResult
 libpgq_read_batch(PgqConsumer *c, const char *where)
 {
+	char keep[96] = "";
 	char sql[1024];
 
+	/* keeps a share from others as long as the transaction lasts */
+	if (c->share_id != 0)
+		snprintf(keep, sizeof(keep), "pgq.renew_share(%lld, '%d s') kept, ",
+				 (long long) c->share_id, c->lease);
 	c->last_page = false;
 	snprintf(sql, sizeof(sql),
 			 "%s "
-			 "select " EVENT_COLUMNS " from "
+			 "select " EVENT_COLUMNS " from %s"
 			 "pgq.get_batch_cursor(%lld, '" BATCH_CURSOR "', %d%s)",
-			 libpgq_begin_sql(c), (long long) c->batch_id, FIRST_PAGE_ROWS,
-			 where);
+			 libpgq_begin_sql(c), keep, (long long) c->batch_id,
+			 FIRST_PAGE_ROWS, where);
 	if (start_page(c, FIRST_PAGE_ROWS, sql) != PGQ_OK)
 		return libpgq_give_up(c);
 	return libpgq_done(c, PGQ_OK);

@@ -171,7 +171,8 @@ extern PgqResult pgq_next_batch(PgqConsumer *c);
  *
  * worker: a name that no other worker has, copied; NULL for whole batches
  * again.  lease: seconds, after which a share that is not finished is given to
- * another worker; so it is when the connection is lost.  key: what keys are, as
+ * another worker, but not while its transaction is open; so it is when the connection
+ * is lost.  key: what keys are, as
  * in pgq.next_share(), the same for all workers; NULL for "key".  pgq_finish()
  * then finishes the share; PGQ_ERROR with SQLSTATE PQ002 says that another worker
  * has it by now, and nothing was committed.  PGQ_NONE of pgq_next_batch() may mean

@@ -741,6 +741,31 @@ sub workers_share_a_consumer
 	is(join(' ', map { stop_worker($_) } @w), '0 0', 'they end well');
 }
 
+# What others see of the lease is over, but its transaction is not.
+sub slow_work_keeps_its_share
+{
+	my $w;
+	my $other = q{select share_id is null, batch_id is not null
+		from pgq.next_share('slow', 'slow', 'other', '1 minute', 'type')};
+
+	make_queue($node, $db, 'slow', 'slow');
+	produce($node, $db, 'slow', [ 'hold', "$tmp/slow" ], [ 'hold', "$tmp/slow2" ]);
+	$w = start('slow', 'slow', 'share=type', 'lease=1');
+	wait_hold($w);
+	wait_for('the end of its lease', sub { sql($node, $db,
+		q{select bool_and(sh_until < clock_timestamp()) from pgq.share}) eq 't' });
+	is(sql($node, $db, $other), 't|t', 'work that takes longer than the lease keeps its share');
+	release("$tmp/slow");
+	wait_hold($w);
+	is(sql($node, $db, $other), 't|t', '... until it ends');
+	release("$tmp/slow2");
+	wait_done($node, $db, 'slow', 'hold hold', '... and is done once');
+	wait_for('the batch to be finished', sub { sql($node, $db, q{select current_batch is null
+		from pgq.get_consumer_info('slow', 'slow')}) eq 't' });
+	is(stop_worker($w), 0, 'it ends well');
+	unlike($w->{out} . $w->{err}, qr/not leased any more/, '... and was refused nothing');
+}
+
 sub server_may_go_and_come
 {
 	my $idle;
@@ -823,6 +848,7 @@ my @all = qw(
   producers_produce
   seek_goes_back
   workers_share_a_consumer
+  slow_work_keeps_its_share
   server_may_go_and_come
   standby_takes_over
 );

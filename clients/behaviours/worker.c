@@ -164,7 +164,8 @@ do_batch(void)
 	if (rc == PGQ_NONE)
 		rc = pgq_finish(consumer);
 	/* another session finished it: the next one is ours */
-	if (rc == PGQ_ERROR && strcmp(pgq_sqlstate(consumer), "55000") == 0)
+	if (rc == PGQ_ERROR && (strcmp(pgq_sqlstate(consumer), "55000") == 0 ||
+							strcmp(pgq_sqlstate(consumer), "PQ002") == 0))
 		rc = PGQ_LOST;
 	return rc;
 }
@@ -175,6 +176,9 @@ main(int argc, char **argv)
 	PgqOnError on_error = PGQ_ON_ERROR_STOP;
 	int max_retries = -1;
 	int retry_delay = 0;
+	const char *key = NULL;
+	char worker[32];
+	int lease = 60;
 	bool drain = false;
 	int flags = 0;
 	PgqResult rc;
@@ -193,10 +197,17 @@ main(int argc, char **argv)
 			max_retries = atoi(argv[i] + 12);
 		else if (strncmp(argv[i], "retry_delay=", 12) == 0)
 			retry_delay = atoi(argv[i] + 12);
+		else if (strncmp(argv[i], "share=", 6) == 0)
+			key = argv[i] + 6;
+		else if (strncmp(argv[i], "lease=", 6) == 0)
+			lease = atoi(argv[i] + 6);
 	}
 	name = argv[3];
 	consumer = pgq_open(argv[1], argv[2], name, flags);
 	pgq_set_on_error(consumer, on_error, retry_delay, 0, max_retries);
+	snprintf(worker, sizeof(worker), "%d", (int) getpid());
+	if (key != NULL)
+		pgq_set_worker(consumer, worker, lease, key);
 	signal(SIGTERM, handle_term);
 	rc = pgq_status(consumer);
 	while (!stop && rc != PGQ_ERROR)

@@ -69,6 +69,7 @@ try {
       connection, queue, consumer,
       register: option.register === "yes",
       share: option.share,
+      lease: option.lease && Number(option.lease),
       onError: option.on_error,
       maxRetries: option.max_retries && Number(option.max_retries),
       retryDelay: option.retry_delay && Number(option.retry_delay),

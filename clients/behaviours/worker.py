@@ -142,7 +142,7 @@ dsn, queue, consumer = sys.argv[1:4]
 options = dict(word.split("=", 1) for word in sys.argv[4:])
 mode = options.pop("mode", "run")
 is_async = options.pop("twin", "") == "async"
-for name in ("max_retries", "retry_delay"):
+for name in ("max_retries", "retry_delay", "lease"):
     if name in options:
         options[name] = int(options[name])
 options["register"] = options.pop("register", "no") == "yes"

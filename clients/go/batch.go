@@ -32,6 +32,9 @@ const (
 	// of a part of a batch, when several workers do it together
 	shareCursorSQL = "declare pgq_batch no scroll cursor for select " + eventColumns +
 		" from pgq.get_share_events(%d)"
+	// keeps it from others as long as the transaction lasts, however long that is
+	keepShareSQL = "select pgq.renew_share($1::pg_catalog.int8," +
+		" pg_catalog.make_interval(secs => $2::pg_catalog.float8))"
 	finishShareSQL = "select 1 from pgq.finish_share($1::pg_catalog.int8)"
 )
 

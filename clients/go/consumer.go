@@ -62,8 +62,9 @@ type Options struct {
 	MaxRetries    int
 	// Share lets any number of processes do the batches of this consumer together, so
 	// that events of the same key come in order: "key", those of one row; "type", of the
-	// same type; "extra1" to "extra4", with the same text there; "none". A share whose
-	// worker is gone, or has taken longer than Lease (a minute), is given to another.
+	// same type; "extra1" to "extra4", with the same text there; "none". A share
+	// is its worker's as long as its work takes; if the worker is gone, it is given to
+	// another, after Lease (a minute) at the latest where the server does not see that.
 	Share string
 	Lease time.Duration
 	// Logger gets what the consumer has to say; slog's default if nil.
@@ -223,6 +224,11 @@ func (c *Consumer) work(ctx context.Context, id int64, share *int64, handler Bat
 	}
 	defer tx.Rollback(ctx)
 	b := &Batch{ID: id, Tx: tx, consumer: c, share: share}
+	if share != nil {
+		if err := b.exec(ctx, keepShareSQL, *share, c.options.Lease.Seconds()); err != nil {
+			return wrap("keep share", err)
+		}
+	}
 	if err := handler(ctx, b); err != nil {
 		return err
 	}

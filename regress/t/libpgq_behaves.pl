@@ -19,5 +19,5 @@ chomp(my $libdir = `pg_config --libdir`);
 is(system("cc -Wall -Wextra -I$includedir -o $worker $source $libdir/libpgq.a"
 		. " -L$libdir -lpq"), 0, 'the worker builds')
   or BAIL_OUT('no worker');
-behaviours([$worker], without => [qw(producers_produce seek_goes_back workers_share_a_consumer)]);
+behaviours([$worker], without => [qw(producers_produce seek_goes_back)]);
 done_testing();

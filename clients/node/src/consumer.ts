@@ -14,6 +14,9 @@ const NEXT_BATCH = `select coalesce(m.batch_id, pgq.next_batch($1::pg_catalog.te
 const NEXT_SHARE = `select s.batch_id, s.share_id from pgq.next_share(
     $1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text,
     pg_catalog.make_interval(secs => $4::pg_catalog.float8), $5::pg_catalog.text) s`;
+// Keeps it from others as long as the transaction lasts, however long that is.
+const KEEP_SHARE = `select pgq.renew_share($1::pg_catalog.int8,
+  pg_catalog.make_interval(secs => $2::pg_catalog.float8))`;
 
 // The longest wait on a server that sends notices, on one that does not, and while other
 // workers are at the last shares of a batch; in ms.
@@ -35,8 +38,9 @@ export interface ConsumerOptions extends ErrorPolicy {
   /**
    * Any number of processes do the batches of this consumer together, so that events of
    * the same key come in order: "key", those of one row; "type", of the same type; "extra1"
-   * to "extra4", with the same text there; "none". A share whose worker is gone, or has
-   * taken longer than lease seconds (60), is given to another.
+   * to "extra4", with the same text there; "none". A share is its worker's as long as
+   * its work takes; if the worker is gone, it is given to another, after lease seconds (60)
+   * at the latest where the server does not see that.
    */
   share?: "key" | "type" | "extra1" | "extra2" | "extra3" | "extra4" | "none";
   lease?: number;
@@ -188,6 +192,7 @@ export class Consumer implements AsyncIterable<Batch> {
       return null;
     }
     await session.begin();
+    if (share !== null) await session.rows(KEEP_SHARE, [share, lease]);
     return new Batch(id, share, session, this.#options, warn ?? console.warn);
   }
 

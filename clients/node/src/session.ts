@@ -18,6 +18,11 @@ const SESSION_SETTINGS = [
   "default_transaction_deferrable = off",
   "idle_session_timeout = 0",
   "client_connection_check_interval = '2s'",
+  // the server, too, notices a host that is gone, whose share is another's then
+  "tcp_user_timeout = '120s'",
+  "tcp_keepalives_idle = 60",
+  "tcp_keepalives_interval = 10",
+  "tcp_keepalives_count = 6",
 ];
 const BEGIN = "begin isolation level read committed read write";
 

@@ -146,6 +146,8 @@ func main() {
 				"dead": pgq.OnErrorDead}[value]
 		case "share":
 			options.Share = value
+		case "lease":
+			options.Lease = time.Duration(number) * time.Second
 		case "to":
 			to = int64(number)
 		case "max_retries":

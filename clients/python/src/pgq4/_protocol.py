@@ -37,6 +37,11 @@ _SESSION_SETTINGS = (
     ("default_transaction_deferrable", "off"),
     ("idle_session_timeout", "0"),
     ("client_connection_check_interval", "2s"),
+    # the server, too, notices a host that is gone, whose share is another's then
+    ("tcp_user_timeout", "120s"),
+    ("tcp_keepalives_idle", "60"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "6"),
 )
 _BEGIN = "begin isolation level read committed read write"
 
@@ -114,6 +119,8 @@ SHARE_CURSOR = (
     f"declare pgq_batch no scroll cursor for select {_COLUMNS}"
     " from pgq.get_share_events({})"
 )
+# Keeps it from others as long as the transaction lasts, however long that is.
+KEEP_SHARE = "select pgq.renew_share({}, pg_catalog.make_interval(secs => {}))"
 FINISH_SHARE = "select 1 from pgq.finish_share(%s::pg_catalog.int8)"
 
 # The longest wait on a server that sends notices, and on one that does not.
@@ -286,6 +293,10 @@ def begin_sql(
     """Begins a transaction, in a pooler's session with its settings."""
     local = _settings(conn) if pooled else []
     return ";".join([_BEGIN] + [f"set local {s}" for s in local])
+
+
+def keep_share_sql(share: int, lease: float) -> str:
+    return ";" + KEEP_SHARE.format(share, float(lease))
 
 
 def session_sql(conn: AnyConnection) -> str:

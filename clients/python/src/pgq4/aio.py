@@ -178,8 +178,9 @@ class AsyncConsumer:
     With ``share`` any number of processes do the batches of this consumer together, and
     events of the same key come in order: those of one row (``share="key"``), of the same
     type (``"type"``), with the same text in ``"extra1"`` to ``"extra4"``; or none
-    (``"none"``). A share whose worker is gone, or has taken longer than ``lease`` seconds,
-    is given to another.
+    (``"none"``). A share is its worker's as long as its work takes; if the worker is gone,
+    it is given to another, after ``lease`` seconds at the latest where the server does
+    not see that.
     """
 
     def __init__(
@@ -406,7 +407,10 @@ class AsyncConsumer:
                 self._others = batch_id is not None
                 self._backoff.reset()
                 return None
-            await conn.execute(proto.begin_sql(conn, self._pooled))
+            begin = proto.begin_sql(conn, self._pooled)
+            if self._share and share is not None:
+                begin += proto.keep_share_sql(share, self._share.lease)
+            await conn.execute(begin)
             return AsyncBatch(self, conn, batch_id, share)
         except psycopg.Error as error:
             if not await self._goes_on(error):
