@@ -109,6 +109,9 @@ typedef struct DecoderState
 	StringInfoData open_queue; /* name of the open frame's queue */
 	int64 open_copy;           /* that it names, 0: none */
 	int open_place;            /* of its P frame in the buffer */
+	XLogPageReadCB read_page;  /* the server's; NULL: nothing is held back */
+	XLogRecPtr told;           /* up to here the reader knows what there was */
+	bool held;                 /* whole transactions are not sent yet */
 } DecoderState;
 
 /* A row of pgq.capture or pgq.event_table. */
@@ -157,8 +160,10 @@ extern void output_event(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 extern bool output_is_due(const DecoderState *state);
 extern void output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
 extern void output_marker(LogicalDecodingContext *ctx, XLogRecPtr lsn);
+extern void output_hold_back(LogicalDecodingContext *ctx);
+extern void output_flush(LogicalDecodingContext *ctx);
 
 /* options.c */
-extern bool options_parse(List *options);
+extern void options_parse(List *options, bool *frames, bool *hold_back);
 
 #endif /* PGQ_DECODER_H */

@@ -4,7 +4,7 @@
  *		The options of the output plugin.
  *
  * format 'text' (default; one JSON object a row, for people) or 'frames'
- * (event/frame_format.h); proto_version '1'.
+ * (event/frame_format.h); proto_version '1'; hold_back 'true' or 'false' (default).
  *
  * Any role with REPLICATION may send what it likes here.
  *
@@ -20,14 +20,16 @@
 /*
  * Parse a list of DefElem, whose values are strings or absent.
  *
- * Returns whether frames are wanted.  Raises an error for options and values
- * that it does not know; of two options of one name the later counts.
+ * Tells whether frames are wanted, and whether small transactions may be held
+ * back.  Raises an error for options and values that it does not know; of two
+ * options of one name the later counts.
  */
-bool
-options_parse(List *options)
+void
+options_parse(List *options, bool *frames, bool *hold_back)
 {
-	bool frames = false;
 	ListCell *lc;
+
+	*frames = *hold_back = false;
 
 	foreach(lc, options)
 	{
@@ -42,7 +44,7 @@ options_parse(List *options)
 						 errmsg("invalid value \"%s\" for option \"format\" of output plugin \"pgq\"",
 								value),
 						 errhint("Valid values are text and frames.")));
-			frames = strcmp(value, "frames") == 0;
+			*frames = strcmp(value, "frames") == 0;
 		}
 		else if (strcmp(opt->defname, "proto_version") == 0)
 		{
@@ -54,12 +56,21 @@ options_parse(List *options)
 						 errhint("This server speaks version %d.",
 								 FRAME_PROTO_VERSION)));
 		}
+		else if (strcmp(opt->defname, "hold_back") == 0)
+		{
+			if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("invalid value \"%s\" for option \"hold_back\" of output plugin \"pgq\"",
+								value),
+						 errhint("Valid values are true and false.")));
+			*hold_back = strcmp(value, "true") == 0;
+		}
 		else
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%s\" of output plugin \"pgq\"",
 							opt->defname),
-					 errhint("Valid options are format and proto_version.")));
+					 errhint("Valid options are format, proto_version and hold_back.")));
 	}
-	return frames;
 }

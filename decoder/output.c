@@ -8,6 +8,13 @@
  * transaction is one message.  Events larger than that are cut over several
  * messages, so that no reader needs a buffer of their size for the message.
  *
+ * To send a message costs more than to decode a row.  So a reader may ask that
+ * small transactions are held back: those of a page of WAL are one message then.
+ * It is sent before the server reads the next page, for which it may have to
+ * wait; at that time it has decoded all that it has read.  What the server says
+ * by itself of where it is may come before that.  So where there is nothing to
+ * send for a while, an R frame tells how far the stream is.
+ *
  * Copyright (c) 2026, the PgQ 4 authors
  *
  *-------------------------------------------------------------------------
@@ -16,11 +23,15 @@
 
 #include "catalog/pg_type.h"
 #include "port/pg_bswap.h"
+#include "replication/walsender_private.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
 #define FLUSH_SIZE (64 * 1024)
+
+/* Bytes of WAL between R frames, unless commits wait for the reader. */
+#define REACHED_BYTES (16 * 1024)
 
 static void
 begin_message(LogicalDecodingContext *ctx, DecoderState *state)
@@ -37,7 +48,7 @@ send_message(LogicalDecodingContext *ctx, DecoderState *state, bool last)
 	frame_close_events(&state->writer);
 	resetStringInfo(&state->open_queue);
 	OutputPluginWrite(ctx, last);
-	state->writing = false;
+	state->writing = state->held = false;
 	state->quiet_changes = 0;
 }
 
@@ -226,7 +237,72 @@ output_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	}
 	frame_put_commit(ctx->out, txn->end_lsn, TXN_COMMIT_TIME(txn), txn->xid,
 					 state->txn_events);
-	send_message(ctx, state, true);
+	state->told = txn->end_lsn;
+	state->held = true;
+	if (!state->read_page)
+		send_message(ctx, state, true);
+}
+
+/* Send the transactions that are held back, if there are any. */
+void
+output_flush(LogicalDecodingContext *ctx)
+{
+	DecoderState *state = ctx->output_plugin_private;
+
+	if (state->held)
+		send_message(ctx, state, false);
+}
+
+/* Is it time to tell that all before "lsn" has been decoded? */
+static bool
+reached_is_due(DecoderState *state, XLogRecPtr lsn)
+{
+	if (state->told == InvalidXLogRecPtr)
+		state->told = lsn;
+	if (lsn <= state->told)
+		return false;
+	return state->writing || MyWalSnd->sync_standby_priority > 0 ||
+		   lsn - state->told >= REACHED_BYTES;
+}
+
+/*
+ * Before WAL is read, which may have to be waited for.  All records before
+ * EndRecPtr have been decoded: the walsender asks for one at a time.
+ */
+static int
+read_page(XLogReaderState *reader, XLogRecPtr page, int needed,
+		  XLogRecPtr record, char *buffer)
+{
+	LogicalDecodingContext *ctx = reader->private_data;
+	DecoderState *state = ctx->output_plugin_private;
+
+	if (reached_is_due(state, reader->EndRecPtr))
+	{
+		/* as the server has it when it calls back */
+		ctx->accept_writes = true;
+		begin_message(ctx, state);
+		frame_put_reached(ctx->out, reader->EndRecPtr);
+		state->told = reader->EndRecPtr;
+	}
+	if (state->writing)
+		send_message(ctx, state, true);
+	return state->read_page(reader, page, needed, record, buffer);
+}
+
+/*
+ * From now on hold small transactions back.  Only a walsender does so, which has
+ * a function for progress: an SQL function reads no further page behind the last
+ * transaction, which would stay where it is.
+ */
+void
+output_hold_back(LogicalDecodingContext *ctx)
+{
+	DecoderState *state = ctx->output_plugin_private;
+
+	if (ctx->update_progress == NULL || MyWalSnd == NULL)
+		return;
+	state->read_page = ctx->reader->routine.page_read;
+	ctx->reader->routine.page_read = read_page;
 }
 
 /*

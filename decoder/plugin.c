@@ -30,8 +30,9 @@ static void
 pgq_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 {
 	DecoderState *state = palloc0(sizeof(DecoderState));
+	bool hold_back;
 
-	state->frames = options_parse(ctx->output_plugin_options);
+	options_parse(ctx->output_plugin_options, &state->frames, &hold_back);
 	state->change_cxt = AllocSetContextCreate(ctx->context, "pgq change",
 											  ALLOCSET_DEFAULT_SIZES);
 	state->txn_cxt = AllocSetContextCreate(ctx->context, "pgq transaction",
@@ -48,6 +49,8 @@ pgq_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 
 	if (!is_init)
 	{
+		if (hold_back && state->frames)
+			output_hold_back(ctx);
 		state->settings_level = settings_pin();
 		capture_cache_init();
 	}
@@ -83,7 +86,10 @@ pgq_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	MemoryContextSwitchTo(old);
 }
 
-/* Show a sign of life while changes pass that nobody wants. */
+/*
+ * Show a sign of life while changes pass that nobody wants, and let nothing wait
+ * for the end of their transaction.
+ */
 static void
 keep_alive(LogicalDecodingContext *ctx)
 {
@@ -92,6 +98,7 @@ keep_alive(LogicalDecodingContext *ctx)
 	if (++state->quiet_changes < QUIET_CHANGES)
 		return;
 	state->quiet_changes = 0;
+	output_flush(ctx);
 	UPDATE_PROGRESS(ctx, false);
 }
 

@@ -193,6 +193,16 @@ frame_put_marker(StringInfo buf, XLogRecPtr lsn)
 	close_frame(buf, start);
 }
 
+/* A whole R frame. */
+void
+frame_put_reached(StringInfo buf, XLogRecPtr lsn)
+{
+	int start = open_frame(buf, FRAME_REACHED);
+
+	pq_sendint64(buf, lsn);
+	close_frame(buf, start);
+}
+
 static void
 malformed(const FrameReader *r, const char *what)
 {

@@ -73,7 +73,17 @@
  *
  *		int64	LSN of the marker
  *
- * An unknown tag is an error: new kinds of frame come with a new version.
+ * With option  hold_back 'true'  a walsender sends small transactions together:
+ * then a keepalive does not tell that all before it has been sent, and what does,
+ * besides C and M, is
+ *
+ * 'R', all that committed before it has been sent.  Comes between transactions
+ * only, and for the reader alone: pgq.ingest() takes none.
+ *
+ *		int64	LSN
+ *
+ * An unknown tag is an error: new kinds of frame come with a new version, or with
+ * an option that asks for them.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -90,6 +100,7 @@
 #define FRAME_TOUCHED 'T'
 #define FRAME_COMMIT 'C'
 #define FRAME_MARKER 'M'
+#define FRAME_REACHED 'R'
 #define FRAME_WARNING 'W'
 
 /* kinds of W frames */
@@ -103,6 +114,7 @@
 
 #define FRAME_COMMIT_LEN (8 + 8 + 4 + 8)
 #define FRAME_MARKER_LEN 8
+#define FRAME_REACHED_LEN FRAME_MARKER_LEN
 #define FRAME_PLACE_LEN 8
 
 /* fields of an event: ev_type, ev_data, ev_extra1 .. ev_extra4 */

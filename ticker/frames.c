@@ -66,7 +66,8 @@ frames_peek(const char *data, size_t len, Frame *frame)
 	frame->tag = data[0];
 	if (!frames_has_events(frame) && frame->tag != FRAME_PLACE &&
 		frame->tag != FRAME_TOUCHED && frame->tag != FRAME_WARNING &&
-		frame->tag != FRAME_COMMIT && frame->tag != FRAME_MARKER)
+		frame->tag != FRAME_COMMIT && frame->tag != FRAME_MARKER &&
+		frame->tag != FRAME_REACHED)
 		return FRAME_BAD;
 	if (len < FRAME_HEADER_LEN)
 		return FRAME_PARTIAL;
@@ -95,9 +96,9 @@ frames_get_commit(const Frame *frame, FrameCommit *commit)
 	return commit->nevents >= 0 && commit->nevents <= MAX_EVENTS;
 }
 
-/* Read an M frame; false if it is malformed. */
+/* Read the LSN of an M or R frame; false if it is malformed. */
 bool
-frames_get_marker(const Frame *frame, uint64_t *lsn)
+frames_get_lsn(const Frame *frame, uint64_t *lsn)
 {
 	if (frame->body_len != FRAME_MARKER_LEN)
 		return false;

@@ -43,7 +43,7 @@ typedef enum FramePeek
 extern FramePeek frames_peek(const char *data, size_t len, Frame *frame);
 extern bool frames_has_events(const Frame *frame);
 extern bool frames_get_commit(const Frame *frame, FrameCommit *commit);
-extern bool frames_get_marker(const Frame *frame, uint64_t *lsn);
+extern bool frames_get_lsn(const Frame *frame, uint64_t *lsn);
 extern bool frames_get_queues(const Frame *frame,
 							  void (*found)(const char *name, size_t len,
 											void *arg),

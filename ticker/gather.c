@@ -290,14 +290,17 @@ gather_put(Gather *g, const char *data, size_t len, const char **error)
 			*error = "unknown kind of frame";
 			return false;
 		}
-		if (frame.tag == FRAME_MARKER)
+		if (frame.tag == FRAME_MARKER || frame.tag == FRAME_REACHED)
 		{
-			if (!between_transactions(g) || !frames_get_marker(&frame, &lsn))
+			if (!between_transactions(g) || !frames_get_lsn(&frame, &lsn))
 			{
-				*error = "misplaced or malformed M frame";
+				*error = "misplaced or malformed M or R frame";
 				return false;
 			}
-			gather_mark(g, lsn);
+			if (frame.tag == FRAME_MARKER)
+				gather_mark(g, lsn);
+			else if (lsn > g->reached)
+				g->reached = lsn;
 			g->in.len -= frame.len;
 			memmove(g->in.data, g->in.data + frame.len, g->in.len);
 			g->bytes -= frame.len;

@@ -50,6 +50,7 @@ typedef struct IngestLook
 	bool lost;
 	bool may_replicate;
 	bool decodes;
+	bool holds_back; /* its plugin can, as since 4.1 */
 } IngestLook;
 
 typedef void (*IngestFound)(Ingest *ingest, const IngestLook *look);

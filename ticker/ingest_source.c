@@ -240,6 +240,7 @@ take_meeting(Conn *conn, const PGresult *res, void *arg)
 		look->active_pid = get_value(row, SLOT_ACTIVE_PID);
 		look->lost = strcmp(PQgetvalue(row, 0, SLOT_WAL_STATUS), "lost") == 0;
 		look->decodes = conn_is_true(row, SLOT_DECODES);
+		look->holds_back = true; /* no source is older */
 		look->may_replicate = conn_is_true(row, SLOT_MAY_REPLICATE);
 	}
 	source->found(source->ingest, look);

@@ -57,7 +57,7 @@ static const char look_sql[] =
 	" (select a.rolreplication or a.rolsuper from pg_catalog.pg_roles a"
 	" where a.rolname operator(pg_catalog.=) current_user),"
 	" " WAL_LEVEL_SUFFICES ","
-	" s.slot_timeline"
+	" s.slot_timeline, pgq.version() operator(pg_catalog.<>) '4.0'"
 	" from pgq.slot s left join pg_catalog.pg_replication_slots r"
 	" on r.slot_name operator(pg_catalog.=) s.slot_name::pg_catalog.name";
 
@@ -74,7 +74,8 @@ enum
 	LOOK_WAL_STATUS,
 	LOOK_MAY_REPLICATE,
 	LOOK_DECODES,
-	LOOK_TIMELINE
+	LOOK_TIMELINE,
+	LOOK_HOLDS_BACK
 };
 
 static void look(Ingest *ingest);
@@ -238,7 +239,7 @@ judge_look(Ingest *ingest, const IngestLook *look)
 		ingest->timeline = strtoul(look->timeline, NULL, 10);
 		ingest->state = INGEST_OPENING;
 		stream_open(ingest->stream, ingest->slot, ingest->position, sysid,
-					ingest->timeline);
+					ingest->timeline, look->holds_back);
 	}
 }
 
@@ -277,6 +278,7 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 		look.lost = strcmp(PQgetvalue(res, 0, LOOK_WAL_STATUS), "lost") == 0;
 		look.may_replicate = conn_is_true(res, LOOK_MAY_REPLICATE);
 		look.decodes = conn_is_true(res, LOOK_DECODES);
+		look.holds_back = conn_is_true(res, LOOK_HOLDS_BACK);
 	}
 	judge_look(ingest, &look);
 }

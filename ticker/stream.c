@@ -16,7 +16,8 @@
  *
  * The server sends a keepalive each time it has read all there is; to answer each
  * would make thousands a second.  So answers go by the timer, but for those
- * asked for and for positions to confirm.
+ * asked for and for positions to confirm.  If the plugin may hold transactions
+ * back, a keepalive may overtake them and says nothing of how far the stream is.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -62,6 +63,7 @@ struct Stream
 
 	char *slot;
 	uint64_t position;
+	bool hold_back; /* the plugin may */
 	char *sysid;
 	unsigned timeline;        /* of the position, 0: unknown */
 	unsigned server_timeline; /* 0 before it is known */
@@ -135,11 +137,12 @@ stream_free(Stream *stream)
 /*
  * Begin to read "slot" from "position" on; one of the hooks started() or
  * ended() follows later.  sysid and timeline are what the position belongs to,
- * timeline 0 if that is not known.
+ * timeline 0 if that is not known.  hold_back: the server's plugin has that
+ * option.
  */
 void
 stream_open(Stream *stream, const char *slot, uint64_t position,
-			const char *sysid, unsigned timeline)
+			const char *sysid, unsigned timeline, bool hold_back)
 {
 	stream_close(stream);
 	free(stream->slot);
@@ -147,6 +150,7 @@ stream_open(Stream *stream, const char *slot, uint64_t position,
 	stream->slot = text_copy(slot);
 	stream->sysid = text_copy(sysid);
 	stream->position = position;
+	stream->hold_back = hold_back;
 	stream->timeline = timeline;
 	stream->server_timeline = 0;
 	stream->confirmed = stream->confirmed_sent = 0;
@@ -216,8 +220,9 @@ start_replication(Stream *stream)
 	if (slot == NULL)
 		abort();
 	sql = text_format("START_REPLICATION SLOT %s LOGICAL " LSN_FORMAT
-					  " (format 'frames', proto_version '%d')",
-					  slot, LSN_ARGS(stream->position), FRAME_PROTO_VERSION);
+					  " (format 'frames', proto_version '%d'%s)",
+					  slot, LSN_ARGS(stream->position), FRAME_PROTO_VERSION,
+					  stream->hold_back ? ", hold_back 'true'" : "");
 	PQfreemem(slot);
 	conn_send(stream->conn, sql, 0, NULL, replication_started, stream);
 	free(sql);
@@ -430,7 +435,8 @@ handle_message(Stream *stream, const char *msg, int len)
 	}
 	else if (msg[0] == 'k' && len == KEEPALIVE_LEN)
 	{
-		stream->hooks->passed(frames_get_uint64(msg + 1), stream->arg);
+		stream->hooks->passed(
+			stream->hold_back ? 0 : frames_get_uint64(msg + 1), stream->arg);
 		if (serial == stream->serial && msg[KEEPALIVE_LEN - 1])
 			send_feedback(stream);
 	}

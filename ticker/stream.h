@@ -35,7 +35,7 @@ typedef struct StreamHooks
 	void (*started)(void *arg);
 	/* bytes of the plugin; false closes the stream without ended() */
 	bool (*data)(const char *data, size_t len, void *arg);
-	/* the server has read all WAL before lsn, and sent what was in it */
+	/* the server is alive; it has sent what was in the WAL before lsn, 0: nothing new */
 	void (*passed)(uint64_t lsn, void *arg);
 	/* everything that was read has been handed over: time to act on it */
 	void (*drained)(void *arg);
@@ -50,7 +50,7 @@ extern Stream *stream_create(struct event_base *base, const Config *config,
 extern void stream_set_server(Stream *stream, const char *connstr);
 extern void stream_free(Stream *stream);
 extern void stream_open(Stream *stream, const char *slot, uint64_t position,
-						const char *sysid, unsigned timeline);
+						const char *sysid, unsigned timeline, bool hold_back);
 extern void stream_close(Stream *stream);
 extern void stream_confirm(Stream *stream, uint64_t lsn);
 extern void stream_pause(Stream *stream, bool on);

@@ -18,11 +18,12 @@
 extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool frames;
+static bool hold_back;
 
 static void
 parse(void *arg)
 {
-	frames = options_parse(arg);
+	options_parse(arg, &frames, &hold_back);
 }
 
 /* A node of this size and tag; Value and String differ between versions. */

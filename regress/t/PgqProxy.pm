@@ -15,16 +15,19 @@ use POSIX ();
 use Errno ();
 use Time::HiRes qw(time);
 
-# new(SERVER_DIR, PORT, DIR): a running proxy that listens in DIR.
+# new(SERVER_DIR, PORT, DIR [, CHANGE]): a running proxy that listens in DIR.
+# CHANGE is called with what came from the server, a piece of any length, and may
+# change it.
 sub new
 {
-	my ($class, $server_dir, $port, $dir) = @_;
+	my ($class, $server_dir, $port, $dir, $change) = @_;
 	my $listen = IO::Socket::UNIX->new(
 		Local => "$dir/.s.PGSQL.$port",
 		Listen => 20) or die "can't listen in $dir: $!";
 
 	return $class->run($listen,
-		sub { IO::Socket::UNIX->new(Peer => "$server_dir/.s.PGSQL.$port") });
+		sub { IO::Socket::UNIX->new(Peer => "$server_dir/.s.PGSQL.$port") },
+		$change);
 }
 
 # new_tcp(SERVER_PORT, PORT): one that listens on PORT of this machine.
@@ -42,13 +45,13 @@ sub new_tcp
 
 sub run
 {
-	my ($class, $listen, $connect) = @_;
+	my ($class, $listen, $connect, $change) = @_;
 	my $self = bless {}, $class;
 	my $pid = fork() // die "fork: $!";
 
 	if (!$pid)
 	{
-		eval { serve($listen, $connect); 1 }
+		eval { serve($listen, $connect, $change); 1 }
 		  or print STDERR "proxy: $@";
 		POSIX::_exit(1);
 	}
@@ -78,7 +81,7 @@ sub stop
 # is slow does not hold up the others. Signals go on to all of them.
 sub serve
 {
-	my ($listen, $connect) = @_;
+	my ($listen, $connect, $change) = @_;
 	my %children;
 
 	local $SIG{USR1} = sub { kill('USR1', keys %children) };
@@ -97,7 +100,7 @@ sub serve
 		if (!$pid)
 		{
 			close($listen);
-			eval { forward($client, $connect) };
+			eval { forward($client, $connect, $change) };
 			POSIX::_exit(0);
 		}
 		$children{$pid} = 1;
@@ -108,7 +111,7 @@ sub serve
 
 sub forward
 {
-	my ($client, $connect) = @_;
+	my ($client, $connect, $change) = @_;
 	my $parent = getppid();
 	my $to_server = $connect->() or return;
 	my @fh = ($client, $to_server);
@@ -140,8 +143,11 @@ sub forward
 		{
 			if (vec($in, fileno($fh[$i]), 1))
 			{
-				my $n = sysread($fh[$i], $held[$i], 65536, length($held[$i]));
+				my $n = sysread($fh[$i], my $data, 65536);
 				return if defined $n ? $n == 0 : !$!{EAGAIN};
+				next if !defined $n;
+				$change->($data) if $change && $i == 1;
+				$held[$i] .= $data;
 			}
 			next if $held[$i] eq '';
 			my $half = int(length($held[$i]) / 2);
