@@ -32,6 +32,7 @@ BEGIN
 	pause := least(extract(epoch FROM i_max_delay)::float8,
 				   extract(epoch FROM i_delay)::float8
 						* 2.0 ^ least(e.o_failures, 60));
+	PERFORM pgq._fail_postponed(e.o_owner, i_event_id);
 	PERFORM pgq._add_retry(e.o_queue, e.o_consumer, e.o_owner, e.o_event,
 						   clock_timestamp() + make_interval(secs => pause));
 	SELECT r.ev_retry_after INTO after FROM pgq.retry_queue r

@@ -74,6 +74,20 @@ COMMENT ON FUNCTION pgq._add_retry(
 	'Puts an event into the retry queue of a consumer, and not among its dead ones; returns 0 when it waits already.';
 
 
+-- One that was postponed in its batch, whose work failed when that came again.
+CREATE OR REPLACE FUNCTION pgq._fail_postponed(i_owner int4, i_event_id int8)
+RETURNS void AS $$
+BEGIN
+	UPDATE pgq.postponed_event
+	SET pe_count = pe_count - 1, pe_txid = txid_current()
+	WHERE pe_owner = i_owner AND ev_id = i_event_id AND pe_txid IS NULL;
+END;
+$$ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION pgq._fail_postponed(int4, int8) IS
+	'Counts the postponement that an event waits for as a failure.';
+
+
 CREATE OR REPLACE FUNCTION pgq.event_retry(
 	x_batch_id int8, x_event_id int8, x_retry_time timestamptz)
 RETURNS int4 AS $$
@@ -85,6 +99,7 @@ BEGIN
 		RETURN pgq._add_dead_event(e.o_queue, e.o_consumer, e.o_owner, e.o_event,
 								   pgq._retry_reason(e.o_failures));
 	END IF;
+	PERFORM pgq._fail_postponed(e.o_owner, x_event_id);
 	RETURN pgq._add_retry(e.o_queue, e.o_consumer, e.o_owner, e.o_event,
 						  x_retry_time);
 END;
@@ -124,6 +139,10 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 				HINT = 'A batch can be retried until it is finished.';
 	END IF;
+	PERFORM pgq._fail_postponed(s.sub_id, p.ev_id)
+	FROM pgq.postponed_event p
+	WHERE p.pe_owner = s.sub_id AND p.pe_txid IS NULL
+	  AND p.ev_id IN (SELECT e.ev_id FROM pgq.get_batch_events(i_batch_id) e);
 	-- Of one id the event that was retried most often, as in event_retry.
 	WITH ev AS MATERIALIZED (
 		SELECT DISTINCT ON (e.ev_id) e.*,

@@ -91,6 +91,23 @@ SELECT pgq.event_failed(:b, :e, 'third') IS NULL AS is_dead;
 SELECT * FROM dead WHERE ev_id = :e;
 SELECT * FROM pauses;
 SELECT pgq.finish_batch(:b);
+-- that counts as a failure, too, once: what waits is no postponement any more
+SELECT pgq.insert_event('failed', 't', 'f1') AS f1, pgq.insert_event('failed', 't', 'f2') AS f2, pgq.insert_event('failed', 't', 'f3') AS f3 \gset
+:again
+SELECT sum(pgq.event_postpone(:b, e, '1 minute')) FROM (VALUES (:f1), (:f2), (:f3)) v(e);
+SELECT pgq.event_failed(:b, :f1, 'first') = pgq.event_failed(:b, :f1, 'first') AS the_same;
+SELECT pgq.event_retry(:b, :f2, 0), pgq.event_retry(:b, :f2, 0), pgq.batch_retry(:b, 0);
+SELECT * FROM postponed WHERE ev_id >= :f1;
+SELECT pgq.finish_batch(:b);
+:again
+SELECT pgq.event_failed(:b, :f1, 'second') > now() AS waits, pgq.event_retry(:b, :f2, 60), pgq.batch_retry(:b, 60);
+SELECT * FROM pauses;
+SELECT pgq.finish_batch(:b);
+:again
+SELECT pgq.event_failed(:b, :f1, 'third') IS NULL AS is_dead, pgq.event_retry(:b, :f2, 60), pgq.batch_retry(:b, 60);
+SELECT ev_retry, dead_reason FROM dead WHERE ev_id >= :f1;
+SELECT * FROM pauses;
+SELECT pgq.finish_batch(:b);
 -- from event_retry and batch_retry, too
 SELECT pgq.insert_event('failed', 't', 'e7') AS e7, pgq.insert_event('failed', 't', 'e8') AS e8 \gset
 :again
