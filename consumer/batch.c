@@ -108,26 +108,90 @@ next_result(PgqConsumer *c)
 	return NULL;
 }
 
+/* The statement that reads the bookmark, malloc'd; NULL: no memory, or the names
+ * are none in the connection's encoding. */
+static char *
+make_bookmark_sql(PgqConsumer *c)
+{
+	char *queue = PQescapeLiteral(c->conn, c->queue, strlen(c->queue));
+	char *consumer = PQescapeLiteral(c->conn, c->consumer, strlen(c->consumer));
+	size_t size = 128;
+	char *sql = NULL;
+
+	if (queue && consumer)
+	{
+		size += strlen(queue) + strlen(consumer);
+		sql = malloc(size);
+	}
+	if (sql)
+		snprintf(sql, size,
+				 "select pgq.get_bookmark(%s::pg_catalog.text, "
+				 "%s::pg_catalog.text);",
+				 queue, consumer);
+	PQfreemem(queue);
+	PQfreemem(consumer);
+	return sql;
+}
+
+static void
+keep_bookmark(PgqConsumer *c, const PGresult *res)
+{
+	free(c->bookmark);
+	c->bookmark = PQgetisnull(res, 0, 0) ? NULL : strdup(PQgetvalue(res, 0, 0));
+}
+
+/* Reads the bookmark, which comes before the first page's rows. */
+static PgqResult
+take_bookmark(PgqConsumer *c)
+{
+	for (;;)
+	{
+		PGresult *res = PQgetResult(c->conn);
+		ExecStatusType status = PQresultStatus(res);
+
+		if (status == PGRES_SINGLE_TUPLE)
+			keep_bookmark(c, res);
+		else if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+			return libpgq_note_failure(c, res);
+		PQclear(res);
+		if (status == PGRES_TUPLES_OK)
+			return PGQ_OK;
+	}
+}
+
 PgqResult
 libpgq_read_batch(PgqConsumer *c, const char *where)
 {
+	char *bookmark = c->with_bookmark ? make_bookmark_sql(c) : NULL;
+	size_t size = 1024 + (bookmark ? strlen(bookmark) : 0);
+	char *sql = malloc(size);
 	char keep[96] = "";
-	char sql[1024];
+	PgqResult rc;
 
+	if (sql == NULL || (c->with_bookmark && bookmark == NULL))
+	{
+		free(bookmark);
+		free(sql);
+		libpgq_fail(c, PGQ_ERROR, NULL, PQerrorMessage(c->conn), NULL);
+		return libpgq_give_up(c);
+	}
 	/* keeps a share from others as long as the transaction lasts */
 	if (c->share_id != 0)
 		snprintf(keep, sizeof(keep), "pgq.renew_share(%lld, '%d s') kept, ",
 				 (long long) c->share_id, c->lease);
 	c->last_page = false;
-	snprintf(sql, sizeof(sql),
-			 "%s "
+	snprintf(sql, size,
+			 "%s %s "
 			 "select " EVENT_COLUMNS " from %s"
 			 "pgq.get_batch_cursor(%lld, '" BATCH_CURSOR "', %d%s)",
-			 libpgq_begin_sql(c), keep, (long long) c->batch_id,
-			 FIRST_PAGE_ROWS, where);
-	if (start_page(c, FIRST_PAGE_ROWS, sql) != PGQ_OK)
-		return libpgq_give_up(c);
-	return libpgq_done(c, PGQ_OK);
+			 libpgq_begin_sql(c), bookmark ? bookmark : "", keep,
+			 (long long) c->batch_id, FIRST_PAGE_ROWS, where);
+	rc = start_page(c, FIRST_PAGE_ROWS, sql);
+	free(bookmark);
+	free(sql);
+	if (rc == PGQ_OK && c->with_bookmark)
+		rc = take_bookmark(c);
+	return rc == PGQ_OK ? libpgq_done(c, PGQ_OK) : libpgq_give_up(c);
 }
 
 PgqResult
@@ -312,6 +376,9 @@ pgq_get_bookmark(PgqConsumer *c, const char **bookmark)
 
 	if (c->batch_id == 0)
 		return libpgq_no_batch(c);
+	*bookmark = c->bookmark;
+	if (c->with_bookmark)
+		return libpgq_done(c, PGQ_OK);
 	if (!libpgq_keep_page(c))
 		return libpgq_give_up(c);
 	res = libpgq_query(c,
@@ -320,8 +387,7 @@ pgq_get_bookmark(PgqConsumer *c, const char **bookmark)
 					   2, names);
 	if (res == NULL)
 		return libpgq_give_up(c);
-	free(c->bookmark);
-	c->bookmark = PQgetisnull(res, 0, 0) ? NULL : strdup(PQgetvalue(res, 0, 0));
+	keep_bookmark(c, res);
 	*bookmark = c->bookmark;
 	PQclear(res);
 	return libpgq_done(c, PGQ_OK);

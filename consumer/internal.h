@@ -65,7 +65,8 @@ struct PgqConsumer
 	int max_retry_delay;
 	int max_retries; /* negative: no limit of ours */
 
-	char *bookmark; /* pgq_get_bookmark() gave it */
+	bool with_bookmark; /* each batch is to come with its */
+	char *bookmark;     /* what pgq_get_bookmark() gives or gave */
 
 	PgqResult status;
 	char *errmsg; /* NULL = no memory for it, or no error */

@@ -38,6 +38,7 @@ pgq_open(const char *conninfo, const char *queue, const char *consumer,
 	c->queue = strdup(queue);
 	c->consumer = strdup(consumer);
 	c->must_register = (flags & PGQ_REGISTER) != 0;
+	c->with_bookmark = (flags & PGQ_BOOKMARK) != 0;
 	c->backoff_ms = BACKOFF_MIN_MS;
 	c->seed = (unsigned) libpgq_now_ms() ^ (unsigned) getpid() << 16;
 	c->wake_pipe[0] = c->wake_pipe[1] = -1;

@@ -105,13 +105,14 @@ typedef struct PgqEvent
 
 /* Flags of pgq_open(). */
 #define PGQ_REGISTER 0x01 /* register the consumer if it is not yet */
+#define PGQ_BOOKMARK 0x02 /* each batch comes with the consumer's bookmark */
 
 /*
  * Connects and makes the handle of one consumer on one queue.
  *
  * conninfo: libpq's connection string or URI, "" for libpq's environment and
- * defaults.  queue, consumer: names, any text.  flags: 0 or PGQ_REGISTER.  All
- * are copied.
+ * defaults.  queue, consumer: names, any text.  flags: 0, or flags
+ * with | between.  All are copied.
  *
  * Returns a handle that the caller gives to pgq_close(), also when connecting
  * failed: look at pgq_status().  NULL only when memory is short.  A handle
@@ -123,6 +124,9 @@ typedef struct PgqEvent
  *
  * With PGQ_REGISTER a consumer that is new starts at the queue's newest tick:
  * it gets the events that come from then on.
+ *
+ * With PGQ_BOOKMARK the server must know bookmarks.  pgq_get_bookmark() then asks
+ * nothing; else it reads up to 100 events of the batch ahead, however large.
  */
 extern PgqConsumer *pgq_open(const char *conninfo, const char *queue,
 							 const char *consumer, int flags);
@@ -326,8 +330,9 @@ extern const char *pgq_sqlstate(const PgqConsumer *c);
 
 /*
  * Reads the consumer's bookmark, a text that it kept with pgq_set_bookmark(), in
- * the open batch's transaction.  *bookmark gets it, or NULL if there is none; it
- * belongs to the handle and is good until the next call of this function.
+ * the open batch's transaction; before its first event, with PGQ_BOOKMARK.
+ * *bookmark gets it, or NULL if there is none; it belongs to the handle and is good
+ * until the next call of this function or of pgq_next_batch().
  *
  * Returns PGQ_OK; PGQ_LOST; PGQ_ERROR, for example a server without bookmarks.
  */

@@ -494,7 +494,7 @@ relay_main(void *arg)
 	Relay *r = arg;
 	const RelayConfig *config = r->config;
 	PgqConsumer *c = pgq_open(config->db, config->queue, config->consumer,
-							  PGQ_REGISTER);
+							  PGQ_REGISTER | PGQ_BOOKMARK);
 
 	if (c == NULL)
 		abort();

@@ -9,6 +9,7 @@ use warnings;
 
 use PgqRelay;
 use PgqTest;
+use Test::More;
 use Time::HiRes qw(sleep);
 
 # new(EVENT): a server with database shop, and in it queue q with consumer relay_r.
@@ -72,6 +73,31 @@ sub crash
 
 	$self->{node}->stop('immediate');
 	$self->{node}->start;
+	return;
+}
+
+# takes_little_memory(SMALL, KEY => VALUE, ...): a relay of these keys, with a window as
+# it is by default, takes no more than 64 MiB for a batch of larger events than that, and
+# SMALL others.
+sub takes_little_memory
+{
+	my ($self, $small, @keys) = @_;
+	my ($node, $db) = @$self{qw(node db)};
+
+	add_relayed_queue($node, $db, 'big', 'relay_big');
+	sql($node, $db, "select count(pgq.insert_event('big', 'I:id',
+		'id=' || i || '&v=' || repeat('x', case when i <= 80 then 900000 else 100 end),
+		'public.t', null, null, null)) from generate_series(1, 80 + $small) i");
+	ticks($node, $db, 'big');
+	my $relay = start_relay(big => { @keys, queue => 'big', window_events => undef,
+		stall_release => 10 });
+	wait_for('large events to be there', sub { sql($node, $db, q{select 1
+		from pgq.get_consumer_info('big', 'relay_big')
+		where pending_events = 0 and current_batch is null}) });
+	my ($kb) = slurp("/proc/$relay->{h}{KIDS}[0]{PID}/status") =~ /^VmHWM:\s+(\d+) kB/m;
+	cmp_ok($kb / 1024, '<=', 64, 'MiB of memory for 72 MB of large events');
+	$relay->stop;
+	sql($node, $db, q{select pgq.drop_queue('big', true)});
 	return;
 }
 

@@ -176,4 +176,6 @@ is($waits->stop, 0, 'it ends cleanly amid a connection');
 cmp_ok(time - $asked, '<', 15, 'and does not wait for the time that three may take');
 like($waits->text, qr/relays that still connect are waited for no longer/, 'and says so');
 
+$shop->takes_little_memory(20000, %keys, target => "file:$dir/big");
+
 done_testing();

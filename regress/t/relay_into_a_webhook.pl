@@ -147,4 +147,6 @@ foreach my $case (
 	$r->stop;
 }
 
+$shop->takes_little_memory(200, %keys);
+
 done_testing();

@@ -94,4 +94,6 @@ $relay->wait_log(qr/stands still: the database has lost events: it is at batch 1
 pass('a database that went back is seen');
 is($relay->stop, 0, 'it ends cleanly');
 
+$shop->takes_little_memory(20000, %keys);
+
 done_testing();

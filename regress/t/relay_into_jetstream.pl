@@ -95,6 +95,8 @@ $relay->wait_log(qr/stands still: stream "ORDERS" has lost events: .* is 0 and w
 pass('a stream that lost events is seen');
 is($relay->stop, 0, 'it ends cleanly');
 
+$shop->takes_little_memory(20000, %keys);
+
 # bad input
 tells(\%keys,
 	[ { stream => 'NONE' }, qr/JetStream has no stream "NONE"/ ],

@@ -91,4 +91,6 @@ foreach my $option ('security.protocol=plaintext', 'enable.ssl.certificate.verif
 	$r->stop;
 }
 
+$shop->takes_little_memory(20000, $shop->keys(target => $kafka->url, topic => 'q'));
+
 done_testing();

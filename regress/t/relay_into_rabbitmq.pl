@@ -138,4 +138,6 @@ tells(\%keys,
 	[ { %tls }, qr/(?:stands still|engine away): amqps:/ ],
 	[ { stream => 'x' }, qr/key "stream" means nothing to a amqp: target/ ]);
 
+$shop->takes_little_memory(20000, %keys);
+
 done_testing();

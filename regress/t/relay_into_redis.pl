@@ -109,6 +109,8 @@ $relay->wait_log(qr/stands still: stream pgq.position.relay_r has lost events: i
 pass('a server that lost events is seen');
 is($relay->stop, 0, 'it ends cleanly');
 
+$shop->takes_little_memory(20000, %keys, stream => 'big');
+
 # bad input
 $redis->ask('SET', 'q.t1', 'no stream');
 tells(\%keys,
