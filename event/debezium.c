@@ -17,8 +17,10 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "event/event.h"

@@ -68,7 +68,7 @@ put_bits(const EventColumn *col, Datum value, StringInfo buf)
 	int n = VARBITLEN(bits);
 	int len = VARBITBYTES(bits);
 	int pad = len * BITS_PER_BYTE - n;
-	bits8 *from = VARBITS(bits);
+	uint8 *from = VARBITS(bits);
 	char *bytes;
 
 	if (col->typid == BITOID && n == 1)
