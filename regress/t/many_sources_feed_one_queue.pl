@@ -9,6 +9,7 @@ use warnings;
 use PgqTest;
 use JSON::PP;
 use Test::More;
+use Time::HiRes qw(sleep);
 
 my $source = new_server('source', conf => "max_connections = 60\n");
 my $host = new_server('host');
@@ -82,6 +83,36 @@ sql($source, 'latin', q{insert into t values (-1, chr(228) || 'b')});
 wait_ingest($source, 'latin');
 my ($e) = grep { $_->{ev_type} !~ /^pgq/ } @{ consume_json($host, 'hub', 'all', 'c') };
 is(decode_json($e->{ev_data})->{v}, "\x{e4}b", 'LATIN1 becomes UTF8');
+
+# pgqd looks for what SQL puts in, too: what sources feed must not wait behind that
+sql($host, 'hub', q{
+	create sequence looks;
+	create sequence long_looks;
+	create or replace function pgq.tick_awaited(i_period interval default '0', i_wait interval default '0')
+	returns table (queue_name text, tick_id int8, channel text) language plpgsql as $$
+	begin
+		perform nextval('public.looks');
+		if i_wait > '0' then
+			perform nextval('public.long_looks'), pg_sleep(0.1);
+		end if;
+	end $$});
+sub looks { return split(/\|/, sql($host, 'hub', 'select (select last_value from looks), last_value from long_looks')) }
+
+sql($source, 'one', q{insert into t values (-100, 'told')});
+wait_ingest($source, 'one');
+# one that was under way before
+wait_for('looks', sub { (looks())[0] > 20 });
+my ($before, $long_before) = looks();
+foreach my $n (101 .. 115)
+{
+	sql($source, 'one', "insert into t values (-$n, 'told')");
+	sleep(0.2);
+}
+my ($after, $long_after) = looks();
+cmp_ok($after, '>', $before, 'it looks');
+is($long_after, $long_before, 'no look keeps its connection from others');
+wait_ingest($source, 'one');
+consume_json($host, 'hub', 'all', 'c');
 
 # One is lost: the others go on, and it is told.
 sql($source, 'two', q{update pg_database set datallowconn = false where datname = 'two'});
