@@ -62,6 +62,21 @@ is(in_order($out), 2000, 'each event once, in order');
 is(sql($node, $db, q{select count(*) from pgq.get_consumer_info('q', 'c') where current_batch is null and pending_events <= 1}), 1,
 	'and the batch is finished');
 
+# a command may take long; with one worker there is one share
+
+sql($node, $db, 'delete from pgq.share_worker');
+produce(20);
+my $slow = IPC::Run::start([ @consume, '--workers', '1', '--once', '--exec',
+		qq{cat > $tmp/long; touch $tmp/begun; while [ ! -e $tmp/go ]; do sleep 0.1; done} ],
+	'<', \undef, '2>', \$err, IPC::Run::timeout(60));
+wait_for('the command', sub { -e "$tmp/begun" });
+is(sql($node, $db, q{select share_id is null and batch_id is not null
+	and (select min(sh_until) from pgq.share where not sh_done) > now() + interval '1 hour'
+	from pgq.next_share('q', 'c', 'other')}), 't', 'a share is its command\'s however long that takes');
+PostgreSQL::Test::Utils::append_to_file("$tmp/go", '');
+$slow->finish;
+is($? . $err, '0', '... and is finished by it');
+
 # a command for each share
 
 produce(500);

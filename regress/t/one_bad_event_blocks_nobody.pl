@@ -156,7 +156,8 @@ sql($node, $db, q{select pgq.set_queue_config('q', 'max_retries', null)});
 consumers('nonsense');
 produce('a');
 foreach my $nonsense ('failed', 'failed x', 'failed 999999 not in the batch', 'retry $id soon',
-	'retry $id -1', 'done $id', 'failed $id twice\nend\n')
+	'retry $id -1', 'done $id', 'failed $id twice\nend\n', 'dead $id first\nend\n',
+	'dead $id first\ndead 999999 not in the batch')
 {
 	my $exec = qq{read -r l; id=\${l#*:}; id=\${id%%,*}; printf "$nonsense\\n" >&3; cat >&3};
 
@@ -164,6 +165,10 @@ foreach my $nonsense ('failed', 'failed x', 'failed 999999 not in the batch', 'r
 		"\"$nonsense\" is no answer");
 	ok(!is_over('nonsense'), '... and the batch stays open');
 }
+is(pgqadm('consume', 'q', 'nonsense', '--once', '--confirm', '--exec',
+	'read -r l; cat >&3; echo more >&3'), 1, 'nothing may follow the end line');
+ok(!is_over('nonsense'), '... and the batch stays open');
+is(waiting('nonsense') . dead('nonsense'), '', 'an answer that is wrong at its end does nothing');
 is(pgqadm('consume', 'q', 'nonsense', '--once', '--confirm', '--on-error', 'dead', '--exec',
 	'read -r l; echo "failed 1 x" >&3'), 0, 'who does not confirm has failed');
 is(dead('nonsense'), 'a: command did not confirm', '... with --on-error');
