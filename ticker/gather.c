@@ -185,6 +185,7 @@ end_transaction(Gather *g, const FrameCommit *commit)
 		g->reached = commit->end_lsn;
 	if (commit->end_lsn > g->reached_by_commit)
 		g->reached_by_commit = commit->end_lsn;
+	g->commit_time = commit->time;
 
 	if (!g->has_events && !g->in_parts)
 	{

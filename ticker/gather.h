@@ -70,6 +70,7 @@ typedef struct Gather
 	uint64_t reached;
 	/* the part of it that the queues' position should follow soon */
 	uint64_t reached_by_commit;
+	int64_t commit_time; /* of the last transaction, as C frames have it */
 
 	/* called for a transaction that fed queues from SQL alone */
 	void (*touched)(Names *queues, uint32_t xid, void *arg);

@@ -151,6 +151,7 @@ ingest_create(struct event_base *base, const Config *config, const char *dbname,
 	ingest->confirm = confirm_create(base, config, ingest->dbname, ingest->who,
 									 ingest->conn, ingest->stream);
 	ingest->timer = timer_make(base, 0, ingest_end_pause, ingest);
+	ingest->more = timer_make(base, 0, ingest_end_gathering, ingest);
 	ingest->idle = timer_make(base, 0, handle_idle, ingest);
 	timer_set(ingest->idle, IDLE_PERIOD);
 	return ingest;
@@ -165,6 +166,7 @@ ingest_free(Ingest *ingest)
 	ingest_stop(ingest);
 	confirm_free(ingest->confirm);
 	event_free(ingest->timer);
+	event_free(ingest->more);
 	event_free(ingest->idle);
 	conn_free(ingest->conn);
 	ingest_source_free(ingest->source);

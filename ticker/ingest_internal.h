@@ -110,6 +110,8 @@ struct Ingest
 	bool standing_by;       /* someone else reads the slot */
 
 	Gather gather;
+	struct event *more; /* set: a group waits for more to come */
+	bool waited;        /* it has */
 	Group *group;        /* being written, NULL: none */
 	bool in_transaction; /* BEGIN was sent, COMMIT not yet */
 	Names queues;        /* fed by the transaction so far */
@@ -147,6 +149,7 @@ extern void ingest_record_timeline(Ingest *ingest);
 
 /* ingest_write.c */
 extern void ingest_pump(Ingest *ingest);
+extern void ingest_end_gathering(evutil_socket_t fd, short what, void *arg);
 
 /* ingest_source.c */
 extern IngestSource *ingest_source_create(struct event_base *base,

@@ -27,6 +27,8 @@ void
 ingest_drop_all(Ingest *ingest)
 {
 	gather_reset(&ingest->gather);
+	event_del(ingest->more);
+	ingest->waited = false;
 	ingest_drop_group(ingest);
 	ingest->in_transaction = false;
 	ingest->waiting_since = 0;

@@ -18,6 +18,10 @@
  * groups grow by themselves when commits get slow.  A source transaction that
  * is too long for memory is written part by part as it arrives.
  *
+ * A group costs as much as a hundred small transactions.  So while the stream is
+ * behind, the next one waits for more to come, for a small part of the time that
+ * its events are late already.
+ *
  * pgq.ingest() moves the position from where we last saw it, in the same
  * transaction as the events: if it is elsewhere by now, somebody else has
  * been writing and the transaction fails.
@@ -34,9 +38,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "ticker/timer.h"
+
+/*
+ * A group waits for this part of the time since the last commit that came, if
+ * that is worth the while, and for not too long: the server's clock may be
+ * another one.
+ */
+#define WAIT_PART 0.0625
+#define WAIT_SHORTEST 0.001
+#define WAIT_LONGEST 0.01
 
 /* Seconds between complaints about discarded events. */
 #define DISCARD_LOG_PERIOD 60.0
@@ -308,6 +323,51 @@ send_group(Ingest *ingest)
 		send_statements(ingest, wait);
 }
 
+/* Seconds since the last transaction that came was committed. */
+static double
+commit_age(const Ingest *ingest)
+{
+	struct timeval now;
+
+	gettimeofday(&now, NULL);
+	return (double) (now.tv_sec - POSTGRES_EPOCH) + now.tv_usec / 1e6 -
+		   ingest->gather.commit_time / 1e6;
+}
+
+/* Should the next group wait for more to come? */
+static bool
+wait_for_more(Ingest *ingest)
+{
+	const Group *group = ingest->gather.first;
+	double wait;
+
+	if (group && group->next == NULL && group->kind == GROUP_WHOLE &&
+		group->frames.len > 0 && !ingest->waited)
+	{
+		if (event_pending(ingest->more, EV_TIMEOUT, NULL))
+			return true;
+		wait = commit_age(ingest) * WAIT_PART;
+		if (wait >= WAIT_SHORTEST)
+		{
+			timer_set(ingest->more, wait < WAIT_LONGEST ? wait : WAIT_LONGEST);
+			return true;
+		}
+	}
+	event_del(ingest->more);
+	ingest->waited = false;
+	return false;
+}
+
+/* Timer callback: the group has waited long enough. */
+void
+ingest_end_gathering(evutil_socket_t fd, short what, void *arg)
+{
+	Ingest *ingest = arg;
+
+	ingest->waited = true;
+	ingest_pump(ingest);
+}
+
 /*
  * Do what can be done now: write the next group if none is being written, and
  * read on or stop reading, as memory allows.
@@ -317,7 +377,8 @@ ingest_pump(Ingest *ingest)
 {
 	size_t held;
 
-	while (ingest->state == INGEST_RUNNING && ingest->group == NULL)
+	while (ingest->state == INGEST_RUNNING && ingest->group == NULL &&
+		   !wait_for_more(ingest))
 	{
 		Group *group = gather_take(&ingest->gather);
 

@@ -51,9 +51,6 @@
 /* Read from the socket so often before others get their turn. */
 #define MAX_READS 16
 
-/* Seconds from 1970 to 2000 */
-#define POSTGRES_EPOCH 946684800LL
-
 struct Stream
 {
 	Conn *conn;

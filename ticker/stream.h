@@ -59,6 +59,9 @@ extern unsigned stream_get_timeline(const Stream *stream);
 
 extern bool stream_parse_lsn(const char *text, uint64_t *lsn);
 
+/* Seconds from 1970 to 2000, where the server's times begin */
+#define POSTGRES_EPOCH 946684800LL
+
 /* For printf: LSN_FORMAT with LSN_ARGS(lsn) */
 #define LSN_FORMAT "%X/%X"
 #define LSN_ARGS(lsn) (unsigned) ((lsn) >> 32), (unsigned) (lsn)
