@@ -187,6 +187,16 @@ extern PgqResult pgq_next_batch(PgqConsumer *c);
 extern PgqResult pgq_set_worker(PgqConsumer *c, const char *worker, int lease,
 								const char *key);
 
+/*
+ * Gives the open share its whole lease again: for work after pgq_detach() that takes
+ * longer, which calls it more often than that.  Without a share it does nothing.
+ *
+ * Returns PGQ_OK; PGQ_LOST, call pgq_wait(), then it again, as long as
+ * pgq_batch_id() is not 0; PGQ_ERROR, it is given up, with SQLSTATE PQ002 since
+ * another worker has it.
+ */
+extern PgqResult pgq_renew(PgqConsumer *c);
+
 /* Returns whether the last PGQ_NONE meant that other workers are at work. */
 extern bool pgq_others_work(const PgqConsumer *c);
 

@@ -112,3 +112,31 @@ libpgq_next_share(PgqConsumer *c)
 	PQclear(res);
 	return libpgq_read_batch(c, where);
 }
+
+PgqResult
+pgq_renew(PgqConsumer *c)
+{
+	char share[32];
+	char lease[32];
+	const char *params[2] = {share, lease};
+	PGresult *res;
+
+	if (c->batch_id == 0)
+		return libpgq_no_batch(c);
+	if (c->share_id == 0)
+		return libpgq_done(c, PGQ_OK);
+	if (!libpgq_keep_page(c))
+		return libpgq_give_up(c);
+	if (libpgq_connect(c) != PGQ_OK)
+		return c->status;
+	snprintf(share, sizeof(share), "%lld", (long long) c->share_id);
+	snprintf(lease, sizeof(lease), "%d s", c->lease);
+	res = libpgq_query(c,
+					   "select pgq.renew_share($1::pg_catalog.int8, "
+					   "$2::pg_catalog.interval)",
+					   2, params);
+	if (res == NULL)
+		return libpgq_give_up(c);
+	PQclear(res);
+	return libpgq_done(c, PGQ_OK);
+}

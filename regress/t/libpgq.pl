@@ -81,6 +81,9 @@ produce('d');
 is(client('misuse'), "0ok\n", 'calls out of turn are refused');
 is(client('copy'), '0', 'and leave the batch for the next');
 is(copied('d'), '1 1', 'once');
+produce('e1', 'e2');
+is(client('renew'), "0ok\n", 'a share is renewed without a transaction');
+sql($node, 'shop', q{update pgq.share set sh_until = now()});
 like(client('copy', 'stranger'),
 	qr/^256batch: \w{5}\|Not subscriber to queue: q\/stranger\|/,
 	'a consumer that is not registered');

@@ -13,6 +13,7 @@
  * MODE "notice" waits for a notice that was read with another answer.
  * MODE "slow" reads slower than the server sends, with pauses of 0.6 s, and
  * prints how many events there were.
+ * MODE "renew" works longer on a share than its lease is, without a transaction.
  * MODE "detach" loses its connection between reading a batch and finishing it.
  *
  *-------------------------------------------------------------------------
@@ -187,6 +188,53 @@ detach(PgqConsumer *c)
 	return 0;
 }
 
+/* Gets another worker the share? */
+static bool
+is_taken(PgqConsumer *c, const char *queue, const char *consumer)
+{
+	const char *params[2] = {queue, consumer};
+	PGresult *res = PQexecParams(
+		pgq_connection(c),
+		"select from pgq.next_share($1::text, $2::text, 'other') "
+		"where share_id is not null",
+		2, NULL, params, NULL, NULL, 0);
+	bool taken = PQntuples(res) > 0;
+
+	PQclear(res);
+	return taken;
+}
+
+static int
+renew(PgqConsumer *c, const char *queue, const char *consumer)
+{
+	PgqEvent ev;
+
+	if (pgq_renew(c) != PGQ_ERROR)
+		return fail(c, "renew without a batch");
+	if (pgq_set_worker(c, "renews", 2, NULL) != PGQ_OK ||
+		pgq_next_batch(c) != PGQ_OK || pgq_next_event(c, &ev) != PGQ_OK ||
+		pgq_renew(c) != PGQ_OK || pgq_next_event(c, &ev) != PGQ_OK)
+		return fail(c, "share");
+	if (pgq_detach(c) != PGQ_OK)
+		return fail(c, "detach");
+	for (int i = 0; i < 3; i++)
+	{
+		usleep(900000);
+		if (pgq_renew(c) != PGQ_OK)
+			return fail(c, "renew");
+	}
+	if (is_taken(c, queue, consumer))
+		return fail(c, "renewed, and taken");
+	while (!is_taken(c, queue, consumer))
+		usleep(100000);
+	if (pgq_renew(c) != PGQ_ERROR || strcmp(pgq_sqlstate(c), "PQ002") != 0 ||
+		pgq_batch_id(c) != 0)
+		return fail(c, "renew what was taken");
+	pgq_close(c);
+	puts("ok");
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -207,5 +255,7 @@ main(int argc, char **argv)
 		return slow(c);
 	if (strcmp(argv[4], "detach") == 0)
 		return detach(c);
+	if (strcmp(argv[4], "renew") == 0)
+		return renew(c, argv[2], argv[3]);
 	return strcmp(argv[4], "copy") == 0 ? copy(c) : misuse(c);
 }
