@@ -21,13 +21,6 @@
 #include "event/frame_format.h"
 #include "ticker/frames.h"
 
-/*
- * A group that feeds so many queues takes no further transaction that feeds
- * others.  Each queue costs a few locks to the end of the group's own, for which
- * a server has not much room: by default for about 2500 queues.
- */
-#define MAX_QUEUES 500
-
 static void
 bytes_append(Bytes *b, const char *data, size_t len)
 {
@@ -64,11 +57,12 @@ bytes_clear(Bytes *b)
 	memset(b, 0, sizeof(*b));
 }
 
-/* Forget everything; max_bytes, nameless, touched and arg stay. */
+/* Forget everything; limits, nameless, touched and arg stay. */
 void
 gather_reset(Gather *g)
 {
 	Gather empty = {.max_bytes = g->max_bytes,
+					.max_queues = g->max_queues,
 					.nameless = g->nameless,
 					.touched = g->touched,
 					.arg = g->arg};
@@ -151,9 +145,11 @@ cut_part(Gather *g)
 
 /* Has a group room for the queues of the transaction that has arrived? */
 static bool
-has_room(const Group *group, const Names *queues)
+has_room(const Gather *g, const Group *group)
 {
-	if (group->queues.count < MAX_QUEUES)
+	const Names *queues = &g->queues;
+
+	if (group->queues.count < g->max_queues)
 		return true;
 	for (size_t i = 0; i < queues->count; i++)
 		if (!names_has(&group->queues, queues->names[i],
@@ -168,7 +164,7 @@ group_for(Gather *g, size_t len)
 {
 	if (g->last && g->last->kind == GROUP_WHOLE &&
 		(len == 0 || (g->last->frames.len + len <= g->max_bytes &&
-					  has_room(g->last, &g->queues))))
+					  has_room(g, g->last))))
 		return g->last;
 	if (g->last && g->last->frames.len > 0)
 		bytes_fit(&g->last->frames);

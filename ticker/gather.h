@@ -49,6 +49,9 @@ typedef struct Group
 typedef struct Gather
 {
 	size_t max_bytes; /* of a group, if transactions allow it */
+
+	/* a group that feeds so many takes no transaction that feeds others */
+	size_t max_queues;
 	bool nameless;    /* names of queues are not wanted */
 
 	/* the transaction that is arriving */

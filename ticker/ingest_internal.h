@@ -51,6 +51,7 @@ typedef struct IngestLook
 	bool may_replicate;
 	bool decodes;
 	bool holds_back; /* its plugin can, as since 4.1 */
+	int max_queues;  /* that a transaction may feed; 0: nobody counts them */
 } IngestLook;
 
 typedef void (*IngestFound)(Ingest *ingest, const IngestLook *look);

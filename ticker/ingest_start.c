@@ -46,6 +46,12 @@
 /* Longest pause between looks whether another's stream has ended, seconds. */
 #define STAND_BY_PAUSE 2.0
 
+/*
+ * A queue costs a group nearly three locks, to its end.  A group may take a fifth
+ * of what the server has room for: of so many locks there is one queue.
+ */
+#define LOCKS_FOR_QUEUE "13"
+
 static const char look_sql[] =
 	"select s.slot_name, s.slot_sysid, s.slot_problem,"
 	" " POSITION_SQL "s.slot_name" POSITION_SQL_END ","
@@ -57,7 +63,11 @@ static const char look_sql[] =
 	" (select a.rolreplication or a.rolsuper from pg_catalog.pg_roles a"
 	" where a.rolname operator(pg_catalog.=) current_user),"
 	" " WAL_LEVEL_SUFFICES ","
-	" s.slot_timeline, pgq.version() operator(pg_catalog.<>) '4.0'"
+	" s.slot_timeline, pgq.version() operator(pg_catalog.<>) '4.0',"
+	" pg_catalog.current_setting('max_locks_per_transaction')::int4"
+	" operator(pg_catalog.*)"
+	" pg_catalog.current_setting('max_connections')::int4"
+	" operator(pg_catalog./) " LOCKS_FOR_QUEUE
 	" from pgq.slot s left join pg_catalog.pg_replication_slots r"
 	" on r.slot_name operator(pg_catalog.=) s.slot_name::pg_catalog.name";
 
@@ -75,7 +85,8 @@ enum
 	LOOK_MAY_REPLICATE,
 	LOOK_DECODES,
 	LOOK_TIMELINE,
-	LOOK_HOLDS_BACK
+	LOOK_HOLDS_BACK,
+	LOOK_MAX_QUEUES
 };
 
 static void look(Ingest *ingest);
@@ -204,6 +215,7 @@ judge_look(Ingest *ingest, const IngestLook *look)
 	text_set(&ingest->key, look->key ? look->key : look->slot);
 	text_set(&ingest->recorded_problem, look->problem);
 	ingest->may_replicate = look->may_replicate;
+	ingest->gather.max_queues = look->max_queues;
 	ingest->position = 0;
 
 	if (look->foreign && ingest->source)
@@ -279,6 +291,7 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 		look.may_replicate = conn_is_true(res, LOOK_MAY_REPLICATE);
 		look.decodes = conn_is_true(res, LOOK_DECODES);
 		look.holds_back = conn_is_true(res, LOOK_HOLDS_BACK);
+		look.max_queues = atoi(PQgetvalue(res, 0, LOOK_MAX_QUEUES));
 	}
 	judge_look(ingest, &look);
 }

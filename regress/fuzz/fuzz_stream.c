@@ -124,6 +124,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ended = false;
 	bytes_in = all_len = all_walked = 0;
 	gather.max_bytes = 256;
+	gather.max_queues = 3;
 	gather.touched = touched;
 	while (size >= 2 && !ended)
 	{
