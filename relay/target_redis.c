@@ -601,8 +601,9 @@ redis_send(Target *target, const RelayMessage *message)
 	add_command(open, n, words, lengths);
 	open->streams[open->count++] = text_copy(message->address);
 	open->bytes += message->body_len;
+	/* another window is under way meanwhile */
 	if (open->count == t->base.config->window_events ||
-		open->bytes >= t->base.config->window_bytes)
+		open->bytes >= t->base.config->window_bytes / 2)
 		return send_window(t);
 	return TARGET_OK;
 }

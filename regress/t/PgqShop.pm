@@ -95,6 +95,7 @@ sub takes_little_memory
 		from pgq.get_consumer_info('big', 'relay_big')
 		where pending_events = 0 and current_batch is null}) });
 	my ($kb) = slurp("/proc/$relay->{h}{KIDS}[0]{PID}/status") =~ /^VmHWM:\s+(\d+) kB/m;
+	note(sprintf('%.1f MiB', $kb / 1024));
 	cmp_ok($kb / 1024, '<=', 64, 'MiB of memory for 72 MB of large events');
 	$relay->stop;
 	sql($node, $db, q{select pgq.drop_queue('big', true)});
