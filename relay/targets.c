@@ -82,9 +82,9 @@ knows_key(const TargetClass *class, const char *key)
 static const char *
 find_address(const RelayConfig *relay, const TargetClass *class)
 {
-	return class->address_offset ? *(char *const *) ((const char *) relay +
-													 class->address_offset)
-								 : NULL;
+	return class->address_offset
+			   ? *(char *const *) ((const char *) relay + class->address_offset)
+			   : NULL;
 }
 
 /* Where a name is wanted, is there one, and no template? */
