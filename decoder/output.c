@@ -21,6 +21,7 @@
  */
 #include "decoder/decoder.h"
 
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "port/pg_bswap.h"
 #include "replication/walsender_private.h"
@@ -30,8 +31,12 @@
 
 #define FLUSH_SIZE (64 * 1024)
 
-/* Bytes of WAL between R frames, unless commits wait for the reader. */
-#define REACHED_BYTES (16 * 1024)
+/*
+ * Bytes of WAL between R frames, unless commits wait for the reader: with more to
+ * read, and at the end, where each would be followed by a wait.
+ */
+#define REACHED_BYTES (1024 * 1024)
+#define REACHED_BYTES_AT_END (16 * 1024)
 
 static void
 begin_message(LogicalDecodingContext *ctx, DecoderState *state)
@@ -253,16 +258,20 @@ output_flush(LogicalDecodingContext *ctx)
 		send_message(ctx, state, false);
 }
 
-/* Is it time to tell that all before "lsn" has been decoded? */
+/*
+ * Is it time to tell that all before "lsn" has been decoded?  WAL up to "end" is
+ * to be read.
+ */
 static bool
-reached_is_due(DecoderState *state, XLogRecPtr lsn)
+reached_is_due(DecoderState *state, XLogRecPtr lsn, XLogRecPtr end)
 {
 	if (state->told == InvalidXLogRecPtr)
 		state->told = lsn;
 	if (lsn <= state->told)
 		return false;
 	return state->writing || MyWalSnd->sync_standby_priority > 0 ||
-		   lsn - state->told >= REACHED_BYTES;
+		   lsn - state->told >= REACHED_BYTES ||
+		   (lsn - state->told >= REACHED_BYTES_AT_END && end > FLUSHED_WAL());
 }
 
 /*
@@ -276,7 +285,7 @@ read_page(XLogReaderState *reader, XLogRecPtr page, int needed,
 	LogicalDecodingContext *ctx = reader->private_data;
 	DecoderState *state = ctx->output_plugin_private;
 
-	if (reached_is_due(state, reader->EndRecPtr))
+	if (reached_is_due(state, reader->EndRecPtr, page + needed))
 	{
 		/* as the server has it when it calls back */
 		ctx->accept_writes = true;

@@ -48,6 +48,13 @@
 #define UPDATE_PROGRESS(ctx, skipped) OutputPluginUpdateProgress(ctx)
 #endif
 
+/* Where flushed WAL ends; 15 added the timeline. */
+#if PG_VERSION_NUM >= 150000
+#define FLUSHED_WAL() GetFlushRecPtr(NULL)
+#else
+#define FLUSHED_WAL() GetFlushRecPtr()
+#endif
+
 /* Intervals may be infinite since 17. */
 #ifdef INTERVAL_NOT_FINITE
 #define INTERVAL_IS_FINITE(i) (!INTERVAL_NOT_FINITE(i))
