@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use HTTP::Tiny;
 use PgqCerts;
 use PgqRabbit;
 use PgqRelay;
@@ -103,19 +104,34 @@ is(sql($node, $db, q{select count(*), count(*) filter (where dead_reason ~ 'max 
 	from pgq.get_dead_events('q', 'relay_r')}), '5|1|1|1', 'with the reason');
 is($relay->stop, 0, 'it ends cleanly');
 
-# short of memory, it takes nothing, and says so
-$relay = start_relay(r => { %keys, on_refused => 'dead', stall_release => 2 });
+# short of memory or disk, it takes nothing, and says so
+my $http = free_port();
+$relay = start_relay('' => { http_listen => "127.0.0.1:$http" },
+	r => { %keys, on_refused => 'dead', stall_release => 2 });
 $shop->insert(10);
 ledger('there is room');
-$mark = length $relay->text;
-$rabbit->control('set_vm_memory_high_watermark', 'absolute', '1');
-$shop->insert(50);
-$relay->wait_log(qr/engine away: the broker has blocked who publishes: it is short of memory or disk/, $mark);
-wait_for('the state', sub { sql($node, $db, q{select state from pgq.get_relay_info()}) eq 'engine away' });
-is(sql($node, $db, q{select count(*) from pg_stat_activity where application_name ~ 'pgqrelay|relay_r'
-	and xact_start < now() - interval '3 s'}), 0, 'no transaction stays open meanwhile');
-$rabbit->control('set_vm_memory_high_watermark', '0.9');
-ledger('and goes on when there is room again');
+foreach my $case (
+	[ 'memory', 'set_vm_memory_high_watermark', [ 'absolute', '1' ], '0.9' ],
+	[ 'disk', 'set_disk_free_limit', [ '1000000GB' ], '1MB' ])
+{
+	my ($what, $limit, $alarm, $over) = @$case;
+
+	$mark = length $relay->text;
+	$rabbit->control($limit, @$alarm);
+	$shop->insert(50);
+	$relay->wait_log(qr/engine away: the broker has blocked who publishes: it is short of memory or disk/, $mark);
+	wait_for('the state', sub { sql($node, $db, q{select state from pgq.get_relay_info()}) eq 'engine away' });
+	wait_for('/health', sub {
+		my $page = HTTP::Tiny->new(timeout => 20)->get("http://127.0.0.1:$http/health");
+
+		# 599: without libmicrohttpd
+		return $page->{status} == 599 || $page->{content} =~ /the broker has blocked who publishes/;
+	});
+	is(sql($node, $db, q{select count(*) from pg_stat_activity where application_name ~ 'pgqrelay|relay_r'
+		and xact_start < now() - interval '3 s'}), 0, "$what: no transaction stays open meanwhile");
+	$rabbit->control($limit, $over);
+	ledger("$what: it goes on when there is room again");
+}
 is($relay->stop, 0, 'it ends cleanly');
 
 # TLS, each side with a certificate
