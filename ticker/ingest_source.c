@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "common/memory.h"
+#include "common/utf8.h"
 #include "common/wal_level.h"
 #include "ticker/timer.h"
 
@@ -261,6 +262,28 @@ meet(IngestSource *source)
 	conn_send(source->ingest->conn, meet_sql, 6, values, take_meeting, source);
 }
 
+/*
+ * Are the names fit for logs, and for the key of the position?  That is made of them
+ * with a / between: PostgreSQL allows none in a slot's.
+ */
+static bool
+has_good_names(const PGresult *row)
+{
+	static const char slot_letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+	const char *slot = PQgetvalue(row, 0, SLOT_NAME);
+	bool good = slot[strspn(slot, slot_letters)] == '\0';
+
+	for (int i = 0; i < SLOT_COLUMNS && good; i++)
+	{
+		char *text = text_copy(PQgetvalue(row, 0, i));
+
+		utf8_make_printable(text);
+		good = strcmp(text, PQgetvalue(row, 0, i)) == 0;
+		free(text);
+	}
+	return good;
+}
+
 static void
 take_slot(Conn *conn, const PGresult *res, void *arg)
 {
@@ -281,6 +304,10 @@ take_slot(Conn *conn, const PGresult *res, void *arg)
 		look.error =
 			"the source has no capture slot: pgq.start_capture() there "
 			"makes it";
+	else if (!has_good_names(res))
+		look.error =
+			"the source's database or slot has control characters in its "
+			"name, or others that it can't have";
 	else
 	{
 		forget_look(source);

@@ -19,7 +19,7 @@ sub new_database_of
 	my ($node, $db, $encoding) = @_;
 
 	sql($node, 'postgres',
-		"create database $db encoding '$encoding' locale 'C' template template0");
+		"create database \"$db\" encoding '$encoding' locale 'C' template template0");
 	sql($node, $db, 'create extension pgq');
 	return;
 }
@@ -58,13 +58,21 @@ sub try_pair
 	my %sources = (
 		new_source($source, 'LATIN1', $host, 'UTF8'),
 		new_source($source, 'UTF8', $host, 'LATIN1'));
+	new_database_of($source, "odd\e", 'UTF8');
+	$sources{odd} = {
+		connstr => 'host=' . $source->host . ' port=' . $source->port . " dbname='odd\e'",
+		queue_db => 'for_utf8' };
+	sql($source, "odd\e", q{select pgq.declare_remote_queue('orders')});
+	sql($source, "odd\e", q{select pgq.start_capture(i_slot => 'odd')});
+	sql($host, 'for_utf8', q{select pgq.create_source('odd')});
 	my $pgqd = start_pgqd($host, sources => \%sources);
 	my $info = sub {
 		my ($db, $what) = @_;
-		return sql($host, "for_$db", "select $what from pgq.get_source_info()");
+		return sql($host, "for_$db",
+			"select $what from pgq.get_source_info() where source_name = '$db'");
 	};
 
-	foreach my $db (sort keys %sources)
+	foreach my $db (qw(latin1 utf8))
 	{
 		# escaped bytes stay what they are
 		my ($c, $i) = $db eq 'latin1' ? qw(%e7 %ef) : qw(%c3%a7 %c3%af);
@@ -95,6 +103,9 @@ sub try_pair
 			"$from to $to: text of $db arrives as it was written");
 	}
 
+	$pgqd->wait_log(qr/source odd\]: .*has control characters in its name/);
+	unlike($pgqd->text, qr/\e/, 'and none of them comes into the log');
+
 	# a character that LATIN1 has not
 	sql($source, 'utf8', q{insert into one values (2, '5 €'), (3, 'after it')});
 	wait_for('the source to stand still', sub {
@@ -111,7 +122,7 @@ sub try_pair
 	wait_ingest($source, 'utf8');
 	wait_for('it to go on without the queue', sub {
 		sql($host, 'for_utf8', q{select count(*) from pgq.get_problems()
-			where kind = 'pgqd/source'}) eq '0' });
+			where kind = 'pgqd/source' and problem ~ 'source utf8'}) eq '0' });
 	$pgqd->stop;
 	unlike($pgqd->text, qr/waited for no longer/, 'looks of two databases end with pgqd');
 	return;
@@ -124,8 +135,8 @@ my $there = new_server('there',
 try_pair($here, $there);
 if ($ENV{PGQ_OTHER_SERVER})
 {
-	sql($here, 'postgres', "drop database $_")
-	  foreach map { sql($here, $_, 'select pgq.stop_capture()'); $_ } qw(latin1 utf8);
+	sql($here, 'postgres', qq{drop database "$_"})
+	  foreach map { sql($here, $_, 'select pgq.stop_capture()'); $_ } qw(latin1 utf8), "odd\e";
 	sql($there, 'postgres', "drop database for_$_") foreach qw(latin1 utf8);
 	try_pair($there, $here);
 }
