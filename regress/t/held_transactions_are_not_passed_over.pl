@@ -154,6 +154,14 @@ is(sql($node, $db, 'select count(distinct ev_data) from pgq.event_template'), $s
 	'each event is in the queue once');
 sql($node, 'postgres', 'alter system reset synchronous_standby_names');
 sql($node, 'postgres', 'select pg_reload_conf()');
+
+# No commit waits any more, and nobody wants what is written.
+my $end = sql($node, $db, q{insert into other select generate_series(1, 20000);
+	select pg_current_wal_insert_lsn()});
+wait_for('a slot that has nothing to do to move on', sub {
+	sql($node, $db, "select confirmed_flush_lsn >= '$end'::pg_lsn - 65536
+		from pg_replication_slots where slot_name = '$slot'") eq 't' });
+pass('the slot follows WAL that has nothing for it');
 $pgqd->stop;
 $proxy->stop;
 
