@@ -521,8 +521,13 @@ watch_tell(Watch *watch, const Told *told, int n)
 		if (n == 0)
 			free(text);
 	}
-	if (!same && n > 0)
+	if (same)
+		return;
+	if (n > 0)
 		watch->own_told = false;
+	/* what began or ended is told at once, unless a look is under way */
+	if (watch->asked_at == 0 && event_pending(watch->timer, EV_TIMEOUT, NULL))
+		timer_set(watch->timer, 0);
 }
 
 /*

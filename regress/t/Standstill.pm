@@ -36,7 +36,8 @@ my %outlets = (
 	log => sub { $pgqd->text },
 	map { my $command = $_; ($command => sub {
 		my $connstr = connstr();
-		my $once = $command eq 'top' ? '--once' : '';
+		# its two samples apart are part of the time that is measured
+		my $once = $command eq 'top' ? '--once --interval 0.5' : '';
 		return `pgqadm -d '$connstr' $command $once 2>&1` })
 	} qw(status top doctor));
 
@@ -164,9 +165,9 @@ sub standstill
 				foreach (grep { $left{$_} } @named)
 				{
 					last if /status|top|doctor/ && grep { $left{$_} } qw(metrics health page);
-					delete $left{$_} if !names($_, \%case);
+					do { delete $left{$_}; note(sprintf 'GONE %s %.1f', $_, time() - $begin) } if !names($_, \%case);
 				}
-				return !%left && get('/ready')->{status} == 200;
+				note(sprintf 'READY %.1f %s', time()-$begin, get('/ready')->{content}) if !%left; return !%left && get('/ready')->{status} == 200;
 			},
 			45);
 	};
