@@ -71,6 +71,7 @@ GRANT EXECUTE ON FUNCTION
 	pgq.finish_share(int8),
 	pgq.set_bookmark(int8, text),
 	pgq.get_bookmark(text, text),
+	pgq.get_relay_info(),
 	pgq.note_relay(text, text, text, text, text, float8),
 	pgq.tick_channel(text)
 TO pgq_reader;
@@ -109,7 +110,6 @@ GRANT EXECUTE ON FUNCTION
 	pgq.get_capture_info(text),
 	pgq.get_copy_info(),
 	pgq.get_slot_info(),
-	pgq.get_relay_info(),
 	pgq.get_source_info(),
 	pgq.get_problems(int8),
 	pgq.wait_ingest(pg_lsn, interval)

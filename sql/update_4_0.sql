@@ -12,3 +12,6 @@ LOCK TABLE pgq.queue IN ACCESS EXCLUSIVE MODE;
 -- get_problems() has more columns, and the limits
 DROP FUNCTION pgq.get_problems();
 DROP FUNCTION pgq.get_limit_warnings(int8);
+
+-- It shows bookmarks, which are no business of those who only write
+REVOKE EXECUTE ON FUNCTION pgq.get_relay_info() FROM pgq_writer;
