@@ -1,11 +1,13 @@
 
-# Each pgqadm command that doc/troubleshooting.md tells to run is run.
+# Each pgqadm command that doc/troubleshooting.md and doc/operations.md tell to run is
+# run.
 
 use strict;
 use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use DocBlocks;
 use IPC::Run;
 use PgqTest;
 use Test::More;
@@ -65,5 +67,20 @@ foreach my $line (grep { /^\| / } split(/\n/, $doc))
 }
 ok(keys %told > 10, 'the manual can be read');
 is(join("\n", grep { !$ran{$_} } sort keys %told), '', 'all were run');
+
+# The blocks of operations.md, in their order, with what its text says between them.
+my $pgqd = start_pgqd($node);
+run('install', 'slot create', 'register orders mailer', 'capture orders public.item');
+my @commands = map { s/ \| jq .*//r =~ /^\s*pgqadm -d shop (.*)$/mg }
+  map { $_->{text} } doc_blocks("$FindBin::RealBin/../../doc/operations.md");
+cmp_ok(scalar(@commands), '>', 8, 'operations.md can be read');
+foreach my $command (@commands)
+{
+	# it asks; and the example's time is before a new queue's first event
+	$command =~ s/--time '[^']*'/--start --yes/ if $command =~ /^seek /;
+	$pgqd->stop if $command eq 'slot drop';
+	run($command);
+	$pgqd->start if $command eq 'slot create';
+}
 
 done_testing();
