@@ -18,7 +18,8 @@ my $db = 'awaited';
 my $many = $smoke ? 5 : 500;
 
 # as pgqd has them when it is told nothing
-my %periods = (check_period => 60, retry_period => 30, maint_period => 120);
+my %periods = (check_period => 60, retry_period => 30, maint_period => 120,
+	ticker_period => 1, stats_period => 30);
 
 sub prepare
 {
@@ -90,7 +91,7 @@ sub bench
 	sql(old(), 'postgres', "create database $db");
 	sql(old(), $db, 'create extension pgq');
 	prepare(old());
-	$pgqd = start_pgqd(old(), database_list => $db);
+	$pgqd = start_pgqd(old(), database_list => $db, %periods);
 	latency(old(), 1, 1, ' with PgQ 3.5 and its pgqd');
 	add_queues(old());
 	value("$many idle queues with PgQ 3.5 and its pgqd", '', '%', idle_cost(old(), $pgqd));
