@@ -56,12 +56,9 @@ start_worker($_) foreach 1 .. 8;
 my $writer = session($node, $db);
 my ($rounds, $killed, $stopped) = (0, 0, 0);
 my $until = time + 12;
-# one that hung without a share is overtaken by nobody: then there must be more
-my $overtaken = sub { slurp("$tmp/out.txt") =~ /PQ002 share \d+ is not leased any more/ };
 srand($ENV{SEED} // 7);
-while (time < $until || (time < $until + 40 && !$overtaken->()))
+while (time < $until)
 {
-	my $stops = time < $until ? 4 : 8;
 	$writer->query("select cardinality(pgq.insert_events('q', array_fill('U:id'::text, array[100]),
 		(select array_agg('id=' || (random() * 40)::int || case when i % 40 = 7 then '&x=again'
 			when i % 40 = 9 then '&x=bad' else '' end) from generate_series(1, 100) i)))");
@@ -76,9 +73,9 @@ while (time < $until || (time < $until + 40 && !$overtaken->()))
 		start_worker($n);
 		$killed++;
 	}
-	elsif ($what >= 0.25 && $what < 0.4 && $stopped < $stops && !$hangs{$n})
+	elsif ($what >= 0.25 && $what < 0.4 && $stopped < 4 && !$hangs{$n})
 	{
-		# one that hangs loses its share to another, and fails when it goes on
+		# one that hangs keeps its share, and goes on with it
 		my $pid = $workers{$n};
 
 		kill('STOP', $pid);
@@ -115,8 +112,6 @@ is(sql($node, $db, q{
 		where ev_id not in (select ev_id from pgq.event_template where ev_retry > 0)) o
 	where before > ev_id}), 0, 'those of a key in order, but for retried ones');
 cmp_ok(sql($node, $db, q{select count(distinct worker) from ledger}), '>=', 8, 'all workers worked');
-wait_for('one that hung', $overtaken);
-pass('one that hung was overtaken');
 wait_for('the end of the last batch', sub {
 	sql($node, $db, q{select count(*) from pgq.get_consumer_info('q', 'c') where current_batch is null and pending_events = 0}) == 1 });
 pass('nothing is left open');
