@@ -64,7 +64,9 @@ struct Relay
 
 	/* the thread's own */
 	Target *target;
+	int64_t tick;        /* end of the batch under way */
 	int64_t acked_batch; /* the target was closed amid it, */
+	int64_t acked_tick;  /* which ended there: a restore gives ids anew, */
 	int64_t acked_place; /* and had so much of it for sure */
 	int64_t suspect;     /* of the target, then */
 	MessageMaker *maker;
@@ -180,6 +182,7 @@ close_target(Relay *r)
 	if (r->target == NULL)
 		return;
 	r->acked_batch = r->status.batch;
+	r->acked_tick = r->tick;
 	if (r->target->acked > r->acked_place)
 		r->acked_place = r->target->acked;
 	r->suspect = r->target->suspect;
@@ -384,7 +387,8 @@ move_batch(Relay *r, PgqConsumer *c)
 		note_database(r, c);
 		return false;
 	}
-	if (r->acked_batch != batch.id)
+	r->tick = batch.tick;
+	if (r->acked_batch != batch.id || r->acked_tick != batch.tick)
 		r->acked_place = r->suspect = 0;
 	batch.acked = r->acked_place;
 	batch.suspect = r->suspect;

@@ -82,7 +82,8 @@ judge(HttpsTarget *t, long status)
 	t->body[strcspn(t->body, "\r\n")] = '\0';
 	if (status >= 200 && status < 300)
 		return TARGET_OK;
-	if (status == 400 || status == 413 || status == 415 || status == 422)
+	if (status == 400 || status == 413 || status == 414 || status == 415 ||
+		status == 422 || status == 431)
 		return target_fail(t, TARGET_REFUSED, "the server answers %ld %s",
 						   status, t->body);
 	if (status == 410 || status == 401 || status == 403 || status == 404 ||

@@ -399,6 +399,11 @@ kafka_send(Target *target, const RelayMessage *message)
 	TargetResult result = TARGET_OK;
 
 	rd_kafka_poll(t->producer, 0);
+	/* an event could be one of the positions there */
+	if (strcmp(message->address, t->base.config->positions) == 0)
+		return target_fail(t, TARGET_REFUSED,
+						   "topic \"%s\" is the one of positions",
+						   message->address);
 	if (is_failed(t))
 		result = fail_sent(t);
 	else if (t->in_transaction &&
@@ -430,7 +435,11 @@ kafka_flush(Target *target, char **bookmark)
 
 	if (t->in_transaction)
 		result = commit(t, true);
-	if (result == TARGET_OK)
+	/*
+	 * A batch without events moves no position, and nothing has told us whether
+	 * another relay has moved it: the bookmark stays what it is.
+	 */
+	if (result == TARGET_OK && (t->place > 0 || t->position.batch == t->batch))
 		*bookmark = kafka_bookmark(t);
 	return result;
 }

@@ -43,6 +43,9 @@
 /* Headers of our own and NATS' marks, counted against max_payload. */
 #define HEADER_ROOM 1024
 
+/* Longest subject that the server's lines of 4096 bytes have room for. */
+#define SUBJECT_MOST 3900
+
 /* The most that JetStream takes of headers. */
 #define HEADER_MOST 65535
 
@@ -508,6 +511,11 @@ check_message(NatsTarget *t, const RelayMessage *message)
 
 	if (config->MaxMsgSize > 0 && config->MaxMsgSize < most)
 		most = config->MaxMsgSize;
+	if (strlen(message->address) > SUBJECT_MOST)
+		return target_fail(t, TARGET_REFUSED,
+						   "its subject has %zu bytes, and the server takes "
+						   "%d",
+						   strlen(message->address), SUBJECT_MOST);
 	if (headers > HEADER_MOST)
 		return target_fail(t, TARGET_REFUSED,
 						   "it has %" PRId64
