@@ -515,8 +515,10 @@ find_on_error(const Admin *a)
 		if (strcmp(a->on_error, words[i]) == 0)
 			return i;
 	if (a->on_error)
-		admin_fail(NULL, "option --on-error takes stop, retry or dead, not "
-				   "\"%s\"", a->on_error);
+		admin_fail(NULL,
+				   "option --on-error takes stop, retry or dead, not "
+				   "\"%s\"",
+				   a->on_error);
 	return PGQ_ON_ERROR_STOP;
 }
 
@@ -533,11 +535,12 @@ admin_consume(Admin *a, int argc, char **argv)
 
 	if (a->confirm && a->exec == NULL)
 		admin_fail(NULL, "option --confirm needs --exec");
-	if (a->exec == NULL && (a->on_error || a->max_retries >= 0 || a->retry_delay > 0))
+	if (a->exec == NULL &&
+		(a->on_error || a->max_retries >= 0 || a->retry_delay > 0))
 		admin_fail(NULL, "option --%s needs --exec",
-				   a->on_error		   ? "on-error"
+				   a->on_error           ? "on-error"
 				   : a->max_retries >= 0 ? "max-retries"
-									   : "retry-delay");
+										 : "retry-delay");
 	if (a->key && a->workers == 0)
 		admin_fail(NULL, "option --key needs --workers");
 	if (a->count > 0 && a->workers > 0)

@@ -31,16 +31,16 @@ typedef struct Run
 	int fields[CONSUME_FIELDS]; /* which ones to print, in this order */
 	int nfields;
 	bool puts_aside; /* --on-error is "retry" or "dead" */
-	int64_t *ids;   /* of the events of the batch at hand */
-	long events;    /* finished so far */
-	int pause_ms;   /* after the next failure */
-	bool connected; /* once */
-	bool offline;   /* said so already */
-	bool pooled;    /* said so already */
-	bool looked;    /* whether pgqd is there */
-	int worker;     /* its number, from 1 on; 0: there is only this */
-	int lease;      /* seconds, that are set */
-	FILE *lock;     /* for printing by turns */
+	int64_t *ids;    /* of the events of the batch at hand */
+	long events;     /* finished so far */
+	int pause_ms;    /* after the next failure */
+	bool connected;  /* once */
+	bool offline;    /* said so already */
+	bool pooled;     /* said so already */
+	bool looked;     /* whether pgqd is there */
+	int worker;      /* its number, from 1 on; 0: there is only this */
+	int lease;       /* seconds, that are set */
+	FILE *lock;      /* for printing by turns */
 	double look_at;
 } Run;
 

@@ -48,7 +48,8 @@ require_dead_events(Admin *a)
 static void
 list_events(Admin *a, const char *const *params)
 {
-	PGresult *res = admin_query(a, NULL, a->json ? json_sql : list_sql, 2, params);
+	PGresult *res = admin_query(a, NULL, a->json ? json_sql : list_sql, 2,
+								params);
 	const char *last[2] = {"", ""};
 
 	if (a->json)
@@ -113,7 +114,8 @@ purge(Admin *a, const char *const *names)
 							"$3::timestamptz)",
 							3, params);
 
-	admin_say(a, "Dead events of consumer %s that are deleted: %d", names[1], n);
+	admin_say(a, "Dead events of consumer %s that are deleted: %d", names[1],
+			  n);
 }
 
 /* Fails unless there is such a consumer: a name that is misspelt has no events. */
@@ -141,16 +143,17 @@ admin_dead(Admin *a, int argc, char **argv)
 	bool list = strcmp(argv[0], "list") == 0;
 	bool back = strcmp(argv[0], "requeue") == 0;
 	bool gone = strcmp(argv[0], "purge") == 0;
-	const char *names[2] = {argc > 1 ? argv[1] : NULL, argc > 2 ? argv[2] : NULL};
+	const char *names[2] = {argc > 1 ? argv[1] : NULL,
+							argc > 2 ? argv[2] : NULL};
 
 	if (!list && !back && !gone)
 		admin_fail("There are list, requeue and purge.",
 				   "unknown command: dead %s", argv[0]);
-	if (list ? argc > 3 || a->all || a->before
+	if (list   ? argc > 3 || a->all || a->before
 		: back ? argc < 3 || (argc == 3) != a->all || a->before
 			   : argc != 3 || a->all == (a->before != NULL))
 		admin_fail(NULL, "usage: pgqadm ... dead %s",
-				   list	  ? "list [--json] [QUEUE [CONSUMER]]"
+				   list   ? "list [--json] [QUEUE [CONSUMER]]"
 				   : back ? "requeue QUEUE CONSUMER ID ... | --all"
 						  : "purge QUEUE CONSUMER --before T | --all");
 	if (a->json && !list)

@@ -145,12 +145,12 @@ migrate_table(Admin *a, const char *relid, Outcome *outcomes, int n)
 static void
 print_outcome(const Admin *a, const Outcome *o)
 {
-	char *rest =
-		o->done ? text_format(" into %s: %s", o->queue, o->arguments)
-		: o->problem
-			? text_format(": %s%s%s", o->problem, o->detail ? ". " : "",
-						  o->detail ? o->detail : "")
-			: text_copy(": another trigger of the table is kept");
+	char *rest = o->done ? text_format(" into %s: %s", o->queue, o->arguments)
+				 : o->problem
+					 ? text_format(": %s%s%s", o->problem,
+								   o->detail ? ". " : "",
+								   o->detail ? o->detail : "")
+					 : text_copy(": another trigger of the table is kept");
 	char *line = text_format(
 		"%s %s.%s%s",
 		o->done ? (a->dry_run ? "would capture" : "captured") : "kept",

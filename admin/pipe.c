@@ -181,9 +181,10 @@ read_answers(Run *run, FILE *file, const char *end_line, long n, bool act,
 		}
 		else if (a.verdict == VERDICT_FAILED && !run->puts_aside)
 		{
-			admin_warn("command failed on event %lld: %s\n"
-					   "hint: Option --on-error says what becomes of such events.",
-					   (long long) a.id, a.reason ? a.reason : "no reason given");
+			admin_warn(
+				"command failed on event %lld: %s\n"
+				"hint: Option --on-error says what becomes of such events.",
+				(long long) a.id, a.reason ? a.reason : "no reason given");
 			end = BATCH_REFUSED;
 		}
 		else if (act && !put_aside(run, &a))
@@ -233,7 +234,8 @@ run_once(Run *run, FILE *file, long n, char *why)
 	else if (WIFSIGNALED(status))
 		snprintf(why, 128, "command was ended by signal %d", WTERMSIG(status));
 	else if (WEXITSTATUS(status) != 0)
-		snprintf(why, 128, "command exited with status %d", WEXITSTATUS(status));
+		snprintf(why, 128, "command exited with status %d",
+				 WEXITSTATUS(status));
 	else if (answer == NULL)
 		end = BATCH_TAKEN;
 	else
@@ -269,7 +271,8 @@ run_each(Run *run, FILE *file, long n)
 		if (one == NULL || getline(&line, &room, file) < 0 ||
 			fputs(line, one) == EOF)
 		{
-			admin_warn("could not write an event to a file: %s", strerror(errno));
+			admin_warn("could not write an event to a file: %s",
+					   strerror(errno));
 			end = BATCH_REFUSED;
 		}
 		else
@@ -301,15 +304,16 @@ pipe_batch(Run *run, FILE *file, long n)
 	if (run->puts_aside && why[0])
 	{
 		if (n > 1)
-			admin_warn("%s; it gets the %ld events of batch %lld one by one", why,
-					   n, (long long) pgq_batch_id(run->c));
+			admin_warn("%s; it gets the %ld events of batch %lld one by one",
+					   why, n, (long long) pgq_batch_id(run->c));
 		return run_each(run, file, n);
 	}
-	admin_warn("%s; batch %lld stays open%s", why[0] ? why : "it was not run",
-			   (long long) pgq_batch_id(run->c),
-			   strstr(why, "confirm")
-				   ? "\nhint: With --confirm it has to write the last line of its "
-					 "input to descriptor 3."
-				   : "");
+	admin_warn(
+		"%s; batch %lld stays open%s", why[0] ? why : "it was not run",
+		(long long) pgq_batch_id(run->c),
+		strstr(why, "confirm")
+			? "\nhint: With --confirm it has to write the last line of its "
+			  "input to descriptor 3."
+			: "");
 	return end;
 }

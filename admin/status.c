@@ -106,12 +106,13 @@ print_captures(Admin *a)
 {
 	PGresult *res;
 
-	res = admin_query(a, NULL,
-					  "select queue_name, table_name, state, "
-					  "pg_catalog.array_to_string(arguments, ' ') as args, "
-					  "nullif(pg_catalog.array_to_string(warnings, E'\n'), '') as "
-					  "warnings from pgq.get_capture_info(null)",
-					  0, NULL);
+	res = admin_query(
+		a, NULL,
+		"select queue_name, table_name, state, "
+		"pg_catalog.array_to_string(arguments, ' ') as args, "
+		"nullif(pg_catalog.array_to_string(warnings, E'\n'), '') as "
+		"warnings from pgq.get_capture_info(null)",
+		0, NULL);
 	printf("\n%-38s %-28s %9s\n" RULE "\n", "Captured table", "Queue", "State");
 	for (int row = 0; row < PQntuples(res); row++)
 	{
@@ -124,8 +125,8 @@ print_captures(Admin *a)
 		if (!PQgetisnull(res, row, PQfnumber(res, "warnings")))
 		{
 			fputs("  ", stdout);
-			admin_print_lines(
-				PQgetvalue(res, row, PQfnumber(res, "warnings")), 2);
+			admin_print_lines(PQgetvalue(res, row, PQfnumber(res, "warnings")),
+							  2);
 		}
 	}
 	puts(RULE);

@@ -85,8 +85,8 @@ check_position(const char *slot, XLogRecPtr from)
 				 errhint("pgq.get_source_info() lists the sources; was it reset "
 						 "or dropped?")));
 	/* by the name that it has here: it chooses the others itself */
-	slot_lock_position(ingest_source ? psprintf("source/%s", ingest_source->name)
-									 : slot);
+	slot_lock_position(
+		ingest_source ? psprintf("source/%s", ingest_source->name) : slot);
 	if ((ingest_source == NULL && !is_own_slot(slot)) ||
 		!slot_read_position(slot, &lsn, &events))
 		slot_refuse_unknown(slot);

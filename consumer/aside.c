@@ -22,8 +22,9 @@
 static char *
 clean_reason(PgqConsumer *c, const char *reason)
 {
-	const char *encoding = c->conn ? PQparameterStatus(c->conn, "server_encoding")
-								   : NULL;
+	const char *encoding = c->conn
+							   ? PQparameterStatus(c->conn, "server_encoding")
+							   : NULL;
 	char *text = reason ? strdup(reason) : NULL;
 
 	if (text && (encoding == NULL || strcmp(encoding, "UTF8") != 0))
@@ -139,7 +140,8 @@ pgq_fail(PgqConsumer *c, int64_t ev_id, const char *reason)
 			return libpgq_no_batch(c);
 		pgq_abandon(c);
 		return libpgq_fail(c, PGQ_ERROR, NULL,
-						   reason ? reason : "the work of an event failed", NULL);
+						   reason ? reason : "the work of an event failed",
+						   NULL);
 	}
 	snprintf(delay, sizeof(delay), "%d s",
 			 c->retry_delay > 0 ? c->retry_delay : RETRY_DELAY);

@@ -484,8 +484,7 @@ pgq_tick_awaited(PG_FUNCTION_ARGS)
 		if (period > 0)
 			tick_sleep(period);
 		ended = GetLatestSnapshot()->snapXactCompletionCount;
-		if (ended == idle_at ||
-			(period > 0 && tick_time_since(looked) < rest))
+		if (ended == idle_at || (period > 0 && tick_time_since(looked) < rest))
 			continue;
 		idle_at = 0;
 		rest = 0;

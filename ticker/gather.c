@@ -163,8 +163,8 @@ static Group *
 group_for(Gather *g, size_t len)
 {
 	if (g->last && g->last->kind == GROUP_WHOLE &&
-		(len == 0 || (g->last->frames.len + len <= g->max_bytes &&
-					  has_room(g, g->last))))
+		(len == 0 ||
+		 (g->last->frames.len + len <= g->max_bytes && has_room(g, g->last))))
 		return g->last;
 	if (g->last && g->last->frames.len > 0)
 		bytes_fit(&g->last->frames);

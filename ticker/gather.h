@@ -52,7 +52,7 @@ typedef struct Gather
 
 	/* a group that feeds so many takes no transaction that feeds others */
 	size_t max_queues;
-	bool nameless;    /* names of queues are not wanted */
+	bool nameless; /* names of queues are not wanted */
 
 	/* the transaction that is arriving */
 	Bytes in;

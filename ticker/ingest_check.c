@@ -211,9 +211,10 @@ void
 ingest_check_slot(Ingest *ingest)
 {
 	/* as slot_lock_position() names it */
-	char *lock = ingest->source ? text_format("source/%s", ingest_source_get_name(
-															   ingest->source))
-								: text_copy(ingest->slot);
+	char *lock = ingest->source
+					 ? text_format("source/%s",
+								   ingest_source_get_name(ingest->source))
+					 : text_copy(ingest->slot);
 	const char *values[1] = {lock};
 
 	ingest->state = INGEST_CHECKING;

@@ -111,8 +111,8 @@ struct Ingest
 	bool standing_by;       /* someone else reads the slot */
 
 	Gather gather;
-	struct event *more; /* set: a group waits for more to come */
-	bool waited;        /* it has */
+	struct event *more;  /* set: a group waits for more to come */
+	bool waited;         /* it has */
 	Group *group;        /* being written, NULL: none */
 	bool in_transaction; /* BEGIN was sent, COMMIT not yet */
 	Names queues;        /* fed by the transaction so far */

@@ -163,12 +163,9 @@ print_gauge(PQExpBuffer out, const Gauge *gauge, const Database *db, bool each)
 		[FROM_CAPTURES] = sample->captures,
 		[FROM_DEAD] = sample->dead};
 	const char *const *const label_lists[] = {
-		[FROM_QUEUES] = queue_labels,
-		[FROM_CONSUMERS] = consumer_labels,
-		[FROM_SLOTS] = slot_labels,
-		[FROM_SIZES] = queue_labels,
-		[FROM_CAPTURES] = capture_labels,
-		[FROM_DEAD] = consumer_labels};
+		[FROM_QUEUES] = queue_labels,     [FROM_CONSUMERS] = consumer_labels,
+		[FROM_SLOTS] = slot_labels,       [FROM_SIZES] = queue_labels,
+		[FROM_CAPTURES] = capture_labels, [FROM_DEAD] = consumer_labels};
 	const PGresult *res = results[gauge->source];
 	const char *const *labels = label_lists[gauge->source];
 	int col = res ? PQfnumber(res, gauge->column) : -1;

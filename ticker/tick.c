@@ -378,9 +378,10 @@ take_look(Conn *conn, const PGresult *res, void *arg)
 		tick->stats->ticks += notify_ticks(tick, res);
 	}
 	if (tick->looks_wanted)
-		timer_set(tick->look, conn_failed(res)      ? ERROR_PAUSE
-							  : server_pauses(tick) ? 0
-													: tick->config->look_period);
+		timer_set(tick->look, conn_failed(res) ? ERROR_PAUSE
+							  : server_pauses(tick)
+								  ? 0
+								  : tick->config->look_period);
 }
 
 static void
