@@ -119,6 +119,15 @@ wait_for('the next', sub { bodies()->[-1] eq "n$shop->{n}." });
 is(sql($node, $db, q{select dead_reason from pgq.get_dead_events('q', 'relay_r')}),
 	'the server answers 422 r?fus [31m', 'or is dead, with the reason');
 
+foreach my $status (414, 431)
+{
+	order(match => 'n' . ($shop->{n} + 1) . '.', status => $status);
+	$shop->insert(2);
+	wait_for('the next', sub { bodies()->[-1] eq "n$shop->{n}." });
+	is(sql($node, $db, qq{select count(*) from pgq.get_dead_events('q', 'relay_r')
+		where dead_reason ~ 'answers $status'}), 1, "$status: too long is dead");
+}
+
 # gone, and moved
 foreach my $status (410, 302)
 {
@@ -146,6 +155,37 @@ foreach my $case (
 	pass("told: $message");
 	$r->stop;
 }
+
+# a database that goes back amid a batch gives its id anew: what was sent of the one
+# counts for nothing in the other
+order();
+$relay = start_relay(r => \%keys);
+wait_for('all that is there', sub { bodies()->[-1] eq "n$shop->{n}." });
+wait_for('the end of the batch', sub { sql($node, $db, q{select current_batch is null
+	and pending_events = 0 from pgq.get_consumer_info('q', 'relay_r')}) eq 't' });
+$node->stop;
+system('cp', '-a', $node->data_dir, "$dir/backup") == 0 or die 'cp failed';
+$node->start;
+order(match => 'n' . ($shop->{n} + 6) . '.', status => 500);
+$mark = length $relay->text;
+$shop->insert(10);
+$relay->wait_log(qr/engine away: .* answers 500/, $mark);
+my $batch = sql($node, $db, q{select current_batch from pgq.get_consumer_info('q', 'relay_r')});
+is(bodies()->[-1], 'n' . ($shop->{n} - 5) . '.', 'half of a batch is sent');
+$node->stop('immediate');
+system('rm', '-rf', $node->data_dir) == 0 or die 'rm failed';
+system('cp', '-a', "$dir/backup", $node->data_dir) == 0 or die 'cp failed';
+order(match => '.', status => 500);
+$node->start;
+$shop->insert(10);
+wait_for('a batch of that id', sub { sql($node, $db, qq{select current_batch = $batch
+	from pgq.get_consumer_info('q', 'relay_r')}) eq 't' });
+order();
+wait_for('the last', sub { bodies()->[-1] eq "n$shop->{n}." });
+my %there = map { $_ => 1 } @{ bodies() };
+is(join(' ', grep { !$there{"n$_."} } $shop->{n} - 9 .. $shop->{n}), '',
+	'each event of the batch that has its id now is sent');
+$relay->stop;
 
 $shop->takes_little_memory(200, %keys);
 

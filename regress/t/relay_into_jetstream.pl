@@ -79,6 +79,13 @@ wait_for('the next', sub { $shop->bookmark >= $shop->{n} });
 is(sql($node, $db, q{select count(*) from pgq.get_dead_events('q', 'relay_r')
 	where dead_reason ~ 'bytes of headers'}), '2', 'headers count, too');
 
+# a subject for which the protocol's lines have no room: the server would hang up
+sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'id=1', 'public.' || repeat('t', 5000), null, null, null)});
+$shop->insert(1);
+wait_for('the next', sub { $shop->bookmark >= $shop->{n} });
+is(sql($node, $db, q{select count(*) from pgq.get_dead_events('q', 'relay_r')
+	where dead_reason ~ 'its subject has \d+ bytes'}), '1', 'so do subjects');
+
 # another writer
 $nats->request('q.foreign', 'hello');
 $mark = length $relay->text;

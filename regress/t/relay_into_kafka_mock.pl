@@ -77,7 +77,25 @@ is(sql($node, $db, q{select count(*) from pg_stat_activity where datname = 'shop
 	and xact_start < now() - interval '4 s'}), 0, 'no transaction waits for the engine');
 $kafka->tell("delay $_ 0") foreach 1 .. 3;
 ledger('the engine was too slow');
+
+# a batch without events leaves the bookmark as it is: another relay may have moved it
+my $bookmark = $shop->bookmark;
+my $newer = $bookmark =~ s/^(\d+)/$1 + 1/er;
+sql($node, $db, "update pgq.bookmark set bm_text = '$newer'");
+ticks($node, $db, 'q');
+wait_for('the batch', \&finished);
+is($shop->bookmark, $newer, 'an empty batch writes no bookmark');
+sql($node, $db, "update pgq.bookmark set bm_text = '$bookmark'");
 is($relay->stop, 0, 'it ends cleanly');
+
+# an event could be a position of any relay
+$relay = start_relay(r => { $shop->keys(target => $kafka->url, topic => '{type}', on_refused => 'dead') });
+sql($node, $db, q{select pgq.insert_event('q', 'pgq.positions', '{}')});
+ticks($node, $db, 'q');
+wait_for('the batch', \&finished);
+is(sql($node, $db, q{select dead_reason from pgq.get_dead_events('q', 'relay_r')}),
+	'topic "pgq.positions" is the one of positions', 'no event is written among positions');
+$relay->stop;
 
 # TLS can't be made to verify nothing by the back door
 foreach my $option ('security.protocol=plaintext', 'enable.ssl.certificate.verification=false',
