@@ -32,6 +32,7 @@ my $pgqd = start_pgqd($node, retry_period => 1, ticker_period => 0.1);
 my %workers;    # number => pid
 my %hangs;      # number => true, of those that go on later
 my $started = 0;
+my $test = $$;
 
 sub start_worker
 {
@@ -115,8 +116,19 @@ cmp_ok(sql($node, $db, q{select count(distinct worker) from ledger}), '>=', 8, '
 wait_for('the end of the last batch', sub {
 	sql($node, $db, q{select count(*) from pgq.get_consumer_info('q', 'c') where current_batch is null and pending_events = 0}) == 1 });
 pass('nothing is left open');
-kill('KILL', $_) foreach values %workers;
-waitpid($_, 0) foreach values %workers;
 $pgqd->stop;
 
 done_testing();
+
+# also when it has died
+END
+{
+	my $rc = $?;
+
+	foreach my $pid ($$ == $test ? values %workers : ())
+	{
+		kill('KILL', $pid);
+		waitpid($pid, 0);
+	}
+	$? = $rc;
+}
