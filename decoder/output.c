@@ -290,7 +290,7 @@ read_page(XLogReaderState *reader, XLogRecPtr page, int needed,
 		/* as the server has it when it calls back */
 		ctx->accept_writes = true;
 		begin_message(ctx, state);
-		frame_put_reached(ctx->out, reader->EndRecPtr);
+		frame_put_lsn(ctx->out, FRAME_REACHED, reader->EndRecPtr);
 		state->told = reader->EndRecPtr;
 	}
 	if (state->writing)
@@ -325,6 +325,6 @@ output_marker(LogicalDecodingContext *ctx, XLogRecPtr lsn)
 	if (!state->frames)
 		return;
 	begin_message(ctx, state);
-	frame_put_marker(ctx->out, lsn);
+	frame_put_lsn(ctx->out, FRAME_MARKER, lsn);
 	send_message(ctx, state, true);
 }

@@ -183,21 +183,11 @@ frame_put_commit(StringInfo buf, XLogRecPtr end_lsn, TimestampTz commit_time,
 	close_frame(buf, start);
 }
 
-/* A whole M frame. */
+/* A whole M or R frame. */
 void
-frame_put_marker(StringInfo buf, XLogRecPtr lsn)
+frame_put_lsn(StringInfo buf, char tag, XLogRecPtr lsn)
 {
-	int start = open_frame(buf, FRAME_MARKER);
-
-	pq_sendint64(buf, lsn);
-	close_frame(buf, start);
-}
-
-/* A whole R frame. */
-void
-frame_put_reached(StringInfo buf, XLogRecPtr lsn)
-{
-	int start = open_frame(buf, FRAME_REACHED);
+	int start = open_frame(buf, tag);
 
 	pq_sendint64(buf, lsn);
 	close_frame(buf, start);

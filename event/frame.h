@@ -67,8 +67,7 @@ extern void frame_put_warning(StringInfo buf, const char *queue,
 extern void frame_put_commit(StringInfo buf, XLogRecPtr end_lsn,
 							 TimestampTz commit_time, TransactionId xid,
 							 int64 nevents);
-extern void frame_put_marker(StringInfo buf, XLogRecPtr lsn);
-extern void frame_put_reached(StringInfo buf, XLogRecPtr lsn);
+extern void frame_put_lsn(StringInfo buf, char tag, XLogRecPtr lsn);
 
 /*
  * Reading.  A FrameReader walks over whole frames in memory; strings that

@@ -113,8 +113,7 @@
 #define FRAME_HEADER_LEN 5
 
 #define FRAME_COMMIT_LEN (8 + 8 + 4 + 8)
-#define FRAME_MARKER_LEN 8
-#define FRAME_REACHED_LEN FRAME_MARKER_LEN
+#define FRAME_LSN_LEN 8
 #define FRAME_PLACE_LEN 8
 
 /* fields of an event: ev_type, ev_data, ev_extra1 .. ev_extra4 */

@@ -241,9 +241,9 @@ take_portion(List *candidates, int max, TableResult *result)
 
 /*
  * Tick those of the candidates, at most "max", in the order of their ids, that
- * "reason" gives cause for under their locks: all locks are taken first, so that one snapshot
- * does for all ticks.  A queue whose lock somebody has is left out.  Puts a row
- * for each into "result", if any, and returns how many were ticked.
+ * "reason" gives cause for under their locks: all locks are taken first, so that
+ * one snapshot does for all ticks.  A queue whose lock somebody has is left out.
+ * Puts a row for each into "result", if any, and returns how many were ticked.
  */
 static int64
 tick_candidates(List *candidates, int max, TickReason reason,

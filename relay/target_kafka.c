@@ -399,11 +399,6 @@ kafka_send(Target *target, const RelayMessage *message)
 	TargetResult result = TARGET_OK;
 
 	rd_kafka_poll(t->producer, 0);
-	/* an event could be one of the positions there */
-	if (strcmp(message->address, t->base.config->positions) == 0)
-		return target_fail(t, TARGET_REFUSED,
-						   "topic \"%s\" is the one of positions",
-						   message->address);
 	if (is_failed(t))
 		result = fail_sent(t);
 	else if (t->in_transaction &&

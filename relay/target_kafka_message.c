@@ -128,6 +128,10 @@ kafka_find_topic(KafkaTarget *t, const char *name)
 		strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return target_fail(t, TARGET_REFUSED, "\"%s\" is no name of a topic",
 						   name);
+	/* an event could be one of the positions there */
+	if (strcmp(name, t->base.config->positions) == 0)
+		return target_fail(t, TARGET_REFUSED,
+						   "topic \"%s\" is the one of positions", name);
 	if (strcmp(name, t->missing) == 0 &&
 		clock_seconds() - t->missing_seen < ABSENCE)
 		return target_fail(

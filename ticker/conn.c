@@ -120,9 +120,7 @@ receive_notice(void *arg, const PGresult *res)
 	log_debug("[%s]: %s: %s", conn->dbname, conn->job, text ? text : "");
 	if (severity && text &&
 		(strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
-	{
 		text_set(&conn->fatal, text);
-	}
 }
 
 /* The attempt to connect has ended. */

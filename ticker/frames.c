@@ -100,7 +100,7 @@ frames_get_commit(const Frame *frame, FrameCommit *commit)
 bool
 frames_get_lsn(const Frame *frame, uint64_t *lsn)
 {
-	if (frame->body_len != FRAME_MARKER_LEN)
+	if (frame->body_len != FRAME_LSN_LEN)
 		return false;
 	*lsn = frames_get_uint64(frame->body);
 	return true;

@@ -76,6 +76,15 @@ note_touched(Names *queues, uint32_t xid, void *arg)
 	tick_feed(ingest->tick, queues, &xids);
 }
 
+/* When is the position to follow the WAL next? */
+void
+ingest_plan_idle(Ingest *ingest)
+{
+	bool hasty = ingest->synchronous || ingest->write_trouble.text;
+
+	timer_set(ingest->idle, hasty ? HASTY_PERIOD : IDLE_PERIOD);
+}
+
 /* Let the position follow the WAL, so that the server may forget it. */
 static void
 handle_idle(evutil_socket_t fd, short what, void *arg)
@@ -85,8 +94,7 @@ handle_idle(evutil_socket_t fd, short what, void *arg)
 	uint64_t own_end;
 	bool failed = ingest->write_trouble.text != NULL;
 
-	timer_set(ingest->idle,
-			  ingest->synchronous || failed ? HASTY_PERIOD : IDLE_PERIOD);
+	ingest_plan_idle(ingest);
 	if (ingest->state != INGEST_RUNNING)
 		return;
 	if (ingest->waiting_since > 0)
@@ -153,7 +161,7 @@ ingest_create(struct event_base *base, const Config *config, const char *dbname,
 	ingest->timer = timer_make(base, 0, ingest_end_pause, ingest);
 	ingest->more = timer_make(base, 0, ingest_end_gathering, ingest);
 	ingest->idle = timer_make(base, 0, handle_idle, ingest);
-	timer_set(ingest->idle, IDLE_PERIOD);
+	ingest_plan_idle(ingest);
 	return ingest;
 }
 

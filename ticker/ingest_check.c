@@ -72,7 +72,7 @@ set_synchronous(Ingest *ingest, bool synchronous)
 		log_info("[%s]: pgqd's own walsender is no synchronous standby any "
 				 "more",
 				 ingest->dbname);
-	timer_set(ingest->idle, synchronous ? HASTY_PERIOD : IDLE_PERIOD);
+	ingest_plan_idle(ingest);
 }
 
 static void
@@ -131,7 +131,7 @@ judge_check(Ingest *ingest, uint64_t position, uint64_t confirmed)
 		log_info("[%s]: ingest reads slot \"%s\" from " LSN_FORMAT,
 				 ingest->dbname, ingest->slot, LSN_ARGS(position));
 	else
-		timer_set(ingest->idle, HASTY_PERIOD);
+		ingest_plan_idle(ingest);
 	ingest->standing_by = false;
 	ingest->state = INGEST_RUNNING;
 	ingest->stats->heard_at = clock_seconds();

@@ -137,6 +137,9 @@ extern void ingest_end_pause(evutil_socket_t fd, short what, void *arg);
 extern void ingest_handle_end(StreamEnd end, const char *sqlstate,
 							  const char *why, void *arg);
 
+/* ingest.c */
+extern void ingest_plan_idle(Ingest *ingest);
+
 /* ingest_check.c */
 extern void ingest_check_slot(Ingest *ingest);
 extern void ingest_ask_sync(Ingest *ingest);
