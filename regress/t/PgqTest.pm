@@ -468,9 +468,14 @@ sub new
 	return $self;
 }
 
+# Returns when the program is loaded: until then a signal would end a copy of this
+# test, with its END blocks.
 sub start
 {
 	my ($self) = @_;
+
+	# closed by exec
+	pipe(my $loaded, my $loading) or die "pipe: $!";
 	my $pid = fork() // die "fork: $!";
 
 	if (!$pid)
@@ -480,6 +485,8 @@ sub start
 		open(STDERR, '>&', \*STDOUT);
 		exec('pgqd', $self->{ini}) or POSIX::_exit(127);
 	}
+	CORE::close($loading);
+	readline($loaded);
 	$self->{pid} = $pid;
 	return;
 }
@@ -501,7 +508,8 @@ sub kill9
 	return;
 }
 
-# Ends it with SIGINT and waits; its exit code, or 'late' after the patience.
+# Ends it with SIGINT and waits; its exit code, 'signal N', or 'late' after the
+# patience.
 sub stop
 {
 	my ($self, $signal) = @_;
@@ -517,7 +525,7 @@ sub stop
 	return $rc;
 }
 
-# Waits until it has ended by itself; its exit code.
+# Waits until it has ended by itself; its exit code, or the signal that ended it.
 sub wait_end
 {
 	my ($self) = @_;
@@ -527,7 +535,7 @@ sub wait_end
 		'end of pgqd',
 		sub {
 			return 0 if waitpid($self->{pid}, POSIX::WNOHANG()) == 0;
-			$rc = $? >> 8;
+			$rc = $? & 127 ? "signal $?" : $? >> 8;
 			return 1;
 		},
 		20);

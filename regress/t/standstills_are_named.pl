@@ -205,5 +205,6 @@ wait_for('it takes over', sub {
 pass('it is ready when it has taken over');
 is($second->stop, 0, 'pgqd ends cleanly');
 $pgqd->start;
+wait_for('ready again', sub { get('/ready')->{status} == 200 });
 
 end_standstills();
