@@ -20,6 +20,9 @@
 #include "common/ini.h"
 #include "common/memory.h"
 
+/* The longest that a batch's transaction waits for progress, in seconds. */
+#define MOST_STALL_RELEASE 86400
+
 /* Sections of relays are called so, and their name behind it. */
 #define RELAY_SECTION "relay "
 
@@ -310,6 +313,9 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 	if (found < 0)
 		return set_error(error, "on_refused must be stop or dead");
 	relay->on_refused = (OnRefused) found;
+	if (relay->stall_release > MOST_STALL_RELEASE)
+		return set_error(error, "stall_release must be a day, %d, or less",
+						 MOST_STALL_RELEASE);
 	if (relay->window_events < 1 || relay->stall_release < 1 ||
 		relay->window_bytes < 1)
 		return set_error(error, "%s must be 1 or more",
@@ -319,8 +325,9 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 	return true;
 }
 
-static void
-free_relay(RelayConfig *relay)
+/* Free a relay's part of what config_load() made. */
+void
+config_free_relay(RelayConfig *relay)
 {
 	ini_free(relay_keys, relay);
 	free(relay->shown_target);
@@ -343,7 +350,7 @@ load_relay(const char *file, const char *section, ConfigCheck check,
 		set_error(error, "%s: [%s]: %s", file, section, why);
 		free(why);
 	}
-	free_relay(relay);
+	config_free_relay(relay);
 	return NULL;
 }
 
@@ -398,7 +405,7 @@ void
 config_free(Config *config)
 {
 	for (RelayConfig **relay = config->relays; relay && *relay; relay++)
-		free_relay(*relay);
+		config_free_relay(*relay);
 	free(config->relays);
 	ini_free(main_keys, config);
 	memset(config, 0, sizeof(*config));

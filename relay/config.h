@@ -86,7 +86,7 @@ typedef struct Config
 	char *http_listen;
 	char **http_hosts; /* NULL-ended */
 
-	RelayConfig **relays; /* NULL-ended */
+	RelayConfig **relays; /* NULL-ended; who runs them takes them out */
 } Config;
 
 /* Can there be such a relay?  If not, *error is why, malloc'd. */
@@ -96,6 +96,7 @@ extern bool config_load(Config *config, const char *file, ConfigCheck check,
 						char **error);
 extern const char *config_next_key(const RelayConfig *relay, int *next);
 extern void config_free(Config *config);
+extern void config_free_relay(RelayConfig *relay);
 extern void config_print_sample(void);
 
 #endif /* PGQ_RELAY_CONFIG_H */

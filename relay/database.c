@@ -29,11 +29,16 @@ bool
 database_run(const RelayConfig *config, const char *sql, int nparams,
 			 const char *const *params, char *error, size_t size)
 {
-	static const char *const keys[] = {"fallback_application_name",
-									   "connect_timeout",
-									   "target_session_attrs", "dbname", NULL};
-	const char *const values[] = {"pgqrelay", "10", "primary", config->db,
-								  NULL};
+	/* a server that is gone without a word is waited for as libpgq does */
+	static const char *const keys[] = {
+		"fallback_application_name", "connect_timeout",
+		"target_session_attrs",      "keepalives_idle",
+		"keepalives_interval",       "keepalives_count",
+		"tcp_user_timeout",          "dbname",
+		NULL};
+	const char *const values[] = {"pgqrelay", "10",     "primary",
+								  "60",       "10",     "6",
+								  "120000",   config->db, NULL};
 	PGconn *conn = PQconnectdbParams(keys, values, 1);
 	/* what the role has set, and whose the session is, does not matter */
 	char *begin = session_make_begin(conn);

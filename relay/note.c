@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * note.c
- *		Tells the queues' databases how their relays are.
+ *		Tells the queue's database how its relay is.
  *
- * A thread looks at all relays once a second and writes what get_relay_info()
- * shows: when a state has changed, and once a minute, which tells that the relay
- * is there.  Relays never wait for it.  What can't be written is not: who looks
- * sees by the row's age that nothing is heard of the relay.
+ * A thread looks at a relay once a second and writes what get_relay_info()
+ * shows: when its state has changed, and once a minute, which tells that the
+ * relay is there.  The relay never waits for it, nor for that of another, whose
+ * database may be silent.  What can't be written is not: who looks sees by the
+ * row's age that nothing is heard of the relay.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -40,8 +41,8 @@ typedef struct Note
 
 struct Noter
 {
-	Relay *const *relays;
-	Note *notes; /* of each relay */
+	Relay *relay;
+	Note last;
 	pthread_t thread;
 
 	pthread_mutex_t lock; /* guards "stop" */
@@ -117,37 +118,27 @@ static void *
 noter_main(void *arg)
 {
 	Noter *n = arg;
+	RelayStatus status;
 
 	do
-	{
-		for (int i = 0; n->relays[i]; i++)
-			note_relay(n->relays[i], &n->notes[i]);
-	} while (!sleep_second(n));
-	for (int i = 0; n->relays[i]; i++)
-	{
-		RelayStatus status;
-
-		relay_get_status(n->relays[i], &status);
-		if (n->notes[i].time != 0 && status.state != RELAY_NO_DATABASE)
-			write_note(relay_config(n->relays[i]), "ended", "", 0);
-	}
+		note_relay(n->relay, &n->last);
+	while (!sleep_second(n));
+	relay_get_status(n->relay, &status);
+	if (n->last.time != 0 && status.state != RELAY_NO_DATABASE)
+		write_note(relay_config(n->relay), "ended", "", 0);
 	return NULL;
 }
 
 /*
- * Start to note how these relays are; the array, NULL-ended, and the relays
- * outlive the noter.  Returns it, to be given to noter_end().
+ * Start to note how a relay is, which outlives the noter.  Returns it, to be given
+ * to noter_end().
  */
 Noter *
-noter_start(Relay *const *relays)
+noter_start(Relay *relay)
 {
 	Noter *n = memory_make(sizeof(Noter));
-	int count = 0;
 
-	while (relays[count])
-		count++;
-	n->relays = relays;
-	n->notes = memory_make((count + 1) * sizeof(Note));
+	n->relay = relay;
 	pthread_mutex_init(&n->lock, NULL);
 	pthread_cond_init(&n->asked, NULL);
 	if (pthread_create(&n->thread, NULL, noter_main, n) != 0)
@@ -156,7 +147,7 @@ noter_start(Relay *const *relays)
 }
 
 /*
- * Note that the relays have ended, until clock_seconds() is "end" at the latest, and
+ * Note that the relay has ended, until clock_seconds() is "end" at the latest, and
  * free it.  Returns false, and leaves it, if it has not ended by then.
  */
 bool
@@ -170,7 +161,6 @@ noter_end(Noter *noter, double end)
 		return false;
 	pthread_mutex_destroy(&noter->lock);
 	pthread_cond_destroy(&noter->asked);
-	free(noter->notes);
 	free(noter);
 	return true;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * note.h
- *		Tells the queues' databases how their relays are.
+ *		Tells the queue's database how its relay is.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -14,7 +14,7 @@
 
 typedef struct Noter Noter;
 
-extern Noter *noter_start(Relay *const *relays);
+extern Noter *noter_start(Relay *relay);
 extern bool noter_end(Noter *noter, double end);
 
 #endif /* PGQ_RELAY_NOTE_H */

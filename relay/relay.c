@@ -52,8 +52,9 @@
 
 struct Relay
 {
-	const RelayConfig *config;
+	RelayConfig *config; /* its own */
 	const TargetClass *class;
+	bool begun;
 	pthread_t thread;
 
 	pthread_mutex_t lock; /* guards the rest of this part */
@@ -536,11 +537,11 @@ relay_main(void *arg)
 }
 
 /*
- * Start a relay in a thread of its own.  config outlives it.  Returns it, to be
- * given to relay_end().
+ * Make a relay, which waits for relay_begin().  config is the relay's from now on.
+ * Returns it, to be given to relay_end().
  */
 Relay *
-relay_start(const RelayConfig *config)
+relay_create(RelayConfig *config)
 {
 	Relay *r = memory_make(sizeof(Relay));
 
@@ -551,9 +552,16 @@ relay_start(const RelayConfig *config)
 	r->status.since = time(NULL);
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->asked, NULL);
-	if (pthread_create(&r->thread, NULL, relay_main, r) != 0)
-		abort();
 	return r;
+}
+
+/* Have it work, in a thread of its own. */
+void
+relay_begin(Relay *relay)
+{
+	if (pthread_create(&relay->thread, NULL, relay_main, relay) != 0)
+		abort();
+	relay->begun = true;
 }
 
 /* Have a relay stop soon; it gives its batch up. */
@@ -570,15 +578,17 @@ relay_ask_to_stop(Relay *relay)
 
 /*
  * Wait for a relay that was asked to stop, until clock_seconds() is "end", and free it.
- * Returns false, and leaves it, if it has not ended by then: it may be connecting.
+ * Returns false, and leaves it, if it has not ended by then: its database or its engine
+ * may be silent.
  */
 bool
 relay_end(Relay *relay, double end)
 {
-	if (!thread_join(relay->thread, end))
+	if (relay->begun && !thread_join(relay->thread, end))
 		return false;
 	pthread_mutex_destroy(&relay->lock);
 	pthread_cond_destroy(&relay->asked);
+	config_free_relay(relay->config);
 	free(relay);
 	return true;
 }

@@ -42,7 +42,8 @@ typedef struct RelayStatus
 	int64_t dead; /* events that the engine would not take */
 } RelayStatus;
 
-extern Relay *relay_start(const RelayConfig *config);
+extern Relay *relay_create(RelayConfig *config);
+extern void relay_begin(Relay *relay);
 extern void relay_ask_to_stop(Relay *relay);
 extern bool relay_end(Relay *relay, double end);
 extern const RelayConfig *relay_config(const Relay *relay);

@@ -117,12 +117,15 @@ run_only(PgTarget *t, const char *sql, int n, const char *const *params)
 
 /*
  * Begin a transaction with settings of its own: the session may be a pooler's, in
- * which nothing may stay.
+ * which nothing may stay.  A statement that gets no lock ends: the batch's
+ * transaction is open meanwhile.
  */
 static bool
 begin(PgTarget *t)
 {
-	char *sql = session_make_begin(t->conn);
+	char *start = session_make_begin(t->conn);
+	char *sql = text_format("%s; set local statement_timeout = %.0f", start,
+							t->base.config->stall_release * 1000);
 	PGresult *res = PQexec(t->conn, sql);
 	bool ok = PQresultStatus(res) == PGRES_COMMAND_OK;
 
@@ -130,6 +133,7 @@ begin(PgTarget *t)
 		fail_conn(t, res);
 	PQclear(res);
 	free(sql);
+	free(start);
 	return ok;
 }
 
@@ -138,12 +142,17 @@ postgresql_open(const RelayConfig *config)
 {
 	PgTarget *t = target_make(sizeof(PgTarget), config);
 	char *password;
-	const char *keys[8] = {"fallback_application_name", "connect_timeout",
-						   "keepalives_idle", "dbname", "client_encoding"};
-	const char *values[8] = {"pgqrelay", "10", "60", config->target, "UTF8"};
-	int n = 5;
+	char patience[32];
+	const char *keys[11] = {
+		"fallback_application_name", "connect_timeout",  "keepalives_idle",
+		"keepalives_interval",       "keepalives_count", "tcp_user_timeout",
+		"dbname",                    "client_encoding"};
+	const char *values[11] = {"pgqrelay", "10",     "60",           "10",
+							  "6",        patience, config->target, "UTF8"};
+	int n = 8;
 	PGresult *res;
 
+	snprintf(patience, sizeof(patience), "%.0f", config->stall_release * 1000);
 	password = target_password(config);
 	if (config->user)
 	{

@@ -71,6 +71,20 @@ $shop->amid(5, 300, sub { sleep(0.1) });
 ledger('two relays ran at once');
 $second->stop;
 
+# a table there that another has locked
+$relay->stop;
+$relay = start_relay(r => { %keys, stall_release => 1 });
+{
+	my $lock = session($node, $far);
+
+	$lock->query('begin; lock table pgq.event_1');
+	$shop->insert(1);
+	$relay->wait_log(qr/engine away: canceling statement due to statement timeout/);
+	pass('a target that gives no answer keeps no transaction open');
+	$lock->close;
+}
+ledger('it went on');
+
 # a queue that there is not
 $relay->stop;
 my $r = start_relay(r => { %keys, to_queue => 'none' });

@@ -171,4 +171,40 @@ unlike(check(0600, target => $_), qr/has a password in it/, $_)
   foreach 'nats://${SHOP_PASSWORD}@127.0.0.1:1', 'postgresql://me@127.0.0.1:1/x',
   'https://127.0.0.1:1/a:b@c';
 
+# a database that gives no answer holds up no other relay, neither when the ini file is
+# read again nor at the end
+{
+	my $silent = new_database($node, 'silent', slot => 0);
+	my @databases = ($silent, $db);
+	my %of = map { $_ => { db => $node->connstr($_), queue => 'two', target => "file:$dir/$_" } } @databases;
+	my $waits = sub { sql($node, 'postgres', "select count(*) from pg_stat_activity
+		where datname = '$silent' and wait_event_type = 'Lock' and query ~ '$_[0]'") };
+
+	add_relayed_queue($node, $_, 'two', "relay_$_") foreach @databases;
+	$relay = start_relay('' => { http_listen => "127.0.0.1:$port" }, %of);
+	wait_for('both to run', sub { sql($node, $_, q{select count(*) from pgq.get_relay_info()
+		where queue_name = 'two' and state = 'running'}) == 1 }) foreach @databases;
+	my $lock = session($node, $silent);
+	$lock->query('begin; select from pgq.subscription for update; select from pgq.relay for update');
+	sql($node, $silent, q{select pgq.insert_event('two', 't', 'never')});
+	ticks($node, $silent, 'two');
+	wait_for('its relay to wait', sub { $waits->('next_batch') > 0 });
+	my $mark = length $relay->text;
+	$relay->signal('HUP');
+	$relay->wait_log(qr/ini file read again/, $mark);
+	sql($node, $db, q{select pgq.insert_event('two', 't', 'after')});
+	ticks($node, $db, 'two');
+	wait_for('the other to go on', sub { -s "$dir/$db" });
+	is(slurp("$dir/$db"), "after\n", 'a database that gives no answer: the others go on');
+	wait_for('its relay to be told', sub { $waits->('note_relay') > 0 });
+	isnt(page('/health'), '', 'and HTTP answers') if page('/none') ne '';
+	my $start = time;
+	is($relay->stop, 0, 'and pgqrelay ends');
+	cmp_ok(time - $start, '<', 30, 'soon');
+	like($relay->text, qr/\[$silent\]: it is waited for no longer/, 'and says for whom it does not wait');
+	is(sql($node, $db, q{select state from pgq.get_relay_info() where queue_name = 'two'}), 'ended',
+		'the others have noted that they ended');
+	$lock->close;
+}
+
 done_testing();
