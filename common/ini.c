@@ -480,17 +480,38 @@ store_all(IniReader *r, void *config)
 	return r->error == NULL;
 }
 
-/* Room for each key's text; strings of the struct can be freed from now on. */
+/* Room for each key's text. */
 static void
-begin_keys(IniReader *r, void *config)
+make_room(IniReader *r)
 {
 	int n = 0;
 
-	for (; r->keys[n].name; n++)
-		if (is_pointer(&r->keys[n]))
-			*(void **) ((char *) config + r->keys[n].offset) = NULL;
+	while (r->keys[n].name)
+		n++;
 	r->raw = memory_make((n + 1) * sizeof(char *));
 	r->where = memory_make((n + 1) * sizeof(char *));
+}
+
+static void
+free_room(IniReader *r)
+{
+	for (int i = 0; r->keys[i].name; i++)
+	{
+		free(r->raw[i]);
+		free(r->where[i]);
+	}
+	free(r->raw);
+	free(r->where);
+}
+
+/* Room for them; strings of the struct can be freed from now on. */
+static void
+begin_keys(IniReader *r, void *config)
+{
+	for (int n = 0; r->keys[n].name; n++)
+		if (is_pointer(&r->keys[n]))
+			*(void **) ((char *) config + r->keys[n].offset) = NULL;
+	make_room(r);
 }
 
 /* Store what was read if nothing went wrong, and free the reader. */
@@ -499,13 +520,7 @@ end_keys(IniReader *r, void *config, char **error)
 {
 	if (!r->error)
 		store_all(r, config);
-	for (int i = 0; r->keys[i].name; i++)
-	{
-		free(r->raw[i]);
-		free(r->where[i]);
-	}
-	free(r->raw);
-	free(r->where);
+	free_room(r);
 	*error = r->error;
 	return r->error == NULL;
 }
@@ -539,7 +554,34 @@ ini_load(const char *file, const char *section, IniSyntax syntax,
 }
 
 /*
- * The same from the environment: key "name" is variable PREFIX_NAME.  What is
+ * The file in which the value of key "name" stands: "file", or one that it includes.
+ * Malloc'd; NULL: in none, or they can't be read.
+ */
+char *
+ini_find_file(const char *file, const char *section, IniSyntax syntax,
+			  const IniKey *keys, const char *name)
+{
+	IniReader r = {.file = file,
+				   .section = section,
+				   .syntax = syntax,
+				   .keys = keys,
+				   .last_key = -1};
+	int key = find_key(&r, name, strlen(name));
+	char *found = NULL;
+
+	make_room(&r);
+	read_file(&r, file);
+	/* "file:line" */
+	if (key >= 0 && r.where[key])
+		found = text_copy_part(r.where[key],
+							   strrchr(r.where[key], ':') - r.where[key]);
+	free_room(&r);
+	free(r.error);
+	return found;
+}
+
+/*
+ * As ini_load(), from the environment: key "name" is variable PREFIX_NAME.  What is
  * not set has its default.
  */
 bool

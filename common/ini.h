@@ -60,6 +60,9 @@ typedef struct IniKey
 
 extern bool ini_load(const char *file, const char *section, IniSyntax syntax,
 					 const IniKey *keys, void *config, char **error);
+extern char *ini_find_file(const char *file, const char *section,
+						   IniSyntax syntax, const IniKey *keys,
+						   const char *name);
 extern bool ini_list_sections(const char *file, const char *prefix,
 							  char ***names, char **error);
 extern bool ini_load_environment(const char *prefix, const IniKey *keys,

@@ -13,12 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <libpq-fe.h>
 
 #include "common/ini.h"
 #include "common/memory.h"
+#include "relay/secrets.h"
 
 /* The longest that a batch's transaction waits for progress, in seconds. */
 #define MOST_STALL_RELEASE 86400
@@ -135,9 +135,24 @@ set_error(char **error, const char *fmt, ...)
 	return false;
 }
 
+/* Keep what a variable stands for, to be hidden. */
+static void
+note_variable(RelayConfig *relay, const char *name, const char *value)
+{
+	int n = 0;
+
+	while (relay->variables && relay->variables[n])
+		n += 2;
+	relay->variables = memory_resize(relay->variables,
+									 (n + 3) * sizeof(char *));
+	relay->variables[n] = text_format("${%s}", name);
+	relay->variables[n + 1] = text_copy(value);
+	relay->variables[n + 2] = NULL;
+}
+
 /* ${NAME} in a value stands for the environment's variable. */
 static bool
-expand_env(char **value, char **error)
+expand_env(RelayConfig *relay, char **value, char **error)
 {
 	PQExpBuffer out = text_begin();
 	const char *text = *value;
@@ -159,6 +174,7 @@ expand_env(char **value, char **error)
 			return set_error(error, "the environment has no variable %s", name);
 		}
 		appendBinaryPQExpBuffer(out, text, open - text);
+		note_variable(relay, name, found);
 		appendPQExpBufferStr(out, found);
 		text = end + 1;
 	}
@@ -168,74 +184,54 @@ expand_env(char **value, char **error)
 	return true;
 }
 
-/* Is it a secret itself, and not the name of one? */
-static bool
-is_plain(const char *value)
-{
-	return value && *value && strncmp(value, "${", 2) != 0;
-}
-
-/* Does a libpq string have a password in it? */
-static bool
-has_password(const char *conninfo)
-{
-	PQconninfoOption *options = conninfo ? PQconninfoParse(conninfo, NULL)
-										 : NULL;
-	bool found = false;
-
-	for (const PQconninfoOption *o = options; o && o->keyword; o++)
-		if (strcmp(o->keyword, "password") == 0 ||
-			strcmp(o->keyword, "sslpassword") == 0)
-			found = found || is_plain(o->val);
-	PQconninfoFree(options);
-	return found;
-}
-
-/* Does one of scheme://[USER[:PASSWORD]@]HOST..., with commas between? */
-static bool
-has_password_before_host(const char *target)
-{
-	while ((target = strstr(target, "://")) != NULL)
-	{
-		size_t len = strcspn(target += 3, "/?, ");
-		const char *at = memchr(target, '@', len);
-		const char *colon = at ? memchr(target, ':', at - target) : NULL;
-
-		/* one word alone is a token to some */
-		if (at && is_plain(colon ? colon + 1 : target))
-			return true;
-	}
-	return false;
-}
-
 /*
- * Secrets that stand in the file itself: then others must not read it.  The
- * target is told in logs and to the database.
+ * Secrets that stand in the ini file itself, or in one that it includes: then others
+ * must not read that.  The target is told in logs and to the database.
  */
 static bool
 check_secrets(const char *file, const RelayConfig *relay, char **error)
 {
-	const char *const secrets[] = {relay->password, relay->token,
-								   relay->secret};
-	bool found = has_password(relay->db);
-	struct stat st;
+	const char *key;
 
-	if (relay->target &&
-		(strncmp(relay->target, "postgres", strlen("postgres")) == 0
-			 ? has_password(relay->target)
-			 : has_password_before_host(relay->target)))
+	if (relay->target && secrets_are_in_target(relay->target))
 		return set_error(error,
 						 "\"target\" has a password in it: use the keys user "
 						 "and password, or token");
-	for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
-		found = found || is_plain(secrets[i]);
-	if (found && stat(file, &st) == 0 &&
-		(st.st_mode & (S_IRGRP | S_IROTH)) != 0)
-		return set_error(error,
-						 "others may read this file, and it has a secret in "
-						 "section [relay %s]: chmod 600, or use ${VARIABLE}",
-						 relay->name);
+	for (int i = 0; (key = secrets_next_key(relay, &i)) != NULL;)
+	{
+		char *section = text_format(RELAY_SECTION "%s", relay->name);
+		char *place = ini_find_file(file, section, INI_PLAIN, relay_keys, key);
+		bool open = place && secrets_others_may_read(place);
+
+		if (open)
+			set_error(error,
+					  "others may read file %s, and key \"%s\" has a secret "
+					  "there: chmod 600, or use ${VARIABLE}",
+					  place, key);
+		free(section);
+		free(place);
+		if (open)
+			return false;
+	}
 	return true;
+}
+
+/* Can libpq read a connect string?  Its message may have a part of a password. */
+static bool
+check_conninfo(const char *key, const char *value, char **error)
+{
+	char *why = NULL;
+	PQconninfoOption *options = PQconninfoParse(value, &why);
+	bool ok = options != NULL;
+
+	PQconninfoFree(options);
+	if (!ok && (why == NULL || strcasestr(value, "passw")))
+		set_error(error, "key \"%s\" is no connect string of libpq", key);
+	else if (!ok)
+		set_error(error, "key \"%s\": %.*s", key, (int) strcspn(why, "\n"),
+				  why);
+	PQfreemem(why);
+	return ok;
 }
 
 static int
@@ -285,14 +281,14 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 
 	if (!check_secrets(file, relay, error))
 		return false;
-	if (relay->target && (relay->shown_target = strdup(relay->target)) == NULL)
-		abort();
+	if (relay->target)
+		relay->shown_target = secrets_show_target(relay->target);
 	for (const IniKey *key = relay_keys; key->name; key++)
 	{
 		char **member = (char **) ((char *) relay + key->offset);
 
 		if ((key->type == INI_STRING || key->type == INI_FILE) && *member &&
-			!expand_env(member, error))
+			!expand_env(relay, member, error))
 			return false;
 	}
 	if (relay->consumer == NULL)
@@ -302,6 +298,10 @@ check_relay(RelayConfig *relay, const char *file, char **error)
 						 relay->db == NULL      ? "db"
 						 : relay->queue == NULL ? "queue"
 												: "target");
+	if (!check_conninfo("db", relay->db, error) ||
+		(strncmp(relay->target, "postgresql:", strlen("postgresql:")) == 0 &&
+		 !check_conninfo("target", relay->target, error)))
+		return false;
 	found = find_word(formats, relay->format_name);
 	if (found < 0)
 		return set_error(error,
@@ -330,6 +330,9 @@ void
 config_free_relay(RelayConfig *relay)
 {
 	ini_free(relay_keys, relay);
+	for (char **text = relay->variables; text && *text; text++)
+		free(*text);
+	free(relay->variables);
 	free(relay->shown_target);
 	free(relay->name);
 	free(relay);
@@ -347,6 +350,7 @@ load_relay(const char *file, const char *section, ConfigCheck check,
 	{
 		if (check_relay(relay, file, &why) && check(relay, &why))
 			return relay;
+		secrets_hide(relay, why, strlen(why) + 1);
 		set_error(error, "%s: [%s]: %s", file, section, why);
 		free(why);
 	}

@@ -77,6 +77,7 @@ typedef struct RelayConfig
 	RelayFormat format;
 	OnRefused on_refused;
 	char *shown_target; /* for people: without what ${VARIABLE} stands for */
+	char **variables;   /* each ${VARIABLE}, and what it stands for; NULL-ended */
 } RelayConfig;
 
 typedef struct Config

@@ -35,6 +35,7 @@
 #include "consumer/libpgq.h"
 #include "relay/database.h"
 #include "relay/message.h"
+#include "relay/secrets.h"
 #include "relay/target.h"
 
 /* Pauses while an engine is away: the first, the longest; seconds. */
@@ -106,6 +107,7 @@ set_state(Relay *r, RelayState state, const char *error)
 	bool changed;
 
 	snprintf(text, sizeof(text), "%s", error);
+	secrets_hide(r->config, text, sizeof(text));
 	utf8_make_printable(text);
 	pthread_mutex_lock(&r->lock);
 	changed = r->status.state != state || strcmp(r->status.error, text) != 0;
@@ -218,8 +220,16 @@ leave_engine(Relay *r, TargetResult result)
 static bool
 open_target(Relay *r)
 {
+	char error[512];
+
 	if (r->target)
 		return true;
+	if (!secrets_check_files(r->config, error, sizeof(error)))
+	{
+		set_state(r, RELAY_STANDS_STILL, error);
+		sleep_for(r, PAUSE_STANDSTILL);
+		return false;
+	}
 	r->target = r->class->open(r->config);
 	if (r->target->result == TARGET_OK)
 		return true;
@@ -604,6 +614,7 @@ relay_check(const RelayConfig *config, char **error)
 	const TargetClass *class = target_find(config->target);
 	PgqConsumer *c = pgq_open(config->db, config->queue, config->consumer, 0);
 	Target *target;
+	char why[512];
 	bool ok = true;
 
 	if (c == NULL)
@@ -613,12 +624,19 @@ relay_check(const RelayConfig *config, char **error)
 		const char *hint = pgq_hint(c);
 
 		ok = false;
-		*error = text_format("database: %s%s%s", pgq_error(c),
-							 hint ? " - " : "", hint ? hint : "");
+		snprintf(why, sizeof(why), "%s%s%s", pgq_error(c), hint ? " - " : "",
+				 hint ? hint : "");
+		secrets_hide(config, why, sizeof(why));
+		*error = text_format("database: %s", why);
 	}
 	pgq_close(c);
 	if (!ok)
 		return false;
+	if (!secrets_check_files(config, why, sizeof(why)))
+	{
+		*error = text_format("target: %s", why);
+		return false;
+	}
 	target = class->open(config);
 	if (target->result != TARGET_OK)
 	{

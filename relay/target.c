@@ -17,6 +17,7 @@
 
 #include "common/memory.h"
 #include "common/utf8.h"
+#include "relay/secrets.h"
 
 /* Zeroed memory for a target that begins with a Target. */
 void *
@@ -38,6 +39,7 @@ target_fail(void *target, TargetResult result, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(t->error, sizeof(t->error), fmt, args);
 	va_end(args);
+	secrets_hide(t->config, t->error, sizeof(t->error));
 	/* part of it may be a stranger's, and it goes into the database */
 	utf8_make_printable(t->error);
 	t->result = result;

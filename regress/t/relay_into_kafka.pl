@@ -326,6 +326,7 @@ $formats->stop;
 $kafka->create($_, 1) foreach qw(sasl tls);
 my $secret = PostgreSQL::Test::Utils::tempdir() . '/secret';
 PostgreSQL::Test::Utils::append_to_file($secret, "secret\n");
+chmod 0600, $secret;
 my $known = fresh(
 	sasl => {
 		target => $kafka->{sasl},

@@ -59,6 +59,15 @@ sub is_wrong
 	return like($text, qr/^r: target: $message/, $what);
 }
 
+# append_secret(FILE, TEXT): a file for us alone
+sub append_secret
+{
+	my ($file, $text) = @_;
+
+	append_to_file($file, $text);
+	return chmod 0600, $file;
+}
+
 sub wait_port
 {
 	my ($port) = @_;
@@ -116,19 +125,19 @@ is_right('nats: user and password', @to, user => 'shop', password => 'geheim1');
 is_wrong('nats: a wrong password', qr/nats:.*see user, password, token, credentials/, @to,
 	user => 'shop', password => 'geheim2');
 is_wrong('nats: no user', qr/nats:.*see user, password, token, credentials/, @to);
-append_to_file("$dir/password", "geheim1\n");
+append_secret("$dir/password", "geheim1\n");
 is_right('nats: a password from a file', @to, user => 'shop', password_file => "$dir/password");
 
 @to = nats('authorization: { token: geheim1 }');
 is_right('nats: a token', @to, token => 'geheim1');
 is_wrong('nats: a wrong token', qr/nats:.*see user, password, token, credentials/, @to,
 	token => 'geheim2');
-is_wrong('nats: no credentials file', qr/nats:.*none\.creds/, @to, credentials => "$dir/none.creds");
+is_wrong('nats: no credentials file', qr/could not read credentials .*none\.creds: No such file/, @to, credentials => "$dir/none.creds");
 
 my %account = PgqNkeys->account;
 my %stranger = PgqNkeys->account;
-append_to_file("$dir/shop.creds", $account{credentials});
-append_to_file("$dir/other.creds", $stranger{credentials});
+append_secret("$dir/shop.creds", $account{credentials});
+append_secret("$dir/other.creds", $stranger{credentials});
 @to = nats(@{ $account{config} });
 is_wrong('nats: credentials, of an account without streams', qr/JetStream has no stream "ORDERS"/,
 	@to, credentials => "$dir/shop.creds");

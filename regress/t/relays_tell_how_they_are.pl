@@ -156,20 +156,89 @@ is(check(0644, target => "file:$dir/none/x"),
 	'of a target that can not be');
 
 # secrets that others could read
-my $open = qr/^1pgqrelay: .*others may read this file, and it has a secret in section \[relay r\]/;
+sub open_key { return qr{^1pgqrelay: .*\[relay r\]: others may read file \Q$dir\E/$_[1], and key "$_[0]" has a secret there: chmod 600} }
 my $with = $node->connstr($db) . ' password=geheim';
-like(check(0644, db => $with), $open, 'a password in a connect string');
+like(check(0644, db => $with), open_key('db', 'check.ini'), 'a password in a connect string');
 is(check(0600, db => $with), "0r: ok\n", 'is right where others can not read it');
 local $ENV{SHOP_PASSWORD} = 'geheim';
 is(check(0644, db => $node->connstr($db) . ' password=${SHOP_PASSWORD}'),
 	"0r: ok\n", 'or stands in the environment');
+my $none = '127.0.0.1:1';
+foreach my $case (
+	[ db => $node->connstr($db) . ' password=${SHOP_PASSWORD}x' ],
+	[ db => '${SHOP_PASSWORD} password=x' ],
+	[ db => $node->connstr($db) . " options='-c shop.secret=x'" ],
+	[ db => "postgresql://u:x\@$none/x" ],
+	[ password => 'x', target => "nats:$none" ],
+	[ password => '${SHOP_PASSWORD}x', target => "nats:$none" ],
+	[ token => 'x', target => "nats:$none" ],
+	[ secret => 'whsec_x', target => "http://$none" ],
+	[ options => 'linger.ms=5, sasl.password=x', target => "kafka:$none" ],
+	[ options => 'ssl.key.password=${SHOP_PASSWORD},x', target => "kafka:$none" ],
+	[ target => "http://$none/?a=1&token=x" ],
+	[ target => "http://$none/?key=x" ])
+{
+	my ($key, $value, @more) = @$case;
+	like(check(0644, $key => $value, @more), open_key($key, 'check.ini'), "$key = $value");
+}
+unlike(check(0644, options => 'linger.ms=5,sasl.password=${SHOP_PASSWORD}', target => "kafka:$none"),
+	qr/others may read/, 'no secret');
+
+# in a file that is included, it is that which counts
+append_to_file("$dir/included.ini", "[relay r]\npassword = x\n");
+foreach my $case ([ 0644, 0600, 1 ], [ 0600, 0644, 0 ])
+{
+	my ($inner, $outer, $told) = @$case;
+
+	chmod $inner, "$dir/included.ini";
+	my $text = check($outer, stream => "S\n%include $dir/included.ini", target => "nats:$none");
+	($told ? \&like : \&unlike)->($text, open_key('password', 'included.ini'), "an included file, mode $inner");
+}
+
+# files of secrets, and those that can not be read
+foreach my $key (qw(password_file credentials tls_key))
+{
+	my $file = "$dir/$key";
+
+	like(check(0600, $key => $file, target => "nats:$none"),
+		qr/^1r: target: could not read $key $file: No such file or directory$/, "no $key");
+	append_to_file($file, "geheim\n");
+	chmod 0640, $file;
+	like(check(0600, $key => $file, target => "nats:$none"),
+		qr/^1r: target: others may read $key $file: .*chmod 600$/, "$key that others can read");
+	chmod 0600, $file;
+	unlike(check(0600, $key => $file, target => "nats:$none"), qr/$file/, "$key for us alone");
+}
+like(check(0600, password_file => '/dev/null', target => "nats:$none"),
+	qr/^1r: target: password_file \/dev\/null has nothing in its first line$/, 'an empty password_file');
+like(check(0600, password_file => $dir, target => "nats:$none"),
+	qr/^1r: target: could not read password_file $dir: Is a directory$/, 'a folder as password_file');
+
 like(check(0600, target => $_), qr/"target" has a password in it/, $_)
   foreach 'nats://u:geheim@localhost', 'nats://geheim@localhost', 'https://u:geheim@localhost/x',
   'nats://localhost,nats://u:geheim@localhost', 'postgresql://u:geheim@localhost/x',
-  'postgresql://localhost/x?password=geheim', 'amqp://u:geheim@localhost';
+  'nats://localhost:4222,u:geheim@localhost', 'nats://${SHOP_PASSWORD}x@localhost',
+  'amqp://u:ge/heim@localhost', 'https://u:ge/heim@localhost/x', 'redis://u:gehe?im@localhost',
+  'postgresql://localhost/x?password=geheim', 'amqp://u:geheim@localhost', 'nat://u:geheim@localhost';
 unlike(check(0600, target => $_), qr/has a password in it/, $_)
   foreach 'nats://${SHOP_PASSWORD}@127.0.0.1:1', 'postgresql://me@127.0.0.1:1/x',
-  'https://127.0.0.1:1/a:b@c';
+  'https://127.0.0.1:1/a:b@c', 'https://127.0.0.1/a:b@c', "file:$dir/a:b\@c";
+
+# what is told has none
+foreach my $case (
+	[ "http://$none/hook?a=geheim&token=geheim#geheim", qr{http://$none/hook\?a=\*\*\*&token=\*\*\*#\*\*\*} ],
+	[ "http://$none/services/T0/geheim1geheim1geheim1/x", qr{http://$none/services/T0/\*\*\*/x: } ],
+	[ 'http://${SHOP_PASSWORD}.invalid/', qr{http://\$\{SHOP_PASSWORD\}\.invalid/: } ],
+	[ 'nats://127.0.0.1:1,${SHOP_PASSWORD}@127.0.0.1:1', qr{127\.0\.0\.1:1,\$\{SHOP_PASSWORD\}\@127} ])
+{
+	my ($target, $shown) = @$case;
+	my $text = check(0600, target => $target, $target =~ /nats/ ? (stream => 'S') : ());
+
+	like($text, $shown, "$target is told so");
+	unlike($text, qr/geheim/, 'and nothing of what is secret');
+}
+unlike(check(0600, db => "host=localhost password=x geheim"), qr/geheim/,
+	'nor of a connect string that can not be read');
 
 # a database that gives no answer holds up no other relay, neither when the ini file is
 # read again nor at the end
