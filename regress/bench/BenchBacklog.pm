@@ -18,9 +18,36 @@ my %peers = (
 	pgoutput => [ 'pgoutput', 'proto_version=1', 'publication_names=p' ],
 	test_decoding => [ 'test_decoding' ],
 	wal2json => [ 'wal2json', 'format-version=2' ]);
-my %goal = (wal2json => '<= 0.60', pgoutput => '<= 0.90', floor => '<= 1.75');
 my %title = (floor => 'a plugin that does nothing',
 	copy => 'COPY of these events from a file into such a table');
+
+# What waits to be read, and what is measured beside it, with a goal or without.
+my $n = $changes;
+my $some = $n * 3 / 10;
+my @shapes = (
+	{
+		what => "$n changes",
+		rows => $n,
+		fill => fill_orders($n),
+		peers => { floor => '<= 1.75', pgoutput => '<= 0.90', test_decoding => '',
+			wal2json => '<= 0.60', copy => '' }
+	},
+	{
+		what => "$n changes, a tenth in one-row transactions,",
+		rows => $n,
+		fill => 'do $$ begin for n in 1..' . $n / 1000 . ' loop '
+		  . '  for k in 1..9 loop ' . orders_row(100) . '; commit; end loop;'
+		  . '  for k in 1..100 loop ' . orders_row(1) . '; commit; end loop;'
+		  . ' end loop; end $$',
+		peers => { pgoutput => '<= 0.75', wal2json => '<= 0.50' }
+	},
+	{
+		what => "$some one-row transactions",
+		rows => $some,
+		fill => "do \$\$ begin for n in 1..$some loop " . orders_row(1)
+		  . '; commit; end loop; end $$',
+		peers => { pgoutput => '<= 0.85' }
+	});
 
 # Seconds that pg_recvlogical takes to read a slot to a file.
 sub recvlogical
@@ -53,16 +80,19 @@ sub copy
 	return $t;
 }
 
-# The peers come first: none of them has to read what ingest writes.
-sub backlogs
+# One of the shapes, beside its peers. They come first: none of them has to read what
+# ingest writes.
+sub backlog
 {
+	my ($shape, $number) = @_;
 	my $node = ours();
-	my @peers = grep { $_ ne 'wal2json' || wal2json() } sort keys %peers;
+	my $goals = $shape->{peers};
+	my @peers = grep { $peers{$_} && ($_ ne 'wal2json' || wal2json()) } sort keys %$goals;
 	my %time;
 
 	for my $round (1 .. $rounds)
 	{
-		my $db = "backlog$round";
+		my $db = "backlog${number}_$round";
 
 		new_database($node, $db);
 		sql($node, $db, "$orders; create publication p for table orders;"
@@ -70,7 +100,7 @@ sub backlogs
 		sql($node, $db,
 			"select pg_create_logical_replication_slot('${_}_$round', '$peers{$_}[0]')")
 		  foreach @peers;
-		sql($node, $db, fill_orders($changes));
+		sql($node, $db, 'set synchronous_commit = off; ' . $shape->{fill});
 		my $lsn = sql($node, $db, 'select pg_current_wal_insert_lsn()');
 		sql($node, $db, 'checkpoint');
 
@@ -85,20 +115,20 @@ sub backlogs
 		my $pgqd;
 		push @{ $time{ours} }, elapsed(sub {
 			$pgqd = start_pgqd($node, database_list => $db);
-			wait_ingest($node, $db);
+			profiled($node, $db, $pgqd, sub { wait_ingest($node, $db) });
 		});
 		is(sql($node, $db, 'select count(*) from pgq.event_template'),
-			$changes, 'the backlog is in the queue');
+			$shape->{rows}, 'the backlog is in the queue');
 		$pgqd->stop;
 		sql($node, $db, 'select pgq.stop_capture()');
-		push @{ $time{copy} }, copy($node, $db);
+		push @{ $time{copy} }, copy($node, $db) if defined $goals->{copy};
 		sql($node, 'postgres', "drop database $db");
 	}
-	foreach my $peer (@peers, 'copy')
+	foreach my $peer (@peers, defined $goals->{copy} ? 'copy' : ())
 	{
 		my $to = $title{$peer} // "$peer to a file";
-		report("$changes changes into the queue / $to", $goal{$peer} // '', 's',
-			$time{ours}, $time{$peer});
+		report("$shape->{what} into the queue / $to", $goals->{$peer}, 's', $time{ours},
+			$time{$peer});
 	}
 	return;
 }
@@ -173,7 +203,7 @@ sub memory
 
 sub bench
 {
-	backlogs();
+	backlog($shapes[$_], $_) foreach 0 .. $#shapes;
 	uncaptured();
 	memory();
 	return;

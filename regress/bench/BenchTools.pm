@@ -11,6 +11,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use FlameGraph ();
 use IPC::Run ();
 use List::Util qw(min max);
 use PgqDebian;
@@ -21,7 +22,7 @@ use Time::HiRes qw(time sleep);
 our @EXPORT = qw(
   $smoke $rounds $changes
   alternate compare report value sentence curve plot median percentile timed
-  cpu pids_of stop_settled memory_peak wal_end elapsed
+  cpu pids_of profiled stop_settled memory_peak wal_end elapsed
   ours old wal2json compile new_ours
   $orders orders_row fill_orders run_pgbench
 );
@@ -255,6 +256,30 @@ sub pids_of
 		select pid from pg_stat_activity
 		where application_name in ('pgqd/tick', 'pgqd/ingest', 'pgqd/stream')
 			and datname = current_database()})));
+}
+
+# profiled(NODE, DB, PGQD, SUB): runs SUB; if it was asked for, with a flame graph of
+# the processes that move changes meanwhile, as GROUP_profile.svg.
+sub profiled
+{
+	my ($node, $db, $pgqd, $sub) = @_;
+	my $data = PostgreSQL::Test::Utils::tempdir() . '/perf.data';
+	my $file = "$ENV{TESTLOGDIR}/${group}_profile.svg";
+	my (%names, $out);
+
+	return $sub->() if !$ENV{BENCH_PROFILE} || -e $file;
+	wait_for('the sessions', sub { 4 == (() = pids_of($node, $db, $pgqd)) });
+	%names = map { split(/\|/, $_) } split(/\n/, sql($node, $db, q{
+		select pid, split_part(application_name, ' ', 1) from pg_stat_activity
+		where datname = current_database()}));
+	my $perf = IPC::Run::start([ 'perf', 'record', '-F', 499, '--call-graph', 'dwarf,8192',
+		'-o', $data, '-p', join(',', pids_of($node, $db, $pgqd)) ], '>', \$out, '2>', \$out);
+	$sub->();
+	$perf->signal('INT');
+	$perf->finish;
+	-s $data or die "perf: $out";
+	FlameGraph::flame_graph($data, $file, $group, \%names);
+	return;
 }
 
 # Stop pgqd when the slot has come along too, or the next start would decode

@@ -24,9 +24,11 @@ my %groups = (
 	bloat => 'BenchBloat',
 	held => 'BenchHeld',
 	relay => 'BenchRelay',
-	source => 'BenchSource');
+	source => 'BenchSource',
+	large => 'BenchLarge',
+	debezium => 'BenchDebezium');
 my @usual = qw(writer backlog latency awaited shares queue);
-push @usual, qw(growth bloat held relay source) if $smoke;
+push @usual, qw(growth bloat held relay source large) if $smoke;
 my @wanted = split(/,/, $ENV{BENCH_ONLY} // '');
 
 # a backlog takes its time
