@@ -58,6 +58,8 @@ struct MessageMaker
 	Origin origin;
 };
 
+#define JSON_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)
+
 static const struct
 {
 	char letter;
@@ -68,16 +70,60 @@ static const struct
 		   {'D', "DELETE", "delete"},
 		   {'R', "TRUNCATE", "truncate"}};
 
+/*
+ * Numbers of JSON may be of any size, and PostgreSQL writes them so; jansson has room
+ * for what a machine has.  A copy whose numbers are cut to that, but not mended.
+ */
+static char *
+shorten_numbers(const char *text)
+{
+	char *copy = text_copy(text);
+	char *out = copy;
+	bool in_string = false;
+
+	while (*text)
+	{
+		size_t digits = in_string ? 0 : strspn(text, "0123456789");
+
+		if (digits > 0)
+		{
+			bool exponent = out > copy && strchr("eE+-", out[-1]) &&
+							out - copy > 1 && strchr("0123456789eE", out[-2]);
+			size_t kept = exponent ? 1 : digits < 15 ? digits : 15;
+
+			memcpy(out, exponent ? "0" : text, kept);
+			out += kept;
+			text += digits;
+			continue;
+		}
+		if (*text == '"')
+			in_string = !in_string;
+		else if (*text == '\\' && in_string && text[1])
+			*out++ = *text++;
+		*out++ = *text++;
+	}
+	*out = '\0';
+	return copy;
+}
+
 /* Is text JSON, whole?  It is checked, not changed. */
 static bool
 is_json(const char *text)
 {
+	json_error_t error;
 	json_t *value;
 
 	/* most data is not, and tells so at once */
 	if (strchr("{[\"-0123456789tfn", *text) == NULL || *text == '\0')
 		return false;
-	value = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	value = json_loads(text, JSON_FLAGS, &error);
+	if (value == NULL && json_error_code(&error) == json_error_numeric_overflow)
+	{
+		char *shorter = shorten_numbers(text);
+
+		value = json_loads(shorter, JSON_FLAGS, NULL);
+		free(shorter);
+	}
 	json_decref(value);
 	return value != NULL;
 }
@@ -482,9 +528,9 @@ make_names(MessageMaker *m, const PgqEvent *event, const Origin *origin,
 	message->id = m->id.data;
 
 	resetPQExpBuffer(&m->key);
-	template_fill(m->key_template, values, NULL, &m->key);
-	/* an event without a key has none, not the sign for it */
-	message->key = strcmp(m->key.data, "-") == 0 ? NULL : m->key.data;
+	message->key = template_fill_key(m->key_template, values, &m->key)
+					   ? m->key.data
+					   : NULL;
 
 	if (m->address_template)
 	{

@@ -63,6 +63,9 @@ typedef struct TargetClass
 	 * filled in is made fit for it; 0 and NULL: messages have no address */
 	size_t address_offset;
 	TemplateEscape escape;
+	bool (*is_name)(const RelayConfig *config); /* true: it is one whole, and
+												 * nothing to be escaped; may
+												 * be NULL */
 
 	/*
 	 * where() tells a batch from what was there before by the bookmark alone, so

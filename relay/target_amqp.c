@@ -399,6 +399,7 @@ take_channel_close(AmqpTarget *t, const amqp_channel_close_t *close)
 {
 	int most = t->base.config->window_events;
 	bool is_alone = t->alone != 0;
+	int64_t place;
 	char text[256];
 	amqp_channel_close_ok_t ok = {0};
 
@@ -406,7 +407,10 @@ take_channel_close(AmqpTarget *t, const amqp_channel_close_t *close)
 		return fail_closed(t, close->reply_code, close->reply_text);
 	snprintf(text, sizeof(text), "%.*s", (int) close->reply_text.len,
 			 (char *) close->reply_text.bytes);
-	t->base.suspect = t->pending[(t->first + t->count - 1) % most].place;
+	place = t->pending[(t->first + t->count - 1) % most].place;
+	/* another behind it may be known by now */
+	if (place > t->base.suspect)
+		t->base.suspect = place;
 	if (is_alone)
 	{
 		TargetResult result;
@@ -619,6 +623,24 @@ amqp_idle(Target *target)
 	return receive((AmqpTarget *) target, 0);
 }
 
+/* A key's words are what is between dots; * and # are for who binds. */
+static void
+escape_word(PQExpBuffer out, const char *text)
+{
+	for (; *text; text++)
+		if (strchr(".*#%", *text))
+			appendPQExpBuffer(out, "%%%02X", (unsigned char) *text);
+		else
+			appendPQExpBufferChar(out, *text);
+}
+
+/* The default exchange's routing keys are names of queues. */
+static bool
+is_queue(const RelayConfig *config)
+{
+	return config->exchange == NULL;
+}
+
 static const char *
 amqp_library(void)
 {
@@ -635,6 +657,8 @@ const TargetClass target_amqp = {
 								  "password_file", "tls", "tls_ca", "tls_cert",
 								  "tls_key", NULL},
 	.address_offset = offsetof(RelayConfig, routing_key),
+	.escape = escape_word,
+	.is_name = is_queue,
 	.library = amqp_library,
 	.open = amqp_open,
 	.where = amqp_where,

@@ -122,9 +122,10 @@ MessageMaker *
 target_make_messages(const RelayConfig *relay, const char *source, char **error)
 {
 	const TargetClass *class = target_find(relay->target);
+	bool is_name = class->is_name && class->is_name(relay);
 
 	return message_maker_create(relay, source, find_address(relay, class),
-								class->escape, error);
+								is_name ? NULL : class->escape, error);
 }
 
 /*

@@ -5,7 +5,7 @@
  *
  * "{{" is a brace.  A field that an event has not (the key of one without, the
  * table of one that is of none) is filled with "-", so that parts of a subject
- * keep their places.
+ * keep their places, and so is one that is empty, but in keys.
  *
  * Copyright (c) 2026, the PgQ 4 authors
  *
@@ -144,8 +144,8 @@ template_has(const Template *template, TemplateField field)
 }
 
 /*
- * Append the filled template to "out".  values: of the fields, NULL: the event
- * has none.  escape: for values alone, NULL: as they are.
+ * Append the filled template of an address to "out".  values: of the fields, NULL:
+ * the event has none.  escape: for values alone, NULL: as they are.
  */
 void
 template_fill(const Template *template,
@@ -166,4 +166,24 @@ template_fill(const Template *template,
 		else
 			appendPQExpBufferStr(out, value);
 	}
+}
+
+/*
+ * The same for a key, in which an empty value stays empty.  False, if the template is
+ * a field alone that the event has not: then there is no key.
+ */
+bool
+template_fill_key(const Template *template,
+				  const char *const values[TEMPLATE_FIELDS], PQExpBuffer out)
+{
+	for (int i = 0; i < template->npieces; i++)
+	{
+		const Piece *piece = &template->pieces[i];
+		const char *text = piece->text ? piece->text : values[piece->field];
+
+		if (text == NULL && template->npieces == 1)
+			return false;
+		appendPQExpBufferStr(out, text ? text : "-");
+	}
+	return true;
 }

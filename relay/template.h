@@ -45,4 +45,8 @@ extern void template_fill(const Template *template,
 						  const char *const values[TEMPLATE_FIELDS],
 						  TemplateEscape escape, PQExpBuffer out);
 
+extern bool template_fill_key(const Template *template,
+							  const char *const values[TEMPLATE_FIELDS],
+							  PQExpBuffer out);
+
 #endif /* PGQ_RELAY_TEMPLATE_H */

@@ -126,6 +126,25 @@ is(join(' ', map { decode_json($_)->{key} // 'none' } split(/\n/, slurp("$dir/ke
 	'{"id":"7","b":"x\""} {"id":7,"b":"x\""} {"id":7} none', 'a key may be an object');
 $relay->stop;
 
+# keys that are nothing but a sign, or nothing; numbers as PostgreSQL has them
+{
+	my @data = ('{"n":18446744073709551616,"e":1e400,"f":[-0.10,123456789012345678901234567890.5e+999]}',
+		'1' . '0' x 400, '-0', '01', '1e', '{"n":1e400x}', '{"e99999999999999999999":"1e400"}', '"99999999999999999999"');
+	add_relayed_queue($node, $db, 'odd', 'relay_odd');
+	sql($node, $db, "select pgq.insert_event('odd', 'I:k', d, 'public.t', null, null, null)
+		from unnest(array['k=-', 'k=', 'k=a', 'k']) d");
+	sql($node, $db, "select pgq.insert_event('odd', 't', '$_')") foreach @data;
+	ticks($node, $db, 'odd');
+	$relay = start_relay(odd => { %keys, queue => 'odd', target => "file:$dir/odd", format => 'json' },
+		more => { %keys, queue => 'odd', target => "file:$dir/more", format => 'json', key => '{type}/{key}', consumer => 'more' });
+	my $all = sub { -e "$dir/odd" ? slurp("$dir/odd") =~ s/.*?"key":([^,]*),"data":(.*?),"extra1".*/$1 $2/gr : '' };
+	wait_for('all lines', sub { (() = $all->() =~ /\n/g) == 4 + @data });
+	is($all->(), join('', map { "$_\n" } '"-" "k=-"', '"" "k="', '"a" "k=a"', 'null "k"',
+		map { 'null ' . (/^01|^1e|x/ ? encode_json([$_]) =~ s/^.(.*).$/$1/r : $_) } @data),
+		'a key may be - or empty, and a number as large as PostgreSQL takes');
+	$relay->stop;
+}
+
 # bad input, one clear message each
 foreach my $case (
 	[ { target => 'smoke:signals' }, qr/no target of the kind "smoke:signals"/ ],
@@ -174,7 +193,7 @@ wait_for('a connection', sub { IO::Select->new($mute[0])->can_read(0) });
 my $asked = time;
 is($waits->stop, 0, 'it ends cleanly amid a connection');
 cmp_ok(time - $asked, '<', 15, 'and does not wait for the time that three may take');
-like($waits->text, qr/relays that still connect are waited for no longer/, 'and says so');
+like($waits->text, qr/\[mute\]: it is waited for no longer: its database or/, 'and says so');
 
 $shop->takes_little_memory(20000, %keys, target => "file:$dir/big");
 

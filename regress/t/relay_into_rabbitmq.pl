@@ -96,12 +96,15 @@ $shop->insert(5);
 sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere' || repeat('x', 1000001), 'public.t', null, null, null)});
 sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere', 'public.t', repeat('x', 200000), null, null)});
 sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere', 'public.' || repeat('x', 300), null, null, null)});
+sql($node, $db, q{select pgq.insert_event('q', 'I:id', 'nowhere', 'public.a.b*#%', null, null, null)});
 $shop->insert(5);
 ledger('what is too large is dead, and all others are there');
+wait_for('all dead ones', sub { sql($node, $db, q{select count(*) from pgq.get_dead_events('q', 'relay_r')}) >= 6 });
 is(sql($node, $db, q{select count(*), count(*) filter (where dead_reason ~ 'max size'),
 	count(*) filter (where dead_reason ~ 'bytes of headers'),
-	count(*) filter (where dead_reason ~ 'routing key or its id is longer than 255')
-	from pgq.get_dead_events('q', 'relay_r')}), '5|1|1|1', 'with the reason');
+	count(*) filter (where dead_reason ~ 'routing key or its id is longer than 255'),
+	count(*) filter (where dead_reason ~ 'routing key "q.a%2Eb%2A%23%25.insert"')
+	from pgq.get_dead_events('q', 'relay_r')}), '6|1|1|1|1', 'with the reason; words of keys are escaped');
 is($relay->stop, 0, 'it ends cleanly');
 
 # short of memory or disk, it takes nothing, and says so
