@@ -23,7 +23,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "relay/target.h"
+#include "relay/target_nats.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -32,13 +32,8 @@
 #include <string.h>
 #include <time.h>
 
-#include <nats/nats.h>
-
 #include "common/clock.h"
 #include "common/memory.h"
-
-/* API errors of the server's errors.json */
-#define ERR_STREAM_NOT_FOUND 10059
 
 /* Headers of our own and NATS' marks, counted against max_payload. */
 #define HEADER_ROOM 1024
@@ -48,34 +43,6 @@
 
 /* The most that JetStream takes of headers. */
 #define HEADER_MOST 65535
-
-/* What is acknowledged. */
-typedef struct NatsAcks
-{
-	uint64_t seq;
-	size_t bytes; /* of the batch */
-} NatsAcks;
-
-typedef struct NatsTarget
-{
-	Target base;
-	natsOptions *options;
-	natsConnection *conn;
-	jsCtx *js;
-	jsStreamInfo *info; /* of the last where() */
-	uint64_t last_seq;  /* expected of the next message */
-	bool is_whole;      /* all of it was acknowledged, and nothing sent since */
-	size_t sent_bytes;  /* up to there, of the batch */
-	NatsAcks seen;      /* what was acknowledged when we looked */
-
-	/* under "lock" */
-	unsigned number;
-	NatsAcks acks;
-	NatsAcks awaited;  /* the sender is to be woken by these */
-	double progress;   /* clock at the last acknowledgement */
-	char failure[256]; /* the first one, "" */
-	struct NatsTarget *next;
-} NatsTarget;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t acked = PTHREAD_COND_INITIALIZER;
@@ -141,164 +108,7 @@ receive_ack(jsCtx *js, natsMsg *msg, jsPubAck *ack, jsPubAckErr *error,
 	natsMsg_Destroy(msg);
 }
 
-/* ---- connecting ---- */
-
-static natsStatus
-set_identity(NatsTarget *t)
-{
-	const RelayConfig *config = t->base.config;
-	natsStatus s = NATS_OK;
-	char *password = target_password(config);
-
-	if (config->credentials)
-		s = natsOptions_SetUserCredentialsFromFiles(t->options,
-													config->credentials, NULL);
-	else if (config->token)
-		s = natsOptions_SetToken(t->options, config->token);
-	else if (config->user)
-		s = natsOptions_SetUserInfo(t->options, config->user,
-									password ? password : "");
-	free(password);
-	return s;
-}
-
-static natsStatus
-set_encryption(NatsTarget *t)
-{
-	const RelayConfig *config = t->base.config;
-	natsStatus s = NATS_OK;
-
-	if (!config->tls && strncmp(config->target, "tls:", 4) != 0)
-		return NATS_OK;
-	s = natsOptions_SetSecure(t->options, true);
-	if (s == NATS_OK && config->tls_ca)
-		s = natsOptions_LoadCATrustedCertificates(t->options, config->tls_ca);
-	if (s == NATS_OK && config->tls_cert)
-		s = natsOptions_LoadCertificatesChain(t->options, config->tls_cert,
-											  config->tls_key);
-	return s;
-}
-
-/* Addresses may be many, with commas between. */
-static natsStatus
-set_servers(NatsTarget *t)
-{
-	char *list = text_copy(t->base.config->target);
-	const char *servers[32];
-	int n = 0;
-	char *rest = list;
-	char *part;
-	natsStatus s;
-
-	while ((part = strsep(&rest, ", ")) != NULL)
-		if (*part && n < 32)
-			servers[n++] = part;
-	s = natsOptions_SetServers(t->options, servers, n);
-	free(list);
-	return s;
-}
-
-static natsStatus
-connect_to(NatsTarget *t)
-{
-	const RelayConfig *config = t->base.config;
-	int64_t wait = (int64_t) (config->stall_release * 1000);
-	natsStatus s;
-	jsOptions js;
-
-	s = natsOptions_Create(&t->options);
-	if (s == NATS_OK)
-		s = set_servers(t);
-	if (s == NATS_OK)
-		s = set_identity(t);
-	if (s == NATS_OK)
-		s = set_encryption(t);
-	if (s == NATS_OK)
-		s = natsOptions_SetName(t->options, config->consumer);
-	if (s == NATS_OK)
-		s = natsOptions_SetTimeout(t->options, wait);
-	/* a lost connection is made anew by the relay, which asks where it is */
-	if (s == NATS_OK)
-		s = natsOptions_SetAllowReconnect(t->options, false);
-	if (s == NATS_OK)
-		s = natsConnection_Connect(&t->conn, t->options);
-	if (s != NATS_OK)
-		return s;
-
-	s = jsOptions_Init(&js);
-	js.Wait = wait;
-	js.PublishAsync.MaxPending = config->window_events;
-	js.PublishAsync.AckHandler = receive_ack;
-	js.PublishAsync.AckHandlerClosure = (void *) (uintptr_t) t->number;
-	js.PublishAsync.StallWait = wait;
-	if (s == NATS_OK)
-		s = natsConnection_JetStream(&t->js, t->conn, &js);
-	return s;
-}
-
-/*
- * What the server forbids it says beside, and answers nothing.  True, with the
- * failure noted, if it has said so since we connected.
- */
-static bool
-is_forbidden(NatsTarget *t)
-{
-	const char *text = NULL;
-
-	if (natsConnection_GetLastError(t->conn, &text) != NATS_NOT_PERMITTED)
-		return false;
-	target_fail(t, TARGET_STOP, "%s: %s", t->base.config->shown_target,
-				text && *text ? text : natsStatus_GetText(NATS_NOT_PERMITTED));
-	return true;
-}
-
-/* Read the stream's state; STOP if there is no such stream. */
-static TargetResult
-read_stream(NatsTarget *t)
-{
-	const char *stream = t->base.config->stream;
-	jsErrCode code = 0;
-	natsStatus s;
-
-	jsStreamInfo_Destroy(t->info);
-	t->info = NULL;
-	s = js_GetStreamInfo(&t->info, t->js, stream, NULL, &code);
-	if (s == NATS_OK)
-		return TARGET_OK;
-	if (code == ERR_STREAM_NOT_FOUND)
-		return target_fail(t, TARGET_STOP,
-						   "JetStream has no stream \"%s\" - make it, with the "
-						   "subjects that key \"subject\" gives",
-						   stream);
-	if (is_forbidden(t))
-		return TARGET_STOP;
-	return target_fail(t, TARGET_AWAY, "stream \"%s\": %s (%d)", stream,
-					   natsStatus_GetText(s), (int) code);
-}
-
-static void
-fail_to_connect(NatsTarget *t, natsStatus s)
-{
-	bool is_for_a_person = s == NATS_CONNECTION_AUTH_FAILED ||
-						   s == NATS_SSL_ERROR || s == NATS_NOT_PERMITTED ||
-						   s == NATS_INVALID_ARG;
-	const RelayConfig *config = t->base.config;
-	const char *more = nats_GetLastError(NULL);
-	const char *start = more ? strstr(more, "): ") : NULL;
-	const char *hint = "";
-
-	/* the library's file and line go before it */
-	if (start)
-		more = start + strlen("): ");
-	if (s == NATS_CONNECTION_AUTH_FAILED)
-		hint = " - see user, password, token, credentials";
-	else if (config->tls && !config->tls_cert && s != NATS_SSL_ERROR &&
-			 s != NATS_NO_SERVER && s != NATS_TIMEOUT)
-		hint = " - does the server want a certificate of ours, tls_cert?";
-	target_fail(t, is_for_a_person ? TARGET_STOP : TARGET_AWAY, "%s: %s%s%s%s",
-				config->shown_target, natsStatus_GetText(s),
-				more && *more ? ": " : "", more && *more ? more : "", hint);
-}
+/* ---- open, close ---- */
 
 static Target *
 nats_open(const RelayConfig *config)
@@ -317,11 +127,11 @@ nats_open(const RelayConfig *config)
 		target_fail(t, TARGET_STOP, "key \"stream\" is missing");
 		return &t->base;
 	}
-	s = connect_to(t);
+	s = nats_connect(t, receive_ack);
 	if (s != NATS_OK)
-		fail_to_connect(t, s);
+		nats_fail_to_connect(t, s);
 	else
-		t->base.result = read_stream(t);
+		t->base.result = nats_read_stream(t);
 	return &t->base;
 }
 
@@ -385,7 +195,14 @@ read_place(NatsTarget *t, const TargetBatch *batch, int64_t *place)
 	if (s != NATS_OK && s != NATS_NOT_FOUND)
 		return target_fail(t, TARGET_AWAY, "message %" PRIu64 ": %s (%d)", last,
 						   natsStatus_GetText(s), (int) code);
-	/* gone by the stream's limits, or deleted: not to be told whose it was */
+	if (s == NATS_NOT_FOUND && batch->bookmark)
+		return target_fail(
+			t, TARGET_STOP,
+			"message %" PRIu64 " of stream \"%s\" is gone, by the stream's "
+			"limits or by hand, so how much of batch %" PRId64 " is there "
+			"can't be told - to send all of it: select "
+			"pgq.set_bookmark(%" PRId64 ", '%" PRIu64 "')",
+			last, stream, batch->id, batch->id, last);
 	if (s == NATS_OK)
 	{
 		source = read_header(msg, "Pgq-Source");
@@ -425,7 +242,7 @@ nats_where(Target *target, const TargetBatch *batch, int64_t *done)
 	/* whoever has changed it since will have the next message refused */
 	if (t->is_whole && batch->bookmark && mark == t->last_seq)
 		return TARGET_OK;
-	result = read_stream(t);
+	result = nats_read_stream(t);
 	if (result != TARGET_OK)
 		return result;
 	last = t->info->State.LastSeq;
@@ -511,6 +328,9 @@ check_message(NatsTarget *t, const RelayMessage *message)
 
 	if (config->MaxMsgSize > 0 && config->MaxMsgSize < most)
 		most = config->MaxMsgSize;
+	/* that one would be deleted at once */
+	if (config->MaxBytes > 0 && config->MaxBytes < most)
+		most = config->MaxBytes;
 	if (strlen(message->address) > SUBJECT_MOST)
 		return target_fail(t, TARGET_REFUSED,
 						   "its subject has %zu bytes, and the server takes "
@@ -564,7 +384,7 @@ wait_for_acks(NatsTarget *t, NatsAcks awaited)
 	t->seen = t->acks;
 	pthread_mutex_unlock(&lock);
 	/* what comes behind a message that is forbidden is out of sequence */
-	return result != TARGET_OK && is_forbidden(t) ? TARGET_STOP : result;
+	return result != TARGET_OK && nats_is_forbidden(t) ? TARGET_STOP : result;
 }
 
 /*
@@ -618,7 +438,7 @@ nats_send(Target *target, const RelayMessage *message)
 	natsStatus s;
 
 	/* the stream may have been changed */
-	if (result == TARGET_REFUSED && (result = read_stream(t)) == TARGET_OK)
+	if (result == TARGET_REFUSED && (result = nats_read_stream(t)) == TARGET_OK)
 		result = check_message(t, message);
 	if (result == TARGET_OK)
 		result = wait_for_room(t);
@@ -636,7 +456,7 @@ nats_send(Target *target, const RelayMessage *message)
 		s = js_PublishMsgAsync(t->js, &msg, NULL);
 	natsMsg_Destroy(msg);
 	if (s != NATS_OK)
-		return is_forbidden(t)
+		return nats_is_forbidden(t)
 				   ? TARGET_STOP
 				   : target_fail(t, TARGET_AWAY, "could not publish: %s",
 								 natsStatus_GetText(s));

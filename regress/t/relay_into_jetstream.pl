@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use PgqTest;
+use IPC::Run;
 use PgqNats;
 use PgqRelay;
 use PgqShop;
@@ -33,6 +34,7 @@ sub ledger
 	return same_events($nats->events('ORDERS'), $shop->events, $name);
 }
 
+my $r;
 my $relay = start_relay(r => \%keys);
 $shop->insert(1000);
 ledger('each event is a message');
@@ -93,6 +95,55 @@ $shop->insert(1);
 $relay->wait_log(qr/stands still: stream "ORDERS" has another writer/, $mark);
 pass('another writer is seen');
 $relay->stop;
+
+# the last message is gone, and with it how much of the batch is there
+sql($node, $db, "update pgq.bookmark set bm_text = '" . $nats->last_seq('ORDERS') . "'");
+$nats->request('q.foreign', 'hello');
+$nats->api('STREAM.MSG.DELETE.ORDERS', { seq => $nats->last_seq('ORDERS') });
+$relay->start;
+$relay->wait_log(qr/stands still: message \d+ of stream "ORDERS" is gone, by the stream's limits or by hand, .* - to send all of it: (select pgq\.set_bookmark\(\d+, '\d+'\))/);
+my ($way_out) = $relay->text =~ /to send all of it: (.*)/;
+pass('a last message that is gone is told as that');
+$relay->stop;
+sql($node, $db, $way_out);
+$relay->start;
+wait_for('the rest', sub { $shop->bookmark == $nats->last_seq('ORDERS') });
+pass('with the way out');
+$relay->stop;
+
+# streams that can't keep where the relay is
+foreach my $case (
+	[ { retention => 'workqueue' }, qr/has retention workqueue, so it deletes what was read, .* - make it with retention limits/ ],
+	[ { retention => 'interest' }, qr/has retention interest, so it deletes what was read/ ],
+	[ { no_ack => \1 }, qr/acknowledges nothing \(no_ack\)/ ],
+	[ { subjects => undef, mirror => { name => 'ORDERS' } }, qr/is a mirror/ ],
+	[ { subjects => undef, sources => [ { name => 'ORDERS' } ] }, qr/has sources/ ],
+	[ { sealed => \1 }, qr/is sealed/ ])
+{
+	my ($settings, $why) = @$case;
+	my $sealed = delete $settings->{sealed};
+	my $out = '';
+
+	$nats->create('UNFIT', ['unfit.>'], %$settings);
+	$nats->api('STREAM.UPDATE.UNFIT', { name => 'UNFIT', subjects => ['unfit.>'], storage => 'file', sealed => $sealed })
+	  if $sealed;
+	$r = start_relay(r => { %keys, stream => 'UNFIT', subject => 'unfit.{table}' });
+	$r->wait_log(qr/stands still: stream "UNFIT" $why/);
+	IPC::Run::run([ 'pgqrelay', '--check', $r->{ini} ], '<', \undef, '>&', \$out, IPC::Run::timeout(60));
+	like($out, qr/^r: target: stream "UNFIT" $why/, "told at the start and by --check: $why");
+	$r->stop;
+	$nats->api('STREAM.DELETE.UNFIT', {});
+}
+
+# nor one that has no room for a message: it would be gone at once
+$nats->create('SMALL', ['small.>'], max_bytes => 2000);
+add_relayed_queue($node, $db, 'small', 'relay_small');
+sql($node, $db, q{select pgq.insert_event('small', 't', repeat('x', 1500))});
+ticks($node, $db, 'small');
+$r = start_relay(r => { %keys, queue => 'small', consumer => 'relay_small', stream => 'SMALL', subject => 'small.{table}' });
+$r->wait_log(qr/will not take event \d+: it has 1500 bytes and headers of \d+, and the server takes 2000/);
+pass('a message that is larger than all that a stream may have');
+$r->stop;
 
 # the stream was made anew: what it had is gone
 $nats->api('STREAM.DELETE.ORDERS', {});
