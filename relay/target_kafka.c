@@ -348,6 +348,7 @@ kafka_where(Target *target, const TargetBatch *batch, int64_t *done)
 static TargetResult
 produce(KafkaTarget *t, const RelayMessage *message, const char *body)
 {
+	double start = clock_seconds();
 	rd_kafka_resp_err_t code;
 
 	while ((code = kafka_produce(t, message, body)) != 0)
@@ -355,6 +356,17 @@ produce(KafkaTarget *t, const RelayMessage *message, const char *body)
 		int waiting = rd_kafka_outq_len(t->producer);
 		TargetResult result;
 
+		if (kafka_is_absence(code))
+		{
+			result = kafka_find_topic_again(t, message->address);
+			if (result == TARGET_OK &&
+				clock_seconds() - start > t->base.config->stall_release)
+				result = kafka_fail(t, code, message->address, NULL);
+			if (result != TARGET_OK)
+				return result;
+			rd_kafka_poll(t->producer, 50);
+			continue;
+		}
 		if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
 			(code == RD_KAFKA_RESP_ERR__QUEUE_FULL && waiting == 0))
 			return target_fail(t, TARGET_REFUSED,
@@ -377,9 +389,10 @@ produce(KafkaTarget *t, const RelayMessage *message, const char *body)
 
 /* Send an event alone: only then is it known to be the one that is refused. */
 static TargetResult
-send_alone(KafkaTarget *t)
+send_alone(KafkaTarget *t, const char *topic)
 {
 	TargetResult result = commit(t, false);
+	rd_kafka_resp_err_t code = t->error;
 	char why[sizeof(t->error_text)];
 
 	if (result == TARGET_OK || t->refused == 0)
@@ -387,6 +400,13 @@ send_alone(KafkaTarget *t)
 	snprintf(why, sizeof(why), "%s", t->error_text);
 	t->base.suspect = t->suspect;
 	result = restart_producer(t);
+	/* it may have been missed for a moment only */
+	if (result == TARGET_OK && kafka_is_absence(code))
+	{
+		result = kafka_find_topic(t, topic);
+		if (result == TARGET_OK)
+			return target_fail(t, TARGET_AWAY, "%s, but it is there", why);
+	}
 	if (result != TARGET_OK)
 		return result;
 	return target_fail(t, TARGET_REFUSED, "%s", why);
@@ -417,7 +437,7 @@ kafka_send(Target *target, const RelayMessage *message)
 	{
 		t->place = message->place;
 		if (t->place <= t->suspect)
-			result = send_alone(t);
+			result = send_alone(t, message->address);
 	}
 	return result;
 }

@@ -68,8 +68,7 @@ typedef struct KafkaTarget
 						  * one is refused */
 	void *topics;        /* tsearch tree of KafkaTopic */
 	const void *topic;   /* the KafkaTopic used last */
-	char missing[250];   /* a topic that is not there */
-	double missing_seen; /* when, on the clock */
+	double absence;      /* clock when a topic was found missing last */
 
 	/* what callbacks tell, which are called in calls of ours only */
 	double progress;           /* clock at the last delivery */
@@ -100,6 +99,8 @@ extern TargetResult kafka_look_up(KafkaTarget *t, rd_kafka_t *client,
 extern bool kafka_is_refusal(rd_kafka_resp_err_t code);
 extern void kafka_escape(PQExpBuffer out, const char *text);
 extern TargetResult kafka_find_topic(KafkaTarget *t, const char *name);
+extern bool kafka_is_absence(rd_kafka_resp_err_t code);
+extern TargetResult kafka_find_topic_again(KafkaTarget *t, const char *name);
 extern void kafka_forget_topics(KafkaTarget *t);
 extern rd_kafka_resp_err_t
 kafka_produce(KafkaTarget *t, const RelayMessage *message, const char *body);

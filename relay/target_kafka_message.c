@@ -21,9 +21,15 @@
 #include "common/clock.h"
 #include "common/memory.h"
 
-/* Seconds that a topic has to come into being, and that its absence is kept. */
+/*
+ * Seconds that a topic has to come into being where others are missing, too, and that
+ * an absence is kept.
+ */
 #define MAKING 1.0
-#define ABSENCE 10.0
+#define ABSENCE 60.0
+
+/* The longest name of a topic. */
+#define NAME_MOST 249
 
 /* CloudEvents' headers, here with another separator. */
 #define CE_HEADER "ce-"
@@ -31,7 +37,8 @@
 typedef struct KafkaTopic
 {
 	char *name;
-	rd_kafka_topic_t *handle;
+	rd_kafka_topic_t *handle; /* NULL: it was not there, */
+	double missing_seen;      /* then, on the clock */
 } KafkaTopic;
 
 /* ---- topics ---- */
@@ -50,13 +57,19 @@ kafka_is_refusal(rd_kafka_resp_err_t code)
 		case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
 		case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
 		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
 			return true;
 		default:
-			return false;
+			return kafka_is_absence(code);
 	}
+}
+
+/* Is it said that the topic is not there?  Brokers that have just begun say so, too. */
+bool
+kafka_is_absence(rd_kafka_resp_err_t code)
+{
+	return code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+		   code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+		   code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
 }
 
 /* What a topic's name can't have becomes "_". */
@@ -75,7 +88,8 @@ free_topic(void *node)
 {
 	KafkaTopic *topic = node;
 
-	rd_kafka_topic_destroy(topic->handle);
+	if (topic->handle)
+		rd_kafka_topic_destroy(topic->handle);
 	free(topic->name);
 	free(topic);
 }
@@ -99,11 +113,53 @@ compare_topics(const void *a, const void *b)
 static TargetResult
 refuse_topic(KafkaTarget *t, const char *name, rd_kafka_resp_err_t code)
 {
-	if (name != t->missing)
-		snprintf(t->missing, sizeof(t->missing), "%s", name);
-	t->missing_seen = clock_seconds();
 	return target_fail(t, TARGET_REFUSED, "topic \"%s\": %s", name,
 					   rd_kafka_err2str(code));
+}
+
+/* Can there be a topic of that name, for events? */
+static TargetResult
+check_name(KafkaTarget *t, const char *name)
+{
+	if (strlen(name) > NAME_MOST || *name == '\0' || strcmp(name, ".") == 0 ||
+		strcmp(name, "..") == 0)
+		return target_fail(t, TARGET_REFUSED, "\"%s\" is no name of a topic",
+						   name);
+	/* an event could be one of the positions there */
+	if (strcmp(name, t->base.config->positions) == 0)
+		return target_fail(t, TARGET_REFUSED,
+						   "topic \"%s\" is the one of positions", name);
+	return TARGET_OK;
+}
+
+/* Get the handle of a topic; REFUSED if it is not there, whoever is asked. */
+static TargetResult
+look_up(KafkaTarget *t, KafkaTopic *topic)
+{
+	double now = clock_seconds();
+	double patience = now - t->absence < ABSENCE ? MAKING
+												 : t->base.config->stall_release;
+	rd_kafka_resp_err_t outcome = RD_KAFKA_RESP_ERR_NO_ERROR;
+	TargetResult result;
+
+	if (topic->missing_seen > 0 && now - topic->missing_seen < ABSENCE)
+		return refuse_topic(t, topic->name,
+							RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+	topic->handle = rd_kafka_topic_new(t->producer, topic->name, NULL);
+	if (topic->handle == NULL)
+		abort();
+	result = kafka_look_up(t, t->producer, topic->handle, patience, &outcome);
+	if (result == TARGET_OK && outcome == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return TARGET_OK;
+	rd_kafka_topic_destroy(topic->handle);
+	topic->handle = NULL;
+	if (result != TARGET_OK)
+		return result;
+	if (!kafka_is_refusal(outcome))
+		return kafka_fail(t, outcome, topic->name, NULL);
+	if (kafka_is_absence(outcome))
+		topic->missing_seen = t->absence = clock_seconds();
+	return refuse_topic(t, topic->name, outcome);
 }
 
 /* Get t->topic, which must be there. */
@@ -111,7 +167,6 @@ TargetResult
 kafka_find_topic(KafkaTarget *t, const char *name)
 {
 	KafkaTopic wanted = {.name = (char *) name};
-	rd_kafka_resp_err_t outcome = RD_KAFKA_RESP_ERR_NO_ERROR;
 	KafkaTopic *topic;
 	void *node;
 	TargetResult result;
@@ -120,39 +175,46 @@ kafka_find_topic(KafkaTarget *t, const char *name)
 		return TARGET_OK;
 	node = tfind(&wanted, &t->topics, compare_topics);
 	if (node)
+		topic = *(KafkaTopic **) node;
+	else
 	{
-		t->topic = *(KafkaTopic **) node;
-		return TARGET_OK;
+		result = check_name(t, name);
+		if (result != TARGET_OK)
+			return result;
+		topic = memory_make(sizeof(KafkaTopic));
+		topic->name = text_copy(name);
+		if (tsearch(topic, &t->topics, compare_topics) == NULL)
+			abort();
 	}
-	if (strlen(name) >= sizeof(t->missing) || *name == '\0' ||
-		strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return target_fail(t, TARGET_REFUSED, "\"%s\" is no name of a topic",
-						   name);
-	/* an event could be one of the positions there */
-	if (strcmp(name, t->base.config->positions) == 0)
-		return target_fail(t, TARGET_REFUSED,
-						   "topic \"%s\" is the one of positions", name);
-	if (strcmp(name, t->missing) == 0 &&
-		clock_seconds() - t->missing_seen < ABSENCE)
-		return target_fail(
-			t, TARGET_REFUSED, "topic \"%s\": %s", name,
-			rd_kafka_err2str(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART));
-
-	topic = memory_make(sizeof(KafkaTopic));
-	topic->name = text_copy(name);
-	topic->handle = rd_kafka_topic_new(t->producer, name, NULL);
 	if (topic->handle == NULL)
-		abort();
-	result = kafka_look_up(t, t->producer, topic->handle, MAKING, &outcome);
-	if (result != TARGET_OK || outcome)
 	{
-		free_topic(topic);
-		return result == TARGET_OK ? refuse_topic(t, name, outcome) : result;
+		result = look_up(t, topic);
+		if (result != TARGET_OK)
+			return result;
 	}
-	if (tsearch(topic, &t->topics, compare_topics) == NULL)
-		abort();
 	t->topic = topic;
 	return TARGET_OK;
+}
+
+/*
+ * The same for a topic that was found before, and is said not to be there: it is
+ * asked for until that is sure.
+ */
+TargetResult
+kafka_find_topic_again(KafkaTarget *t, const char *name)
+{
+	KafkaTopic wanted = {.name = (char *) name};
+	void *node = tfind(&wanted, &t->topics, compare_topics);
+
+	t->topic = NULL;
+	if (node)
+	{
+		KafkaTopic *topic = *(KafkaTopic **) node;
+
+		tdelete(&wanted, &t->topics, compare_topics);
+		free_topic(topic);
+	}
+	return kafka_find_topic(t, name);
 }
 
 /* ---- messages ---- */

@@ -142,12 +142,12 @@ note_record(KafkaTarget *t, const rd_kafka_message_t *message)
 }
 
 /*
- * Read on until all is read that was there when we began, whose transactions may
- * still be open: other relays' may.  *outcome gets OFFSET_OUT_OF_RANGE if there
- * is nothing at the offset that it began at.
+ * Read all before offset "end", some of which may be in transactions that are still
+ * open: other relays' may.  What they write meanwhile is behind it.  *outcome gets
+ * OFFSET_OUT_OF_RANGE if there is nothing at the offset that it began at.
  */
 static TargetResult
-read_records(KafkaTarget *t, rd_kafka_topic_t *topic,
+read_records(KafkaTarget *t, rd_kafka_topic_t *topic, int64_t end,
 			 rd_kafka_resp_err_t *outcome)
 {
 	size_t idlen = strlen(t->id);
@@ -160,8 +160,6 @@ read_records(KafkaTarget *t, rd_kafka_topic_t *topic,
 			topic, POSITION_PARTITION, KAFKA_SLICE);
 		rd_kafka_resp_err_t code = message ? message->err : 0;
 		int64_t offset = message ? message->offset : -1;
-		int64_t low;
-		int64_t high;
 
 		rd_kafka_poll(t->reader, 0);
 		if (message && code == 0 && message->key_len == idlen &&
@@ -169,15 +167,13 @@ read_records(KafkaTarget *t, rd_kafka_topic_t *topic,
 			note_record(t, message);
 		if (message)
 			rd_kafka_message_destroy(message);
+		/* there EOF is the end of what is decided */
+		if (code == RD_KAFKA_RESP_ERR__PARTITION_EOF
+				? offset >= end
+				: message && code == 0 && offset >= end - 1)
+			return TARGET_OK;
 		if (code == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-		{
-			/* that is the end of what is decided; the other one is the end */
-			if (rd_kafka_get_watermark_offsets(
-					t->reader, rd_kafka_topic_name(topic), POSITION_PARTITION,
-					&low, &high) == 0 &&
-				high <= offset)
-				return TARGET_OK;
-		}
+			;
 		else if (code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ||
 				 code == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)
 		{
@@ -197,7 +193,8 @@ read_records(KafkaTarget *t, rd_kafka_topic_t *topic,
 }
 
 static TargetResult
-read_from(KafkaTarget *t, int64_t offset, rd_kafka_resp_err_t *outcome)
+read_from(KafkaTarget *t, int64_t offset, int64_t end,
+		  rd_kafka_resp_err_t *outcome)
 {
 	rd_kafka_topic_t *topic = rd_kafka_topic_new(
 		t->reader, t->base.config->positions, NULL);
@@ -209,7 +206,7 @@ read_from(KafkaTarget *t, int64_t offset, rd_kafka_resp_err_t *outcome)
 							NULL);
 	else
 	{
-		result = read_records(t, topic, outcome);
+		result = read_records(t, topic, end, outcome);
 		rd_kafka_consume_stop(topic, POSITION_PARTITION);
 	}
 	if (topic)
@@ -337,14 +334,23 @@ kafka_read_position(KafkaTarget *t, const TargetBatch *batch)
 {
 	int64_t offset = batch->bookmark ? read_bookmark(t, batch->bookmark) : -1;
 	rd_kafka_resp_err_t outcome = RD_KAFKA_RESP_ERR_NO_ERROR;
+	rd_kafka_resp_err_t code;
 	TargetResult result;
+	int64_t low;
+	int64_t end;
 
 	t->position = (KafkaPosition){.offset = -1};
-	result = read_from(t, offset < 0 ? RD_KAFKA_OFFSET_BEGINNING : offset,
+	/* the producer tells of all that is there, the reader of what is decided */
+	code = rd_kafka_query_watermark_offsets(
+		t->producer, t->base.config->positions, POSITION_PARTITION, &low, &end,
+		(int) (t->base.config->stall_release * 1000));
+	if (code)
+		return kafka_fail(t, code, "reading positions", NULL);
+	result = read_from(t, offset < 0 ? RD_KAFKA_OFFSET_BEGINNING : offset, end,
 					   &outcome);
 	/* the topic begins behind the offset, or ends before it */
 	if (result == TARGET_OK && outcome && offset >= 0)
-		result = read_from(t, RD_KAFKA_OFFSET_BEGINNING, &outcome);
+		result = read_from(t, RD_KAFKA_OFFSET_BEGINNING, end, &outcome);
 	if (result != TARGET_OK)
 		return result;
 	if (offset >= 0 && t->position.offset < offset)

@@ -232,12 +232,17 @@ sub dump
 sub decode { return JSON::PP->new->decode($_[0]) }
 
 # hold(TOPIC, PARTITION, ID): an open transaction; end it with close_hold.
-sub hold
+sub hold { return shift->keep_open('hold', @_) }
+
+# busy(TOPIC, PARTITION, ID): transactions, one of which is always open; the same.
+sub busy { return shift->keep_open('busy', @_) }
+
+sub keep_open
 {
-	my ($self, @args) = @_;
+	my ($self, $what, @args) = @_;
 	my $p = { in => '', out => '' };
 
-	$p->{h} = IPC::Run::start([ build_tool(), $self->{servers}, 'hold', @args ],
+	$p->{h} = IPC::Run::start([ build_tool(), $self->{servers}, $what, @args ],
 		\$p->{in}, \$p->{out}, IPC::Run::timeout(120));
 	$p->{h}->pump until $p->{out} =~ /open/;
 	return $p;

@@ -3,7 +3,8 @@
  *
  *	kafka_tool mock BROKERS			a cluster of librdkafka's own, until stdin
  *									ends; prints its address, then obeys lines:
- *									topic NAME PARTITIONS, down ID, up ID,
+ *									topic NAME PARTITIONS, says TOPIC CODE,
+ *									down ID, up ID,
  *									error API TIMES CODE, delay ID MSEC
  *	kafka_tool SERVERS create TOPIC PARTITIONS REPLICAS [NAME=VALUE]...
  *	kafka_tool SERVERS delete TOPIC
@@ -12,16 +13,20 @@
  *	kafka_tool SERVERS dump TOPIC [uncommitted]	a line of JSON each message
  *	kafka_tool SERVERS put TOPIC PARTITION KEY VALUE
  *	kafka_tool SERVERS hold TOPIC PARTITION ID	a transaction open until stdin ends
+ *	kafka_tool SERVERS busy TOPIC PARTITION ID	transactions of two, one of which is
+ *									always open, until stdin ends
  *	kafka_tool SERVERS watch TOPIC		place, and msec since 1970, of each message
  *
  * KAFKA_OPTIONS of the environment has name=value, blanks between.
  */
 #include <inttypes.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <jansson.h>
 #include <librdkafka/rdkafka.h>
@@ -341,6 +346,36 @@ hold(rd_kafka_t *client, char **argv)
 	check(rd_kafka_abort_transaction(client, PATIENCE));
 }
 
+/* One begins before the other commits. */
+static void
+busy(const char *servers, char **argv)
+{
+	char *message[] = {argv[0], argv[1], "busy", "busy"};
+	rd_kafka_t *clients[2];
+	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+	int i = 0;
+
+	for (int n = 0; n < 2; n++)
+	{
+		char id[64];
+
+		snprintf(id, sizeof(id), "%s%d", argv[2], n);
+		clients[n] = connect_to(servers, RD_KAFKA_PRODUCER, id, true);
+		check(rd_kafka_init_transactions(clients[n], PATIENCE));
+	}
+	check(rd_kafka_begin_transaction(clients[0]));
+	put(clients[0], message);
+	puts("open");
+	fflush(stdout);
+	for (; poll(&in, 1, 5) == 0; i = !i)
+	{
+		check(rd_kafka_begin_transaction(clients[!i]));
+		put(clients[!i], message);
+		check(rd_kafka_commit_transaction(clients[i], PATIENCE));
+	}
+	check(rd_kafka_abort_transaction(clients[i], PATIENCE));
+}
+
 /* ---- the mock cluster ---- */
 
 static void
@@ -363,6 +398,9 @@ mock(int brokers)
 
 		if (sscanf(line, "topic %249s %d", name, &a) == 2)
 			rd_kafka_mock_topic_create(cluster, name, a, 1);
+		else if (sscanf(line, "says %249s %d", name, &a) == 2)
+			rd_kafka_mock_topic_set_error(cluster, name,
+										  (rd_kafka_resp_err_t) a);
 		else if (sscanf(line, "down %d", &a) == 1)
 			rd_kafka_mock_broker_set_down(cluster, a);
 		else if (sscanf(line, "up %d", &a) == 1)
@@ -414,6 +452,8 @@ main(int argc, char **argv)
 		put(client, argv + 3);
 	else if (strcmp(what, "hold") == 0)
 		hold(client, argv + 3);
+	else if (strcmp(what, "busy") == 0)
+		busy(servers, argv + 3);
 	else
 		die(what, "unknown");
 	fflush(stdout);

@@ -14,7 +14,7 @@ use Test::More;
 
 # requests and errors of Kafka's protocol
 my %api = (produce => 0, init => 22, partitions => 24, end => 26);
-my %code = (leader => 6, timeout => 7, coordinator => 14, lost => -195);
+my %code = (unknown => 3, leader => 6, timeout => 7, coordinator => 14, lost => -195);
 
 my $kafka = PgqKafka->mock(3);
 my $shop = PgqShop->new(q{'I:id', 'id=' || i, 'public.t', null, null, null});
@@ -67,6 +67,25 @@ $kafka->tell("error $api{init} 2 $code{coordinator}");
 $relay->start;
 $shop->insert(300);
 ledger('init: coordinator, 2 times');
+
+# a topic that brokers do not know for a moment is no reason to bury what is for it
+$relay->stop;
+$relay = start_relay(r => { $shop->keys(target => $kafka->url, topic => 'q', on_refused => 'dead', stall_release => 8,
+	options => 'topic.metadata.propagation.max.ms=0, topic.metadata.refresh.interval.ms=20') });
+$shop->insert(300);
+ledger('topics are looked up often');
+$kafka->tell("error $api{produce} 30 $code{unknown}");
+$shop->insert(300);
+ledger('produce: unknown topic');
+$kafka->tell("says q $code{unknown}");
+$shop->insert(300);
+sleep(2);
+$kafka->tell('says q 0');
+ledger('unknown topic, for 2 s');
+is(sql($node, $db, q{select count(*) from pgq.get_dead_events('q', 'relay_r')}), '0',
+	'no event is dead by it');
+$relay->stop;
+$relay = start_relay(r => { $shop->keys(target => $kafka->url, topic => 'q') });
 
 # no answer for longer than stall_release: nothing is held open in the database
 my $mark = length $relay->text;
